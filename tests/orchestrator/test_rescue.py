@@ -201,7 +201,7 @@ def test_jobs_of_other_machines(app, server, tmp_path, job, settings):
     assert "a" not in server.hashes[keys.JOBS]
 
 
-@pytest.mark.parametrize("kind", ["garbage", "another queue", "damaged", "removed", "disk unmounted"])
+@pytest.mark.parametrize("kind", ["garbage", "another queue", "damaged", "removed", "disk away"])
 def test_one_strange_job_does_not_stop_the_others(app, server, tmp_path, job, settings, monkeypatch, kind):
     strange = made.make_job(tmp_path, settings, job_id="zzz", output="out2")
     for each in (job, strange):
@@ -216,7 +216,7 @@ def test_one_strange_job_does_not_stop_the_others(app, server, tmp_path, job, se
         (strange.folder / "tasks" / "start.1.json").write_text("[]")
     elif kind == "removed":
         (strange.folder / "job.json").unlink()
-    elif kind == "disk unmounted":
+    elif kind == "disk away":
         real = module.jobs.next_step
 
         def away(job, lease_s):
