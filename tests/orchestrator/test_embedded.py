@@ -173,7 +173,7 @@ def test_a_worker_that_does_not_stay_up(run):
     process = run("dies")
     _, err = process.communicate(timeout=40)
     assert process.returncode == 1
-    assert err.count("is started again") == 5
+    assert err.count("is restarted") == 5
     assert "no room for a worker here" in err
     assert "Error: The worker ended with status 1, after 5 restarts. Its log is " in err
     (job,) = (run.folder / "out" / ".yolo-jobs").iterdir()
@@ -191,7 +191,7 @@ def test_a_broker_that_runs_already_is_used(run):
         process.send_signal(signal.SIGINT)
         err = "".join(told) + process.communicate(timeout=30)[1]
         assert process.returncode == 130
-        assert f"is used: {broker.url}" in err
+        assert f"using it: {broker.url}" in err
         assert "The job continues" in err
         assert broker.alive()
 
