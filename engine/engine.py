@@ -848,7 +848,7 @@ class Engine:
 
     def _counters(self, *, objects: bool = False) -> Counters:
         values = self.config.model_dump(include=set(registry.KEYS))
-        return Counters(registry.lifetime(self.config.tracker, values), self.config.conf, objects=objects)
+        return Counters(registry.longest_silence(self.config.tracker, values), self.config.conf, objects=objects)
 
     def _source(self, path: str) -> Source:
         config = self.config
