@@ -164,7 +164,7 @@ def _known_to_broker(
 
 
 def _allowed(ask: Callable[[], Mapping[Any, Any]]) -> Mapping[Any, Any] | None:
-    """Return the answer, or None where this user or this server does not allow the question."""
+    """Return the answer, or None if this user or this server does not allow the question."""
     try:
         return ask()
     except exceptions.ResponseError:
