@@ -455,6 +455,11 @@ class EngineConfig(TrackerKeys):
     segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = defaults.SEGMENT_S
     """Length of a segment of a live recording: seconds, or a text such as 90s, 10m or 1h."""
 
+    split_s: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] | None = None
+    """Of a job: workers that have no video of their own look for objects in pieces, of this length, of videos that are
+    longer; results stay the same. Seconds, or a text such as 90s, 10m or 1h. None: videos stay whole. See
+    docs/jobs.md."""
+
     label: Annotated[tuple[Literal["class", "id", "score"], ...], BeforeValidator(_parts)] = ("class", "id")
     """Contents of the label of each track in an annotated video, in this order; "none" for no labels. If the label
     would cover another one, only the id is drawn."""
@@ -616,7 +621,7 @@ RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
 OTHER_KEYS = frozenset(
     "output_folder overwrite max_detections_in_memory save_intermediate_results model backend precision device batch"
     " streams workers window resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap"
-    " bin_s camera max_gap_s max_overlap_s clips export report report_language".split()
+    " bin_s camera max_gap_s max_overlap_s clips export report report_language split_s".split()
 )
 
 

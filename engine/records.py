@@ -12,7 +12,7 @@ N is the number of detections in a frame, M of tracks, B of frames in a batch. B
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -347,7 +347,8 @@ class Frame:
     `mark` is there where a checkpoint is due behind this frame. `step_s` is its stream's (StreamInfo). `look`: nobody
     has judged yet whether the stream's boxes are read rightly. `wall` is the time on the wall clock, None where nothing
     tells it. `plan` is how a gated frame is looked at, None without a gate. `probe`: it is inferred for the
-    audit alone, beside another frame of the same index.
+    audit alone, beside another frame of the same index. `known` are detections of pictures, this one's perhaps among
+    them, that were made elsewhere (engine.pipeline.pieces).
     """
 
     stream: int
@@ -364,6 +365,7 @@ class Frame:
     wall: datetime | None = None
     plan: Plan | None = None
     probe: bool = False
+    known: Mapping[bytes, Detections] | None = None
 
     @property
     def time_s(self) -> float:

@@ -150,6 +150,7 @@ class EntryJson(TypedDict):
     attempts: NotRequired[int]
     unfinished: NotRequired[bool]
     lost: NotRequired[bool]
+    known_ahead: NotRequired[int]
 
 
 class VideoJson(EntryJson):

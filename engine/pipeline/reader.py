@@ -52,6 +52,13 @@ _SOUND_LAGS_S = 3
 # Packets of sound that may gather on the way to the part asked for before those that are not wanted go.
 _SOUND_HELD = 256
 
+# Pictures are shown by other times than those by which some containers seek; in a transport stream any packet is found,
+# and the next key frame lies behind it.
+_BEFORE_PIECE_S = (0.5, 2.5, 10.0)
+
+# Where a key frame lies farther before a piece, by so many of its lengths as well, decoding takes longer than is won.
+LENGTHS, NEAR_S = 4, 10.0
+
 # Once the stream is to stop, this many packets may still be read to find the frame that bears the last mark.
 _LAST_PACKETS = 64
 
@@ -196,6 +203,29 @@ class StreamReader:
             self._decoded = _raising(error)  # as if it came now
         else:
             self._decoded = itertools.chain([] if first is None else [first], self._decoded)
+
+    def go_to_piece(self) -> None:
+        """Go to a key frame before the part asked for, as a piece of a video may: its frames are known by their
+        pictures, so that they need not be numbered, and what is not met is found by others. Raises SourceError and
+        DecodeError."""
+        self._may_lead = self._leads = False
+        first = self._next()
+        start_s, end_s = self._settings.start_s, self._settings.end_s
+        if first is None or not start_s:
+            self.open()
+            return
+        for before_s in _BEFORE_PIECE_S:
+            self.open()
+            self._first_pts = first[1]
+            self._source.seek(first[1] + int(max(0.0, start_s - before_s) / self._decoder.time_base))
+            sought = self._next()
+            if sought is not None and self._seconds(sought[1]) > start_s:
+                continue
+            length_s = 0.0 if end_s is None else end_s - start_s
+            if sought is not None and self._seconds(sought[1]) < start_s - LENGTHS * length_s - NEAR_S:
+                raise DecodeError(f"has no key frame to begin at shortly before {start_s:g} s")
+            break
+        self._decoded = itertools.chain([] if sought is None else [sought], self._decoded)
 
     def _lead_no_more(self) -> None:
         self._may_lead = False
@@ -544,7 +574,10 @@ class StreamReader:
         step_s, base = self.info.step_s, self._decoder.time_base
         look, clock = not self._run.judged, self._wall_clock
         wall = clock.at(self._seconds(pts)) if clock is not None else None
-        return Frame(self._run.key, index, pts, duration, base, image, infer, audio, mark, step_s, look, wall, plan)
+        ahead = self._run.ahead if not self.info.live else None
+        known = ahead.at(self._seconds(pts)) if ahead is not None else None
+        told = (infer, audio, mark, step_s, look, wall, plan)
+        return Frame(self._run.key, index, pts, duration, base, image, *told, known=known)
 
     def _check_waiting(self, image: av.VideoFrame) -> None:
         """Raise VideoError where images are too large for several of them to wait for the next inferred one."""

@@ -70,7 +70,8 @@ def stores_in(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise InputError(f"{source} does not exist.")
+        what = "is neither a folder nor a file" if source.exists() else "does not exist"
+        raise InputError(f"{source} {what}. Name the output folder of a run, or its *{STORE_SUFFIX}.")
     found = []
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if name != STATE_FOLDER)
@@ -221,7 +222,7 @@ def _written(
         sinks = {sink.kind: _Part(sink, info) for sink in made}
         values = config.model_dump(include=set(registry.KEYS))
         # Fragments of one object may lie farther apart than a track lives.
-        tally = Counters(registry.lifetime(config.tracker, values) if ids is None else 10**9, config.conf)
+        tally = Counters(registry.longest_silence(config.tracker, values) if ids is None else 10**9, config.conf)
         try:
             for tracks in follow(store, config):
                 if ids is not None:
