@@ -33,10 +33,10 @@ from benchmarks.accuracy_precision import street_labels
 from benchmarks.coco_ap import Boxes, mean_ap
 from benchmarks.machine import asset, described, heading
 from engine import Engine, EngineConfig
+from engine.choices.precision import Precision, processor
 from engine.errors import BackendMissing, ConfigError, ModelError, PlanError
 from engine.inference.model import resolved_model
 from engine.inference.trt.to_float32 import plain
-from engine.precision import Precision, processor
 from engine.records import Detections
 from engine.verification.agreement import Agreement
 from engine.verification.quantize import quantize_model

@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from the models of the configuration and of the settings: `make docs`."""
+"""Write docs/configuration.md from the configuration and settings models: `make docs`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.settings import Settings, Watch
 
 TARGET = Path(__file__).with_name("configuration.md")
 
-# Rules that stand in a validator, where a schema has no words for them.
+# Rules in validators, which a JSON schema can't express.
 ACCEPTS = {
     "skip_frames": "true, false, or a whole number from 0 to 1000",
     "input_size": "two multiples of 32, from 32 to 4096",
@@ -40,40 +40,38 @@ HEAD = """\
 Generated from the program's own models by `make docs`: don't edit.
 
 * [Engine](#engine): what a run or a job does. Keys of `--config FILE` (JSON or TOML), of `EngineConfig(...)` in Python,
-  and of the configuration of a job.
-* [Job system](#job-system): what workers, Beat, Flower and `yolo-submit` share. Keys of the TOML file that
-  `YOLO_SETTINGS` names.
-* [Watched folders](#watched-folders): the tables `[[watch]]` of that file.
+  and of a job's configuration.
+* [Job system](#job-system): settings shared by workers, Beat, Flower and `yolo-submit`. Keys of the TOML file named by
+  `YOLO_SETTINGS`.
+* [Watched folders](#watched-folders): the `[[watch]]` tables of that file.
 
-An unknown key or a value out of range is an error that names the key, the rule and what was found. `none` means that
-nothing is given.
+An unknown key or a value out of range is an error that names the key, the rule and the actual value. `none` means that
+no value is set.
 
 ## Engine
 
-An option of the command line wins over the file. `yolo-submit` takes the same options, but for `--workers`, which there
-is the number of workers that share the job. Keys of the original program keep their names and defaults
+Command-line options override the file. `yolo-submit` takes the same options, except that its `--workers` is the number
+of workers that share the job. Keys of the original program keep their names and defaults
 ([migration.md](migration.md#keys-of-the-configuration)).
 
 """
 SETTINGS = """
 ## Job system
 
-The environment wins over the file; folders in a variable are separated by `:`. Every process must have the same
-settings.
+The environment overrides the file; separate folders in a variable with `:`. Every process must have the same settings.
 
 """
 WATCH = """
 ## Watched folders
 
-`yolo-server --beat` sweeps them: the new and complete videos of a folder become a job. An example is in
-[jobs.md](jobs.md#watched-folders).
+`yolo-server --beat` sweeps these folders: the new, complete videos in a folder become a job. See
+[jobs.md](jobs.md#watched-folders) for an example.
 
 """
 
 
 def documents(model: type[BaseModel]) -> dict[str, str]:
-    """Return what the text below each field says, by key, or that of a class it inherits from; else what the option of
-    that name says."""
+    """Return each key's docstring, its own or inherited; or else the help of the option of that name."""
     found = helps() if model is EngineConfig else {}
     for cls in reversed(model.__mro__):
         if not issubclass(cls, BaseModel) or cls is BaseModel:
@@ -88,13 +86,13 @@ def documents(model: type[BaseModel]) -> dict[str, str]:
 
 
 def helps() -> dict[str, str]:
-    """Return what the options of `yolo-engine run` say, by key, without their defaults."""
+    """Return the help of the options of `yolo-engine run`, by key, without their defaults."""
     options = (param for param in run.params if isinstance(param, click.Option))
     return {str(option.name): re.sub(r"  \[.*\]$", "", option.help or "") for option in options}
 
 
 def accepts(rule: dict[str, Any]) -> str:
-    """Say in words which values a JSON schema takes."""
+    """Describe in words which values a JSON schema accepts."""
     if "anyOf" in rule:
         return ", or ".join(accepts(one) for one in rule["anyOf"] if one.get("type") != "null")
     if "enum" in rule:
@@ -126,7 +124,7 @@ def accepts(rule: dict[str, Any]) -> str:
 
 
 def shown(default: object) -> str:
-    """Write a default as JSON or TOML would have it, `none` where nothing is given."""
+    """Format a default as in JSON or TOML; `none` if there is none."""
     if default in (None, ()):
         return "none"
     if isinstance(default, tuple):
@@ -137,20 +135,20 @@ def shown(default: object) -> str:
 
 
 def table(model: type[BaseModel], heading: str = "", beside: dict[str, str] | None = None) -> str:
-    """Return a table with a row per key. `beside` has, by key, what stands in the column `heading`."""
+    """Return a table with a row per key. `beside` has the contents of the column `heading`, by key."""
     columns = ["key", "default", "values", *([heading] if heading else []), "meaning"]
     lines = [columns, ["---"] * len(columns)]
     told, schema = documents(model), model.model_json_schema()["properties"]
     for key, field in model.model_fields.items():
         default = "required" if field.is_required() else shown(field.default)
-        assert key in told, f"{model.__name__}.{key} has no text below it that says what it is"
+        assert key in told, f"{model.__name__}.{key} has no docstring"
         values = (ACCEPTS.get(key) if model is EngineConfig else None) or accepts(schema[key])
         lines.append([f"`{key}`", default, values, *([beside.get(key, "")] if beside else []), told[key]])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def options() -> dict[str, str]:
-    """Return the options of `yolo-engine run` by the key that they set."""
+    """Return the options of `yolo-engine run`, by the key that they set."""
     found = {}
     for param in run.params:
         if isinstance(param, click.Option):

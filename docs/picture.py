@@ -21,8 +21,9 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw
 
+from engine.analytics.run_answers import config_for_answers
 from engine.analytics.settings import AnswerSettings
-from engine.answers import config_for_answers, read_manifest
+from engine.output_folder.manifest import read_manifest
 from engine.report import write_report
 from tests.engine.report.handmade import Film, output_folder
 

@@ -1,4 +1,4 @@
-"""The configuration: every key, its rule and its default, checked at the door.
+"""The configuration: every key with its rule and default, validated on construction.
 
 The first eight keys are those of the original program and keep their names, meaning and defaults.
 """
@@ -27,17 +27,18 @@ from pydantic import (
     model_validator,
 )
 
-from engine import defaults
-from engine.backends import AUTO, BACKENDS
+from engine.choices import defaults
+from engine.choices.backends import AUTO, BACKENDS
+from engine.choices.formats import EXPORTS, FORMATS
+from engine.choices.precision import Precision
 from engine.errors import ConfigError, describe_os_error
-from engine.formats import EXPORTS, FORMATS
-from engine.precision import Precision
 from engine.trackers import registry
 from engine.trackers.keys import Count, Share, TrackerKeys, not_bool
 from models.manifest import LayoutName
 from models.registry import DEFAULT_MODEL, get_manifest
 
 _MAX_SKIPPED = 1000
+_MOST_WAITING = 30  # frames that are held for the next inference, where gaps are filled from both sides
 _CLOCK_TIME = re.compile(r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d+)?")
 _MAX_NUMBER = 1e6  # of a scale or a mean, as the manifests have it
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -45,7 +46,7 @@ _DURATION = re.compile(rf"{_NUMBER}|(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)
 
 
 def _listed(value: Any) -> Any:
-    """Read 'a,b' and ['a', 'b'] as the same list."""
+    """Read 'a,b' as the list ['a', 'b']."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -98,7 +99,7 @@ def _one_or_three(value: Any) -> Any:
 
 
 def _parts(value: Any) -> Any:
-    """Return names of parts of a label; "none" for none of them."""
+    """Return the names of parts of a label; the text "none" means no parts."""
     return () if value == "none" else _listed(value)
 
 
@@ -114,7 +115,7 @@ Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidat
 
 
 def _name_in(known: Collection[str], *others: str) -> BeforeValidator:
-    """Return the rule of a key whose values are the names in a registry."""
+    """Return the rule for a key whose values are the names in a registry."""
 
     def check(value: Any) -> Any:
         names = [*others, *known]
@@ -127,7 +128,7 @@ def _name_in(known: Collection[str], *others: str) -> BeforeValidator:
 
 
 def _enum(*names: str) -> Any:
-    """Return what a JSON schema says of such a key."""
+    """Return the JSON schema of such a key."""
     return Field(json_schema_extra={"enum": list(names)})
 
 
@@ -138,7 +139,7 @@ Exported = Annotated[str, _name_in(EXPORTS), _enum(*EXPORTS)]
 
 
 def _groups(value: Any) -> Any:
-    """Return {"vehicle": ["car", "truck"]}, also as the text "vehicle=car,truck;cycle=bicycle,motorcycle"."""
+    """Return a table such as {"vehicle": ["car", "truck"]}, or read "vehicle=car,truck;cycle=bicycle,motorcycle"."""
     if not isinstance(value, str):
         return value
     pairs = [part.partition("=") for part in value.split(";") if part.strip()]
@@ -151,7 +152,7 @@ Groups = Annotated[dict[Annotated[str, Field(min_length=1)], Names], BeforeValid
 
 
 def _clock_time(value: Any) -> Any:
-    """Return seconds, also as the text "90", "1:30" or "1:02:03.5"."""
+    """Return seconds; also reads texts such as "90", "1:30" or "1:02:03.5"."""
     value = not_bool(value)
     if not isinstance(value, str):
         return value
@@ -165,7 +166,7 @@ _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600}
 
 
 def _length(value: Any) -> Any:
-    """Return seconds, also as the text "90", "30s", "15m" or "1h"."""
+    """Return seconds; also reads texts such as "90", "30s", "15m" or "1h"."""
     value = not_bool(value)
     if not isinstance(value, str):
         return value
@@ -219,19 +220,19 @@ def _camera(value: Any) -> Any:
 
 
 def _several(value: Any) -> Any:
-    """Return one, given alone, or a list."""
+    """Return a list; a single value becomes a list of one."""
     return value if isinstance(value, list | tuple) else (value,)
 
 
 def _wanted(value: Any) -> Any:
-    """Read true as a table without a key, and false as none."""
+    """Read true as an empty table and false as None."""
     if value is not None and not isinstance(value, bool | Mapping | BaseModel):
-        raise ValueError("true, or a table of what and how")
+        raise ValueError("true, or a table of keys")
     return ({} if value else None) if isinstance(value, bool) else value
 
 
 def _scene(value: Any) -> Any:
-    """Return a path, or a scene as a table; its own rules are checked where it is used (engine.analytics.scene)."""
+    """Return a path, or a scene as a table; engine.analytics.scene checks its contents."""
     if not isinstance(value, str | Path | Mapping) or value == "":
         raise ValueError("a path, or a scene as a table")
     return value
@@ -251,33 +252,33 @@ Drawn = Literal["lines", "zones", "counts", "clock"]
 
 
 class ClipKeys(BaseModel):
-    """Which clips are cut at the end of a run, and how. See docs/after.md."""
+    """Which clips to cut at the end of a run, and how. See docs/after.md."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kinds: Annotated[tuple[Kind, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
-    """Kinds of events, and `track` for whole tracks. None: crossings and stays where there is a scene, else tracks."""
+    """Kinds of events, and `track` for whole tracks. None: crossings and stays if there is a scene, else tracks."""
     classes: Names | None = None
-    """Names of classes; None takes all."""
+    """Names of classes. None: all."""
     places: Names | None = None
-    """Names of lines and zones; None takes all."""
+    """Names of lines and zones. None: all."""
     directions: Names | None = None
-    """Words for directions over lines; None takes all."""
+    """Labels of directions over lines. None: all."""
     longer_s: Roll | None = None
-    """Seconds that a stay or a track lasts at least; also as the text "30s" or "2m"."""
+    """Minimum seconds that a stay or a track lasts; also as the text "30s" or "2m"."""
     shorter_s: Roll | None = None
-    """Seconds that it lasts at most."""
+    """Maximum seconds that it lasts."""
     pre_s: Roll = 5.0
-    """Seconds before what happened."""
+    """Seconds before the event."""
     post_s: Roll = 5.0
-    """Seconds after it."""
+    """Seconds after the event."""
     merge_gap_s: Roll = 2.0
-    """Parts that are no further apart than so many seconds become one clip."""
+    """Parts at most this many seconds apart become one clip."""
     max_length_s: Annotated[float, BeforeValidator(_length), Field(ge=1, le=86_400, allow_inf_nan=False)] = 300.0
-    """Seconds of the longest clip: nothing is joined beyond it, and what lasts longer is cut into several."""
+    """Maximum seconds of a clip: parts are not merged beyond it, and a longer event is cut into several clips."""
     exact: bool = False
-    """false: packets are copied from the key frame before; true: a clip begins at the very frame, for which it is
-    encoded anew where no key frame is there."""
+    """false: packets are copied from the preceding key frame; true: a clip starts at the exact frame, re-encoded up to
+    the next key frame if necessary."""
 
     @model_validator(mode="after")
     def _some_length(self) -> Self:
@@ -287,205 +288,212 @@ class ClipKeys(BaseModel):
 
 
 class EngineConfig(TrackerKeys):
-    """All settings of a run. Immutable. Building one raises ConfigError where a value breaks its rule.
+    """All settings of a run. Immutable. The constructor raises ConfigError if a value breaks its rule.
 
-    The first keys are the parameters of the trackers, in engine/trackers/keys.py.
+    The first keys are the trackers' parameters, in engine/trackers/keys.py.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), defer_build=False)
 
     skip_frames: Annotated[bool | int, BeforeValidator(_frames_to_skip)] = False
-    """false: every frame is inferred; true: every second; N: N frames between two inferences, through which the
-    tracker predicts."""
+    """false: every frame is inferred; true: every second frame; N: N frames are skipped between two inferences, and
+    `fill` says where objects are in them."""
+    fill: Literal["predict", "both"] = "predict"
+    """With `skip_frames`: boxes in the skipped frames. predict: where the tracker expects them from the frames before.
+    both: interpolated between the inferences before and after, which is more accurate; up to 30 frames are held."""
     gate: Literal["off", "motion"] = "off"
-    """motion: infer only what has changed since it was inferred last, and carry over the rest; for cameras that stand
-    still. off: infer every frame. See docs/gate.md."""
+    """motion: infer only what has changed since the last inference, and carry over the rest; for fixed cameras. off:
+    infer every frame. See docs/gate.md."""
     full_every_s: Annotated[float, BeforeValidator(not_bool), Field(gt=0, le=60)] = 2.0
     """With `gate`: seconds after which a whole frame is inferred, whatever has changed."""
     gate_scale: Annotated[float, BeforeValidator(not_bool), Field(ge=1, le=4)] = 1.0
-    """With `gate`: how much finer what has changed is inferred than a whole frame would be. Higher finds smaller things
-    there, for a time that grows by its square."""
+    """With `gate`: resolution at which changed parts are inferred, relative to a whole frame. Higher finds smaller
+    objects there; the time grows with its square."""
     gate_target: Share = 0.98
-    """With `gate`: where the audit finds that fewer boxes agree with those of whole frames (F1 at IoU 0.5), the gate
-    opens, up to inferring every frame. 0: it never does."""
+    """With `gate`: if the audit finds that boxes agree less well than this with those of whole frames (F1 at IoU 0.5),
+    the gate opens, up to inferring every frame. 0: it never opens."""
     visualize: bool = True
     """Write an annotated video."""
     output_folder: Path = Path(defaults.OUTPUT_FOLDER)
-    """Where results go."""
+    """Folder for the results."""
     overwrite: bool = False
     """true: results also replace files there that yolo-engine did not write; false: such files are an error.
     Results of earlier runs are replaced either way, and corrected tracks are kept beside."""
     max_detections_in_memory: Annotated[Count, Field(ge=1)] = 10_000
-    """Rows of results held in memory over all videos of a run. Beyond it they are on disk."""
+    """Rows of results held in memory over all videos of a run. The rest is written to disk."""
     save_intermediate_results: bool = True
-    """true: results of an unfinished video are in `*.part` files in `.yolo-engine` and survive a killed run; false:
-    they are in unnamed temporary files, and nothing of an unfinished video stays."""
+    """true: results of an unfinished video are kept in `*.part` files in `.yolo-engine` and survive a killed run;
+    false: they are kept in unnamed temporary files, and nothing of an unfinished video remains."""
 
     model: Annotated[str, Field(min_length=1)] = DEFAULT_MODEL
-    """A name of `yolo-engine models list`, or the path of an ONNX file or of a TensorRT plan."""
+    """A name from `yolo-engine models list`, or the path of an ONNX file or a TensorRT plan."""
     layout: LayoutName | None = None
-    """How the model's output is laid out, where its file does not say."""
+    """Layout of the model's output, if its file does not state it."""
     class_names: Names | None = None
-    """Names of the model's classes in order, where its file does not say."""
+    """Names of the model's classes in order, if its file does not state them."""
     input_size: Annotated[tuple[Count, Count], BeforeValidator(_two)] | None = None
-    """Height and width of the model's input, where its file leaves them open."""
+    """Height and width of the model's input, if its file leaves them open."""
     input_scale: Annotated[float | Three, BeforeValidator(_scales)] | None = None
-    """What a pixel of 0 to 255 is multiplied by, where the model's file does not say: one number, or one per
-    channel."""
+    """Factor for pixel values of 0 to 255, if the model's file does not state it: one number, or one per channel."""
     input_mean: Annotated[float | Three, BeforeValidator(_one_or_three)] | None = None
-    """What is first subtracted from a pixel of 0 to 255, where the model's file does not say: one number, or one per
-    channel, in the order of `channel_order`. None: nothing, or what the file says."""
+    """Value that is first subtracted from pixels of 0 to 255, if the model's file does not state it: one number, or one
+    per channel, in the order of `channel_order`. None: the file's value, or nothing."""
     channel_order: Literal["rgb", "bgr"] | None = None
-    """Order of the channels that the model was trained on, where its file does not say."""
+    """Channel order that the model was trained on, if its file does not state it."""
 
     conf: Share = defaults.CONF
-    """Lowest score of a detection. Higher gives fewer false boxes and loses faint objects."""
+    """Minimum score of a detection. Higher gives fewer false boxes but misses more objects."""
     nms_iou: Share = defaults.NMS_IOU
-    """Overlap above which the weaker of two boxes is removed. Higher keeps more of a crowd and more duplicates."""
+    """Overlap above which the lower-scoring of two boxes is removed. Higher keeps more of a crowd, and more
+    duplicates."""
     classes: Names | None = None
-    """Names of the classes to keep; None keeps all."""
+    """Names of the classes to keep. None: all."""
     class_agnostic: bool = False
     """true: boxes of different classes suppress each other and tracks may change class."""
     max_detections: Annotated[Count, Field(ge=1, le=30_000)] = defaults.MAX_DETECTIONS
-    """Most detections kept in a frame."""
+    """Maximum number of detections kept per frame."""
 
     tracker: TrackerName = registry.DEFAULT
-    """Which tracker joins the detections. Each has parameters of its own; see docs/trackers.md."""
+    """Tracker that joins detections into tracks. Each has its own parameters; see docs/trackers.md."""
     class_groups: Groups | None = None
-    """Classes that count as one when boxes are joined to tracks, by the name of their group: a car that is taken for a
-    truck in some frames keeps its id. Rows keep the class of their detection."""
+    """Groups of classes, by name, that count as one class when boxes are matched to tracks: a car that is mistaken for
+    a truck in some frames keeps its id. Rows keep the class of their detection."""
 
     formats: Annotated[tuple[Format, ...], BeforeValidator(_listed)] = defaults.FORMATS
     """Data files to write."""
     store_conf: Share | None = None
-    """Keep detections of this score and above in `<name>.detections.bin`, from which `yolo-engine retrack` makes tracks
-    again without the model. None: don't."""
+    """Store detections with at least this score in `<name>.detections.bin`, from which `yolo-engine retrack` makes
+    tracks again without the model. None: don't store any."""
     shape: Literal["auto", "square", "rect"] = defaults.SHAPE
-    """square: the model's own input size; rect: the same pixels along the video's longer side, padded only to the
-    stride; auto: rect where the model allows it."""
+    """square: the model's own input size; rect: the same size along the video's longer side, with the shorter side
+    padded only to the stride; auto: rect if the model allows it."""
     backend: BackendName = AUTO
-    """native: our own on a CPU; tensorrt: a plan of `yolo-engine build-trt`; onnxruntime-tensorrt: ONNX Runtime's
-    TensorRT provider, which builds its engine when it is first used."""
+    """native: our own executor for CPUs; tensorrt: a plan from `yolo-engine build-trt`; onnxruntime-tensorrt: ONNX
+    Runtime's TensorRT provider, which builds its engine on first use."""
     precision: Precision = "f32"
-    """What a CPU computes in. f32: the file as it is, the same bits everywhere; bf16 and int8 are faster on processors
-    that have them, and change results a little: see docs/models.md. int8 takes a file of `yolo-engine quantize`."""
+    """Precision of inference on a CPU. f32: the file as it is, the same bits everywhere. bf16 and int8 are faster on
+    processors that support them and change results slightly: see docs/models.md. int8 needs a file written by
+    `yolo-engine quantize`."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = defaults.DEVICE
-    """auto: a TensorRT plan, ONNX Runtime's TensorRT or CUDA provider, or else the CPU: the first that can be used."""
+    """auto: the first that can be used of a TensorRT plan, ONNX Runtime's TensorRT or CUDA provider, and the CPU."""
     batch: Annotated[Count, Field(ge=1, le=64)] | None = None
-    """Frames in one inference. None: 1 on a CPU, 8 on a GPU."""
+    """Frames per inference. None: 1 on a CPU, 8 on a GPU."""
     streams: Annotated[Count, Field(ge=1, le=64)] | None = None
-    """Videos decoded at the same time. None: as many as cores, at least 2 and at most 4."""
+    """Videos decoded in parallel. None: the number of cores, at least 2 and at most 4."""
     workers: Annotated[Count, Field(ge=1, le=64)] | None = None
-    """Inferences at the same time, each on one thread. None: as many as cores on a CPU, 2 on a GPU."""
+    """Inferences in parallel, each on one thread. None: the number of cores on a CPU, 2 on a GPU."""
     window: Annotated[Count, Field(ge=1, le=1024)] | None = None
-    """Frames of one stream in flight between decoding and the sinks: what bounds the memory. None: as many as keep
-    the workers busy."""
+    """Maximum frames of one stream in flight between decoding and the sinks; this bounds memory use. None: enough to
+    keep the workers busy."""
 
     resume: bool = True
-    """true: checkpoints are kept, and a run goes on where one that was killed or interrupted stopped; false: it starts
-    over, and keeps none."""
+    """true: checkpoints are kept, and a run resumes where a killed or interrupted one stopped; false: it starts over
+    and keeps none."""
     start_s: Time = 0.0
-    """Seconds from a video's first frame at which its results begin. Frame numbers and times stay those of the file."""
+    """Seconds from a video's first frame at which results start. Frame numbers and times stay those of the file."""
     end_s: Annotated[Time, Field(gt=0)] | None = None
-    """Seconds from a video's first frame before which its results end. None: at its end."""
+    """Seconds from a video's first frame at which results end. None: at the end of the video."""
     duration_s: Annotated[Time, Field(gt=0)] | None = None
-    """Seconds of a video from start_s on, in place of end_s; a live source is left after them."""
+    """Seconds of video to process from start_s on, in place of end_s; ends the recording of a live source."""
     max_pixels: Annotated[Count, Field(ge=1)] = 134_217_728
-    """Pixels (width x height) of the largest image that is decoded; a video with a larger one stops there."""
+    """Maximum pixels (width x height) of an image to decode; a video stops at a larger one."""
     max_frame_bytes: Annotated[Count, Field(ge=1)] = 54_525_952
-    """Bytes of the largest image that is decoded: 8K with 8 bits takes 50 MB, with 10 bits 100 MB. One as
-    large is in flight between decoder and results, and six are kept for reference; of smaller ones, more. Twice as
-    many bytes let the next one be decoded while one is worked on."""
+    """Maximum bytes of an image to decode: 8K with 8 bits takes 50 MB, with 10 bits 100 MB. At that size one image is
+    in flight between decoder and results and six are kept for reference; smaller images allow more. With twice the
+    bytes, the next image can be decoded while one is being processed."""
     max_duration_s: Limit | None = None
-    """Seconds of video after which a file, not a live source, is not read further: it ends as partial, with what came
-    before. None: as long as it is."""
+    """Maximum seconds of video to read from a file (not from a live source): it then ends as partial, with the results
+    up to there. None: no limit."""
     max_decode_s: Limit | None = None
-    """Seconds of decoding that one file may take: an end to files made to keep a decoder busy. None: as many as it
-    takes."""
+    """Maximum seconds of decoding per file, against files made to keep a decoder busy. None: no limit."""
 
     scene: Annotated[tuple[SceneOrPath, ...], BeforeValidator(_several), Field(min_length=1)] | None = None
-    """Scene files, or folders of them: what is counted in the videos that each is for, and where nothing is detected.
-    See docs/answers.md."""
+    """Scene files, or folders of them: lines and zones to count in the matching videos, and regions to ignore. See
+    docs/answers.md."""
     tables: Annotated[tuple[Literal["csv", "parquet", "xlsx"], ...], BeforeValidator(_listed)] | None = None
-    """Tables to write at the end. None: csv where there is a scene. parquet and xlsx need the extra `tables`."""
+    """Tables to write at the end. None: csv if there is a scene. parquet and xlsx need the extra `tables`."""
     heatmap: bool = False
-    """Write heatmap.json beside the tables: how long, and by how many tracks, each cell of the frame was stood in."""
+    """Write heatmap.json beside the tables: how long, and by how many tracks, each cell of the frame was occupied."""
     crops: bool = False
-    """Write <name>.crops.zip: of each track the crop that shows its object best, as JPEG, with an index."""
+    """Write <name>.crops.zip: for each track, the crop that shows its object best, as JPEG, with an index."""
     report: bool | None = None
-    """Write report.html, a page to look at: counts, maps, events with their video. None: at the end of a job, not of a
-    run."""
+    """Write report.html, a page with counts, maps and events with their video. None: for a job, but not for a run."""
     report_language: Literal["en", "es"] = "en"
-    """Language of the page: English or Spanish."""
+    """Language of the report: English or Spanish."""
     bin_s: Length = defaults.BIN_S
-    """Seconds of a bin of counts, aligned to the clock; also as the text "15m" or "1h"."""
+    """Seconds per bin of counts, aligned to the clock; also as the text "15m" or "1h"."""
     zone: Annotated[str, BeforeValidator(_zone)] = defaults.ZONE
     """IANA name of the cameras' time zone, such as Europe/Berlin."""
     start: Annotated[str | dict[str, str], BeforeValidator(_starts)] | None = None
-    """Wall clock at a video's first frame, ISO 8601: one for all videos, or a table of globs and times. None: a time in
-    the file's name, else what its container says."""
+    """Wall-clock time of a video's first frame, ISO 8601: one for all videos, or a table of globs and times. None: a
+    time in the file's name, else the container's creation time."""
     clock_patterns: Annotated[
         tuple[Annotated[str, Field(min_length=2), AfterValidator(_strptime)], ...], BeforeValidator(_several)
     ] = ()
-    """strptime patterns that files' names begin with; they come before those of common recorders, which are known."""
+    """strptime patterns for the start of file names, tried before the built-in ones of common recorders."""
     camera: Annotated[str, BeforeValidator(_camera)] | None = None
-    """Which videos are of one camera, and follow each other: "folder", or a regular expression that finds the camera's
-    name in a video's path. None: each video stands for itself."""
+    """Which videos belong to one camera and follow each other: "folder", or a regular expression that finds the
+    camera's name in a video's path. None: each video stands alone."""
     max_gap_s: Gap = 1.0
-    """Seconds that may be missing between two files of a camera for the tracker to go on."""
+    """Maximum gap in seconds between two files of a camera across which tracks continue."""
     max_overlap_s: Gap = 2.0
-    """Seconds that the next file of a camera may repeat: what is there twice is dropped."""
+    """Maximum overlap in seconds of two files of a camera; repeated frames are dropped."""
 
     clips: Annotated[ClipKeys | None, BeforeValidator(_wanted)] = None
-    """Cut out of the videos what happened in them, into `clips` in the output folder: true, or a table of what and how.
-    None: don't. See docs/after.md."""
+    """Cut clips of events into `clips` in the output folder: true, or a table of what to cut and how. None: don't. See
+    docs/after.md."""
 
     export: Annotated[tuple[Exported, ...], BeforeValidator(_listed), Field(min_length=1)] | None = None
-    """Write the tracks for other tools, into `export` in the output folder. See docs/after.md."""
+    """Export the tracks for other tools, into `export` in the output folder. See docs/after.md."""
 
     open_timeout_s: Seconds = 15.0
-    """How long a URL may take to open."""
+    """Seconds that a URL may take to open."""
     read_timeout_s: Seconds = 15.0
-    """How long a URL may stay silent."""
+    """Seconds that a URL may send nothing."""
     reconnect_attempts: Annotated[Count, Field(ge=0)] = 5
-    """How often in a row a live source that broke off is opened again."""
+    """Attempts in a row to reopen a live source that broke off."""
     segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = defaults.SEGMENT_S
-    """Length of a segment of a live source's recording: seconds, or a text such as 90s, 10m or 1h."""
+    """Length of a segment of a live recording: seconds, or a text such as 90s, 10m or 1h."""
+
+    split_s: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] | None = None
+    """Of a job: workers that have no video of their own look for objects in pieces, of this length, of videos that are
+    longer; results stay the same. Seconds, or a text such as 90s, 10m or 1h. None: videos stay whole. See
+    docs/jobs.md."""
 
     label: Annotated[tuple[Literal["class", "id", "score"], ...], BeforeValidator(_parts)] = ("class", "id")
-    """What stands in the label of a track in an annotated video, in this order; "none" for no labels. Where the whole
-    finds no room that covers no other label, the id alone is drawn."""
+    """Contents of the label of each track in an annotated video, in this order; "none" for no labels. If the label
+    would cover another one, only the id is drawn."""
     colour_by: Literal["id", "class"] = "id"
-    """Whether each track or each class has a colour of its own in an annotated video."""
+    """Whether each track or each class gets its own colour in an annotated video."""
     draw: Annotated[tuple[Drawn, ...], BeforeValidator(_parts)] | None = None
-    """What of its scene is drawn on an annotated video: its lines, its zones, their counts up to each frame, and the
-    clock; "none" for nothing. None: all four where the video has a scene. See docs/results.md."""
+    """Parts of the scene to draw on an annotated video: its lines, its zones, their counts up to each frame, and the
+    clock; "none" for nothing. None: all four if the video has a scene. See docs/results.md."""
     line_width: Annotated[Count, Field(ge=1, le=64)] | None = None
     """Width of boxes, trails, lines and zones in an annotated video, in pixels. None: by frame size, 3 at 1080p."""
     label_size: Annotated[Count, Field(ge=7, le=64)] | None = None
-    """Height of labels, counts and the clock in an annotated video, in pixels per em. None: by the frame's size, 19 at
+    """Height of labels, counts and the clock in an annotated video, in pixels per em. None: by frame size, 19 at
     1080p."""
     trail_s: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=60, allow_inf_nan=False)] = 0.0
-    """Seconds of its way that are drawn behind each track in an annotated video, at the foot of its boxes. 0: none."""
+    """Seconds of its path to draw behind each track in an annotated video, at the foot of its boxes. 0: none."""
     video_crf: Annotated[Count, Field(ge=0, le=51)] = 25
     """Quality of the annotated video: lower is better and larger."""
     video_preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium"] = "ultrafast"
-    """Slower ones give smaller files: `superfast` saves a sixth to a half of the size for twice the time."""
+    """Slower presets give smaller files: `superfast` saves a sixth to a half of the size for twice the time."""
 
     blur: Names | None = None
-    """Classes that are made unrecognisable in the annotated video, by detections and tracks; no guarantee. See
-    docs/after.md. None: none."""
+    """Classes to make unrecognisable in the annotated video, by detections and tracks; no guarantee. See docs/after.md.
+    None: none."""
     only_blur: bool = False
     """true: no boxes are drawn in the annotated video, only `blur` is applied."""
     blur_style: Literal["pixelate", "fill"] = "pixelate"
-    """pixelate: a few cells in place of each box; fill: plain grey, which tells less."""
+    """pixelate: a few coarse cells in place of each box; fill: plain grey, which reveals less."""
     blur_pad: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=2)] = 0.15
-    """What is added on each side of a box that is blurred, in its sizes."""
+    """Margin on each side of a blurred box, as a fraction of its size."""
     blur_hold_s: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=5)] = 0.5
-    """Seconds for which a box is blurred after its track was seen last, and before it was seen first. Frames are held
-    so long, 256 MiB of them at most."""
+    """Seconds for which a box is blurred before its track was first seen and after it was last seen. Frames are held in
+    memory for as long, up to 256 MiB."""
     blur_conf: Share = 0.1
-    """Lowest score of a detection that is blurred, below `conf` too: lower hides more, and more that is nothing."""
+    """Minimum score of a detection to blur, also below `conf`: lower hides more, including more false detections."""
 
     @field_validator("input_size")
     @classmethod
@@ -524,42 +532,47 @@ class EngineConfig(TrackerKeys):
             raise ValueError("clips are cut by tracks: add tracks to formats")
         if self.export is not None and "tracks" not in self.formats:
             raise ValueError("exports are made from tracks: add tracks to formats")
+        if self.fill == "both" and self.frames_between_inferences > _MOST_WAITING:
+            raise ValueError(
+                f"skip_frames must be at most {_MOST_WAITING} with fill = both, which holds so many frames. "
+                f"Got {self.frames_between_inferences}"
+            )
         if self.gate != "off" and self.skip_frames:
-            raise ValueError("gate and skip_frames exclude each other: the gate itself leaves frames out")
+            raise ValueError("gate and skip_frames exclude each other: the gate skips frames itself")
         return self
 
     @model_validator(mode="after")
     def _blur_has_what_it_needs(self) -> Self:
         if self.only_blur and not self.blur:
-            raise ValueError("only_blur needs blur: the classes that are to be hidden")
+            raise ValueError("only_blur needs blur: the classes to hide")
         if self.blur and not self.visualize:
-            raise ValueError("blur is of the annotated video, and visualize is false")
+            raise ValueError("blur applies to the annotated video, and visualize is false")
         if self.blur and self.crops:
-            raise ValueError("crops are of the source and show what blur hides: ask for one of them")
+            raise ValueError("crops are cut from the source and show what blur hides: choose one of them")
         left_out = [name for name in self.blur or () if self.classes is not None and name not in self.classes]
         if left_out:
-            raise ValueError(f"blur names {left_out[0]!r}, which classes leaves out: it would not be found")
+            raise ValueError(f"blur names {left_out[0]!r}, which classes leaves out: it would not be detected")
         return self
 
     def drawn(self, *, has_scene: bool) -> tuple[Drawn, ...]:
-        """Return what is drawn on an annotated video beside its tracks. Without a scene, the clock alone can be."""
+        """Return the parts of the scene to draw on an annotated video. Without a scene, only the clock can be."""
         if self.draw is None:
             return get_args(Drawn) if has_scene else ()
         return tuple(part for part in self.draw if has_scene or part == "clock")
 
     @property
     def writes_tables(self) -> bool:
-        """Whether tables are made at the end."""
+        """Whether tables are written at the end."""
         return bool(self.scene or self.tables or self.heatmap)
 
     @property
     def goes_on(self) -> bool:
-        """Whether something is made of the tracks once the videos are done."""
+        """Whether the tracks are processed further once the videos are done."""
         return bool(self.writes_tables or self.clips is not None or self.export)
 
     @property
     def part_ends_s(self) -> float | None:
-        """Where the results of a video end, in seconds from its first frame; None: at its end."""
+        """Where the results of a video end, in seconds from its first frame; None: at the end of the video."""
         return self.end_s if self.duration_s is None else self.start_s + self.duration_s
 
     @property
@@ -569,17 +582,17 @@ class EngineConfig(TrackerKeys):
 
     @property
     def lowest_conf(self) -> float:
-        """The lowest score of a detection that is of use: to be reported, to the tracker or to be stored."""
+        """The lowest score of a detection that anything uses: results, tracker, storage or blurring."""
         return min(self.conf, self.stored_conf, self.blur_conf if self.blur else 1.0)
 
     @property
     def stored_conf(self) -> float:
-        """The lowest score of a detection that is stored, where any are: whatever the tracker was given is there."""
+        """The lowest score of a stored detection: everything that the tracker gets is stored."""
         return self.tracker_conf if self.store_conf is None else min(self.store_conf, self.tracker_conf)
 
     @property
     def tracker_conf(self) -> float:
-        """The lowest score of a detection that the tracker is given."""
+        """The lowest score of a detection that the tracker gets."""
         kind = registry.TRACKERS[self.tracker]
         low = kind.wants_low(registry.parameters_of(self.tracker, self.model_dump(include=set(registry.KEYS))))
         return min(self.conf, registry.LOW_SCORE) if low else self.conf
@@ -589,17 +602,17 @@ class EngineConfig(TrackerKeys):
         return bool(getattr(self, key) != type(self).model_fields[key].default)
 
     def updated(self, **values: Any) -> EngineConfig:
-        """Return a checked copy with other values. With another tracker, the parameters of the one before go."""
+        """Return a validated copy with other values. Changing the tracker drops the previous one's parameters."""
         own = self.model_dump()
         if values.get("tracker", self.tracker) != self.tracker:
             own = registry.without_parameters(own)
         return EngineConfig(**{**own, **values})
 
 
-# Keys on which a video's results depend: a checkpoint made with other values is of no use. The rest says where results
-# go, how fast they come and how long to wait; what computes (model, backend, precision), a fingerprint names by itself.
+# Keys on which a video's results depend: a checkpoint made with other values can't be used. The others set where
+# results go, how fast they come and how long to wait; a fingerprint names model, backend and precision separately.
 RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
-    "tracker skip_frames gate full_every_s gate_scale gate_target visualize crops layout class_names input_size"
+    "tracker skip_frames fill gate full_every_s gate_scale gate_target visualize crops layout class_names input_size"
     " input_scale channel_order conf class_groups store_conf input_mean nms_iou classes class_agnostic"
     " max_detections formats shape start_s end_s duration_s max_pixels max_frame_bytes max_duration_s max_decode_s"
     " video_crf video_preset blur only_blur blur_style blur_pad blur_hold_s blur_conf zone start clock_patterns"
@@ -608,12 +621,12 @@ RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
 OTHER_KEYS = frozenset(
     "output_folder overwrite max_detections_in_memory save_intermediate_results model backend precision device batch"
     " streams workers window resume open_timeout_s read_timeout_s reconnect_attempts segment scene tables heatmap"
-    " bin_s camera max_gap_s max_overlap_s clips export report report_language".split()
+    " bin_s camera max_gap_s max_overlap_s clips export report report_language split_s".split()
 )
 
 
 def clip_keys(values: Mapping[str, Any]) -> ClipKeys:
-    """Return a checked ClipKeys. Raises ConfigError."""
+    """Return validated ClipKeys. Raises ConfigError."""
     try:
         return ClipKeys(**values)
     except ValidationError as error:
@@ -621,7 +634,7 @@ def clip_keys(values: Mapping[str, Any]) -> ClipKeys:
 
 
 def load_config(path: Path) -> dict[str, object]:
-    """Return the keys of a JSON or TOML file. Raises ConfigError that names the file."""
+    """Return the keys of a JSON or TOML file. Raises a ConfigError that names the file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -638,8 +651,8 @@ def load_config(path: Path) -> dict[str, object]:
 
 
 def note_on_default(config: EngineConfig, choose: str = "--model yolox-s") -> str | None:
-    """Return what a person who named no model should know: which one runs, and how to `choose` a better one. None where
-    one was named."""
+    """Return a note for users who named no model: which one runs, and how to `choose` a better one. None if a model was
+    named."""
     if "model" in config.model_fields_set or config.backend == "fake":
         return None
     count = len(get_manifest(config.model).classes)
@@ -650,7 +663,7 @@ def note_on_default(config: EngineConfig, choose: str = "--model yolox-s") -> st
 
 
 def _sentence(error: ValidationError, model: type[BaseModel] | None = None) -> str:
-    """Return the first error in one fixed form: key, rule, what was found."""
+    """Return the first error in one fixed form: key, rule, actual value."""
     first = error.errors()[0]
     fields = (model or EngineConfig).model_fields
     if not first["loc"]:  # a rule between keys, which says all itself

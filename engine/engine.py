@@ -22,31 +22,33 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import defaults
 from engine import results as report
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
+from engine.choices import defaults
 from engine.config import EngineConfig
-from engine.corrections import make_room
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
+from engine.files.opened import OpenedFile
 from engine.inference.backends.base import frame_backend
 from engine.inference.heads import HeadReader
 from engine.inference.letterbox import Letterboxes
 from engine.inference.model import LoadedModel, available_cores, check_wanted, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
 from engine.inference.tensor_shape import TensorShape
-from engine.made import made_of, sealed
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
 from engine.media.source import Source, scheme
-from engine.own_files import STATE_FOLDER
-from engine.pipeline.assignment import Assignment, not_fenced
+from engine.output_folder.corrections import make_room
+from engine.output_folder.hashes import made_of, sealed
+from engine.output_folder.own_files import STATE_FOLDER
+from engine.pipeline.assignment import Assignment, PieceAssignment, PiecesOf, not_fenced
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.order import Order
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
-from engine.pipeline.pipeline import LARGE, Pipeline, Stages
-from engine.pipeline.reader import ReaderSettings
+from engine.pipeline.pieces import Ahead, PieceSink, made_with
+from engine.pipeline.pipeline import Pipeline, Stages
+from engine.pipeline.reader import LARGE, ReaderSettings
 from engine.pipeline.sequence import Place
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.pipeline.total import Total, Totals
@@ -389,11 +391,12 @@ class Engine:
 
     def work(
         self,
-        assignments: Iterable[Assignment],
+        assignments: Iterable[Assignment | PieceAssignment],
         output: str | os.PathLike[str],
         *,
         begun: Callable[[Assignment], None] | None = None,
         done: Callable[[Assignment, VideoJson], None],
+        piece_done: Callable[[PieceAssignment, Outcome], None] = lambda assignment, outcome: None,
         progress: Callable[[list[Progress]], None] | None = None,
         roots: Sequence[Path] = (),
     ) -> None:
@@ -406,7 +409,8 @@ class Engine:
         should end. `begun` is called before a video is opened, `done` when it has ended, with its entry of a summary
         and, in it, "attempts", "input" (size and hash), "resumed_from" and "unfinished" (it was ended by `stop` or by a
         failure around it); both from threads of the engine. What `begun` raises fails its video, what `done` raises
-        ends the work. `progress` is as in `run`.
+        ends the work. `progress` is as in `run`. Of a piece, `piece_done` is told alone; the detections are in its file
+        then, unless it failed or was interrupted.
 
         Nothing else in the folder is looked at, and several may work in it at once, on different videos. A video that
         did not end, because of `stop` or of a failure around it, leaves its checkpoint to the next attempt at it; one
@@ -419,6 +423,7 @@ class Engine:
         run = self._begin(self.streams)
         pipeline = run.pipeline
         under_way: dict[int, Assignment] = {}
+        pieces: dict[int, PieceAssignment] = {}
         broken_off = threading.Event()
         identities = Identities(lambda: broken_off.is_set() or pipeline.stopped, roots)
 
@@ -426,14 +431,25 @@ class Engine:
             coming = enumerate(assignments)
             while not pipeline.stopped and (following := next(coming, None)) is not None:
                 key, assignment = following
+                if isinstance(assignment, PieceAssignment):
+                    pieces[key] = assignment
+                    yield self._run_of_piece(pipeline, key, assignment, roots)
+                    continue
                 under_way[key] = assignment
                 work = Work(folder, place, assignment.job)
                 attempt = self._attempt(assignment.video, work, assignment)
                 on_begin = partial(begun, assignment) if begun is not None else None
                 behind = self._place_of(assignment, folder)
-                yield self._run_of(pipeline, key, assignment.video, work, *attempt, identities, on_begin, behind)
+                ahead = self._ahead(assignment.pieces)
+                yield self._run_of(pipeline, key, assignment.video, work, *attempt, identities, on_begin, behind, ahead)
 
         def ended(run: StreamRun) -> None:
+            if (piece := pieces.pop(run.key, None)) is not None:
+                if run.file is not None:
+                    run.file.close()
+                assert run.outcome is not None
+                piece_done(piece, run.outcome)
+                return
             assignment, read = under_way.pop(run.key), identities.of(run)
             if read is None and run.file is not None and run.outcome is not None and not run.outcome.unfinished:
                 read = report.file_identity(run.file)  # a stop broke it off, but the video was finished
@@ -447,6 +463,8 @@ class Engine:
                 "unfinished": run.outcome is not None and run.outcome.unfinished,
                 "lost": run.outcome is not None and run.outcome.lost,
             }
+            if run.ahead is not None:
+                entry["known_ahead"] = run.ahead.used
             steps.reached("settled")
             try:
                 done(assignment, entry)
@@ -502,6 +520,7 @@ class Engine:
         identities: Identities,
         on_begin: Callable[[], None] | None = None,
         place: Place | None = None,
+        ahead: Ahead | None = None,
     ) -> StreamRun:
         """Return a run of a video into files of a folder."""
         name = _name_of(video)
@@ -521,7 +540,26 @@ class Engine:
             clock=lambda creation_time: self._answering.clock(name, creation_time),
             place=place,
             watch=self._watch(video),
+            ahead=ahead,
         )
+
+    def _run_of_piece(
+        self, pipeline: Pipeline, key: int, assignment: PieceAssignment, roots: Sequence[Path]
+    ) -> StreamRun:
+        """Return a run of a piece, of which the detections are kept and nothing else."""
+        video, piece = assignment.video, assignment.piece
+        return StreamRun(
+            key,
+            video,
+            {PieceSink.kind: (PieceSink(self._made_with), piece.file)},
+            self._counters(),
+            pipeline.window,
+            open_file=lambda: OpenedFile(video.path, roots),
+            piece=piece,
+        )
+
+    def _ahead(self, pieces: PiecesOf | None) -> Ahead | None:
+        return None if pieces is None else Ahead(pieces, self._made_with, len(self.model.manifest.classes))
 
     def _check_loiter(self, alarms: AlarmSettings) -> None:
         """Raise ConfigError where it is asked for and nothing says after how long."""
@@ -598,6 +636,10 @@ class Engine:
         return Recording(video, place, sinks, rules)
 
     @cached_property
+    def _made_with(self) -> bytes:
+        return made_with(self._shared_fingerprint)
+
+    @cached_property
     def _shared_fingerprint(self) -> Fingerprint:
         return fingerprint.of_run(self.config, self.model, self._answering.scenes)
 
@@ -642,6 +684,7 @@ class Engine:
                 max_frame_bytes=self.config.max_frame_bytes,
                 max_duration_s=self.config.max_duration_s,
                 max_decode_s=self.config.max_decode_s,
+                both=self.config.fill == "both",
                 gate=self._gate(),
             ),
         )
@@ -800,11 +843,12 @@ class Engine:
         in_flight = max(8, 2 * self.batch * self.workers + 2)
         window = self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
         # Frames that wait for the next one that is looked at must not keep it out.
-        return window if self.config.gate == "off" else window + MOST_BETWEEN
+        waiting = self.config.frames_between_inferences if self.config.fill == "both" else 0
+        return window + waiting + (0 if self.config.gate == "off" else MOST_BETWEEN)
 
     def _counters(self, *, objects: bool = False) -> Counters:
         values = self.config.model_dump(include=set(registry.KEYS))
-        return Counters(registry.lifetime(self.config.tracker, values), self.config.conf, objects=objects)
+        return Counters(registry.longest_silence(self.config.tracker, values), self.config.conf, objects=objects)
 
     def _source(self, path: str) -> Source:
         config = self.config

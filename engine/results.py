@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engine.analytics.settings import AnswerSettings
-from engine.confidence import interval
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
 from engine.files.opened import OpenedFile
 from engine.inference.model import LoadedModel
+from engine.stages.confidence import interval
 from engine.summary import (
     BackendJson,
     FileJson,
@@ -161,7 +161,7 @@ def build_manifest(
     path how often a video was begun, where that is not once; `answering` how their wall clocks are known; `classes` are
     those that the model knows.
 
-    Its `files` are still to come, and it is not sealed (engine/made.py): its report is made of it.
+    Its `files` are still to come, and it is not sealed (engine/output_folder/hashes.py): its report is made of it.
     """
     answering = answering or AnswerSettings.of(config)
     settings = config.model_dump(mode="json")

@@ -150,6 +150,7 @@ class EntryJson(TypedDict):
     attempts: NotRequired[int]
     unfinished: NotRequired[bool]
     lost: NotRequired[bool]
+    known_ahead: NotRequired[int]
 
 
 class VideoJson(EntryJson):
@@ -323,7 +324,7 @@ class SummaryJson(TypedDict):
 class ManifestJson(SummaryJson):
     """A summary with what is needed to trust it or to repeat the run. `classes` are those that the model knows; older
     versions did not note them. `files` are the outputs of the run as a whole, by their path below the output folder.
-    Where it is written it is sealed with `manifest_sha256` (engine/made.py)."""
+    Where it is written it is sealed with `manifest_sha256` (engine/output_folder/hashes.py)."""
 
     started_at: str
     classes: NotRequired[list[str]]

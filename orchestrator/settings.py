@@ -1,10 +1,10 @@
 """Settings of the job system: one module for worker, client, Beat and Flower.
 
-Every process that reads from the broker enforces its own visibility timeout, so that a single process with different
-settings would requeue tasks that are running. That is why everything here is built once, in `celery_settings`, and why
-the launchers start nothing without it.
+Every process that reads from the broker enforces its own visibility timeout, so a single process with different
+settings would requeue running tasks. That is why everything here is built once, in `celery_settings`, and why the
+launchers start nothing without it.
 
-Values come from the environment and, below it, from a TOML file that `YOLO_SETTINGS` names:
+Values come from the environment, then from a TOML file named by `YOLO_SETTINGS`:
 
     CELERY_BROKER_URL, CELERY_RESULT_BACKEND   redis://, rediss:// or redis+socket:// URLs
     YOLO_VIDEO_ROOTS, YOLO_OUTPUT_ROOTS        folders, separated by ":", that jobs may read from and write to
@@ -27,12 +27,12 @@ DEFAULT_URL = "redis://localhost:6379/0"
 
 QUEUE, GPU_QUEUE, LOG_QUEUE = "yolo", "yolo-gpu", "yolo-log"
 PLAIN_QUEUE = "celery"
-"""Where `Celery(...).send_task(...)` of a program sends that names no queue: it is served as well."""
+"""The queue to which a program's `Celery(...).send_task(...)` sends if it names none; workers serve it too."""
 
 
 def worker_command(queue: str) -> str:
-    """Return the command of a worker that serves a queue. One that served it alone would leave a job's other steps
-    waiting."""
+    """Return the command of a worker that serves a queue. It also serves the log queue, or a job's other steps would
+    wait."""
     return "yolo-server --worker" + ("" if queue in (QUEUE, LOG_QUEUE) else f" --queues {queue},{LOG_QUEUE}")
 
 
@@ -47,15 +47,15 @@ class Watch(BaseModel):
     folder: Path
     """The folder to sweep."""
     output: Path
-    """Where its results go."""
+    """The output folder of its jobs."""
     every_minutes: Annotated[float, Field(gt=0, le=7 * 24 * 60)] = 5.0
-    """How often it is swept."""
+    """Minutes between two sweeps."""
     quiet_s: Annotated[float, Field(ge=0)] = 60.0
     """A file that has not changed for this long is complete."""
     config: dict[str, object] = {}
-    """Keys of the engine's configuration for its jobs; they win over `config` of the settings."""
+    """Keys of the engine's configuration for its jobs; they override the settings' `config`."""
     workers: Annotated[int, Field(ge=1)] = 1
-    """Workers that share one of its jobs."""
+    """Number of workers that share each of its jobs."""
 
 
 class Settings(BaseModel):
@@ -64,56 +64,56 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     broker_url: str = DEFAULT_URL
-    """`redis://`, `rediss://` (TLS) or `redis+socket://`. Where it is not set, an embedded broker of this machine comes
-    first."""
+    """`redis://`, `rediss://` (TLS) or `redis+socket://`. If it is not set, an embedded broker of this machine is
+    preferred."""
     result_backend: str | None = None
-    """Where results go. None: to the broker."""
+    """URL of the result store. None: the broker."""
     video_roots: tuple[Path, ...] = ()
-    """Folders that jobs may read from. Empty: any, and only with a broker on this machine."""
+    """Folders that jobs may read from. Empty: any, but only with a broker on this machine."""
     output_roots: tuple[Path, ...] = ()
-    """Folders that jobs may write to. Empty: any, and only with a broker on this machine."""
+    """Folders that jobs may write to. Empty: any, but only with a broker on this machine."""
     state_dir: Path = Path("~/.local/state/yolo-engine")
     """Where this machine remembers its jobs and its embedded broker."""
 
     queues: tuple[str, ...] = ()
-    """Queues of your own, besides yolo, yolo-gpu, yolo-log and celery."""
+    """Your own queues, besides yolo, yolo-gpu, yolo-log and celery."""
     watch: tuple[Watch, ...] = ()
     """Folders that Beat sweeps."""
     config: dict[str, object] = {}
-    """Defaults of every job, keys of the engine's configuration; what a job asks for itself wins."""
+    """Default keys of the engine's configuration for every job; a job's own keys override them."""
 
     on_event: tuple[str, ...] = ()
-    """Whom workers tell of events in the videos of all jobs, as they happen: a program, which gets JSON on its standard
-    input, http(s):// or mqtt(s):// (docs/after.md). Only here: a job can't name any."""
+    """Receivers of events in the videos of all jobs, as they happen: a program, which gets JSON on its standard input,
+    http(s):// or mqtt(s):// (docs/after.md). Only settable here: a job can't name any."""
     event_kinds: tuple[Literal["crossing", "enter", "loiter", "stay", "track"], ...] = ()
-    """Which events. Empty: those of a job's scene, or tracks where it has none."""
+    """Kinds of events to send. Empty: those of a job's scene, or tracks if it has none."""
     event_loiter_s: Seconds | None = None
-    """A stay that lasts for so long is told of while it goes on, in zones without a `loiter_s` of their own. none: in
-    those it is not."""
+    """Seconds after which a stay is sent as loitering while it lasts, in zones without their own `loiter_s`. none: only
+    zones with their own."""
 
     traces: Annotated[str, Field(pattern=r"^https?://[^\s]+$")] | None = None
-    """Where a trace of each job that has ended is sent, as OTLP over HTTP: `http://HOST:4318`. none: nowhere."""
+    """Collector for a trace of each job that has ended, as OTLP over HTTP: `http://HOST:4318`. none: no traces."""
 
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
-    """How many attempts in a row may get no further in a video before it is given up."""
+    """Attempts in a row without progress in a video before it fails."""
     lease_s: Seconds = 30.0
-    """A video whose worker shows no sign of life for this long goes to another."""
+    """Seconds without a sign of life from a worker after which its videos go to another one."""
     grace_s: Seconds = 20.0
-    """How long a worker that was told to stop may take for its last checkpoint."""
+    """Seconds that a stopping worker may take for its last checkpoint."""
     cancel_s: Seconds = 1.0
-    """How long the engine may take to finish the frames in flight when a job is cancelled."""
+    """Seconds that the engine may take to finish the frames in flight when a job is cancelled."""
     turn_s: Seconds = 60.0
-    """How long a job works before it gives way to another one that has had its turn too. To one that was not worked on
-    yet it gives way at once."""
+    """Seconds that a job works before it gives way to another one that has also had a turn. To a job that has not
+    started yet it gives way at once."""
     stall_s: Seconds = 300.0
-    """A run that makes no progress for this long is ended and counts as an attempt."""
+    """Seconds without progress after which a run is ended; it counts as an attempt."""
     visibility_timeout_s: Seconds = 600.0
-    """A message whose worker shows no sign of life for this long is delivered again. It must exceed the longest outage
-    of the broker that you expect, and the difference between the machines' clocks."""
+    """Seconds without a sign of life from a worker after which its message is delivered again. It must exceed the
+    longest broker outage that you expect, and the difference between the machines' clocks."""
     task_time_limit_s: Seconds = 7 * 86_400.0
-    """A last resort against a task that hangs; the engine's own watch (stall_s) is far below it."""
+    """Time limit of a task, a last resort if it hangs; the engine's own watchdog (stall_s) acts far earlier."""
     deaf_s: Seconds = 120.0
-    """A worker with free slots that gets none of the waiting messages for this long restarts itself."""
+    """Seconds after which a worker with free slots that gets none of the waiting messages restarts itself."""
 
     @property
     def results_url(self) -> str:
@@ -131,8 +131,8 @@ class Settings(BaseModel):
 
 @cache
 def settings() -> Settings:
-    """Read the settings of this process from its environment and file; no broker is asked for (`broker.resolve`).
-    Raises SettingsError."""
+    """Read the settings of this process from its environment and file, without contacting a broker (see
+    `broker.resolve`). Raises SettingsError."""
     values = _from_file(os.environ.get("YOLO_SETTINGS"))
     for key, name in (
         ("broker_url", "CELERY_BROKER_URL"),
@@ -195,8 +195,8 @@ Role = Literal["worker", "client"]
 
 
 def celery_settings(given: Settings, role: Role) -> dict[str, object]:
-    """Return Celery's configuration. What every process must agree on is the same for both roles; a client differs only
-    in how long it is willing to wait for a broker that is away."""
+    """Return Celery's configuration. Everything that processes must agree on is the same for both roles; a client
+    differs only in how long it waits for an unreachable broker."""
     visibility = {"visibility_timeout": given.visibility_timeout_s}
     transport = {
         **visibility,
@@ -228,11 +228,11 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
             "complete_pipeline": {"queue": LOG_QUEUE},
             "sweep_yolo": {"queue": LOG_QUEUE},
         },
-        # A message is acknowledged when its task has ended: a worker that is killed or stopped gives it back.
+        # A message is acknowledged when its task has ended: a worker that is killed or stopped returns it.
         "task_acks_late": True,
         "task_acks_on_failure": True,
         "task_acks_on_timeout": True,
-        # Our own attempts, counted in the job's directory, bound how often a crash is tried again.
+        # Attempts counted in the job's directory limit how often a crash is retried.
         "task_reject_on_worker_lost": False,
         "task_track_started": True,
         "result_extended": True,
@@ -269,7 +269,7 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         "worker_send_task_events": True,
         "task_time_limit": given.task_time_limit_s,
         "result_backend_always_retry": True,
-        # An hour of work must not be lost to a broker that is away at its end.
+        # An hour of work must not be lost because the broker is unreachable at its end.
         "task_publish_retry_policy": {"max_retries": 600, "interval_start": 0, "interval_step": 0.5, "interval_max": 5},
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -280,7 +280,8 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
 
 
 def _beat_schedule(given: Settings) -> dict[str, object]:
-    """Return one sweep per watched folder. One that waited longer than a period is dropped: the next finds the same."""
+    """Return one sweep per watched folder. A sweep that waited for longer than a period is dropped, because the next
+    one finds the same files."""
     return {
         f"sweep {index}: {watch.folder}": {
             "task": "sweep_yolo",

@@ -38,7 +38,6 @@ FOR_THE_START = {
     },
     "of a run without alarms, recordings, annotated videos, crops, tables, reports, metrics and verdicts": {
         "engine/analytics/settings.py",
-        "engine/answers.py",
         "engine/cli/commands/run.py",
         "engine/engine.py",
         "engine/pipeline/outputs.py",

@@ -12,8 +12,8 @@ In the order of the data: `samples` (rows as arrays), `scene` (lines and zones),
 it), `bins` and `tables`.
 For runs: `settings` (what a configuration asks for), `naming` (of videos and cameras), `timeline` (the files of a
 camera), `ignore` (where nothing is detected), `vocabulary` (which names can come up), `live` (counts as frames come),
-`answering` (a manifest's answers), `heatmap`, `paths` (where tracks went, for pages), `verdicts` (what a reviewer
-rejected), `export` (files).
+`answering` (a manifest's answers), `run_answers` (those that a run writes), `heatmap`, `paths` (where tracks went, for
+pages), `verdicts` (what a reviewer rejected), `export` (files).
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ __all__ = [
     "paths",
     "read_mot",
     "read_tracks",
+    "run_answers",
     "samples",
     "scene",
     "settings",

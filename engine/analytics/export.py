@@ -17,7 +17,7 @@ from engine.analytics.settings import DEFAULT_BIN_S, check_formats
 from engine.analytics.tables import COLUMNS, SCHEMA, Row, tables_of, to_csv
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
-from engine.own_files import refuse_foreign
+from engine.output_folder.own_files import refuse_foreign
 
 _WHOLE = frozenset("track_id first_frame last_frame rows best_frame pts born_inside ended_inside count tracks".split())
 _REAL = frozenset(

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from engine.answers import read_manifest
 from engine.audit.again import compare, do_again
 from engine.audit.claims import Claim, claims_of
 from engine.audit.files import check_files, check_manifest, check_outputs, check_source
@@ -18,6 +17,7 @@ from engine.audit.rows import check_rows
 from engine.engine import Engine
 from engine.errors import ConfigError, InputError, LaterVersion
 from engine.finished import FinishedRun
+from engine.output_folder.manifest import read_manifest
 from engine.summary import ManifestJson
 
 ALL: Final = -1

@@ -11,7 +11,7 @@ from engine.audit.claims import RETRACKED, Claim
 from engine.audit.findings import Finding, Kind
 from engine.errors import VideoError, describe_os_error
 from engine.files.opened import OpenedFile
-from engine.made import SEAL, identity, seal_of
+from engine.output_folder.hashes import SEAL, identity, seal_of
 from engine.results import file_identity
 from engine.summary import FileJson
 

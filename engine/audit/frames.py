@@ -101,7 +101,7 @@ def look_again(
 
 def _chosen(claim: Claim, count: int, seed: int) -> frozenset[int]:
     """Return which frames, by their place among those given out."""
-    generator = random.Random(f"{seed} {claim.stem}")
+    generator = random.Random(f"{seed} {claim.stem}".encode("utf-8", "surrogateescape"))  # a name need not be text
     return frozenset(generator.sample(range(claim.frames), min(count, claim.frames)))
 
 

@@ -1,4 +1,4 @@
-"""`yolo-engine analyze`: from tracks that are there to counts, stays and times, without the model."""
+"""`yolo-engine analyze`: counts, stays and times from existing tracks, without the model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 
 from engine.cli.idle import Rule, refuse_idle
 from engine.cli.overwrite_option import overwrite_option
+from engine.cli.paths import PATH
 from engine.text.say import say
 
 if TYPE_CHECKING:
@@ -26,31 +27,31 @@ _OF_ANALYZE: tuple[Rule[tuple[Path, ...]], ...] = (
     Rule(
         ("size", "fps"),
         lambda outputs: any(given.is_file() for given in outputs),
-        "is of a file of rows, and a folder's manifest tells it",
+        "applies to a file of rows; a folder has a manifest that states it",
     ),
 )
 
 
 @click.command(no_args_is_help=True, short_help="Count in videos that have been tracked already.")
-@click.argument("outputs", nargs=-1, required=True, metavar="OUT...", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where the tables go.  [the first OUT folder]")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings.")
-@click.option(
-    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file, or a folder of them; repeatable."
-)
-@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [15m]")
-@click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write; CSV always.  [csv]")
+@click.argument("outputs", nargs=-1, required=True, metavar="OUT...", type=PATH)
+@click.option("-o", "--output", type=PATH, help="Folder for the tables.  [the first OUT folder]")
+@click.option("--config", "config_file", type=PATH, help="JSON or TOML file of settings.")
+@click.option("--scene", multiple=True, type=PATH, help="Scene file, or a folder of them; repeatable.")
+@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin for counts, such as 15m.  [15m]")
+@click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write, besides CSV.  [csv]")
 @click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [UTC]")
-@click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [name, container]")
-@click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [each its own]")
-@click.option("--size", metavar="WxH", help="Frame size of a file of rows that no manifest tells of.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frame rate of such a file.")
+@click.option("--clock-start", "start", metavar="TIME", help="Wall-clock time of the first frame.  [name, container]")
+@click.option("--camera", metavar="folder|REGEX", help="Which videos belong to one camera.  [each its own]")
+@click.option("--size", metavar="WxH", help="Frame size, for a file of rows without a manifest.")
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frame rate, for such a file.")
 @click.option(
-    "--verdicts", type=click.Path(path_type=Path), help="What a review of the report gave: count without the rejected."
+    "--verdicts",
+    type=PATH,
+    help="Verdicts from a review of the report: leave out what was rejected.",
 )
 @overwrite_option
-@click.option("--json", "as_json", is_flag=True, help="The counts as one JSON line on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON line on standard output.")
 def analyze(
     outputs: tuple[Path, ...],
     output: Path | None,
@@ -62,19 +63,19 @@ def analyze(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Count in videos that have been tracked already: lines crossed, zones stayed in, times and speeds.
+    """Count line crossings, stays in zones, times and speeds in videos that have already been tracked.
 
-    OUT is the output folder of a run, or a file of tracks: *.tracks.jsonl, or MOTChallenge text of another program
-    with --size and --fps. What a run's manifest has of clocks, cameras and scenes holds unless it is given here.
+    OUT is the output folder of a run, or a file of tracks: *.tracks.jsonl, or another program's MOTChallenge text with
+    --size and --fps. Clocks, cameras and scenes are taken from the run's manifest unless they are given here.
     """
     from engine.analytics import read_mot, read_tracks
     from engine.analytics.answering import answer, told
     from engine.analytics.export import write_tables
+    from engine.analytics.run_answers import config_for_answers, write_heatmap
     from engine.analytics.samples import classes_in
     from engine.analytics.settings import AnswerSettings, check_formats
     from engine.analytics.verdicts import read_verdicts
     from engine.analytics.vocabulary import check_places
-    from engine.answers import config_for_answers, write_heatmap
     from engine.cli.answers_table import print_answers
     from engine.cli.console import screen
     from engine.config import EngineConfig, load_config
@@ -142,7 +143,7 @@ def analyze(
 
 
 def told_of_review(cameras: Sequence[CameraAnswers], judged: Sequence[Judged]) -> str:
-    """Return what came of verdicts, in words."""
+    """Describe the effect of verdicts in words."""
     from engine.analytics.verdicts import Reviewed
 
     met = sum((each.reviewed for each in cameras if each.reviewed is not None), Reviewed())
@@ -164,8 +165,8 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 def _manifest(given: Path) -> ManifestJson | None:
     """Read the manifest of an output folder; None for a file. Raises InputError."""
-    from engine.answers import is_of_a_run, read_manifest
     from engine.errors import InputError
+    from engine.output_folder.manifest import is_of_a_run, read_manifest
 
     if given.is_file():
         return None
@@ -199,7 +200,7 @@ def _films(
 
 
 def _distinct(films: list[Film]) -> list[Film]:
-    """Give videos of several folders that bear the same name the folder's in front."""
+    """Prefix videos of several folders that share a name with their folder's name."""
     from engine.analytics.naming import camera_of
 
     names = Counter(film.name for film in films)

@@ -11,7 +11,20 @@ from engine.profiling.bottleneck import VerdictJson
 from engine.profiling.sentences import sentences
 
 # In the order the data moves.
-_ORDER = ("open", "source", "decode", "gate", "preprocess", "infer", "postprocess", "track", "sink", "tally", "finish")
+_ORDER = (
+    "open",
+    "source",
+    "decode",
+    "gate",
+    "recall",
+    "preprocess",
+    "infer",
+    "postprocess",
+    "track",
+    "sink",
+    "tally",
+    "finish",
+)
 
 
 def print_verdict(console: Console, verdict: VerdictJson | None) -> None:

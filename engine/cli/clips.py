@@ -1,4 +1,4 @@
-"""`yolo-engine clips`: what happened in a run's videos, cut out of them."""
+"""`yolo-engine clips`: clips of events, cut from a run's videos."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from engine.cli.idle import Rule, refuse_idle
 from engine.cli.overwrite_option import overwrite_option
+from engine.cli.paths import PATH
 from engine.text.counted import counted
 from engine.text.say import say
 
@@ -28,27 +29,29 @@ _OF_CLIPS: tuple[Rule[FinishedRun], ...] = (
 
 
 @click.command(no_args_is_help=True, short_help="Cut out of the videos what happened in them.")
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where the clips go.  [OUT/clips]")
-@click.option("--source", type=click.Path(path_type=Path), help="Where the videos lie now.  [where they lay]")
+@click.argument("folder", metavar="OUT", type=PATH)
+@click.option("-o", "--output", type=PATH, help="Folder for the clips.  [OUT/clips]")
+@click.option("--source", type=PATH, help="Where the videos are now.  [unchanged]")
 @click.option(
     "--kind", "kinds", metavar="A,B,...", help="crossing, enter, leave, stay, track.  [crossing,stay; no scene: track]"
 )
 @click.option("--class", "classes", metavar="A,B,...", help="Classes of the tracks.  [all]")
 @click.option("--place", "places", metavar="A,B,...", help="Names of lines and zones.  [all]")
-@click.option("--direction", "directions", metavar="A,B,...", help="Words for directions over lines.  [all]")
-@click.option("--longer", "longer_s", metavar="TIME", help="Stays and tracks that last at least so long, such as 30s.")
-@click.option("--shorter", "shorter_s", metavar="TIME", help="Stays and tracks that last at most so long.")
-@click.option("--pre", "pre_s", metavar="TIME", help="How much of the video before it.  [5s]")
-@click.option("--post", "post_s", metavar="TIME", help="How much after it.  [5s]")
-@click.option("--merge-gap", "merge_gap_s", metavar="TIME", help="Join what is no further apart.  [2s]")
-@click.option("--max-length", "max_length_s", metavar="TIME", help="Longest clip; what lasts longer is cut.  [5m]")
-@click.option("--exact/--copy", default=None, help="Begin and end at the very frame, encoded anew if need be.  [copy]")
+@click.option("--direction", "directions", metavar="A,B,...", help="Labels of directions over lines.  [all]")
+@click.option("--longer", "longer_s", metavar="TIME", help="Minimum duration of stays and tracks, such as 30s.")
+@click.option("--shorter", "shorter_s", metavar="TIME", help="Maximum duration of stays and tracks.")
+@click.option("--pre", "pre_s", metavar="TIME", help="Time to include before an event.  [5s]")
+@click.option("--post", "post_s", metavar="TIME", help="Time to include after an event.  [5s]")
+@click.option("--merge-gap", "merge_gap_s", metavar="TIME", help="Merge parts that are at most this far apart.  [2s]")
 @click.option(
-    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file instead of the run's; repeatable."
+    "--max-length", "max_length_s", metavar="TIME", help="Maximum length of a clip; longer events are split.  [5m]"
 )
+@click.option(
+    "--exact/--copy", default=None, help="Start and end at the exact frame, re-encoding if necessary.  [copy]"
+)
+@click.option("--scene", multiple=True, type=PATH, help="Scene file instead of the run's; repeatable.")
 @overwrite_option
-@click.option("--json", "as_json", is_flag=True, help="What was cut as one JSON line on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the clips as one JSON line on standard output.")
 def clips(
     folder: Path,
     output: Path | None,
@@ -58,11 +61,11 @@ def clips(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Cut out of the videos of a run what happened in them: events of a scene, or tracks.
+    """Cut clips of a scene's events, or of tracks, from the videos of a run.
 
-    OUT is the output folder of a run or a job. A clip holds every frame of the events it is for. By default packets are
-    copied, from the last key frame before: nothing is lost, and it is fast. clips.csv says what is in each clip,
-    empty.txt in which videos nothing was found.
+    OUT is the output folder of a run or a job. A clip contains every frame of its events. By default packets are copied
+    from the preceding key frame, which is fast and loses nothing. clips.csv lists the contents of each clip, empty.txt
+    the videos in which nothing was found.
     """
     from engine.clips import ClipSettings, cut_clips, told
     from engine.config import clip_keys
@@ -81,7 +84,7 @@ def clips(
 
 
 def print_clips(cut: Cut) -> None:
-    """Say what was cut, a line each, what could not be, and where the lists are."""
+    """Print each clip on a line, the clips that could not be cut, and where the lists are."""
     for clip in cut.clips:
         span = f"{clip.ends_s - clip.begins_s:.1f} s from {clip.begins_s:.1f} s"
         note = f" ({clip.note})" if clip.note else ""

@@ -1,6 +1,9 @@
 """Where tables go: to a terminal, or to a file or program, which has no width."""
 
+import re
+import sys
 from collections.abc import Callable
+from typing import IO, cast
 
 from rich.console import Console
 
@@ -10,10 +13,31 @@ _WIDE = 20_000
 _LONGEST = 20_000  # of a sentence
 
 
-def screen(*, stderr: bool = False) -> Console:
-    """Return a console on standard output or error. Where that is no terminal, nothing is wrapped or cut."""
+_BLANKS_AT_ENDS = re.compile(r" +$", re.MULTILINE)
+
+
+def screen(*, stderr: bool = False, width: int = _WIDE) -> Console:
+    """Return a console on standard output or error. Where that is no terminal, nothing is wrapped or cut below `width`,
+    and no line is filled up with blanks: a table is as wide as its longest cells, and a pager shows no empty lines."""
     console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=_WIDE)
+    return console if console.is_terminal else Console(file=cast("IO[str]", _Unfilled(stderr)), width=width)
+
+
+class _Unfilled:
+    """Standard output or error, whichever file it is just now, without the blanks at the ends of lines."""
+
+    def __init__(self, stderr: bool) -> None:
+        self._stderr = stderr
+
+    def write(self, text: str) -> int:
+        return self._file.write(_BLANKS_AT_ENDS.sub("", text))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
+
+    @property
+    def _file(self) -> IO[str]:
+        return sys.stderr if self._stderr else sys.stdout
 
 
 def tell_on(console: Console) -> Callable[[str], None]:

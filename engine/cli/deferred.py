@@ -1,4 +1,4 @@
-"""Commands whose work is loaded when they are run: help needs none of it."""
+"""Commands whose code is imported only when they run, because --help needs none of it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Command = Callable[..., Any]
 
 
 def deferred(home: str) -> Callable[[Command], Command]:
-    """Return a decorator of a function that has a docstring only, a command's help: called, it is the function `home`,
-    "module:name", of engine.cli.commands."""
+    """Return a decorator for a function that only has a docstring, a command's help. When called, it runs the function
+    `home` ("module:name") of engine.cli.commands."""
     module, _, name = home.partition(":")
 
     def decorate(declared: Command) -> Command:
@@ -29,8 +29,8 @@ def deferred(home: str) -> Callable[[Command], Command]:
 
 
 def _loaded(name: str) -> ModuleType:
-    """Return a module. While it is imported the garbage collector, which would look through all of it several times,
-    rests; afterwards it leaves alone what is there, for that stays to the end."""
+    """Return a module. The garbage collector is off during the import, because it would scan everything several times;
+    afterwards it ignores the imported objects, because they live until the end."""
     if name in sys.modules:
         return sys.modules[name]
     gc.disable()

@@ -1,4 +1,4 @@
-"""`yolo-engine find`: which object, where, when, for how long, over all runs and jobs of a tree."""
+"""`yolo-engine find`: which object, where, when and for how long, over all runs and jobs in a tree."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import click
 from engine.cli.idle import Rule, refuse_idle
 from engine.cli.lengths import length
 from engine.cli.overwrite_option import overwrite_option
+from engine.cli.paths import PATH
 from engine.text.counted import counted
 from engine.text.printable import printable
 from engine.text.say import say
@@ -47,27 +48,31 @@ class _Asked(NamedTuple):
 
 
 _OF_FIND: tuple[Rule[_Asked], ...] = (
-    Rule(("directions",), lambda asked: asked.lines and not asked.zones, "is of crossings: it goes with --line alone"),
+    Rule(
+        ("directions",),
+        lambda asked: asked.lines and not asked.zones,
+        "applies to crossings: it goes with --line only",
+    ),
     Rule(("overwrite",), lambda asked: asked.crops, "goes with --crops"),
 )
 
 
 @click.command(no_args_is_help=True, short_help="Find objects over all runs and jobs of a tree of outputs.")
-@click.argument("root", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("root", metavar="OUT", type=PATH)
 @click.option("--class", "classes", metavar="A,B,...", callback=_names, help="Classes of the tracks.  [all]")
-@click.option("--zone", "zones", metavar="A,B,...", callback=_names, help="Stays in these zones.")
-@click.option("--line", "lines", metavar="A,B,...", callback=_names, help="Crossings of these lines.")
-@click.option("--direction", "directions", metavar="A,B,...", callback=_names, help="In these directions.  [all]")
-@click.option("--camera", "cameras", metavar="A,B,...", callback=_names, help="Of these cameras.  [all]")
-@click.option("--between", nargs=2, metavar="HH:MM HH:MM", help="Local times of day, also over midnight.")
-@click.option("--from", "first", metavar="TIME", callback=_moment, help="Not over before this local time, or day.")
-@click.option("--to", "last", metavar="TIME", callback=_moment, help="Begun before this local time, or day.")
-@click.option("--longer", "longer_s", metavar="TIME", callback=length, help="Lasts at least so long, such as 30s.")
-@click.option("--shorter", "shorter_s", metavar="TIME", callback=length, help="Lasts at most so long.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=100, help="Show so many.  [100]")
-@click.option("--crops", type=click.Path(path_type=Path), help="Write a picture of each into this folder.")
+@click.option("--zone", "zones", metavar="A,B,...", callback=_names, help="Find stays in these zones.")
+@click.option("--line", "lines", metavar="A,B,...", callback=_names, help="Find crossings of these lines.")
+@click.option("--direction", "directions", metavar="A,B,...", callback=_names, help="Directions of crossings.  [all]")
+@click.option("--camera", "cameras", metavar="A,B,...", callback=_names, help="Cameras to search.  [all]")
+@click.option("--between", nargs=2, metavar="HH:MM HH:MM", help="Local times of day; may span midnight.")
+@click.option("--from", "first", metavar="TIME", callback=_moment, help="Ended after this local time or date.")
+@click.option("--to", "last", metavar="TIME", callback=_moment, help="Started before this local time or date.")
+@click.option("--longer", "longer_s", metavar="TIME", callback=length, help="Minimum duration, such as 30s.")
+@click.option("--shorter", "shorter_s", metavar="TIME", callback=length, help="Maximum duration.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, help="Maximum number of results.  [100]")
+@click.option("--crops", type=PATH, help="Write an image of each into this folder.")
 @overwrite_option
-@click.option("--json", "as_json", is_flag=True, help="What was found as one JSON line on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON line on standard output.")
 def find(
     root: Path,
     between: tuple[str, str] | None,
@@ -85,10 +90,10 @@ def find(
     longer_s: float | None,
     shorter_s: float | None,
 ) -> int:
-    """Find objects over all runs and jobs of a tree of outputs.
+    """Find objects in all runs and jobs of a tree of outputs.
 
-    OUT is an output folder, or one that holds some, at any depth. With --zone stays are found, with --line crossings,
-    else whole tracks. An index of the tree, in your cache, is brought up to date first.
+    OUT is an output folder, or a folder that contains some at any depth. --zone finds stays, --line finds crossings;
+    otherwise whole tracks are found. An index of the tree, in your cache, is updated first.
     """
     refuse_idle(_OF_FIND, _Asked(zones, lines, crops))
     from engine.find import Index, Question, ask, cut_crops

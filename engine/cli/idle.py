@@ -1,9 +1,9 @@
-"""Options that do nothing beside others are refused: who gave one had something in mind.
+"""Refuse options that have no effect beside the others: whoever gave one expected an effect.
 
     refuse_idle(ANNOTATED, config)
 
-A rule names options, says where they do something, and what to tell who gave one where it does not. Only what stands on
-the command line is refused: a file of settings may hold more than one run has use for.
+A rule names options, says when they have an effect, and has the message for when they don't. Only options on the
+command line are refused: a settings file may contain more keys than one run uses.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Asked = TypeVar("Asked")
 
 @dataclass(frozen=True)
 class Rule(Generic[Asked]):
-    """`options`, by the names of their parameters, do something where `works` is true of what is asked for; `only` says
-    so in words, as what follows "it"."""
+    """`options`, by parameter name, have an effect if `works` is true of the request; `only` says so in words that
+    follow "it"."""
 
     options: tuple[str, ...]
     works: Callable[[Asked], object]
@@ -31,8 +31,8 @@ class Rule(Generic[Asked]):
 
 
 def refuse_idle(rules: Iterable[Rule[Asked]], asked: Asked) -> None:
-    """Raise UsageError for the first option on the command line under way that does nothing. An option that switches
-    something off never does."""
+    """Raise UsageError for the first option on the current command line that has no effect. Options that switch
+    something off are exempt."""
     context = click.get_current_context()
     for rule in rules:
         given = next((name for name in rule.options if _is_given(context, name)), None)
@@ -56,18 +56,18 @@ OF_DRAWN: tuple[Rule[EngineConfig], ...] = (
     Rule(
         _LOOK,
         lambda config: not config.only_blur,
-        "is of what is drawn, and with only_blur nothing is",
+        "applies to what is drawn, and with only_blur nothing is",
     ),
-    Rule(("label_size",), lambda config: config.label, "is of labels, and --label none draws none"),
+    Rule(("label_size",), lambda config: config.label, "applies to labels, and --label none draws none"),
 )
-"""Of what is drawn into a video."""
+"""Rules for options of what is drawn on a video."""
 
 OF_VIDEO: tuple[Rule[EngineConfig], ...] = (
-    Rule(_LOOK, lambda config: config.visualize, "is of annotated videos, and none is written"),
+    Rule(_LOOK, lambda config: config.visualize, "applies to annotated videos, and none is written"),
     *OF_DRAWN,
     Rule(("blur_style",), lambda config: config.blur, "goes with --blur, which names what is hidden"),
 )
-"""Of what annotated videos look like."""
+"""Rules for options of the look of annotated videos."""
 
 
 def of_engine(*, report: bool) -> tuple[Rule[EngineConfig], ...]:
@@ -79,14 +79,19 @@ def of_engine(*, report: bool) -> tuple[Rule[EngineConfig], ...]:
     return (
         *OF_VIDEO,
         Rule(
+            ("fill",),
+            lambda config: config.skip_frames or config.fill == "predict",
+            "applies to the frames between two inferences: add --skip-frames",
+        ),
+        Rule(
             ("full_every_s", "gate_scale", "gate_target"),
             lambda config: config.gate != "off",
-            "is of the gate: add --gate motion",
+            "applies to the gate: add --gate motion",
         ),
-        Rule(("report_language",), reports, "is of the report, and none is written: add --report"),
+        Rule(("report_language",), reports, "applies to the report, and none is written: add --report"),
         Rule(
             ("bin_s",),
             lambda config: config.writes_tables or reports(config),
-            "is of counts, and none are made: add --scene, --tables or --report",
+            "applies to counts, and none are made: add --scene, --tables or --report",
         ),
     )

@@ -9,13 +9,13 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
-from engine import defaults
-from engine.backends import AUTO, BACKENDS
+from engine.choices import defaults
+from engine.choices.backends import AUTO, BACKENDS
+from engine.choices.formats import FORMATS
 from engine.cli.analyze import analyze
 from engine.cli.audit import audit
 from engine.cli.bench import bench
@@ -27,6 +27,7 @@ from engine.cli.find import find
 from engine.cli.lengths import length
 from engine.cli.models import models
 from engine.cli.overlay_options import overlay_options
+from engine.cli.paths import PATH
 from engine.cli.quantize import quantize
 from engine.cli.report import report
 from engine.cli.retrack import render, retrack
@@ -43,18 +44,17 @@ from engine.errors import (
     OutputError,
     describe_os_error,
 )
-from engine.formats import FORMATS
 from engine.logs import set_up_logging
 from engine.text.say import say, show_usage
 from models.errors import ModelError as ModelPackageError
 from models.manifest import LAYOUTS
 
-# Nothing heavy is imported here: --help answers at once.
+# Import nothing heavy here, so that --help answers at once.
 
 
 def main() -> None:
     """Run the console script and exit with its status."""
-    for stream in (sys.stdout, sys.stderr):  # a file name need not be text that they can show
+    for stream in (sys.stdout, sys.stderr):  # a file name may contain text that they can't encode
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     usage = (BackendMissing, ConfigError, InputError, ModelError, ModelPackageError, OutputError)
@@ -86,13 +86,13 @@ def main() -> None:
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="warning",
-    help="Messages of this severity and above, on standard error.  [warning]",
+    help="Minimum severity of messages on standard error.  [warning]",
 )
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     default="text",
-    help="Messages for people, or one JSON object a line.  [text]",
+    help="Messages as text, or as one JSON object per line.  [text]",
 )
 def commands(log_level: str, log_format: str) -> None:
     """Detect and track objects in videos: a folder in, tracks and annotated videos out."""
@@ -103,31 +103,35 @@ _Command = Callable[..., Any]
 
 
 def _told(text: str, default: object) -> str:
-    """Return an option's help with its default, as it stands behind all of them."""
+    """Return an option's help followed by its default."""
     return f"{text}  [{default}]"
 
 
 def _model_options(command: _Command) -> _Command:
-    """Return options of every command that runs a model. An option that is not given is None: the configuration
+    """Add the options of every command that runs a model. An option that is not given is None: the configuration
     decides."""
     options: list[Callable[[_Command], _Command]] = [
-        click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings."),
-        click.option("--model", metavar="NAME|PATH", help="A name of `models list`, an ONNX file, or a TensorRT plan."),
+        click.option("--config", "config_file", type=PATH, help="JSON or TOML file of settings."),
+        click.option(
+            "--model", metavar="NAME|PATH", help="A name from `models list`, an ONNX file, or a TensorRT plan."
+        ),
         click.option(
             "--layout",
             type=click.Choice(LAYOUTS),
-            help="The model's output layout, where its file does not say.",
+            help="The model's output layout, if its file does not state it.",
         ),
-        click.option("--class-names", metavar="A,B,...", help="The model's classes, where its file does not say."),
-        click.option("--input-size", metavar="H,W", help="The model's input size, where its file leaves it open."),
-        click.option("--input-scale", metavar="N|R,G,B", help="What a pixel of 0-255 is multiplied by."),
-        click.option("--input-mean", metavar="N|R,G,B", help="What is first subtracted from a pixel of 0-255."),
+        click.option("--class-names", metavar="A,B,...", help="The model's classes, if its file does not state them."),
+        click.option("--input-size", metavar="H,W", help="The model's input size, if its file leaves it open."),
+        click.option("--input-scale", metavar="N|R,G,B", help="Factor for pixel values of 0-255."),
+        click.option("--input-mean", metavar="N|R,G,B", help="Value first subtracted from pixels of 0-255."),
         click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order."),
-        click.option("--conf", type=float, help=_told("Lowest score of a detection.", defaults.CONF)),
+        click.option("--conf", type=float, help=_told("Minimum score of a detection.", defaults.CONF)),
         click.option(
-            "--nms-iou", type=float, help=_told("Overlap above which the weaker box is removed.", defaults.NMS_IOU)
+            "--nms-iou",
+            type=float,
+            help=_told("Overlap above which the lower-scoring box is removed.", defaults.NMS_IOU),
         ),
-        click.option("--classes", metavar="A,B,...", help="Keep these classes only."),
+        click.option("--classes", metavar="A,B,...", help="Keep only these classes."),
         click.option(
             "--class-agnostic/--class-aware",
             default=None,
@@ -139,12 +143,19 @@ def _model_options(command: _Command) -> _Command:
         *tracker_options(),
         click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
         click.option(
+            "--fill",
+            type=click.Choice(["predict", "both"]),
+            help="With --skip-frames: boxes between inferences.  [predict]",
+        ),
+        click.option(
             "--gate", type=click.Choice(["off", "motion"]), help="Infer only what has changed: docs/gate.md.  [off]"
         ),
         click.option(
-            "--full-every", "full_every_s", type=float, help="With --gate: seconds between whole frames, at most.  [2]"
+            "--full-every", "full_every_s", type=float, help="With --gate: maximum seconds between whole frames.  [2]"
         ),
-        click.option("--gate-scale", type=float, help="With --gate: scale of changed parts; 2: twice as fine.  [1]"),
+        click.option(
+            "--gate-scale", type=float, help="With --gate: resolution of changed parts; 2: twice as fine.  [1]"
+        ),
         click.option("--gate-target", type=float, help="With --gate: box F1 below which the gate opens.  [0.98]"),
         click.option(
             "--shape", type=click.Choice(["auto", "square", "rect"]), help=_told("Input shape.", defaults.SHAPE)
@@ -152,24 +163,24 @@ def _model_options(command: _Command) -> _Command:
         click.option(
             "--backend",
             type=click.Choice([AUTO, *BACKENDS]),
-            help=_told("What computes the model; fake finds bright squares, for tests.", AUTO),
+            help=_told("Inference backend; fake finds bright squares, for tests.", AUTO),
         ),
         click.option(
             "--precision",
             type=click.Choice(["f32", "bf16", "int8"]),
-            help="What a CPU computes in; int8 takes a file of `quantize`.  [f32]",
+            help="Precision on a CPU; int8 needs a file from `quantize`.  [f32]",
         ),
-        click.option("--device", metavar="auto|cpu|cuda[:N]", help=_told("Where to compute.", defaults.DEVICE)),
+        click.option("--device", metavar="auto|cpu|cuda[:N]", help=_told("Device for inference.", defaults.DEVICE)),
         click.option("--batch", type=int, help=f"Frames per inference.  [1 on a CPU, {defaults.GPU_BATCH} on a GPU]"),
         click.option(
             "--streams",
             type=int,
-            help=f"Videos decoded at the same time.  [one per core, {defaults.MIN_STREAMS} to {defaults.MAX_STREAMS}]",
+            help=f"Videos decoded in parallel.  [one per core, {defaults.MIN_STREAMS} to {defaults.MAX_STREAMS}]",
         ),
         click.option(
             "--workers",
             type=int,
-            help=f"Inferences at the same time.  [one per core, {defaults.GPU_WORKERS} on a GPU]",
+            help=f"Inferences in parallel.  [one per core, {defaults.GPU_WORKERS} on a GPU]",
         ),
     ]
     for option in reversed(options):
@@ -179,15 +190,15 @@ def _model_options(command: _Command) -> _Command:
 
 @commands.command(no_args_is_help=True)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help=_told("Output folder.", defaults.OUTPUT_FOLDER))
+@click.option("-o", "--output", type=PATH, help=_told("Output folder.", defaults.OUTPUT_FOLDER))
 @_model_options
-@click.option("--start", "start_s", metavar="TIME", help="Where to begin in each video: seconds, or H:MM:SS.  [0]")
-@click.option("--end", "end_s", metavar="TIME", help="Where to end in each video.  [at its end]")
+@click.option("--start", "start_s", metavar="TIME", help="Start position in each video: seconds, or H:MM:SS.  [0]")
+@click.option("--end", "end_s", metavar="TIME", help="End position in each video.  [its end]")
 @click.option(
     "--duration",
     "duration_s",
     metavar="TIME",
-    help="How much of each video to take, from --start on; for live sources too.",
+    help="Length to process from --start on; also for live sources.",
 )
 @click.option("--visualize/--no-visualize", default=None, help="Write annotated videos.  [visualize]")
 @overlay_options
@@ -203,28 +214,26 @@ def _model_options(command: _Command) -> _Command:
 )
 @click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write at the end.  [csv with a scene]")
 @click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
-@click.option("--report/--no-report", default=None, help="Write report.html, a page to look at.  [of a job only]")
-@click.option("--report-language", type=click.Choice(["en", "es"]), help="Language of that page.  [en]")
+@click.option("--report/--no-report", default=None, help="Write report.html, a page of results.  [jobs only]")
+@click.option("--report-language", type=click.Choice(["en", "es"]), help="Language of the report.  [en]")
 @click.option("--clips/--no-clips", default=None, help="Cut clips of events or tracks: see key `clips`.  [no-clips]")
 @click.option(
-    "--export", metavar="A,B,...", help="Write the tracks for other tools: cvat, mot, coco and so on.  [none]"
+    "--export", metavar="A,B,...", help="Export the tracks for other tools: cvat, mot, coco and so on.  [none]"
 )
 @click.option("--crops/--no-crops", default=None, help="Write the best crop of each track.  [no-crops]")
 @click.option(
     "--bin",
     "bin_s",
     metavar="LENGTH",
-    help=_told("Length of a bin of counts, such as 15m.", defaults.minutes(defaults.BIN_S)),
+    help=_told("Length of a bin for counts, such as 15m.", defaults.minutes(defaults.BIN_S)),
 )
 @click.option("--zone", metavar="NAME", help=_told("Time zone of the cameras, such as Europe/Berlin.", defaults.ZONE))
-@click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [name, container]")
-@click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [each its own]")
+@click.option("--clock-start", "start", metavar="TIME", help="Wall-clock time of the first frame.  [name, container]")
+@click.option("--camera", metavar="folder|REGEX", help="Which videos belong to one camera.  [each its own]")
 @click.option(
-    "--store-conf", type=float, metavar="SCORE", help="Keep detections of this score and above for `retrack`.  [none]"
+    "--store-conf", type=float, metavar="SCORE", help="Store detections with at least this score for `retrack`.  [none]"
 )
-@click.option(
-    "--resume/--no-resume", default=None, help="Go on where a run that was killed or interrupted stopped.  [resume]"
-)
+@click.option("--resume/--no-resume", default=None, help="Resume where a killed or interrupted run stopped.  [resume]")
 @click.option(
     "--overwrite",
     is_flag=True,
@@ -240,23 +249,25 @@ def _model_options(command: _Command) -> _Command:
 @click.option(
     "--event-kinds",
     metavar="A,B,...",
-    help="crossing, enter, loiter, stay, track.  [crossing, stay, loiter where that is timed; no scene: track]",
+    help="crossing, enter, loiter, stay, track.  [crossing, stay, loiter if timed; no scene: track]",
 )
 @click.option(
     "--loiter",
     "event_loiter_s",
     metavar="TIME",
     callback=length,
-    help="Report a stay once it has lasted this long, while it goes on.  [the zone's loiter_s, or never]",
+    help="Report a stay as loitering once it has lasted this long.  [the zone's loiter_s, or never]",
 )
 @click.option(
     "--segment",
     metavar="90s|10m|1h",
-    help=_told("Length of a live source's recordings.", defaults.minutes(defaults.SEGMENT_S)),
+    help=_told("Length of segments recorded from a live source.", defaults.minutes(defaults.SEGMENT_S)),
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON on standard output.")
-@click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve metrics for Prometheus there.  [none]")
-@click.option("--stats", is_flag=True, help="Show what each stage took, which one binds, and what a change would give.")
+@click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve Prometheus metrics on this port.  [none]")
+@click.option(
+    "--stats", is_flag=True, help="Show the time of each stage, the bottleneck, and what a change would gain."
+)
 @deferred("run:run")
 def run() -> None:
     """Detect and track objects in videos.
@@ -282,7 +293,7 @@ def verify() -> None:
     """Prove on your own video that batch size, workers and other videos never change a result.
 
     Runs INPUT at batch 1, 4 and 8, with 1 and 2 workers, alone and mixed with other videos, and compares the tracks.
-    With --precision bf16 or int8 it measures instead how far that agrees with f32 on INPUT, and how much faster it is.
+    With --precision bf16 or int8 it measures instead how well that agrees with f32 on INPUT, and how much faster it is.
     """
 
 

@@ -1,4 +1,4 @@
-"""Options of the look of annotated videos: the same for `run`, for jobs and for `render`."""
+"""Options for the look of annotated videos: the same for `run`, for jobs and for `render`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def overlay_options(command: Command) -> Command:
     """Add the options to a command."""
     for option in reversed(
         (
-            click.option("--label", metavar="class,id,score|none", help="What labels say.  [class,id]"),
+            click.option("--label", metavar="class,id,score|none", help="Contents of labels.  [class,id]"),
             click.option(
                 "--colour-by", type=click.Choice(["id", "class"]), help="Colour boxes by track or class.  [id]"
             ),

@@ -1,4 +1,4 @@
-"""`yolo-engine report`: the page to look at, from what a run or a job has left."""
+"""`yolo-engine report`: a page that shows the results of a run or a job."""
 
 from __future__ import annotations
 
@@ -9,33 +9,37 @@ from typing import Any
 import click
 
 from engine.cli.overwrite_option import overwrite_option
+from engine.cli.paths import PATH
 from engine.text.counted import counted
 from engine.text.say import say
 
 
 @click.command(no_args_is_help=True, short_help="Write a page to look at: counts, maps, events, problems.")
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--language", "report_language", type=click.Choice(["en", "es"]), help="Of the page.  [the run's, or en]")
+@click.argument("folder", metavar="OUT", type=PATH)
 @click.option(
-    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file, or a folder of them; repeatable."
+    "--language", "report_language", type=click.Choice(["en", "es"]), help="Language of the page.  [the run's, or en]"
 )
-@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin of counts, such as 15m.  [the run's]")
+@click.option("--scene", multiple=True, type=PATH, help="Scene file, or a folder of them; repeatable.")
+@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin for counts, such as 15m.  [the run's]")
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [the run's]")
-@click.option("--clock-start", "start", metavar="TIME", help="Wall clock at the first frame.  [the run's]")
+@click.option("--clock-start", "start", metavar="TIME", help="Wall-clock time of the first frame.  [the run's]")
 @click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [the run's]")
-@click.option("--verdicts", type=click.Path(path_type=Path), help="What a review gave: a page without the rejected.")
+@click.option("--verdicts", type=PATH, help="Verdicts from a review: leave out what was rejected.")
 @overwrite_option
-@click.option("--json", "as_json", is_flag=True, help="The paths of the pages as one JSON line on standard output.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the paths of the pages as one JSON line on standard output."
+)
 def report(folder: Path, verdicts: Path | None, overwrite: bool, as_json: bool, **options: Any) -> int:
     """Write report.html into OUT, the output folder of a run or a job: one page that opens from disk.
 
-    It shows what failed first, then counts, where objects went, and every event with its second of the annotated video,
-    to be confirmed or rejected by key. Of much video it is an index, and report/ has a page for each camera.
+    It shows failures first, then counts, where objects went, and every event with its place in the annotated video, to
+    confirm or reject by key. A large report becomes an index, with a page per camera in report/.
     """
     from engine.analytics.naming import name_of
+    from engine.analytics.run_answers import config_for_answers
     from engine.analytics.settings import AnswerSettings
     from engine.analytics.verdicts import read_verdicts
-    from engine.answers import config_for_answers, read_manifest
+    from engine.output_folder.manifest import read_manifest
     from engine.report import write_report
 
     manifest = read_manifest(folder)

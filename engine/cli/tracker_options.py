@@ -1,4 +1,4 @@
-"""The options that choose a tracker and its parameters, made from the registry of trackers."""
+"""The options that choose a tracker and its parameters, generated from the registry of trackers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def tracker_options() -> list[Decorator]:
-    """Return the options, in the order of the help. One that is not given is None: the configuration decides."""
+    """Return the options, in the order of the help. Options that are not given are None: the configuration decides."""
     return [
-        click.option("--tracker", type=click.Choice(list(TRACKERS)), help=f"What joins detections.  [{DEFAULT}]"),
+        click.option("--tracker", type=click.Choice(list(TRACKERS)), help=f"Tracking algorithm.  [{DEFAULT}]"),
         *(_option(key) for key in HELP),
         click.option(
-            "--class-groups", metavar="NAME=A,B,...", help="Classes that may be joined, e.g. vehicle=car,truck.  [none]"
+            "--class-groups",
+            metavar="NAME=A,B,...",
+            help="Classes that may share a track, e.g. vehicle=car,truck.  [none]",
         ),
     ]
 
@@ -28,7 +30,7 @@ def _option(key: str) -> Decorator:
     defaults = {kind.name: kind.defaults[key] for kind in TRACKERS.values() if key in kind.defaults}
     default = next(iter(defaults.values()))
     others = ", ".join(f"{name} {_shown(value)}" for name, value in defaults.items() if name != DEFAULT)
-    if DEFAULT in defaults:  # its own stands last, as every option's default does
+    if DEFAULT in defaults:  # its value goes last, like every option's default
         text = f"{HELP[key]} ({others})  [{_shown(defaults[DEFAULT])}]"
     else:
         text = f"{HELP[key]}  [{others}]"

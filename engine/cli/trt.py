@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
+from engine.choices.defaults import GPU_BATCH
 from engine.cli.deferred import deferred
-from engine.defaults import GPU_BATCH
+from engine.cli.paths import PATH
 from models.manifest import LAYOUTS
 
 _MAX_MIB = 1 << 20
 
 
 def _mib(context: click.Context, option: click.Parameter, value: int | None) -> int | None:
-    """Check a range. Not an IntRange, which --help would show as a condition on x."""
+    """Check a range. An IntRange would show up in --help as a condition on x."""
     if value is not None and not 1 <= value <= _MAX_MIB:
         raise click.BadParameter(f"must be in [1, {_MAX_MIB}]. Got {value}.")
     return value
@@ -22,19 +21,17 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
 
 @click.command("build-trt", short_help="Build a TensorRT plan of a model.", no_args_is_help=True)
 @click.argument("model", metavar="MODEL")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="PLAN", help="Where the plan goes.  [the user's cache]"
-)
+@click.option("-o", "--output", type=PATH, metavar="PLAN", help="File for the plan.  [in the user's cache]")
 @click.option(
     "--flavor",
     type=click.Choice(["auto", "tensorrt", "rtx"]),
     default="auto",
-    help="TensorRT, which builds on the GPU that the plan is for; or TensorRT for RTX, which builds anywhere.  [auto]",
+    help="tensorrt builds on the GPU that will run the plan; rtx (TensorRT for RTX) builds anywhere.  [auto]",
 )
 @click.option(
     "--compute-capability",
     metavar="X.Y",
-    help="Build ahead of time for such GPUs (rtx): 7.5, 8.0, 8.6, 8.9, 12.0.  [this machine's GPU]",
+    help="Build ahead of time for GPUs of this capability (rtx): 7.5, 8.0, 8.6, 8.9, 12.0.  [this machine's GPU]",
 )
 @click.option(
     "--precision",
@@ -42,37 +39,40 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
     default="fp16",
     help="Precision of the convolutions.  [fp16]",
 )
-@click.option("--calib", type=click.Path(path_type=Path), metavar="DIR", help="Images to calibrate int8 with.")
+@click.option("--calib", type=PATH, metavar="DIR", help="Images to calibrate int8 with.")
 @click.option("--min-batch", type=int, default=1, help="Minimum number of frames per inference.  [1]")
-@click.option("--opt-batch", type=int, help="The batch to tune for.  [the largest]")
+@click.option("--opt-batch", type=int, help="Batch size to tune for.  [the maximum]")
 @click.option("--max-batch", type=int, help=f"Maximum number of frames per inference.  [{GPU_BATCH}]")
 @click.option(
     "--shape",
     metavar="auto|square|rect|HxW",
     default="auto",
-    help="Input sizes: the model's square, any rectangle in it, or one size.  [auto: rect where the model allows it]",
+    help="Input sizes: the model's square, any rectangle in it, or one size.  [auto: rect if the model allows it]",
 )
 @click.option(
     "--workspace", type=int, callback=_mib, metavar="MIB", help="Maximum memory of a layer, in MiB.  [no limit]"
 )
 @click.option(
-    "--timing-cache", type=click.Path(path_type=Path), metavar="FILE", help="Keep kernel timings here (tensorrt)."
+    "--timing-cache",
+    type=PATH,
+    metavar="FILE",
+    help="Cache kernel timings in this file (tensorrt).",
 )
 @click.option(
     "--layout",
     type=click.Choice(LAYOUTS),
-    help="The model's output layout, where its file does not say.",
+    help="The model's output layout, if its file does not state it.",
 )
-@click.option("--class-names", metavar="A,B,...", help="The model's classes, where its file does not say.")
-@click.option("--input-size", metavar="H,W", help="The model's input size, where its file leaves it open.")
-@click.option("--input-scale", metavar="N|R,G,B", help="What a pixel of 0-255 is multiplied by.")
-@click.option("--input-mean", metavar="N|R,G,B", help="What is first subtracted from a pixel of 0-255.")
+@click.option("--class-names", metavar="A,B,...", help="The model's classes, if its file does not state them.")
+@click.option("--input-size", metavar="H,W", help="The model's input size, if its file leaves it open.")
+@click.option("--input-scale", metavar="N|R,G,B", help="Factor for pixel values of 0-255.")
+@click.option("--input-mean", metavar="N|R,G,B", help="Value first subtracted from pixels of 0-255.")
 @click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order.")
-@click.option("--verbose", is_flag=True, help="Show what TensorRT says, on standard error.")
+@click.option("--verbose", is_flag=True, help="Show TensorRT's messages on standard error.")
 @deferred("build_trt:build_trt")
 def build_trt() -> None:
     """Build a TensorRT plan of MODEL, a name of `models list` or an ONNX file.
 
-    Beside PLAN goes PLAN.json, the record that is checked before a plan is loaded. A plan that is there already and was
-    made from the very same things is left as it is.
+    Writes PLAN and, beside it, PLAN.json, a record that is checked before the plan is loaded. An existing plan that was
+    made from exactly the same inputs is left as it is.
     """

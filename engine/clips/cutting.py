@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from engine.analytics import read_tracks
+from engine.choices.formats import CLIPS_FOLDER
 from engine.clips.copying import copy, copy_suffix
 from engine.clips.encoding import Encoded, encode
 from engine.clips.lists import EMPTY, LIST, clips_csv, empty_txt, listed_before
@@ -23,9 +24,8 @@ from engine.files.folders import Folder
 from engine.files.listed import ListedFiles
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo, file_word, fresh_name, happenings_of
-from engine.formats import CLIPS_FOLDER
 from engine.media.source import Source
-from engine.own_files import foreign, is_own_in
+from engine.output_folder.own_files import foreign, is_own_in
 from engine.results import file_identity
 from engine.sinks.base import discard, sole_writer
 from engine.stages.decode import never_begun

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from engine.analytics import read_tracks
 from engine.analytics.tables import Row, csv_of, rows_of
+from engine.choices.formats import CLIP_LISTS
 from engine.config import EngineConfig
 from engine.finished import FinishedRun, FinishedVideo
-from engine.formats import CLIP_LISTS
 from engine.summary import ClipsJson
 from engine.text.counted import counted
 from engine.text.printable import printable

@@ -21,15 +21,16 @@ from numpy.typing import NDArray
 from engine.analytics import read_tracks
 from engine.analytics.export import write_whole
 from engine.analytics.samples import MAX_ID
-from engine.corrections import before_import
 from engine.errors import InputError, VideoError
 from engine.exports.foreign import MAX_FRAMES, Box, Corrections, read_corrections
+from engine.files.folders import NO_LINKS
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo
 from engine.inference.model import available_cores
 from engine.media.inputs import Video
 from engine.media.source import Source
 from engine.media.suffixes import VIDEO_SUFFIXES
+from engine.output_folder.corrections import before_import
 from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import Metrics
@@ -112,10 +113,20 @@ def import_corrected(
             }
             lines.append(json.dumps(row) + "\n")
         if not kept.exists():
-            os.link(target.tracks, kept)
+            _keep(target.tracks, kept)
         write_whole(target.tracks, "".join(lines).encode())
     tracks = len({box.track_id for box in ordered})
     return Imported(target.tracks, target.name, tracks, len(ordered), kept, timed)
+
+
+def _keep(rows: Path, kept: Path) -> None:
+    """Give the rows a second name; a copy does where the file system has none. Raises OSError."""
+    try:
+        os.link(rows, kept)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        write_whole(kept, rows.read_bytes())
 
 
 def _video(run: FinishedRun, name: str | None) -> FinishedVideo:

@@ -7,6 +7,7 @@ can't, also not when its folder is renamed or removed meanwhile: then whatever i
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -23,8 +24,15 @@ from engine.errors import OutputError
 # Errors that say that a file, or the folder around it, is not there any more.
 GONE = frozenset({errno.ENOENT, errno.ESTALE})
 
-# Errors of a file system that has no hard links.
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK})
+# Errors of a file system that has no hard links. rclone's is EIO; where it means what it says, what is done instead
+# fails with it too.
+NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EIO})
+
+# Errors of one, or of a system, that does not know a rename which replaces nothing.
+NO_SUCH_RENAME = NO_LINKS | {errno.EINVAL}
+
+# Of Linux: relative to the current folder; replace nothing.
+_HERE, _NOREPLACE = -100, 1
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -181,11 +189,9 @@ class Folder:
                 raise
             # It was ended here, between the two steps.
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
-            if into.facts(target) is not None:
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
-            self.rename(name, target, into)
+            self._rename_without_links(name, target, into)
             return
         self.remove(name)
 
@@ -199,11 +205,21 @@ class Folder:
             if own is None or there is None or not os.path.samestat(own, there):
                 raise
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
-            if self.facts(other) is not None:
+            self._rename_without_links(name, other, self)
+
+    def _rename_without_links(self, name: str, target: str, into: Folder) -> None:
+        """Rename a file to a name that is free; in one step where the file system knows one. Raises FileExistsError and
+        OSError."""
+        try:
+            rename_to_new(name, target, self.descriptor, into.descriptor)
+        except OSError as error:
+            if error.errno not in NO_SUCH_RENAME:
+                raise
+            if into.facts(target) is not None:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
-            self.rename(name, other)
+            self.rename(name, target, into)
 
     def remove(self, name: str) -> bool:
         """Remove a file; a link itself, not what it leads to. False where there is none. Raises OSError."""
@@ -264,6 +280,17 @@ class Folder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def rename_to_new(name: str | Path, target: str | Path, source: int = _HERE, into: int = _HERE) -> None:
+    """Rename a file in one step that replaces nothing, each name relative to an open folder. Raises FileExistsError
+    where the name is taken, OSError with one of `NO_SUCH_RENAME` where there is no such step."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(target))
+    if call(source, os.fsencode(name), into, os.fsencode(target), _NOREPLACE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(target))
 
 
 def _lock(file: IO[bytes], kind: int) -> None:

@@ -24,7 +24,7 @@ from engine.find.index import Index
 from engine.find.query import Found
 from engine.finished import file_word, fresh_name
 from engine.inference.model import available_cores
-from engine.own_files import foreign, is_own_in
+from engine.output_folder.own_files import foreign, is_own_in
 from engine.pipeline.again import frames_again
 from engine.pipeline.reader import ReaderSettings
 from engine.sinks.base import sole_writer

@@ -20,9 +20,9 @@ from typing import Any
 from engine.analytics import answering
 from engine.analytics.tables import COLUMNS, csv_of, tables_of
 from engine.analytics.timeline import lay_out
+from engine.choices.formats import EXPORT_NOTE
 from engine.errors import ConfigError, InputError, OutputError, describe_os_error
 from engine.finished import FinishedRun
-from engine.formats import EXPORT_NOTE
 
 SCHEMA = 3
 # In each, rows lie by time within what was read together: DuckDB passes over blocks of another time. What belongs to a
@@ -286,7 +286,8 @@ class Index:
         def put(table: str, rows: list[tuple[object, ...]]) -> None:
             if rows:
                 marks = ", ".join("?" * len(rows[0]))
-                self.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+                values = [tuple(map(_as_text, row)) for row in rows]
+                self.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", values)
 
         put("folders", [(each.number, each.name, each.stamp, bool(each.run.config.blur)) for each in group])
         put("videos", [row for each in group for row in _videos(each)])
@@ -345,6 +346,11 @@ def _stamp(folder: Path) -> str:
         except OSError:
             parts.append("-")
     return " ".join(parts)
+
+
+def _as_text(value: object) -> object:
+    """Return a name as the tables have it: that of a file need not be text, and DuckDB takes nothing else."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _videos(folder: _Staged) -> Iterator[tuple[object, ...]]:

@@ -16,9 +16,9 @@ from engine.analytics.samples import classes_in
 from engine.analytics.settings import AnswerSettings, looked_for
 from engine.analytics.timeline import Film
 from engine.analytics.vocabulary import Vocabulary, check_places
-from engine.answers import read_manifest
 from engine.config import ClipKeys, EngineConfig
-from engine.remade import Remade, read_remade
+from engine.output_folder.manifest import read_manifest
+from engine.output_folder.remade import Remade, read_remade
 from models.registry import by_hash
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ In order: `model` loads what a configuration asks for, `select` picks what compu
 `layouts` read the raw outputs, `plausible` looks at the first boxes. `native` is our own executor for CPUs, `gpu` what
 runs on a card, `trt` builds and checks TensorRT plans; the engine imports of `trt` only what finds and checks one.
 
-A backend is a file in `backends` and a line in engine/backends.py; a layout is a file in `layouts` and an entry in its
-table.
+A backend is a file in `backends` and a line in engine/choices/backends.py; a layout is a file in `layouts` and an entry
+in its table.
 Nothing is guessed: a layout is declared, and an accelerator that was asked for and is not there is an error.
 """
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backends import AUTO, BACKENDS
+from engine.choices.backends import AUTO, BACKENDS
+from engine.choices.precision import Precision, processor
 from engine.config import EngineConfig
 from engine.errors import BackendMissing, ConfigError, ModelError, PlanError
 from engine.inference.backends.base import Backend, CpuModel
@@ -20,7 +21,6 @@ from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.layouts import Layout, get_layout
 from engine.inference.tensor_shape import TensorShape
 from engine.inference.trt.find import Fed, fed_of, model_of
-from engine.precision import Precision, processor
 from models.coco import NAME_LISTS
 from models.errors import ModelError as ModelPackageError
 from models.manifest import ModelManifest

@@ -1,4 +1,4 @@
-"""What computes a model, and why: one of the backends for a GPU (engine.backends), or the CPU.
+"""What computes a model, and why: one of the backends for a GPU (engine.choices.backends), or the CPU.
 
 `--device auto` takes the first of them, in their turn, that can be used and says why not the ones before it. A GPU that
 was asked for is never replaced by the CPU. Nothing is built unasked: a plan must be there, and the TensorRT provider is
@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from engine.backends import AUTO, BACKENDS, needs_gpu
+from engine.choices.backends import AUTO, BACKENDS, needs_gpu
+from engine.choices.precision import processor
 from engine.config import EngineConfig
 from engine.errors import BackendMissing, ConfigError, PlanError
 from engine.inference.backends.base import Backend, GpuModel, OnGpu
 from engine.inference.trt.find import for_the_cpu, is_plan
 from engine.inference.trt.gpu import Gpu, find_gpu
-from engine.precision import processor
 from models.dynamic_axes import FreedModel
 from models.resolution import ResolvedModel
 

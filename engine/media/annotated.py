@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
+from engine.choices.formats import FORMATS
 from engine.errors import SourceError
 from engine.files.folders import Folder
 from engine.files.opened import OpenedFile
-from engine.formats import FORMATS
 
 NOTE = "annotated by yolo-engine"
 

@@ -3,8 +3,9 @@
 `pipeline` is the one place where threads start, fail and stop. `stream` is one video and how it ended, `reader` its
 source and decoder, `batch` joins frames of many streams, `channel` is the bounded queue between two threads,
 `flow_control` bounds the frames of a stream in flight, `outputs` says where results go, `assignment` is a video that
-comes from elsewhere. `sequence` is a file's place among those of its camera, `order` has them done one after the other,
-`facts` is what the manifest says of images and times. `again` reads a file's frames once more, after a run.
+comes from elsewhere, and `pieces` has what others have found in a long one. `sequence` is a file's place among those of
+its camera, `order` has them done one after the other, `facts` is what the manifest says of images and times. `again`
+reads a file's frames once more, after a run.
 
 `recording` takes the place of a live source's sinks and puts new ones in at each segment's boundary: no sink knows of
 segments. The end of a segment is written on a thread beside; the third that waits keeps the source waiting, which drops
@@ -23,6 +24,7 @@ __all__ = [
     "channel",
     "order",
     "outputs",
+    "pieces",
     "pipeline",
     "reader",
     "recording",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.confidence import FEWEST_WINDOWS, interval
 from engine.records import EndOfStream, StreamInfo
 from engine.sinks.memory import Counters
+from engine.stages.confidence import FEWEST_WINDOWS, interval
 from engine.summary import MediaJson
 from engine.text.counted import counted
 

@@ -22,7 +22,8 @@ from engine.errors import BackendError, CheckpointMismatch, EngineError, NotFini
 from engine.media.source import Source
 from engine.pipeline.batch import Batcher
 from engine.pipeline.channel import Closed, Handoff
-from engine.pipeline.reader import ReaderSettings, StreamReader
+from engine.pipeline.pieces import hash_of
+from engine.pipeline.reader import LARGE, ReaderSettings, StreamReader
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.profiling.metrics import DRAIN, IDLE, INPUT, ROOM, Clock, Metrics
 from engine.profiling.thread_usage import Usage
@@ -38,9 +39,6 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.1
 _IDLE_S = 1.0
 
-# Images of more than this share of what is allowed are large: of one stream, no more of them are decoded and not yet
-# done with than take what is allowed for one, and one stream of them is decoded at a time.
-LARGE = 0.25
 _MIN_LIVE = 2
 
 Result = tuple[Frame, Detections | None] | StartOfStream | EndOfStream
@@ -235,7 +233,9 @@ class Pipeline:
     def _feed(self, run: StreamRun, source: Source, clock: Clock) -> None:
         """Decode a video into the pipeline, its end included, and wait until its sinks are done."""
         with where("source", run.video.shown):
-            reader = StreamReader(source, run, self._reader)
+            part = run.piece
+            settings = self._reader if part is None else replace(self._reader, start_s=part.start_s, end_s=part.end_s)
+            reader = StreamReader(source, run, settings)
             reader.open()
         with self._alone_if_large(run, reader):
             self._read(run, reader, clock)
@@ -256,7 +256,10 @@ class Pipeline:
             self._continue(run, reader, run.checkpoint)
         if run.checkpoint is None:
             with where("source", run.video.shown):
-                reader.go_to_start()
+                if run.piece is None:
+                    reader.go_to_start()
+                else:
+                    reader.go_to_piece()
             run.open_sinks(reader.info)
         sink: list[threading.Thread] = []
         try:
@@ -354,7 +357,8 @@ class Pipeline:
             seen = checkpoint.tally.agreements
             if seen is not None:
                 run.opening.tell(seen.stretch, seen.level)
-            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker, checkpoint.tracker.filled, seen))
+            known = checkpoint.tracker
+            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker, known.filled, seen, known.reported))
         except CheckpointMismatch as why:
             run.start_over(str(why))
             reader.open()
@@ -366,8 +370,30 @@ class Pipeline:
         while True:
             batch = self._batcher.take()
             clock.lap(INPUT)
-            self._infer(batch, clock)
-            del batch  # or each idle worker would hold the pictures of its last one
+            if (left := self._not_known(batch, clock)) is not None:
+                self._infer(left, clock)
+            del batch, left  # or each idle worker would hold the pictures of its last one
+
+    def _not_known(self, batch: FrameBatch, clock: Clock) -> FrameBatch | None:
+        """Pass on the frames in whose pictures others have found what there is, and return those that are left."""
+        if all(frame.known is None for frame in batch.frames):
+            return batch
+        left = []
+        for frame in batch.frames:
+            found = None
+            if frame.known is not None and not self._stages.postprocess.looks_at(frame):
+                assert frame.image is not None
+                found = frame.known.get(hash_of(frame.image))
+            if found is None:
+                left.append(frame)
+                continue
+            with self._lock:
+                run = self._active.get(frame.stream)
+                if run is not None and run.ahead is not None:
+                    run.ahead.used += 1
+            self._results.put((frame, self._regarded(frame, found)))
+        clock.lap("recall", len(batch.frames) - len(left))
+        return FrameBatch(left, batch.tensor_hw) if left else None
 
     def _infer(self, batch: FrameBatch, clock: Clock) -> None:
         stages, frames = self._stages, len(batch.frames)

@@ -25,9 +25,11 @@ from engine.errors import (
 from engine.files.opened import OpenedFile
 from engine.inference.plausible import FirstLook
 from engine.media.inputs import Video
+from engine.pipeline.assignment import Piece
 from engine.pipeline.channel import Handoff
 from engine.pipeline.facts import gate_note, media_facts
 from engine.pipeline.flow_control import Window
+from engine.pipeline.pieces import Ahead
 from engine.pipeline.sequence import Place
 from engine.profiling import metrics
 from engine.records import EndOfStream, StreamInfo, Tracks
@@ -126,7 +128,8 @@ class StreamRun:
     `entry_of` gives an outcome as it stands in a summary; who has an attempt gives it. `recording` takes the place
     of the sinks where the source proves to be live; its segments have attempts of their own. `scene` is what is to be
     counted in it, `place` the file's in its camera's sequence, and `carried` what it leaves to the next one. `clock`
-    finds its wall clock, given what its container says of its making.
+    finds its wall clock, given what its container says of its making. Of a video in pieces, `ahead` is what others have
+    found; `piece`: this is one of them, and all that is wanted of it are its detections.
     """
 
     def __init__(
@@ -147,8 +150,12 @@ class StreamRun:
         clock: Callable[[str | None], Clock] | None = None,
         place: Place | None = None,
         watch: Watcher | None = None,
+        ahead: Ahead | None = None,
+        piece: Piece | None = None,
     ) -> None:
         self.key = key
+        self.ahead = ahead
+        self.piece = piece
         self.video = video
         self.ignore = IgnoreRegions.of(scene)
         self._scene = scene
@@ -240,7 +247,7 @@ class StreamRun:
     @property
     def judged(self) -> bool:
         """Whether enough of its boxes were seen to know that they are read rightly."""
-        return self._look.done
+        return self._look.done or self.piece is not None  # of a piece, who tracks the video judges
 
     @property
     def fenced(self) -> bool:

@@ -20,10 +20,10 @@ As JSON, under `verdict` in a summary (`yolo-engine run --stats --json`, `Engine
                  core (`queued_ms`); the rest of it slept: for a disk, a network, a card or Python's lock
     cores        `count` that this process may use, `used` by it and by `others` on average, `left` to it
 
-Stages are open, decode (`source` of a live one), gate (where there is one), preprocess, infer, postprocess, track,
-`sink NAME` of each sink, tally (counting, checkpoints) and finish (encoders emptied, files moved to their place). In
-`Engine.stream`, `sink callback` is the caller. Numbers per frame are of the frames that the stage had; of open and
-finish, of the run.
+Stages are open, decode (`source` of a live one), gate (where there is one), recall (of a video in pieces),
+preprocess, infer, postprocess, track, `sink NAME` of each sink, tally (counting, checkpoints) and finish (encoders
+emptied, files moved to their place). In `Engine.stream`, `sink callback` is the caller. Numbers per frame are of the
+frames that the stage had; of open and finish, of the run.
 """
 
 from __future__ import annotations

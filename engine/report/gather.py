@@ -19,12 +19,12 @@ from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
 from engine.analytics.verdicts import Judged
 from engine.config import EngineConfig
-from engine.corrections import are_corrected
 from engine.errors import ConfigError
 from engine.files.folders import opened
 from engine.media.source import scheme
+from engine.output_folder.corrections import are_corrected
+from engine.output_folder.remade import Remade, read_remade
 from engine.profiling.sentences import sentences
-from engine.remade import Remade, read_remade
 from engine.report.crops import Crop, crops_of
 from engine.report.records import CameraReport, Gap, LeftOut, Note, Part, Provenance, Report, Totals, VideoFacts
 from engine.report.stills import Still, median_still
@@ -341,7 +341,8 @@ def _accuracy(manifest: JobManifestJson, kept: Mapping[str, object], counted: bo
     if config.get("gate", "off") != "off":
         notes.append(Note("acc_gate"))
     if skipped := int(config["skip_frames"] or 0):
-        notes.append(Note("acc_skip", (str(skipped),)))
+        both = config.get("fill") == "both"
+        notes.append(Note("acc_both" if both else "acc_skip", (str(skipped),)))
     if config.get("classes"):
         notes.append(Note("acc_classes", (", ".join(map(str, config["classes"])),)))
     if counted:

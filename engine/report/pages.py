@@ -20,7 +20,7 @@ from engine.analytics.settings import AnswerSettings
 from engine.analytics.verdicts import Judged, Reviewed
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
-from engine.own_files import foreign, is_own_in, refuse_foreign
+from engine.output_folder.own_files import foreign, is_own_in, refuse_foreign
 from engine.report.charts import MOST_BARS, Bar, bars_of, chart, colour_of, moment
 from engine.report.crops import Crop, pictures
 from engine.report.gather import Gathering, cameras, gather

@@ -33,10 +33,10 @@ from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, cast
 
-from engine.corrections import are_corrected, kept_as, make_room
 from engine.errors import LeaseLost, OutputError, SinkError, VideoError, describe_os_error
 from engine.files.folders import GONE, Folder, opened
-from engine.own_files import STATE_FOLDER, foreign, is_own_in
+from engine.output_folder.corrections import are_corrected, kept_as, make_room
+from engine.output_folder.own_files import STATE_FOLDER, foreign, is_own_in
 from engine.resume import steps
 from engine.resume.journal import LARGEST, Damaged, Journal, MadeFile, Verdict, Written, packed, unpacked
 

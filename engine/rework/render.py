@@ -16,14 +16,14 @@ from engine.analytics import Samples, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
 from engine.config import EngineConfig
-from engine.corrections import TRACKS
 from engine.errors import ConfigError, InputError, VideoError
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo
 from engine.inference.model import available_cores
 from engine.media.inputs import Video
 from engine.media.source import Source
-from engine.own_files import refuse_foreign
+from engine.output_folder.corrections import TRACKS
+from engine.output_folder.own_files import refuse_foreign
 from engine.pipeline.outputs import scene_overlay
 from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import StreamRun

@@ -10,15 +10,15 @@ from fractions import Fraction
 from pathlib import Path
 
 from engine.analytics import Objects, count_objects, fragments_of, read_tracks, stitch
+from engine.choices.formats import FORMATS, STORE_SUFFIX
 from engine.config import EngineConfig
-from engine.corrections import TRACKS, are_corrected, kept_as, make_room
 from engine.errors import InputError, OutputError
 from engine.files.folders import Folder, opened
-from engine.formats import FORMATS, STORE_SUFFIX
-from engine.own_files import STATE_FOLDER, refuse_foreign
+from engine.output_folder.corrections import TRACKS, are_corrected, kept_as, make_room
+from engine.output_folder.own_files import STATE_FOLDER, refuse_foreign
+from engine.output_folder.remade import NAME, Remade, manifest_above, noted
 from engine.pipeline.outputs import prepare
 from engine.records import EndOfStream, StreamInfo, Tracks
-from engine.remade import NAME, Remade, manifest_above, noted
 from engine.results import write_json
 from engine.sinks.base import publish, sole_writer
 from engine.sinks.jsonl import TracksJsonl
@@ -26,6 +26,7 @@ from engine.sinks.memory import Counters
 from engine.sinks.mot import MotText
 from engine.sinks.rows import RowFile, RowSink
 from engine.sinks.store import Store
+from engine.stages.gaps import Gaps
 from engine.stages.track import StreamTracker, TrackerSettings
 from engine.trackers import registry
 
@@ -69,7 +70,8 @@ def stores_in(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise InputError(f"{source} does not exist.")
+        what = "is neither a folder nor a file" if source.exists() else "does not exist"
+        raise InputError(f"{source} {what}. Name the output folder of a run, or its *{STORE_SUFFIX}.")
     found = []
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if name != STATE_FOLDER)
@@ -88,9 +90,12 @@ def changed(config: EngineConfig, changes: Mapping[str, object]) -> EngineConfig
 
 def follow(store: Store, config: EngineConfig) -> Iterator[Tracks]:
     """Give the tracks of every frame, as a run with this configuration would. Raises InputError and ConfigError."""
-    tracker = StreamTracker(TrackerSettings.of(config, store.header.class_names))
+    settings = TrackerSettings.of(config, store.header.class_names)
+    tracker, gaps = StreamTracker(settings), Gaps()
     for frame, detections in store.frames():
-        yield tracker.follow(frame, detections)
+        tracks = tracker.follow(frame, detections)
+        yield from gaps.take(tracks) if settings.both else (tracks,)
+    yield from gaps.rest()
 
 
 def retrack(
@@ -217,7 +222,7 @@ def _written(
         sinks = {sink.kind: _Part(sink, info) for sink in made}
         values = config.model_dump(include=set(registry.KEYS))
         # Fragments of one object may lie farther apart than a track lives.
-        tally = Counters(registry.lifetime(config.tracker, values) if ids is None else 10**9, config.conf)
+        tally = Counters(registry.longest_silence(config.tracker, values) if ids is None else 10**9, config.conf)
         try:
             for tracks in follow(store, config):
                 if ids is not None:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.analytics.evaluation import Prepared, Scores, prepare, read_boxes, score
+from engine.choices.formats import STORE_SUFFIX
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError
-from engine.formats import STORE_SUFFIX
 from engine.rework.retrack import changed, follow, stores_in
 from engine.sinks.store import Store
 from engine.trackers.registry import TRACKERS, Parameter, parameters_of

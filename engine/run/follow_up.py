@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.analytics.answering import CameraAnswers
+from engine.analytics.run_answers import answers_of
 from engine.analytics.settings import AnswerSettings
-from engine.answers import answers_of
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.summary import FollowUpJson, VideoJson

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.confidence import drawn
 from engine.records import Agreements, Detections, Plan, Ratio, Tracks
+from engine.stages.confidence import drawn
 from engine.stages.windows import LEVELS
 from engine_ext.geometry import iou_matrix
 

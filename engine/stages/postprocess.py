@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from engine.errors import BackendError
 from engine.inference.layouts import Layout
 from engine.inference.plausible import signs_of
-from engine.records import Anchors, Detections, RawOutputs
+from engine.records import Anchors, Detections, Frame, RawOutputs
 from engine.stages.parts import in_whole
 from engine_ext.geometry import scale_boxes
 from engine_ext.letterbox import Letterbox
@@ -53,11 +53,15 @@ class Postprocess:
                 raw.tensor_hw,
                 frame.image,
                 letterbox,
-                look=frame.look and frame.index < self._look_until and not parts,
+                look=self.looks_at(frame) and not parts,
             )
             for head, frame, letterbox in slots
             for parts in [frame.plan if frame.plan is not None and frame.plan.parts else None]
         ]
+
+    def looks_at(self, frame: Frame) -> bool:
+        """Return whether signs of a wrong layout are counted in a frame that is inferred whole."""
+        return frame.look and frame.index < self._look_until
 
     def read(
         self,

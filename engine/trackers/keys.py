@@ -1,6 +1,6 @@
-"""The keys of the configuration that are parameters of a tracker, and the rule of each.
+"""The configuration keys that are parameters of a tracker, with the rule for each.
 
-Which tracker has which of them, with which default and what for, is in `registry`.
+`registry` says which tracker has which of them, with their defaults and meanings.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _Ratio = Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=10)]
 
 
 def _default(key: str) -> Any:
-    """Return what the default tracker has."""
+    """Return the default tracker's value of a key."""
     return TRACKERS[DEFAULT].defaults[key]
 
 
 class TrackerKeys(BaseModel):
-    """Parameters of all trackers. None: not one of the tracker that is chosen."""
+    """Parameters of all trackers. None: not a parameter of the chosen tracker."""
 
     model_config = ConfigDict(defer_build=True)  # EngineConfig builds all of it once more
 

@@ -12,7 +12,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from engine.precision import processor
+from engine.choices.precision import processor
 from engine.text.printable import printable
 from models.errors import ModelError
 from models.files import atomic_write, cache_dir, read_regular

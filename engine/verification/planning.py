@@ -15,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.confidence import interval
+from engine.choices.precision import Precision, processor
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.errors import BackendMissing, ConfigError, InputError, ModelError, VideoError
 from engine.inference.model import LoadedModel, available_cores, load_model
 from engine.media.inputs import Video, find_videos
 from engine.media.source import Source, scheme
-from engine.precision import Precision, processor
 from engine.records import Detections, Ratio, Tracks
 from engine.sinks.memory import CallbackSink
 from engine.stages.agreement import agreeing_pairs
+from engine.stages.confidence import interval
 from engine.summary import VideoStatus
 from engine.text.masks import without_password
 
@@ -204,6 +204,8 @@ def _stretches(video: Video, config: EngineConfig, probe_s: float) -> list[tuple
     source = Source(video.path, open_timeout_s=config.open_timeout_s, read_timeout_s=config.read_timeout_s)
     try:
         claimed = source.open().duration_s
+    except VideoError as error:
+        raise VideoError(f"{video.shown} {error}") from error
     finally:
         source.close()
     start, end = config.start_s, config.part_ends_s

@@ -19,6 +19,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.choices.precision import processor
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.errors import BackendMissing, ConfigError, ModelError, PlanError
@@ -30,7 +31,6 @@ from engine.inference.model import LoadedModel, load_model, resolved_model
 from engine.inference.trt.calibrate import calibrate, find_pictures, tensors_of
 from engine.inference.trt.quantize import quantizable, quantize, refuse_quantized, with_channel_scales
 from engine.inference.trt.to_float32 import plain
-from engine.precision import processor
 from engine.records import Detections
 from engine.text.counted import counted
 from engine.verification.agreement import Agreement

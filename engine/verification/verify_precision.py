@@ -10,12 +10,12 @@ from statistics import median
 
 import numpy as np
 
+from engine.choices.precision import processor
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.errors import ConfigError, InputError
 from engine.media.inputs import find_videos
 from engine.media.source import scheme
-from engine.precision import processor
 from engine.records import Detections, Tracks
 from engine.text.counted import counted
 from engine.text.masks import without_password

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from engine.backends import needs_gpu
+from engine.choices.backends import needs_gpu
 from engine.inference.trt.find import is_plan
 from orchestrator.broker import keys
 from orchestrator.errors import RequestError

@@ -22,7 +22,7 @@ from orchestrator.client import views
 from orchestrator.client.options import SubmitOptions
 from orchestrator.errors import reason_of
 from orchestrator.job.atomic_json import MAX_LIST_BYTES, object_in
-from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, Job, jobs_in
+from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, PIECES, Job, jobs_in
 from orchestrator.job.records import EndRecord
 from orchestrator.job.registry import forget, known_jobs
 from orchestrator.settings import Settings
@@ -151,7 +151,7 @@ def _remove(old: _Old, spared: dict[str, str], given: Settings) -> bool:
                     folder.remove(relative.name)
             with output.sub(JOBS_FOLDER) as jobs:
                 with jobs.sub(job.id) as own:
-                    for part in PARTS:
+                    for part in (*PARTS, PIECES):
                         own.remove_folder(part)
                     own.remove("job.json")  # first of its files: what is left is no job
                 jobs.remove_folder(job.id)

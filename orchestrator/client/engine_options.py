@@ -42,5 +42,5 @@ class Command(click.Command):
                 (engine if param in OPTIONS else own).append(record)
         with formatter.section("Options"):
             formatter.write_dl(own)
-        with formatter.section("Of the engine, as with `yolo-engine run`"):
+        with formatter.section("Engine options, as for `yolo-engine run`"):
             formatter.write_dl(engine)

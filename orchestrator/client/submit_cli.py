@@ -1,7 +1,7 @@
 """The command line `yolo-submit`: submit jobs, follow, list and cancel them.
 
-Exit status: 0 done, or on its way; 1 failed, partial or cancelled; 2 wrong usage, or an unknown job; 3 the broker
-can't be reached; 130 interrupted. With `--json` standard output is one line, a JSON object.
+Exit status: 0 done or under way; 1 failed, partial or cancelled; 2 wrong usage or unknown job; 3 the broker can't be
+reached; 130 interrupted. With `--json`, standard output is one line with a JSON object.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from orchestrator.errors import (
     reason_of,
 )
 
-# Nothing heavy is imported up here: --help answers at once.
+# Import nothing heavy up here, so that --help answers at once.
 
 TASKS = ("complete_pipeline", "log_start", "process_videos", "log_end")
 
@@ -42,12 +42,12 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
 _SUBMIT = engine_options.NAMES | set(
     "video_folder task config_file output workers queue priority resume monitor embedded".split()
 )
-# A task that does less has use for less.
+# Tasks that do less take fewer options.
 _OF_TASKS = {
     "log_start": _SUBMIT - {"workers"},
     "log_end": frozenset({"video_folder", "task", "config_file", "output", "queue"}),
 }
-# What goes with each command, beside --json.
+# The options that go with each command, besides --json.
 _COMMANDS = {
     "status": frozenset({"output", "monitor"}),
     "list_tasks": frozenset[str](),
@@ -61,7 +61,7 @@ _COMMANDS = {
 
 def main() -> None:
     """Run the console script and exit with its status."""
-    for stream in (sys.stdout, sys.stderr):  # a file name need not be text that they can show
+    for stream in (sys.stdout, sys.stderr):  # a file name may contain text that they can't encode
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     status, problem = 0, None
@@ -99,11 +99,11 @@ def _workers(context: click.Context, parameter: click.Parameter, value: str) -> 
 
 
 def _span(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    """Read a length of time in seconds; None where it is not given."""
+    """Read a duration in seconds; None if it is not given."""
     if value is None:
         return None
     if (found := re.fullmatch(r"([0-9]{1,9})([smhdw])", value)) is None:
-        raise click.BadParameter(f"it must be a length of time such as 12h, 30d or 8w. Got {value!r}.")
+        raise click.BadParameter(f"it must be a duration such as 12h, 30d or 8w. Got {value!r}.")
     return int(found[1]) * _SECONDS[found[2]]
 
 
@@ -113,7 +113,7 @@ def _span(context: click.Context, parameter: click.Parameter, value: str | None)
 )
 @click.version_option(package_name="yolo-engine")
 @click.option("--video-folder", metavar="DIR", help="Submit the videos of this folder.")
-@click.option("--task", type=click.Choice(TASKS), default=TASKS[0], help="What to do with them.  [complete_pipeline]")
+@click.option("--task", type=click.Choice(TASKS), default=TASKS[0], help="Task to run.  [complete_pipeline]")
 @click.option("--config", "config_file", metavar="FILE", help="JSON or TOML file of settings.")
 @click.option("-o", "--output", metavar="DIR", help="Output folder.  [output_videos]")
 @click.option("--workers", callback=_workers, default="1", metavar="N|all", help="Workers that share the job.  [1]")
@@ -122,36 +122,46 @@ def _span(context: click.Context, parameter: click.Parameter, value: str | None)
     "--priority",
     type=click.Choice(["high", "normal", "low"]),
     default="normal",
-    help="How soon the job has its turns beside others.  [normal]",
+    help="Priority over other jobs of the queue.  [normal]",
 )
-@click.option("--resume/--no-resume", default=None, help="Go on from what earlier runs left.  [resume]")
-@click.option("--monitor", is_flag=True, help="Follow the job until it ends; with --status, an earlier one.")
-@click.option("--embedded", is_flag=True, help="Start a broker and a worker for this job alone, and follow it.")
-@click.option("--status", metavar="ID", help="Show how far a job is, and each of its videos; ID may be its beginning.")
-@click.option("--list-tasks", is_flag=True, help="Show what the workers do, what waits, and the jobs known here.")
-@click.option("--cancel", metavar="ID", help="Cancel a job; what it has done is kept.")
-@click.option("--follow", metavar="ID", help="Print a job's events as they come, a line of JSON each, until it ends.")
-@click.option("--after", type=click.IntRange(min=0), default=0, metavar="N", help="Follow from behind event N.  [0]")
-@click.option("--purge", is_flag=True, help="Remove all waiting messages; ends the jobs that nobody works on.")
+@click.option("--resume/--no-resume", default=None, help="Resume unfinished work of earlier runs.  [resume]")
+@click.option("--monitor", is_flag=True, help="Follow the job until it ends; with --status, an existing one.")
+@click.option("--embedded", is_flag=True, help="Start a broker and a worker just for this job, and follow it.")
+@click.option(
+    "--status", metavar="ID", help="Show the progress of a job and its videos; the beginning of an ID is enough."
+)
+@click.option("--list-tasks", is_flag=True, help="Show running and waiting steps, and the jobs known on this machine.")
+@click.option("--cancel", metavar="ID", help="Cancel a job; finished work is kept.")
+@click.option(
+    "--follow", metavar="ID", help="Print a job's events as they happen, one line of JSON each, until it ends."
+)
+@click.option(
+    "--after", type=click.IntRange(min=0), default=0, metavar="N", help="With --follow: start after event N.  [0]"
+)
+@click.option("--purge", is_flag=True, help="Remove all waiting messages, and end the jobs that nobody is working on.")
 @click.option("--prune", is_flag=True, help="Remove the directories of jobs that ended long ago.")
-@click.option("--older-than", callback=_span, metavar="30d", help="Prune jobs that ended longer ago than this.  [any]")
-@click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Prune all but the N that ended last.  [none]")
-@click.option("--results", is_flag=True, help="Prune their results too, where no other job's are.")
+@click.option(
+    "--older-than", callback=_span, metavar="30d", help="Prune only jobs that ended longer ago than this.  [any]"
+)
+@click.option(
+    "--keep", type=click.IntRange(min=0), metavar="N", help="Prune all but the N jobs that ended last.  [none]"
+)
+@click.option("--results", is_flag=True, help="Also prune their results, unless another job shares them.")
 @click.option("--dry-run", is_flag=True, help="Show what would be pruned.")
 @click.option("--yes", is_flag=True, help="Purge or prune without asking.")
 @click.option(
     "--health-check",
     is_flag=True,
-    help="Check whether a job can run here and now: broker, workers, queues, disk, model.",
+    help="Check whether a job can run now: broker, workers, queues, disk, model.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line of standard output.")
 @click.pass_context
 def submit(context: click.Context, /, **given: Any) -> int:
-    """Submit a folder of videos, or ask about jobs: --status, --follow, --list-tasks, --cancel, --purge, --prune,
+    """Submit a folder of videos, or manage jobs: --status, --follow, --list-tasks, --cancel, --purge, --prune,
     --health-check.
 
-    The broker is named by CELERY_BROKER_URL (redis://localhost:6379/0 without it). A job's results, and all that is
-    known of it, are in its output folder.
+    CELERY_BROKER_URL names the broker (by default redis://localhost:6379/0). A job's output folder contains its results
+    and all its records.
     """
     command = _command(context)
     set_up_logging("warning", "text")
@@ -160,7 +170,7 @@ def submit(context: click.Context, /, **given: Any) -> int:
     options = SubmitOptions(
         **{**own, "video_folder": given["video_folder"] or ""}, job_id=job_id, engine=engine_options.chosen(given)
     )
-    # Loaded when asked for: they bring Redis, rich and the engine's configuration, half a second of it.
+    # Imported on demand: they load Redis, rich and the engine's configuration, which takes half a second.
     if command == "submit":
         from orchestrator.client import commands_submit
 
@@ -191,8 +201,7 @@ def submit(context: click.Context, /, **given: Any) -> int:
 
 
 def _command(context: click.Context) -> str:
-    """Return the one command that is asked for, `submit` where none is named. Raises UsageError where options do not go
-    together."""
+    """Return the requested command, `submit` by default. Raises UsageError if options don't go together."""
     default = (click.core.ParameterSource.DEFAULT, None)
     given = {name for name in context.params if context.get_parameter_source(name) not in default} - {"as_json"}
     named = [name for name in _COMMANDS if name in given]
@@ -207,8 +216,8 @@ def _command(context: click.Context) -> str:
         raise click.UsageError(f"{words[strange[0]]} does not go with {other}.")
     if not named and context.params["video_folder"] is None:
         raise click.UsageError(
-            "Missing option '--video-folder', the folder to submit. For jobs that were submitted: --status ID, "
-            "--follow ID, --list-tasks, --cancel ID, --purge, --prune, --health-check."
+            "Missing option '--video-folder', the folder to submit. For submitted jobs: --status ID, --follow ID, "
+            "--list-tasks, --cancel ID, --purge, --prune, --health-check."
         )
     return command
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.cli.answers_table import NOT_EXAMINED
+from engine.cli.console import screen as screen_on
 from engine.text.printable import printable
 from orchestrator.client.snapshot import Snapshot, VideoRow
 from orchestrator.job.outcomes import ENDINGS
@@ -37,7 +38,7 @@ WIDE = 130
 _SILENT_S = 10.0
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_ROWS = 60
-_MAX_PATH = 40
+_MAX_PATH, _WIDE = 40, 160
 # Those that somebody may have to do something about come first.
 _BY_WEIGHT = ("failed", "partial", "cancelled", "not begun", "processing", "waiting", "queued", "ok")
 _ORDER = {name: place for place, name in enumerate(_BY_WEIGHT)}
@@ -55,8 +56,7 @@ class Fitted:
 
 def screen() -> Console:
     """Return a console on standard output; wide where no terminal says how wide it is."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    return screen_on(width=_WIDE)
 
 
 def table_of(*columns: str) -> Table:

@@ -165,7 +165,8 @@ class FollowUp(Task):
 @dataclass(frozen=True)
 class GiveVideo(Message):
     """Do this video, as the answer to `Next`. The attempt is over once the file `successor` or `end` is there. `behind`
-    are the stems of the files before it of its camera, the last one first."""
+    are the stems of the files before it of its camera, the last one first. `pieces` is where what others find in it
+    comes to be, in pieces of `piece_s` seconds; None: it stays whole."""
 
     kind = "video"
     index: int
@@ -175,6 +176,21 @@ class GiveVideo(Message):
     successor: str
     end: str
     behind: tuple[str, ...] = ()
+    pieces: str | None = None
+    piece_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class GivePiece(Message):
+    """Find what there is in a piece of a video that another worker tracks, as an answer to `Next`: from `start_s` to
+    `end_s`, into `file`. `stem` names the piece."""
+
+    kind = "piece"
+    path: str
+    stem: str
+    start_s: float
+    end_s: float
+    file: str
 
 
 @dataclass(frozen=True)
@@ -306,12 +322,25 @@ class Measured(Message):
 @dataclass(frozen=True)
 class Done(Message):
     """A video has ended. `lost`: another attempt has taken it over, whose result alone counts. `unfinished`: it was
-    ended by a stop, or by a failure around it."""
+    ended by a stop, or by a failure around it. In `known_ahead` of its frames others had found what there is."""
 
     kind = "done"
     index: int
     entry: VideoEntry
     lost: bool = False
+    unfinished: bool = False
+    known_ahead: int = 0
+
+
+@dataclass(frozen=True)
+class PieceDone(Message):
+    """A piece has ended after so many frames. `error` says why nothing was kept of it; `unfinished`: because of a stop,
+    or of a failure around it."""
+
+    kind = "piece done"
+    stem: str
+    frames: int
+    error: str | None = None
     unfinished: bool = False
 
 
@@ -373,7 +402,7 @@ class Reported(Message):
 
 
 AnyTask = Probe | Work | Salvage | FollowUp
-Order = GiveVideo | NoMoreVideos | Kept | Stop | WriteReport
+Order = GiveVideo | GivePiece | NoMoreVideos | Kept | Stop | WriteReport
 Event = (
     LeftOut
     | Found
@@ -385,6 +414,7 @@ Event = (
     | Progressed
     | Measured
     | Done
+    | PieceDone
     | AlarmsTold
     | Finished
     | Fatal

@@ -14,21 +14,23 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.media.inputs import Video
 from engine.observe.meter import Meter
-from engine.pipeline.assignment import Assignment
-from engine.pipeline.stream import Progress
-from engine.summary import VideoJson
+from engine.pipeline.assignment import Assignment, Piece, PieceAssignment, PiecesOf
+from engine.pipeline.stream import Outcome, Progress
+from engine.summary import VideoJson, VideoStatus
 from orchestrator.engine_process.fence import Fence
 from orchestrator.engine_process.ipc import Sender
 from orchestrator.engine_process.messages import (
     AlarmsTold,
     Done,
     Finished,
+    GivePiece,
     GiveVideo,
     Kept,
     Measured,
     Next,
     NoMoreVideos,
     Order,
+    PieceDone,
     Progressed,
     Ready,
     Stop,
@@ -57,7 +59,7 @@ def _alarms(task: Work) -> AlarmSettings | None:
 class _Work:
     def __init__(self, task: Work, events: Sender, orders: Iterator[Order]) -> None:
         self._events = events
-        self._answers: queue.SimpleQueue[GiveVideo | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[GiveVideo | GivePiece | None] = queue.SimpleQueue()
         self._index: dict[str, int] = {}
         self._kept: dict[int, threading.Event] = {}
         self._stopped: Stop | None = None
@@ -81,6 +83,7 @@ class _Work:
                 self._assignments(),
                 self._task.output,
                 done=self._done,
+                piece_done=self._piece_done,
                 progress=self._progress(meter),
                 roots=list(map(Path, self._task.roots)),
             )
@@ -89,13 +92,17 @@ class _Work:
             self._events.send(Measured(meter.read()))
         self._events.send(Finished())
 
-    def _assignments(self) -> Iterator[Assignment]:
+    def _assignments(self) -> Iterator[Assignment | PieceAssignment]:
         """Yield one video after the other, as the worker leases them to us."""
         while True:
             self._events.send(Next())
             given = self._answers.get()
             if given is None:
                 return
+            if isinstance(given, GivePiece):
+                piece = Piece(given.start_s, given.end_s, Path(given.file))
+                yield PieceAssignment(Video(given.path, PurePosixPath(given.stem)), piece)
+                continue
             self._index[given.stem] = given.index
             self._kept[given.index] = threading.Event()
             yield Assignment(
@@ -104,6 +111,7 @@ class _Work:
                 fence=Fence(Path(given.successor), Path(given.end)),
                 job=self._task.job,
                 behind=tuple(map(PurePosixPath, given.behind)),
+                pieces=None if given.pieces is None else PiecesOf(Path(given.pieces), given.piece_s),
             )
 
     def _done(self, assignment: Assignment, entry: VideoJson) -> None:
@@ -111,10 +119,15 @@ class _Work:
         index = self._index[str(assignment.video.stem)]
         flags = {name: bool(entry.get(name, False)) for name in ("lost", "unfinished")}
         # "resumed_from" is left out where it never stopped.
-        left_out = (*flags, *(() if entry["resumed_from"] else ("resumed_from",)))
+        left_out = (*flags, "known_ahead", *(() if entry["resumed_from"] else ("resumed_from",)))
         told = VideoEntry.from_json({key: value for key, value in entry.items() if key not in left_out})
-        self._events.send(Done(index, told, **flags))
+        self._events.send(Done(index, told, **flags, known_ahead=entry.get("known_ahead", 0)))
         self._kept[index].wait()
+
+    def _piece_done(self, assignment: PieceAssignment, outcome: Outcome) -> None:
+        error = outcome.error if outcome.status is VideoStatus.FAILED else None
+        stem = str(assignment.video.stem)
+        self._events.send(PieceDone(stem, outcome.tally.frames, error, unfinished=outcome.unfinished))
 
     def _progress(self, meter: Meter) -> Callable[[list[Progress]], None]:
         told, times = 0.0, 0
@@ -133,7 +146,7 @@ class _Work:
 
     def _listen(self, orders: Iterator[Order]) -> None:
         for order in orders:
-            if isinstance(order, GiveVideo):
+            if isinstance(order, GiveVideo | GivePiece):
                 self._answers.put(order)
             elif isinstance(order, NoMoreVideos):
                 self._answers.put(None)

@@ -8,14 +8,21 @@ import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from engine.files.folders import NO_LINKS, NO_SUCH_RENAME, rename_to_new
 
 MAX_BYTES = 1 << 20
 """Bytes of a record: a lease, a result, a cancellation."""
 
 MAX_LIST_BYTES = 256 << 20
 """Bytes of a record with a list of a job's videos: four times what one of 100,000 takes."""
+
+# An empty file of so few seconds is looked at again: its writer, without hard links, has just made it.
+_ABOUT_TO_S, _LOOKS, _POLL_S = 2.0, 10, 0.02
+_EMPTY = object()
 
 
 def write_json(path: Path, value: object) -> None:
@@ -37,7 +44,45 @@ def write_once(path: Path, value: object) -> bool:
         except FileExistsError:
             if not _same(part, path):
                 return False  # else a server did it, its answer was lost, and it was asked again
+        except OSError as error:
+            # sshfs says EPERM as well where the name is taken; what follows finds that.
+            if error.errno not in NO_LINKS:
+                raise
+            if not _made_without_link(part, path):
+                return False
     _sync_folder(path.parent)
+    return True
+
+
+def _made_without_link(part: Path, path: Path) -> bool:
+    """Do what a hard link does where the file system has none (vfat, rclone): give the part its name unless that is
+    taken. Return False where it is. Raises OSError.
+
+    A rename that replaces nothing is as good; where that is unknown too, the file is created under its name and then
+    written: a process killed between the two leaves an empty one, which counts as a damaged record.
+    """
+    try:
+        rename_to_new(part, path)
+        return True
+    except FileExistsError:
+        return not part.exists()  # it was done, the answer was lost, and it was asked again
+    except OSError as error:
+        if error.errno not in NO_SUCH_RENAME:
+            raise
+    text = part.read_bytes()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except FileExistsError:
+        return False
+    try:
+        with open(descriptor, "wb", buffering=0) as file:
+            if file.write(text) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(file.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
     return True
 
 
@@ -45,8 +90,19 @@ def read_json(path: Path, largest: int = MAX_BYTES) -> object:
     """Return the value of a file, None where there is no such file. Raises OSError for one that can't be read,
     ValueError for one that holds something else or more than `largest` bytes, and for what is not a file.
 
-    What others put in its place is not followed where it is a link, not waited for, and not read without end.
+    What others put in its place is not followed where it is a link, not waited for, and not read without end. Where
+    there are no hard links, one that was made just now may be empty for a moment.
     """
+    for _ in range(_LOOKS):
+        value = _read(path, largest)
+        if value is not _EMPTY:
+            return value
+        time.sleep(_POLL_S)
+    return parse_json(b"")
+
+
+def _read(path: Path, largest: int) -> object:
+    """Do one look; return `_EMPTY` for a file without content that may get some."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -61,6 +117,8 @@ def read_json(path: Path, largest: int = MAX_BYTES) -> object:
             raise ValueError("not a file of JSON")
         if status.st_size > largest:
             raise ValueError(f"it has {status.st_size} bytes, more than {largest}")
+        if not status.st_size and abs(time.time() - status.st_mtime) < _ABOUT_TO_S:
+            return _EMPTY
         return parse_json(file.read(status.st_size))  # no more, should somebody make it grow meanwhile
 
 
@@ -88,8 +146,14 @@ def object_in(path: Path, largest: int = MAX_BYTES) -> Mapping[str, object] | No
 
 
 def there(path: Path) -> bool:
-    """Return whether there is such a file. Raises OSError where that can't be known."""
+    """Return whether there is such a file. Raises OSError where that can't be known.
+
+    An NFS client remembers for half a minute that a name is free. Opening the folder has it ask whether anything has
+    changed there, and forget such names where it has.
+    """
     try:
+        with contextlib.suppress(PermissionError):  # of a folder that may be searched and not listed
+            os.close(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False

@@ -8,6 +8,7 @@
     tasks/process-1.1.json   the lease of a step, against messages that are delivered twice
     tasks/process-1.progress.json
     tasks/process-1.waits.json  the step waits for another job that writes to the same folder
+    pieces/0007-00012.bin    what was found in piece 12 of video 7, which is a long one (see pieces.py)
     cancel.json              somebody asked for its end
     given-up.json            why nobody can go on with it: its folder has disappeared, a machine refuses it
     end.json                 the end record, with the pipeline's result; its existence ends the job
@@ -44,6 +45,8 @@ R = TypeVar("R")
 
 JOBS_FOLDER = ".yolo-jobs"
 PARTS = ("videos", "tasks")
+PIECES = "pieces"
+"""Where there are any."""
 
 _DONE = re.compile(r"([0-9]{4,9})\.done\.json")
 _LEASE = re.compile(r"([^.]+)\.([1-9][0-9]{0,8})\.json")

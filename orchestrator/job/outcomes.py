@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from engine.made import sealed
+from engine.output_folder.hashes import sealed
 from engine.versions import versions
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.leases import Lease, latest

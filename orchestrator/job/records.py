@@ -65,6 +65,7 @@ class Stage(StrEnum):
     STOPPING = "stopping"
     ENDED = "ended"
     WAITING = "waiting for files that other workers have"
+    PIECES = "pieces of a long video"
 
 
 class How(StrEnum):

@@ -30,6 +30,7 @@ from orchestrator.errors import (
     SettingsError,
     reason_of,
 )
+from orchestrator.job import shared_folder
 from orchestrator.job.file_lock import sole
 from orchestrator.settings import Settings, settings
 
@@ -66,6 +67,7 @@ def worker(
     modules = _modules(include)
     with serving(metrics):
         _warn_about_the_broker(given)
+        warn_about_the_folders(given)
         _app().worker_main(
             [
                 "worker",
@@ -119,6 +121,18 @@ def _warn_about_the_broker(given: Settings) -> None:
         except BrokerUnreachable as error:
             say(f"Warning: {error}", err=True)
             say("The worker tries again until it answers.", err=True)
+
+
+def warn_about_the_folders(given: Settings) -> None:
+    """Tell the user of a worker which output root is on a file system that can't hold jobs."""
+    for root in given.output_roots:
+        try:
+            found = shared_folder.tried(root)
+        except OSError as error:
+            say(f"Warning: the output root {root} can't be written: {reason_of(error)}.", err=True)
+            continue
+        if found.lacks:
+            say(f"Warning: the output root {shared_folder.told(root, found)}", err=True)
 
 
 def embedded(arguments: list[str]) -> int:

@@ -45,28 +45,31 @@ def main() -> None:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, no_args_is_help=True)
 @click.version_option(package_name="yolo-engine")
-@click.option("--worker", is_flag=True, help="Work on jobs until stopped.")
-@click.option("--beat", is_flag=True, help="Sweep the watched folders of the settings, on schedule.")
-@click.option("--flower", is_flag=True, help="Show the queue in a browser, on this machine only.")
+@click.option("--worker", is_flag=True, help="Process jobs until stopped.")
+@click.option("--beat", is_flag=True, help="Sweep the watched folders in the settings, on schedule.")
+@click.option("--flower", is_flag=True, help="Serve a web view of the queues, to this machine only.")
 @click.option(
-    "--drain", is_flag=True, help="Have workers of this machine finish what they have, and wait for their end."
+    "--drain", is_flag=True, help="Let this machine's workers finish their current videos and stop, and wait for them."
 )
-@click.option("--concurrency", type=click.IntRange(1, 64), default=1, help="Tasks run at the same time.  [1]")
+@click.option("--concurrency", type=click.IntRange(1, 64), default=1, help="Tasks to run in parallel.  [1]")
 @click.option(
     "--loglevel",
     type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
     default="info",
-    help="Messages of this severity and above, on standard error.  [info]",
+    help="Minimum severity of messages on standard error.  [info]",
 )
-@click.option("--pool", type=click.Choice(POOLS), default="prefork", help="How tasks are run.  [prefork]")
-@click.option("--queues", metavar="Q,...", help="Queues to serve.  [all, yolo-gpu where there is an NVIDIA driver]")
+@click.option("--pool", type=click.Choice(POOLS), default="prefork", help="Celery pool for tasks.  [prefork]")
+@click.option("--queues", metavar="Q,...", help="Queues to serve.  [all; yolo-gpu only with an NVIDIA driver]")
 @click.option("--name", metavar="NAME", help="The worker's name; unique on this machine.  [yolo-PID]")
-@click.option("--include", metavar="MODULE,...", help="Python modules with tasks of your own, for --worker.")
-@click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve metrics of a worker for Prometheus there.  [none]")
-@click.option("--embedded", is_flag=True, help="Bring a broker along, for the terminals of this machine.")
+@click.option("--include", metavar="MODULE,...", help="Python modules with your own tasks, for --worker.")
+@click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve a worker's Prometheus metrics on this port.  [none]")
+@click.option("--embedded", is_flag=True, help="Also start a broker, for all terminals of this machine.")
 @click.option("--port", type=click.IntRange(1, 65535), default=5555, help="Port of the web view.  [5555]")
 @click.option(
-    "--log-format", type=click.Choice(["text", "json"]), default=None, help="Lines for people or JSON.  [text]"
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default=None,
+    help="Messages as text, or as one JSON object per line.  [text]",
 )
 def server(
     worker: bool,
@@ -84,18 +87,18 @@ def server(
     port: int,
     log_format: str | None,
 ) -> int:
-    """Run a part of the job system: --worker, --beat or --flower; or end workers in good order: --drain.
+    """Run a part of the job system (--worker, --beat or --flower), or stop workers gracefully (--drain).
 
-    The broker is named by CELERY_BROKER_URL (redis://localhost:6379/0 without it); what workers may read and write by
-    YOLO_VIDEO_ROOTS and YOLO_OUTPUT_ROOTS. SIGTERM or Ctrl-C stops a worker: it makes a checkpoint, gives its job back
-    and ends. --drain lets it finish the videos that it has in hand before.
+    CELERY_BROKER_URL names the broker (by default redis://localhost:6379/0); YOLO_VIDEO_ROOTS and YOLO_OUTPUT_ROOTS
+    limit where workers may read and write. SIGTERM or Ctrl-C stops a worker: it writes a checkpoint, hands its job back
+    and exits. --drain lets it finish its current videos first.
     """
     if worker + beat + flower + drain != 1:
-        raise click.UsageError("Name what to run, one in each process: --worker, --beat or --flower; or --drain.")
+        raise click.UsageError("Choose one of --worker, --beat, --flower and --drain.")
     refuse_idle(_OF_SERVER, "worker" if worker else "beat" if beat else "drain" if drain else "flower")
     if log_format:
         os.environ["YOLO_LOG_FORMAT"] = log_format
-    from orchestrator.worker import serve  # brings Redis and the settings, 0.3 s, which --help does without
+    from orchestrator.worker import serve  # loads Redis and the settings, 0.3 s that --help does not need
 
     if drain:
         return serve.drain(name)

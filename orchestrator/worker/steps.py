@@ -9,6 +9,7 @@ now; it is asked at the end of each step, and by the look for lost messages (req
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from engine.config import EngineConfig
 from engine.errors import OutputError
-from engine.made import made_of
+from engine.output_folder.hashes import made_of
 from engine.resume import attempts
 from engine.summary import AlarmsJson
 from engine.text.printable import printable
@@ -40,13 +41,14 @@ from orchestrator.engine_process.messages import (
     WriteReport,
 )
 from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, PathRefused, RequestError, reason_of
-from orchestrator.job import outcomes
+from orchestrator.job import outcomes, shared_folder
 from orchestrator.job.atomic_json import MAX_LIST_BYTES, object_in, write_json, write_once
 from orchestrator.job.claims import Claims
 from orchestrator.job.job_config import JobConfig
-from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, Job, is_id, new_id, now, this_client
+from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, PIECES, Job, is_id, new_id, now, this_client
 from orchestrator.job.leases import Lease, Owner, take
 from orchestrator.job.paths import input_is_away, output_folder, scene_tables, trusted_model, video_folder
+from orchestrator.job.pieces import Pieces, forget_pieces
 from orchestrator.job.records import (
     MAX_WORKERS,
     EndRecord,
@@ -71,6 +73,9 @@ from orchestrator.worker.readings import Reading, Taken
 from orchestrator.worker.supervise import Watch, process_videos, salvaged_entry
 
 log = logging.getLogger(__name__)
+
+# One decoder gives enough for so many.
+_CORES_A_PIECE = 4
 
 # Of one step's engine, in a job that another step's engine could work on.
 _FAILURES = 3
@@ -99,7 +104,7 @@ class Context:
     def owner(self) -> Owner:
         return Owner.this_process(self.node)
 
-    def renewal(self, *held: Lease | Claims) -> Callable[[], None]:
+    def renewal(self, *held: Lease | Claims | Pieces) -> Callable[[], None]:
         """Return what renews leases and gives the sign of life: to be called all the time, it does so no more often
         than is needed."""
         due = 0.0
@@ -131,7 +136,7 @@ def begin(
     """Check what is asked for and make the job's directory: from here on it is durable.
 
     `config` is a JobConfig, or what a stranger sent as one; `only` restricts the job to these files of the folder.
-    Raises RequestError (PathRefused) with the remedy.
+    Raises RequestError (PathRefused) with the remedy: also where the output folder's file system can't hold a job.
     """
     if job_id is not None and not is_id(job_id):
         raise RequestError(f"A job's id is made of letters, digits and dashes, 100 at most. Got {repr(job_id)[:200]}.")
@@ -147,6 +152,8 @@ def begin(
             f"{given_folder} is the input, and annotated videos can't go there: a second run would take them for "
             "sources. Name another output folder with --output DIR."
         )
+    with contextlib.suppress(OSError):  # told below, when the job's directory can't be made
+        shared_folder.check(target)
     kept = parsed.kept()
     if checked.scene:
         kept["scene"] = scene_tables(checked.scene, settings)  # workers may not see the files
@@ -215,7 +222,8 @@ def job_at(folder: str, settings: Settings) -> Job:
     path = Path(folder)
     output = output_folder(str(path.parent.parent), settings)
     here = output / JOBS_FOLDER / path.name
-    if path.parent.name != JOBS_FOLDER or any(os.path.realpath(path / part) != str(here / part) for part in PARTS):
+    parts = (*PARTS, PIECES)
+    if path.parent.name != JOBS_FOLDER or any(os.path.realpath(path / part) != str(here / part) for part in parts):
         raise PathRefused(f"{folder[:200]} is not a job's directory.")
     job = Job.open(here)
     if job.output != output:
@@ -299,12 +307,15 @@ def process(job: Job, key: str, context: Context) -> Processed:
         step.how = How.HANDED_BACK
         _wait_for_turn(job, key, context)  # now that others see us: of two that begin at once each finds the other
         claims = Claims(job, record.videos, context.owner(), context.settings)
-        touch = context.renewal(step.lease, claims)
+        cores = context.cores or len(os.sched_getaffinity(0))
+        config, at_once = _config_of(job), max(1, cores // _CORES_A_PIECE)
+        pieces = Pieces(job, record.videos, config, context.owner(), context.settings, at_once=at_once)
+        touch = context.renewal(step.lease, claims, pieces)
         watch = Watch(job, key, context.node, context.settings, context.stopping, touch, cores=context.cores)
         watch.taken, watch.show, watch.draining = step.taken, context.show, context.draining
         watch.gives_way = lambda worked_s: context.gives_way(later_level(job), worked_s)
         try:
-            step.how = how = process_videos(watch, claims)
+            step.how = how = process_videos(watch, claims, pieces)
         except EngineFailed as error:
             step.how, step.error = How.FAILED, str(error)
             job.note("engine failed", worker=context.node, error=str(error))
@@ -313,6 +324,7 @@ def process(job: Job, key: str, context: Context) -> Processed:
             step.engine = watch.engine
             for claim in list(claims.held.values()):
                 claims.release(claim, How.HANDED_BACK)
+            pieces.release_all(How.HANDED_BACK)
     if how in (How.HANDED_BACK, How.GAVE_WAY):
         job.note(how, step=key, worker=context.node)
     return Processed(outcomes.summarise(job), how)
@@ -344,6 +356,7 @@ def end(job: Job, context: Context) -> PipelineResult:
             "output_folder": str(job.output),
             "manifest": str(job.output / "manifest.json"),
         }
+        forget_pieces(job)
         if state is JobState.COMPLETED:
             _forget_journals(job)  # before the end is there: after it, another job may write to the folder
         made = EndRecord(state, ended_at, outcomes.pipeline_result(job, state, summary, end_log))

@@ -22,11 +22,13 @@ from orchestrator.engine_process.messages import (
     Event,
     Fatal,
     Finished,
+    GivePiece,
     GiveVideo,
     Kept,
     Measured,
     Next,
     NoMoreVideos,
+    PieceDone,
     Progressed,
     Ready,
     Salvage,
@@ -39,6 +41,7 @@ from orchestrator.errors import EngineFailed, reason_of
 from orchestrator.job.claims import Claim, Claims, frames_kept
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.outcomes import failed_entry, told
+from orchestrator.job.pieces import PieceClaim, Pieces, forget_pieces
 from orchestrator.job.records import (
     EngineFacts,
     EntryStatus,
@@ -107,8 +110,9 @@ class Watch:
         return any(abs(present - each.at) < 3 * _PROGRESS_EVERY_S for each in told)
 
 
-def process_videos(watch: Watch, claims: Claims) -> How:
-    """Work until no video is left to take, now or soon, and return EXHAUSTED, CANCELLED, HANDED_BACK or GAVE_WAY.
+def process_videos(watch: Watch, claims: Claims, pieces: Pieces) -> How:
+    """Work until no video is left to take, now or soon, nor a piece of one, and return EXHAUSTED, CANCELLED,
+    HANDED_BACK or GAVE_WAY.
 
     Raises EngineFailed where the engine can't run at all.
     """
@@ -127,7 +131,8 @@ def process_videos(watch: Watch, claims: Claims) -> How:
         alone = claim is None
         if claim is None:
             claim = claims.next(suspect=True)
-        if claim is None:
+        piece = pieces.next() if claim is None else None
+        if claim is None and piece is None:
             if not claims.waits:
                 return How.EXHAUSTED
             if waits_until is None:
@@ -139,7 +144,7 @@ def process_videos(watch: Watch, claims: Claims) -> How:
             time.sleep(_LOOK_EVERY_S)
             continue
         waits_until = None
-        run = SupervisedRun(watch, claims, claim, alone=alone)
+        run = SupervisedRun(watch, claims, pieces, claim or piece, alone=alone and piece is None)
         how = run.go()
         if how != How.EXHAUSTED:
             return How.GAVE_WAY if how == How.HANDED_BACK and watch.gave_way and not watch.stopping() else how
@@ -151,10 +156,13 @@ def process_videos(watch: Watch, claims: Claims) -> How:
 class SupervisedRun:
     """One engine process, from its first video to its end."""
 
-    def __init__(self, watch: Watch, claims: Claims, first: Claim, *, alone: bool) -> None:
+    def __init__(
+        self, watch: Watch, claims: Claims, pieces: Pieces, first: Claim | PieceClaim | None, *, alone: bool
+    ) -> None:
         self._watch = watch
         self._claims = claims
-        self._first: Claim | None = first
+        self._pieces = pieces
+        self._first = first
         self._alone = alone
         self._stop: How | None = None
         self._stop_at = 0.0
@@ -225,6 +233,9 @@ class SupervisedRun:
             self._keep(event)
             engine.order(Kept(event.index))
             self._answer_again(engine)
+        elif isinstance(event, PieceDone):
+            self._keep_piece(event)
+            self._answer_again(engine)
         elif isinstance(event, AlarmsTold):
             for line in event.alarms:
                 self._watch.job.note("events told", worker=self._watch.node, **line)
@@ -247,16 +258,27 @@ class SupervisedRun:
             )
 
     def _give_next(self, engine: EngineProcess) -> None:
-        claim, self._first = self._first, None
+        first, self._first = self._first, None
+        if isinstance(first, PieceClaim):
+            self._give_piece(engine, first)
+            return
+        claim = first
         free = self._stop is None and not self._alone and not self._watch.draining()
         if claim is None and free and not self._yields():
             claim = self._claims.next(suspect=False)
         if claim is None and free and self._claims.held and (self._claims.more_to_come or self._claims.waits):
             self._asked += 1  # answered when a video has ended, here or elsewhere
             return
+        if claim is None and free and not self._claims.held and (piece := self._pieces.next()) is not None:
+            self._give_piece(engine, piece)
+            return
+        if claim is None and free and self._pieces.held:
+            self._asked += 1
+            return
         if claim is None:
             engine.order(NoMoreVideos())
             return
+        pieces = self._pieces.of(claim.video)
         engine.order(
             GiveVideo(
                 index=claim.index,
@@ -266,10 +288,31 @@ class SupervisedRun:
                 successor=str(claim.successor),
                 behind=tuple(self._claims.behind(claim)),
                 end=str(self._watch.job.folder / "end.json"),
+                pieces=None if pieces is None else str(pieces.base),
+                piece_s=0.0 if pieces is None else pieces.length_s,
             )
         )
         facts = {"job": self._watch.job.id, "video": claim.video.path, "attempt": claim.lease.number}
         log.info("%s: attempt %d begun", claim.video.path, claim.lease.number, extra=facts)
+
+    def _give_piece(self, engine: EngineProcess, claim: PieceClaim) -> None:
+        piece = claim.piece
+        engine.order(GivePiece(claim.video.path, claim.stem, piece.start_s, piece.end_s, str(piece.file)))
+
+    def _keep_piece(self, done: PieceDone) -> None:
+        claim, watch = self._pieces.held.get(done.stem), self._watch
+        if claim is None:
+            return
+        if done.unfinished:
+            self._pieces.release(claim, self._stop or How.HANDED_BACK)
+            return
+        about = {"video": claim.video.path, "piece": claim.number, "frames": done.frames, "worker": watch.node}
+        if done.error is None:
+            self._pieces.release(claim, How.DONE)
+            watch.job.note("piece ended", **about)
+            return
+        self._pieces.release(claim, How.FAILED, error=done.error)
+        watch.job.note("piece failed", **about, error=done.error)
 
     def _yields(self) -> bool:
         """Return whether what becomes ready is left to a worker that has nothing: this one has other videos in hand."""
@@ -300,7 +343,9 @@ class SupervisedRun:
                 return
             status = EntryStatus.PARTIAL if entry.outputs else EntryStatus.CANCELLED
             entry = replace(entry, status=status, error=f"cancelled after {entry.frames} frames")
-        self._claims.keep(claim, entry)
+        if self._claims.keep(claim, entry) and self._pieces.of(claim.video) is not None:
+            self._watch.job.note("known ahead", video=entry.path, frames=done.known_ahead)
+            forget_pieces(self._watch.job, claim.index)
         facts = {"job": self._watch.job.id, "video": entry.path, "status": entry.status.value}
         log.info("%s: %s", entry.status, told(entry.path, entry.error), extra=facts)
 
@@ -316,6 +361,8 @@ class SupervisedRun:
             self._told_at = present
             self._tell(self._stage)
             self._answer_again(engine)
+            if self._stop is None and not self._claims.held and self._pieces.are_of_no_use:
+                self._order_stop(engine, How.EXHAUSTED, watch.settings.cancel_s)
             if self._stop is None and watch.must_give_way:
                 watch.gave_way = True
                 self._order_stop(engine, How.HANDED_BACK, watch.settings.grace_s)
@@ -330,6 +377,7 @@ class SupervisedRun:
             for claim in list(self._claims.held.values()):
                 watch = self._watch
                 self._claims.keep(claim, salvaged_entry(watch.job, claim, watch.settings, "cancelled", watch.touch))
+            self._pieces.release_all(how)
             return how
         if how != How.HANDED_BACK and self._stage is Stage.LOADING:  # no video is to blame
             self.died_unready = error
@@ -348,6 +396,7 @@ class SupervisedRun:
         return [stream.path for stream in self._streams]
 
     def _release_all(self, how: How, error: str | None = None) -> None:
+        self._pieces.release_all(how, error=error)
         for claim in list(self._claims.held.values()):
             self._claims.release(claim, how, error=error)
 
@@ -374,6 +423,8 @@ class SupervisedRun:
             for stream in (self._streams if stage is not Stage.ENDED else ())
             if (claim := by_stem.get(stream.stem)) is not None
         )
+        if stage is Stage.PROCESSING and self._pieces.held and not self._claims.held:
+            stage = Stage.PIECES
         watch.job.tell_progress(Progress(watch.key, watch.node, stage, time.time(), now(), videos, watch.taken.cpu_s))
         claims = self._claims
         watch.show(watch.taken.reading(claims.endings, claims.results, len(claims.held)))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from engine.analytics.run_answers import config_for_answers
 from engine.analytics.settings import AnswerSettings
-from engine.answers import config_for_answers
 from engine.cli.main import commands
 from engine.report import write_report
 from engine.report.stills import jpeg_of

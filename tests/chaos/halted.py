@@ -26,7 +26,7 @@ import av
 
 from engine.errors import BackendError, LeaseLost
 from engine.media.inputs import Video
-from engine.own_files import STATE_FOLDER
+from engine.output_folder.own_files import STATE_FOLDER
 from engine.pipeline.assignment import Assignment
 from engine.pipeline.reader import StreamReader
 from engine.pipeline.stream import StreamRun

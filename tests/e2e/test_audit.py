@@ -17,7 +17,7 @@ from engine import Engine, EngineConfig
 from engine.audit import ALL, Audit, Kind, audit
 from engine.cli.main import commands
 from engine.errors import InputError
-from engine.made import made_of, sealed
+from engine.output_folder.hashes import made_of, sealed
 from tests.assets import demo_video, require_asset
 from tests.e2e.rtsp_server import Camera, Play
 from tests.e2e.runs import clip, fake_engine

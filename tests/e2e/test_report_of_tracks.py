@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from engine.cli.main import commands
 from engine.clips import ClipSettings, cut_clips
 from engine.finished import FinishedRun
-from engine.remade import read_remade
+from engine.output_folder.remade import read_remade
 from tests.e2e.runs import clip, fake_engine
 
 pytestmark = pytest.mark.timeout(60)

@@ -11,46 +11,53 @@ RUN = ("run", "a.mp4", "--backend", "fake")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((*RUN, "--no-visualize", "--trail", "3"), "--trail does nothing here: it is of annotated videos"),
+        ((*RUN, "--no-visualize", "--trail", "3"), "--trail does nothing here: it applies to annotated videos"),
         ((*RUN, "--no-visualize", "--line-width", "3"), "--line-width does nothing here"),
         ((*RUN, "--no-visualize", "--label-size", "12"), "--label-size does nothing here"),
         ((*RUN, "--no-visualize", "--label", "id"), "--label does nothing here"),
         ((*RUN, "--no-visualize", "--colour-by", "class"), "--colour-by does nothing here"),
-        ((*RUN, "--label", "none", "--label-size", "12"), "--label-size does nothing here: it is of labels"),
+        ((*RUN, "--label", "none", "--label-size", "12"), "--label-size does nothing here: it applies to labels"),
         (
             (*RUN, "--blur", "square", "--only-blur", "--trail", "1"),
-            "it is of what is drawn, and with only_blur nothing",
+            "it applies to what is drawn, and with only_blur nothing",
         ),
         ((*RUN, "--blur-style", "fill"), "--blur-style does nothing here: it goes with --blur"),
-        ((*RUN, "--report-language", "es"), "--report-language does nothing here: it is of the report"),
+        ((*RUN, "--report-language", "es"), "--report-language does nothing here: it applies to the report"),
         ((*RUN, "--report", "--no-report", "--report-language", "es"), "--report-language does nothing here"),
-        ((*RUN, "--bin", "1h"), "--bin does nothing here: it is of counts"),
+        ((*RUN, "--bin", "1h"), "--bin does nothing here: it applies to counts"),
+        ((*RUN, "--fill", "both"), "--fill does nothing here: it applies to the frames between two inferences"),
         ((*RUN, "--event-kinds", "track"), "--event-kinds does nothing here: it goes with --on-event"),
         ((*RUN, "--loiter", "30s"), "--loiter does nothing here: it goes with --on-event"),
-        ((*RUN, "--segment", "90s"), "--segment does nothing here: it is of live sources"),
-        ((*RUN, "--full-every", "3"), "--full-every does nothing here: it is of the gate: add --gate motion"),
-        ((*RUN, "--gate", "off", "--gate-target", "0.9"), "--gate-target does nothing here: it is of the gate"),
+        ((*RUN, "--segment", "90s"), "--segment does nothing here: it applies to live sources"),
+        ((*RUN, "--full-every", "3"), "--full-every does nothing here: it applies to the gate: add --gate motion"),
+        ((*RUN, "--gate", "off", "--gate-target", "0.9"), "--gate-target does nothing here: it applies to the gate"),
         (
             ("run", "rtsp://camera/a", "udp://@:5000", "--backend", "fake", "--gate", "motion"),
-            "--gate does nothing here: it is of files, and every frame of a live source is inferred",
+            "--gate does nothing here: it applies to files, and every frame of a live source is inferred",
         ),
-        (("verify", "a.mp4", "--batch", "2"), "--batch does nothing here: it is what verify varies itself"),
+        (("verify", "a.mp4", "--batch", "2"), "--batch does nothing here: it is varied by verify itself"),
         (("verify", "a.mp4", "--against", "b"), "--against does nothing here: it is for --precision bf16 or int8"),
         (("verify", "a.mp4", "--precision", "bf16", "--with", "b.mp4"), "--with does nothing here"),
-        (("export", "out", "--to", "cvat", "--every", "5"), "--every does nothing here: it is of data sets of images"),
+        (
+            ("export", "out", "--to", "cvat", "--every", "5"),
+            "--every does nothing here: it applies to data sets of images",
+        ),
         (("export", "out", "--to", "cvat", "--every", "1"), "--every does nothing here"),
-        (("export", "out", "--to", "cvat", "--images"), "--images does nothing here: it is of mot, coco and yolo"),
-        (("export", "out", "--to", "coco", "--max-error", "5"), "--max-error does nothing here: it is of key frames"),
-        (("export", "out", "--to", "coco", "--job-frames", "5"), "--job-frames does nothing here: it is of jobs"),
+        (("export", "out", "--to", "cvat", "--images"), "--images does nothing here: it applies to mot, coco and yolo"),
+        (
+            ("export", "out", "--to", "coco", "--max-error", "5"),
+            "--max-error does nothing here: it applies to key frames",
+        ),
+        (("export", "out", "--to", "coco", "--job-frames", "5"), "--job-frames does nothing here: it applies to jobs"),
         (
             ("export", "out", "--to", "cvat", "--job-overlap", "5"),
             "--job-overlap does nothing here: it goes with --job-",
         ),
         (("export", "out", "--to", "coco", "--source", "x"), "--source does nothing here"),
-        (("find", "out", "--direction", "in"), "--direction does nothing here: it is of crossings"),
+        (("find", "out", "--direction", "in"), "--direction does nothing here: it applies to crossings"),
         (("find", "out", "--direction", "in", "--zone", "a", "--line", "b"), "--direction does nothing here"),
         (("find", "out", "--overwrite"), "--overwrite does nothing here: it goes with --crops"),
-        (("bench", "--profile", "full", "report"), "--profile does nothing here: it is of what is measured"),
+        (("bench", "--profile", "full", "report"), "--profile does nothing here: it applies to measurements"),
     ],
 )
 def test_it_is_refused(run, arguments, message):
@@ -65,7 +72,7 @@ def test_render_draws_what_the_run_lets_be_drawn(run, tmp_path):
     assert done.status == 0, done.err
     done = run("render", tmp_path / "out", "--trail", "2")
     assert done.status == 2
-    assert "--trail does nothing here: it is of what is drawn" in done.err
+    assert "--trail does nothing here: it applies to what is drawn" in done.err
 
 
 LINE = '[[line]]\nname = "a"\npoints = [[0, 0], [1, 1]]\n'
@@ -98,7 +105,7 @@ def test_size_and_rate_are_of_files_of_rows(run, tmp_path):
     (tmp_path / "out").mkdir()
     done = run("analyze", tmp_path / "out", "--fps", 25)
     assert done.status == 2
-    assert "--fps does nothing here: it is of a file of rows" in done.err
+    assert "--fps does nothing here: it applies to a file of rows" in done.err
 
 
 def test_what_does_something_is_taken(run, tmp_path):

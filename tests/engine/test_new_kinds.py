@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from engine import Engine, EngineConfig
-from engine.backends import BACKENDS, BackendKind
+from engine.choices.backends import BACKENDS, BackendKind
+from engine.choices.formats import FORMATS, RowFormat
 from engine.errors import BackendMissing, ConfigError
-from engine.formats import FORMATS, RowFormat
 from engine.inference import layouts, select
 from engine.inference.backends.base import CpuModel, OnGpu
 from engine.inference.backends.fake import FakeBackend, fake_manifest

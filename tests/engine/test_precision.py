@@ -8,9 +8,9 @@ import onnxruntime
 import pytest
 
 from engine import Engine, EngineConfig
+from engine.choices.precision import Processor, processor
 from engine.errors import BackendMissing, ConfigError
 from engine.inference import model as loading
-from engine.precision import Processor, processor
 from engine.resume import fingerprint
 from tests.e2e.runs import clip
 from tests.models import builders

@@ -116,6 +116,7 @@ def test_nothing_is_cut_where_there_is_no_terminal(capsys):
     assert len(lines) == 3
     assert long in lines[1]
     assert ("reason " * 60).strip() in lines[1]
+    assert [line for line in lines if line != line.rstrip()] == [], "no line is filled up to the longest"
 
 
 STREAMS = [Progress("videos/a.mp4", 50, 100, 2.0), Progress("rtsp://camera/1", 7, None, 0.0)]

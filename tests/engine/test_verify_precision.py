@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from engine import EngineConfig
+from engine.choices.precision import Processor
 from engine.cli import main as cli
 from engine.errors import ConfigError, InputError
 from engine.inference import model as loading
 from engine.inference.backends.fake import FakeBackend
-from engine.precision import Processor
 from engine.verification.faster import Measured, remember, worth_telling
 from engine.verification.verify_precision import verify_precision
 from tests.e2e.runs import clip

@@ -53,6 +53,23 @@ def write_once_each(who: int, barrier: Any, tell: Callable[..., None], folder: P
     barrier.wait()
 
 
+def write_once_without_links(
+    who: int, barrier: Any, tell: Callable[..., None], folder: Path, rounds: int, way: str
+) -> None:
+    """Race on a file system without hard links; `way` is what serves instead, `rename` or `create`."""
+    files.os.link = _no(errno.EPERM)
+    if way == "create":
+        files.rename_to_new = _no(errno.EINVAL)
+    write_once_each(who, barrier, tell, folder, rounds)
+
+
+def _no(number: int) -> Callable[..., None]:
+    def call(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return call
+
+
 def append_lines(who: int, barrier: Any, tell: Callable[..., None], path: Path, count: int) -> None:
     barrier.wait()
     for number in range(count):

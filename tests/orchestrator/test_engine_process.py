@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import EngineConfig
 from engine.errors import LeaseLost
 from orchestrator.engine_process import fence as fences
 from orchestrator.engine_process import handle as engine_process
@@ -32,6 +33,7 @@ from orchestrator.errors import EngineFailed
 from orchestrator.job.atomic_json import write_once
 from orchestrator.job.claims import Claims
 from orchestrator.job.jobdir import Job
+from orchestrator.job.pieces import Pieces
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
 from orchestrator.worker.supervise import SupervisedRun, Watch
@@ -431,7 +433,8 @@ def test_a_cancelled_video_that_was_done_is_told_as_done(tmp_path, fault):
     fault("exit@done", once=True)
     claims = Claims(place.job, place.job.start_record().videos, place.context.owner(), place.settings)
     watch = Watch(place.job, "process-1", "w@here", place.settings, lambda: False, lambda: None)
-    run = SupervisedRun(watch, claims, claims.next(suspect=False), alone=True)
+    pieces = Pieces(place.job, (), EngineConfig(), place.context.owner(), place.settings)
+    run = SupervisedRun(watch, claims, pieces, claims.next(suspect=False), alone=True)
     assert run.go() == "exhausted"
     assert (place.endings(0), place.statuses()) == (["crashed"], {})
     assert jobs.cancel(place.job, "me", place.context) == "completed"

@@ -62,7 +62,7 @@ def test_what_a_killed_writer_leaves_is_never_written_to_again(tmp_path, monkeyp
     for _ in range(20):
         assert not write_once(tmp_path / "a.json", "second")
         with monkeypatch.context() as patched:
-            patched.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "away")))
+            patched.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.ESTALE, "away")))
             with pytest.raises(OSError, match="away"):
                 write_once(tmp_path / "a.json", "third")
     assert read_json(tmp_path / "a.json") == "first"

@@ -17,6 +17,7 @@ from orchestrator.engine_process.messages import (
     FollowedUp,
     FollowUp,
     Found,
+    GivePiece,
     GiveVideo,
     Kept,
     LeftOut,
@@ -27,6 +28,7 @@ from orchestrator.engine_process.messages import (
     NoMoreVideos,
     Opening,
     Order,
+    PieceDone,
     Probe,
     Progressed,
     Reading,
@@ -55,7 +57,8 @@ TASKS = [
     FollowUp(output="out", config={}, videos=({"path": "a.mp4"},), model=ModelFacts("m"), reported=True, made=True),
 ]
 ORDERS = [
-    GiveVideo(3, "a.mp4", "a", 2, "s", "e", ("b",)),
+    GiveVideo(3, "a.mp4", "a", 2, "s", "e", ("b",), "pieces/0003", 60.0),
+    GivePiece("a.mp4", "a.piece-2", 120.0, 180.0, "pieces/0003-00002.bin"),
     NoMoreVideos(),
     Kept(3),
     Stop(hand_over=True),
@@ -71,7 +74,8 @@ EVENTS = [
     Next(),
     Progressed((StreamProgress("a", "a.mp4", 5, None, 0.5, 0), StreamProgress("b", "b.mp4", 5, 9, 1.0, 4, 2))),
     Measured(Snapshot(5, 2.5, 1, {"ok": 1}, 1.0, 100, (Stage("worker", "infer", 1.0, 0.5),), {"frames": 2})),
-    Done(0, ENTRY, lost=True),
+    Done(0, ENTRY, lost=True, known_ahead=7),
+    PieceDone("a.piece-2", 25, "why", unfinished=True),
     AlarmsTold(({"target": "x", "sent": 1},)),
     Finished(),
     Fatal("why"),
@@ -114,7 +118,8 @@ MAY_BE_ABSENT = [
     (TASKS[1], "only"),
     (TASKS[2], "event_loiter_s"),
     *((each, "entry") for each in EVENTS if isinstance(each, Salvaged)),
-    *((each, "error") for each in EVENTS if isinstance(each, FollowedUp)),
+    *((each, "error") for each in EVENTS if isinstance(each, FollowedUp | PieceDone)),
+    (ORDERS[0], "pieces"),
 ]
 
 

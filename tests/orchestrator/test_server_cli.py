@@ -55,9 +55,9 @@ def call(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--concurrency", "2"], "Name what to run, one in each process: --worker, --beat or --flower; or --drain."),
-        (["--worker", "--beat"], "Name what to run, one in each process"),
-        (["--embedded"], "Name what to run"),
+        (["--concurrency", "2"], "Choose one of --worker, --beat, --flower and --drain."),
+        (["--worker", "--beat"], "Choose one of --worker, --beat, --flower and --drain"),
+        (["--embedded"], "Choose one of"),
         (["--beat", "--embedded"], "--embedded does nothing here: it goes with --worker."),
         (["--flower", "--embedded"], "--embedded does nothing here: it goes with --worker."),
         (["--worker", "--concurrency", "0"], "--concurrency"),

@@ -126,7 +126,7 @@ def test_help_loads_nothing_heavy():
         ([*SUBMIT, "--embedded", "--task", "log_end"], "--embedded does not go with --task log_end"),
         ([*SUBMIT, "--task", "log_end", "--monitor"], "--monitor does not go with --task log_end"),
         ([*SUBMIT, "--task", "log_start", "--workers", "2"], "--workers does not go with --task log_start"),
-        ([*SUBMIT, "--no-visualize", "--trail", "3"], "--trail does nothing here: it is of annotated videos"),
+        ([*SUBMIT, "--no-visualize", "--trail", "3"], "--trail does nothing here: it applies to annotated videos"),
         ([*SUBMIT, "--no-report", "--report-language", "es"], "--report-language does nothing here"),
         ([*SUBMIT, "--segment", "90s"], "No such option"),
         (["--status", "../x"], "A job's id is made of"),
@@ -767,7 +767,7 @@ def test_prune_spares_what_is_still_written(call, here):
     [
         (["--prune", "--yes"], "--prune needs to know which jobs: --older-than 30d, --keep 20, or both."),
         (["--prune", "--keep", "3"], "Add --yes to prune without asking, or --dry-run."),
-        (["--prune", "--older-than", "30"], "it must be a length of time such as 12h, 30d or 8w. Got '30'."),
+        (["--prune", "--older-than", "30"], "it must be a duration such as 12h, 30d or 8w. Got '30'."),
         (["--prune", "--keep", "1", "--purge"], "--purge and --prune are two commands"),
     ],
 )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from engine.answers import read_manifest
 from engine.cli.idle import OF_DRAWN, refuse_idle
 from engine.cli.statuses import FAILED
 from engine.config import EngineConfig
+from engine.output_folder.manifest import read_manifest
 from engine.rework.render import render as draw
 from engine.rework.retrack import retrack as again
 from engine.text.counted import counted

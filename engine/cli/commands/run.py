@@ -46,11 +46,11 @@ _OF_RUN: tuple[Rule[_Asked], ...] = (
     Rule(
         ("event_kinds", "event_loiter_s"), lambda asked: asked.on_event, "goes with --on-event, which says who is told"
     ),
-    Rule(("segment",), lambda asked: any(map(scheme, asked.inputs)), "is of live sources, and no input is a URL"),
+    Rule(("segment",), lambda asked: any(map(scheme, asked.inputs)), "applies to live sources, and no input is a URL"),
     Rule(
         ("gate",),
         lambda asked: not (asked.gated and asked.all_live),
-        "is of files, and every frame of a live source is inferred",
+        "applies to files, and every frame of a live source is inferred",
     ),
 )
 

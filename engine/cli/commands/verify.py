@@ -14,8 +14,12 @@ from engine.verification.verify import verify_invariance
 from engine.verification.verify_precision import verify_precision
 
 _OF_VERIFY: tuple[Rule[EngineConfig], ...] = (
-    Rule(("batch", "workers", "streams"), lambda config: config.precision != "f32", "is what verify varies itself"),
-    Rule(("others",), lambda config: config.precision == "f32", "is of runs among other videos, with --precision f32"),
+    Rule(("batch", "workers", "streams"), lambda config: config.precision != "f32", "is varied by verify itself"),
+    Rule(
+        ("others",),
+        lambda config: config.precision == "f32",
+        "applies to --precision f32",
+    ),
     Rule(("against",), lambda config: config.precision != "f32", "is for --precision bf16 or int8"),
 )
 
@@ -23,7 +27,7 @@ _OF_VERIFY: tuple[Rule[EngineConfig], ...] = (
 def verify(
     video: str, others: tuple[str, ...], against: str | None, config_file: Path | None, **options: object
 ) -> int:  # fmt: skip
-    """Compare the tracks of a video with other batch sizes and workers, alone and among other videos; in another
+    """Compare the tracks of a video across batch sizes and workers, alone and mixed with other videos; or, in another
     precision, with those in f32."""
     tell = tell_on(screen(stderr=True))
     config = configuration(config_file, options)

@@ -18,7 +18,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from engine.defaults import GPU_BATCH
+from engine.choices.defaults import GPU_BATCH
 from engine.errors import BackendError, BackendMissing, ModelError
 from engine.inference.backends.base import CpuModel, GpuModel, OnGpu
 from engine.install import onnxruntime_gpu

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.choices.precision import Precision
 from engine.errors import BackendError, BackendMissing, ModelError
 from engine.inference.backends.base import CpuModel
 from engine.install import extra
-from engine.precision import Precision
 from engine.text.printable import printable
 
 _DTYPES = {"f32": "float32", "f16": "float16", "u8": "uint8"}

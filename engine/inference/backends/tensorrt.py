@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.defaults import GPU_BATCH
+from engine.choices.defaults import GPU_BATCH
 from engine.errors import BackendError, BackendMissing, ConfigError, PlanError
 from engine.inference.backends.base import GpuModel, OnGpu
 from engine.inference.gpu.context import CudaContext, OutOfMemory

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from engine.defaults import GPU_BATCH
+from engine.choices.defaults import GPU_BATCH
 from engine.errors import ConfigError, OutputError, PlanError, describe_os_error
 from engine.inference.trt.calibrate import Calibration, find_pictures
 from engine.inference.trt.find import Fed

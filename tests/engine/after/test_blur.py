@@ -290,8 +290,8 @@ def test_results_do_not_depend_on_it(tmp_path):
     ("values", "message"),
     [
         ({"only_blur": True}, "only_blur needs blur"),
-        ({"blur": "person", "crops": True}, "crops are of the source"),
-        ({"blur": "person", "visualize": False}, "blur is of the annotated video"),
+        ({"blur": "person", "crops": True}, "crops are cut from the source"),
+        ({"blur": "person", "visualize": False}, "blur applies to the annotated video"),
         ({"blur": "person,car", "classes": "car"}, "blur names 'person', which classes leaves out"),
     ],
 )

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from engine.analytics.run_answers import config_for_answers
 from engine.analytics.settings import AnswerSettings
-from engine.answers import config_for_answers
 from engine.cli.main import commands
 from engine.errors import ConfigError, InputError, OutputError
 from engine.report import write_report

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
+from engine.choices.formats import CLIP_LISTS, CLIPS_FOLDER, EXPORT_FOLDER, EXPORT_NOTE, FORMATS
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
-from engine.formats import CLIP_LISTS, CLIPS_FOLDER, EXPORT_FOLDER, EXPORT_NOTE, FORMATS
 from engine.media.annotated import OutputFolders, bears_note
 
 STATE_FOLDER = ".yolo-engine"
@@ -59,6 +59,23 @@ def is_own_in(folder: Folder, name: str) -> bool:
     except (OSError, ValueError):  # not to be read: a record may name it all the same
         pass
     return OutputFolders().lists(folder.shown / name)
+
+
+def refuse_foreign_page(path: Path, *, overwrite: bool = False) -> None:
+    """As `refuse_foreign`, for one page, whatever its name: nothing else of ours goes for it either."""
+    try:
+        with Folder.at(path.parent) as folder:
+            facts = folder.facts(path.name)
+            if overwrite or facts is None or not facts.st_size or stat.S_ISLNK(facts.st_mode):
+                return
+            with folder.open(path.name) as file:
+                if _is_page(file):
+                    return
+    except ValueError:  # no file
+        pass
+    except OSError:  # told where it is written
+        return
+    raise OutputError(foreign(path))
 
 
 def refuse_foreign(*paths: Path, overwrite: bool = False) -> None:

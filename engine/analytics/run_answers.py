@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,9 @@ from engine.analytics.export import write_tables, write_whole
 from engine.analytics.heatmap import to_json
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
-from engine.errors import ConfigError, InputError, OutputError, describe_os_error
-from engine.own_files import STATE_FOLDER, refuse_foreign
-from engine.summary import AnswersJson, ManifestJson, VideoJson
-
-_LARGEST_MANIFEST = 1 << 28
+from engine.errors import ConfigError, InputError, OutputError
+from engine.output_folder.own_files import refuse_foreign
+from engine.summary import AnswersJson, VideoJson
 
 ANSWER_KEYS = frozenset(
     "scene tables heatmap report_language bin_s zone start clock_patterns camera max_gap_s max_overlap_s".split()
@@ -67,39 +64,6 @@ def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers], *, overwrite: 
     found = {each.answers.camera: each.heatmap for each in cameras if each.heatmap is not None}
     write_whole(path, to_json(found).encode())
     return str(path)
-
-
-def read_manifest(folder: Path) -> ManifestJson:
-    """Read and check the manifest of an output folder. Raises InputError that names the file and the key."""
-    from engine.manifest import checked  # a run reads none
-
-    path = folder / "manifest.json"
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is not a regular file.")
-    try:
-        if path.stat().st_size > _LARGEST_MANIFEST:
-            raise InputError(f"{path} is too large for a manifest.")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if (folder / STATE_FOLDER).is_dir():
-            raise InputError(
-                f"{folder} holds no manifest.json yet: what was begun there has not ended. If it was killed, the same "
-                "command goes on with it."
-            ) from None
-        what = "holds no manifest.json" if folder.is_dir() else "does not exist"
-        raise InputError(f"{folder} {what}. Name the output folder of a run or a job.") from None
-    except NotADirectoryError:
-        raise InputError(f"{folder} is no folder. Name the output folder of a run or a job.") from None
-    except OSError as error:
-        raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is damaged: {error}.") from error
-    return checked(values, path)
-
-
-def is_of_a_run(folder: Path) -> bool:
-    """Return whether a run has written to a folder, whatever became of it and of its manifest."""
-    return (folder / "manifest.json").exists() or (folder / STATE_FOLDER).is_dir()
 
 
 def config_for_answers(kept: Mapping[str, object], given: Mapping[str, object]) -> EngineConfig:

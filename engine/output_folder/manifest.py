@@ -6,13 +6,16 @@ what `engine.summary` says it is; keys that are not known, of another version, s
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
 from engine.config import EngineConfig
-from engine.errors import ConfigError, InputError, LaterVersion
+from engine.errors import ConfigError, InputError, LaterVersion, describe_os_error
+from engine.output_folder.own_files import STATE_FOLDER
 from engine.summary import SCHEMA, ManifestJson
 from engine.text.printable import printable
 
@@ -21,6 +24,9 @@ _LATEST_S = 2.0**33
 _LONGEST_S = 1e8
 _LONGEST_PATH, _LONGEST_NAME, _LONGEST_TEXT = 4096, 255, 100_000
 _SHOWN = 60
+# How Python has bytes of file names that are no UTF-8. Other halves of characters are in no name.
+_NO_TEXT = re.compile("[\udc80-\udcff]")
+_LARGEST = 1 << 28
 
 
 def _a_path(value: str) -> str:
@@ -203,6 +209,37 @@ class _Manifest(_Facts):
     workers: list[Text] = _ABSENT
 
 
+def read_manifest(folder: Path) -> ManifestJson:
+    """Read and check the manifest of an output folder. Raises InputError that names the file and the key."""
+    path = folder / "manifest.json"
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a regular file.")
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"{path} is too large for a manifest.")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if (folder / STATE_FOLDER).is_dir():
+            raise InputError(
+                f"{folder} holds no manifest.json yet: what was begun there has not ended. If it was killed, the same "
+                "command goes on with it."
+            ) from None
+        what = "holds no manifest.json" if folder.is_dir() else "does not exist"
+        raise InputError(f"{folder} {what}. Name the output folder of a run or a job.") from None
+    except NotADirectoryError:
+        raise InputError(f"{folder} is no folder. Name the output folder of a run or a job.") from None
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged: {error}.") from error
+    return checked(values, path)
+
+
+def is_of_a_run(folder: Path) -> bool:
+    """Return whether a run has written to a folder, whatever became of it and of its manifest."""
+    return (folder / "manifest.json").exists() or (folder / STATE_FOLDER).is_dir()
+
+
 def checked(values: object, path: Path) -> ManifestJson:
     """Return the values of a manifest, which was read from `path`. Raises InputError that names the file and the key
     where they are none, and LaterVersion where a later version than this has written them."""
@@ -217,9 +254,11 @@ def checked(values: object, path: Path) -> ManifestJson:
             f"{path} was written by an older version, its videos have no stem: run again, with --no-resume."
         )
     try:
-        manifest = _Manifest.model_validate(values)
+        manifest = _Manifest.model_validate(_as_text(values))
     except ValidationError as error:
         raise InputError(f"{path} is not the manifest of a run: {_sentence(error)}.") from None
+    except RecursionError:
+        raise InputError(f"{path} is not the manifest of a run: it is nested too deeply.") from None
     try:
         EngineConfig(**manifest.config)
     except (ConfigError, RecursionError) as error:
@@ -231,6 +270,16 @@ def _is_of_an_older_version(values: object) -> bool:
     """Return whether videos have no place for their outputs, as in the oldest versions."""
     videos = values.get("videos") if isinstance(values, dict) else None
     return isinstance(videos, list) and any(isinstance(each, dict) and "stem" not in each for each in videos)
+
+
+def _as_text(value: Any) -> Any:
+    """Return a value with bytes of file names that are no text replaced: what JSON writes of them is checked by the
+    rules of others, and pydantic takes text alone. The values themselves stay as they are."""
+    if isinstance(value, str):
+        return value if value.isascii() else _NO_TEXT.sub("?", value)
+    if isinstance(value, dict):
+        return {_as_text(key): _as_text(each) for key, each in value.items()}
+    return [_as_text(each) for each in value] if isinstance(value, list) else value
 
 
 def _schema_of(values: object) -> object:

@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator
 from itertools import count
 
+from engine.choices.formats import FORMATS
 from engine.files.folders import Folder
-from engine.formats import FORMATS
-from engine.own_files import is_own_in
+from engine.output_folder.own_files import is_own_in
 
 TRACKS = FORMATS["tracks"].suffix
 BEFORE = f".before-import{TRACKS}"

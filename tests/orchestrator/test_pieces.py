@@ -1,0 +1,376 @@
+"""Which piece of a long video a worker takes, and what two workers make of one video, whatever becomes of one."""
+
+import hashlib
+import json
+import os
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine import Engine, EngineConfig
+from orchestrator.client.snapshot import Reader
+from orchestrator.job.jobdir import PIECES, Job
+from orchestrator.job.leases import Lease, take
+from orchestrator.job.pieces import Pieces, forget_pieces, is_split
+from orchestrator.job.records import How, Progress, Stage, VideoFacts, VideoProgress
+from orchestrator.settings import Settings
+from orchestrator.worker import steps as jobs
+from tests.e2e.runs import clip
+from tests.orchestrator import handmade as made
+from tests.waiting import until
+
+SPLIT = EngineConfig(split_s=10)
+LONG = VideoFacts(0, "long.mp4", "long", 1, frames=2500, duration_s=100.0)
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(state_dir=tmp_path / "state")
+
+
+@pytest.fixture
+def job(tmp_path, settings) -> Job:
+    job = made.make_job(tmp_path, settings, config={"split_s": 10})
+    (tmp_path / "videos" / "long.mp4").touch()
+    return job
+
+
+def seen_by(job: Job, settings: Settings, node: str = "helper@here", config: EngineConfig = SPLIT, **more) -> Pieces:
+    video = replace(LONG, path=f"{job.spec.inputs[0]}/long.mp4")
+    return Pieces(job, [video], config, made.owner(node), settings, **more)
+
+
+def tell(job: Job, frames: int, elapsed_s: float) -> None:
+    """How far the tracker is."""
+    video = VideoProgress(0, 1, "long.mp4", frames, 2500, None, elapsed_s, "long")
+    job.tell_progress(Progress("process-1", "tracker@here", Stage.PROCESSING, 0.0, "", (video,)))
+
+
+def tracked(job: Job) -> None:
+    made.hold(job, job.video_base(0))
+
+
+def done(pieces: Pieces, claim) -> None:
+    claim.piece.file.write_bytes(b"")
+    pieces.release(claim, How.DONE)
+
+
+# -- which ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "duration_s", "split"),
+    [
+        ({"split_s": 10}, 10.5, True),
+        ({"split_s": "1m"}, 61, True),
+        ({"split_s": 10}, 10, False),
+        ({"split_s": 10}, None, False),
+        ({}, 1e6, False),
+        ({"split_s": 10, "gate": "motion"}, 100, False),
+        ({"split_s": 10, "skip_frames": 2}, 100, False),
+    ],
+)
+def test_what_is_split(config, duration_s, split):
+    assert is_split(EngineConfig(**config), replace(LONG, duration_s=duration_s)) is split
+
+
+def test_the_first_piece_is_the_trackers(job, settings):
+    tracked(job)
+    pieces = seen_by(job, settings)
+    claim = pieces.next()
+    assert (claim.number, claim.piece.start_s, claim.piece.end_s) == (1, 10.0, 20.0)
+    assert claim.piece.file == job.folder / PIECES / "0000-00001.bin"
+    assert pieces.full
+    assert pieces.next() is None
+
+
+def test_a_video_that_nobody_tracks_is_a_video_to_take(job, settings):
+    pieces = seen_by(job, settings)
+    assert pieces.next() is None
+    take(job.video_base(0), made.dead_owner(), 30)
+    assert pieces.next() is None
+
+
+def test_a_video_that_is_done_is_left_alone(job, settings):
+    tracked(job)
+    made.finish(job, 0)
+    assert seen_by(job, settings).next() is None
+
+
+def test_of_two_each_has_another_one(job, settings):
+    tracked(job)
+    first, second = seen_by(job, settings), seen_by(job, settings, "other@here")
+    assert (first.next().number, second.next().number) == (1, 2)
+
+
+def test_pieces_that_the_tracker_comes_to_first_are_left_to_it(job, settings):
+    """It takes 10 s for a piece, is in the midst of the first one, and this worker takes as long."""
+    tracked(job)
+    tell(job, 125, 5.0)
+    pieces = seen_by(job, settings)
+    assert pieces.next().number == 2, "5 s are left of the first one, and 10 of the next"
+
+
+def test_pieces_that_are_found_are_soon_passed(job, settings):
+    tracked(job)
+    pieces = seen_by(job, settings)
+    done(pieces, pieces.next())
+    tell(job, 125, 5.0)
+    pieces.took_s = 10.0
+    assert pieces.next().number == 3, "5 s, and 2 for the one that is there: the next one is the tracker's"
+
+
+def test_a_worker_that_is_faster_takes_the_next_one(job, settings):
+    tracked(job)
+    pieces = seen_by(job, settings)
+    done(pieces, pieces.next())
+    tell(job, 125, 5.0)
+    pieces.took_s = 6.0
+    assert pieces.next().number == 2
+
+
+def test_at_the_end_the_last_one_is_taken_all_the_same(job, settings):
+    tracked(job)
+    tell(job, 2125, 85.0)
+    pieces = seen_by(job, settings)
+    claim = pieces.next()
+    assert claim.number == 9, "the tracker is in piece 8"
+    pieces.release(claim, How.HANDED_BACK)
+    tell(job, 2300, 92.0)
+    assert pieces.next() is None, "it has come to the last one"
+
+
+def test_a_part_that_is_asked_for_bounds_them(job, settings):
+    tracked(job)
+    pieces = seen_by(job, settings, config=EngineConfig(split_s=10, start_s=35, end_s=55), at_once=9)
+    assert [claim.number for claim in iter(pieces.next, None)] == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("how", "again"),
+    [(How.HANDED_BACK, True), (How.CANCELLED, True), (How.FAILED, False), (How.CRASHED, False), (How.STALLED, False)],
+)
+def test_what_was_given_back_is_taken_again_and_what_failed_is_not(job, settings, how, again):
+    tracked(job)
+    pieces = seen_by(job, settings)
+    claim = pieces.next()
+    pieces.release(claim, how, error="why")
+    assert (seen_by(job, settings, "other@here").next().number == 1) is again
+    if not again:
+        assert pieces.next() is None, "this worker has had enough of the video"
+
+
+def test_of_a_worker_that_died_it_is_taken_again_once(job, settings):
+    tracked(job)
+    base = job.folder / PIECES / "0000-00001"
+    base.parent.mkdir()
+    take(base, made.dead_owner(), 30)
+    assert seen_by(job, settings).next().number == 1
+    Lease(base, 2).path.write_text(Lease(base, 1).path.read_text())
+    assert seen_by(job, settings).next().number == 2, "twice is enough"
+
+
+def test_names_of_others_are_passed_over(job, settings):
+    tracked(job)
+    folder = job.folder / PIECES
+    folder.mkdir()
+    for name in ("0000-1.bin", "x", "0000-00001.bin.tmp", ".0000-00001.bin.0f", "0000-00001.0.json"):
+        (folder / name).touch()
+    assert seen_by(job, settings).next().number == 1
+
+
+def test_a_folder_that_is_a_link_is_not_followed(tmp_path, job, settings):
+    tracked(job)
+    (tmp_path / "elsewhere").mkdir()
+    (job.folder / PIECES).symlink_to(tmp_path / "elsewhere")
+    assert seen_by(job, settings).next() is None
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    with pytest.raises(jobs.PathRefused):
+        jobs.job_at(str(job.folder), settings)
+
+
+def test_what_a_video_needs_no_more_is_removed(job, settings):
+    tracked(job)
+    pieces = seen_by(job, settings, at_once=2)
+    claims = [pieces.next(), pieces.next()]
+    other = job.folder / PIECES / "0001-00001.bin"
+    other.touch()
+    for claim in claims:
+        claim.piece.file.touch()
+    forget_pieces(job, 0)
+    assert [path.name for path in (job.folder / PIECES).glob("*.bin")] == ["0001-00001.bin"]
+    forget_pieces(job)
+    assert not (job.folder / PIECES).exists()
+    pieces.release_all(How.HANDED_BACK)  # nowhere to note it
+    assert pieces.held == {}
+
+
+def test_a_piece_that_comes_too_late_goes(job, settings):
+    tracked(job)
+    pieces = seen_by(job, settings)
+    claim = pieces.next()
+    assert not pieces.are_of_no_use
+    made.finish(job, 0)
+    assert pieces.are_of_no_use
+    done(pieces, claim)
+    assert not claim.piece.file.exists()
+    assert not pieces.are_of_no_use
+
+
+# -- two workers ------------------------------------------------------------------------------------------------------
+
+CONFIG = {
+    "backend": "fake",
+    "min_hits": 1,
+    "visualize": True,
+    "split_s": 1.0,
+    "workers": 1,
+    "formats": ["tracks", "mot", "detections"],
+}
+FRAMES = 150
+
+
+class Two:
+    """A job over one video of 6 s, and two workers."""
+
+    def __init__(self, folder: Path, monkeypatch, **config) -> None:
+        self.folder = folder
+        self._env = monkeypatch
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "faults"))
+        self.settings = Settings(state_dir=folder / "state", lease_s=2.0)
+        self.video = clip(folder / "videos" / "long.mp4", FRAMES, codec="libx264", options={"g": "25", "bf": "2"})
+        given = {**CONFIG, **config}
+        self.job = jobs.begin(str(folder / "videos"), given, self.settings, output=str(folder / "out"), workers=2)
+        self.stops = {"process-1": False, "process-2": False}
+        jobs.start(self.job, self.context("process-1"))
+        self.threads: list[threading.Thread] = []
+        self.hows: dict[str, str] = {}
+
+    def context(self, key: str) -> jobs.Context:
+        return jobs.Context(f"{key}@here", self.settings, lambda: self.stops[key])
+
+    def begin(self, key: str, *, delay_s: float) -> None:
+        """Run a step, whose model takes so long for a frame."""
+        self._env.setenv("FAULT_DELAY_S", str(delay_s))
+
+        def run() -> None:
+            self.hows[key] = jobs.process(self.job, key, self.context(key)).how
+
+        self.threads.append(threading.Thread(target=run, name=key))
+        self.threads[-1].start()
+
+    def both(self, *, helper_s: float = 0.0, tracker_s: float = 0.1) -> None:
+        """The first tracks, so slowly that there is time for the second, which helps."""
+        self.begin("process-1", delay_s=tracker_s)
+        until(lambda: any(video.frames for each in self.job.progress() for video in each.videos), 30, self.tail)
+        (self.tracker,) = self.engines()
+        self.begin("process-2", delay_s=helper_s)
+
+    def end(self) -> None:
+        for thread in self.threads:
+            thread.join(60)
+            assert not thread.is_alive()
+
+    def events(self, name: str) -> list[dict]:
+        lines = (self.job.folder / "events.jsonl").read_text().splitlines()
+        return [found for line in lines if (found := json.loads(line))["event"] == name]
+
+    def tail(self) -> str:
+        return (self.job.folder / "events.jsonl").read_text()
+
+    def helper(self) -> int:
+        """The engine process of the second worker, once it is at a piece."""
+        until(self.in_hand, 30, self.tail)
+        until(lambda: len(self.engines()) == 2, 30)
+        (other,) = set(self.engines()) - {self.tracker}
+        return other
+
+    def engines(self) -> list[int]:
+        paths = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+        children = sorted(int(child) for path in paths for child in path.read_text().split())
+        wanted = b"orchestrator.engine_process.main"
+        return [pid for pid in children if wanted in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    def in_hand(self) -> list[Path]:
+        """The leases of pieces at work."""
+        folder = self.job.folder / PIECES
+        if not folder.is_dir():
+            return []
+        ended = {path.name.removesuffix(".end.json") for path in folder.glob("*.end.json")}
+        return [path for path in folder.glob("*[0-9].json") if path.name.removesuffix(".json") not in ended]
+
+    def judge(self, *, same_video: bool = True) -> None:
+        """The results are those of one worker, to the byte; the annotated video where it was made in one go."""
+        self.end()
+        entry = self.job.done(0).entry
+        assert (entry.status, entry.frames, entry.error) == ("ok", FRAMES, None)
+        alone = self.folder / "alone"
+        config = {key: value for key, value in CONFIG.items() if key != "split_s"}
+        with Engine(EngineConfig(**config)) as engine:
+            assert engine.run([self.folder / "videos"], alone)["success"]
+        for path in sorted(path for path in alone.iterdir() if path.name.startswith("long.")):
+            if path.suffix == ".mp4" and not same_video:
+                continue
+            made = self.folder / "out" / path.name
+            assert hashlib.sha256(made.read_bytes()).digest() == hashlib.sha256(path.read_bytes()).digest(), path.name
+
+
+def test_two_work_on_one_video(tmp_path, monkeypatch):
+    two = Two(tmp_path, monkeypatch)
+    two.both(helper_s=0.005)
+    two.judge()
+    assert two.hows == {"process-1": How.EXHAUSTED, "process-2": How.EXHAUSTED}
+    ended = two.events("piece ended")
+    assert ended
+    assert {each["worker"] for each in ended} == {"process-2@here"}
+    (known,) = two.events("known ahead")
+    assert 0 < known["frames"] <= FRAMES - 25
+    assert jobs.end(two.job, two.context("process-1")).success
+    assert not (two.job.folder / PIECES).exists()
+    assert two.job.end_record().result.summary.videos[0].attempts == 1
+
+
+def test_both_engines_are_killed(tmp_path, monkeypatch):
+    """Whoever takes the video goes on at its checkpoint, with what was found meanwhile; the helper has had enough."""
+    two = Two(tmp_path, monkeypatch)
+    two.both(helper_s=0.01)
+    helper = two.helper()
+    until(lambda: two.events("piece ended"), 30, two.tail)
+    os.kill(helper, signal.SIGKILL)
+    until(lambda: two.events("crashed"), 10, two.tail)
+    os.kill(two.tracker, signal.SIGKILL)
+    two.judge(same_video=False)
+    assert two.job.done(0).attempt == 2
+    assert len(two.events("crashed")) == 2
+
+
+def test_a_helper_is_told_of_and_a_cancel_ends_both(tmp_path, monkeypatch):
+    two = Two(tmp_path, monkeypatch)
+    two.both(helper_s=0.3)
+    two.helper()
+    until(lambda: any(each.stage == Stage.PIECES for each in two.job.progress()), 20, two.tail)
+    rows = Reader(two.job, 30).read().working
+    assert {(row.index, row.worker, row.stage) for row in rows} == {
+        (0, "process-1@here", "processing"),
+        (None, "process-2@here", "pieces of a long video"),
+    }
+    two.job.cancel("me")
+    two.end()
+    assert two.hows == {"process-1": How.CANCELLED, "process-2": How.CANCELLED}
+    assert two.in_hand() == []
+    assert two.job.done(0).status == "partial"
+    assert not jobs.end(two.job, two.context("process-1")).success
+    assert not (two.job.folder / PIECES).exists()
+
+
+def test_a_helper_does_not_outlast_the_video(tmp_path, monkeypatch):
+    """The video is done before its piece is: it stops there."""
+    two = Two(tmp_path, monkeypatch)
+    two.both(helper_s=30.0, tracker_s=0.03)
+    two.judge()
+    assert two.hows["process-2"] == How.EXHAUSTED
+    assert two.events("piece ended") == []
+    assert two.in_hand() == []
