@@ -32,7 +32,7 @@ from benchmarks.peers.plain_loop import Counts
 from benchmarks.reference_detector import ReferenceDetector
 from benchmarks.rounds import alternate
 from engine import Engine
-from engine.precision import Precision, processor
+from engine.choices.precision import Precision, processor
 from models.resolution import resolve
 
 CONF, NMS_IOU, MAX_DETECTIONS = 0.25, 0.45, 300
