@@ -24,8 +24,8 @@ _GIVES_WAY = 0.45
 # large a share of it has changed.
 _AROUND = 6.0
 _CHANGED = 0.15
-# A new box is a piece of a known one if at least `_A_PIECE` of it lies within that one, it ends within `_NEAR` of an edge
-# of its part, and the known one extends at least `_CUT` beyond that edge; both in pixels of the tensor.
+# A new box is a piece of a known one if at least `_A_PIECE` of it lies within that one, it ends within `_NEAR` of an
+# edge of its part, and the known one extends at least `_CUT` beyond that edge; both in pixels of the tensor.
 _A_PIECE, _NEAR, _CUT = 0.8, 16.0, 3.0
 
 

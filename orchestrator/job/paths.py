@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from engine.inference.trt.find import is_plan
 from orchestrator.errors import PathRefused, reason_of
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, broker_folder
 
 _MAX_PATH = 4096
 _MAX_SCENE_BYTES = 1 << 20
@@ -127,13 +127,26 @@ def broker_is_local(url: str) -> bool:
 
 
 def _is_local(url: str) -> bool:
+    if (folder := broker_folder(url)) is not None:
+        return _is_own(folder)
     try:
         parts = urlsplit(url)
-        if parts.scheme in ("redis", "rediss"):
+        if parts.scheme in ("redis", "rediss", "amqp", "amqps"):
             return (parts.hostname or "") in _LOCAL_HOSTS
     except ValueError:
         return False
     return parts.scheme in ("redis+socket", "unix", "memory")
+
+
+def _is_own(folder: Path) -> bool:
+    """Return whether no other user can write to a folder. One that is missing is made so."""
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def _resolved(given: str, what: str) -> Path:
