@@ -1,11 +1,11 @@
 """Pieces of a long video, whose detections others make ahead of whoever tracks it.
 
-Detections depend on the picture alone, so they are kept under the picture itself, by a hash of all of its bytes. Who
-tracks the video decodes every frame, looks its picture up, and infers what is not there: a piece that is missing, cut
-short or of other pictures costs time, and never changes a result. So it is of no importance where exactly a piece
+Detections depend on the image alone, so they are kept under the image itself, by a hash of all of its bytes. Who
+tracks the video decodes every frame, looks its image up, and infers what is not there: a piece that is missing, cut
+short or of other images costs time, and never changes a result. So it is of no importance where exactly a piece
 begins, what its first frames refer to, or whether its times could be told.
 
-A file of a piece: a line of magic, 32 bytes that say what it was made with, then for each picture its hash, three
+A file of a piece: a line of magic, 32 bytes that say what it was made with, then for each image its hash, three
 counts (detections, values that are not finite, boxes without area) and for each detection, best first, 24 bytes: x1 y1
 x2 y2 score as float32, the class as int32. At its end SHA-256 of all that. Little-endian.
 """
@@ -44,11 +44,11 @@ _LARGEST = 1 << 28
 _LOOK_EVERY_S = 0.5
 
 Found = Mapping[bytes, Detections]
-"""The detections of pictures, by their hashes."""
+"""The detections of images, by their hashes."""
 
 
 def made_with(shared: Fingerprint) -> bytes:
-    """Return 32 bytes that differ where the detections of a picture may."""
+    """Return 32 bytes that differ where the detections of an image may."""
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).digest()
 
 
@@ -103,7 +103,7 @@ class PieceSink:
 
 
 def read_piece(path: Path, made_with: bytes, class_count: int) -> Found | None:
-    """Return what a file of a piece holds; None where there is none. What is damaged, or was made with something else,
+    """Return what a file of a piece holds; None if there is none. What is damaged, or was made with something else,
     counts as empty."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
@@ -160,7 +160,7 @@ class Ahead:
         self._looked_at = 0.0
 
     def at(self, since_first_s: float) -> Found | None:
-        """Return what is known of the pictures around a time, in seconds from the first frame; None: nothing yet."""
+        """Return what is known of the images around a time, in seconds from the first frame; None: nothing yet."""
         number = int(since_first_s // self._pieces.length_s)
         if number != self._number:
             self._number, self._found, self._looked_at = number, None, 0.0

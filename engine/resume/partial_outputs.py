@@ -35,7 +35,7 @@ def partial_path(path: Path) -> Path:
 
 def partials_of(video: Video, folder: Path) -> list[Path]:
     """Return every `.partial` name that a run may have left of a video, whatever this run writes. Not that
-    of the annotated video where the video itself lies there: such a file may be its user's own."""
+    of the annotated video where the video itself is there: such a file may be its user's own."""
     base = folder / video.stem
     beside = os.path.realpath(Path(video.path).parent) == os.path.realpath(base.parent)
     suffixes = [suffix for suffix in _SUFFIXES if not (beside and suffix == VIDEO_SUFFIX)]

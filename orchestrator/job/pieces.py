@@ -58,7 +58,7 @@ def is_split(config: EngineConfig, video: VideoFacts) -> bool:
 
 
 def pieces_of(job: Job, config: EngineConfig, video: VideoFacts) -> PiecesOf | None:
-    """Return the pieces of a video, for whoever tracks it; None where it stays whole."""
+    """Return the pieces of a video, for whoever tracks it; None if it stays whole."""
     if config.split_s is None or not is_split(config, video):
         return None
     return PiecesOf(job.folder / PIECES / f"{video.index:04d}", config.split_s)
@@ -141,11 +141,11 @@ class Pieces:
             return False
 
     def of(self, video: VideoFacts) -> PiecesOf | None:
-        """Return the pieces of a video, for whoever tracks it; None where it stays whole."""
+        """Return the pieces of a video, for whoever tracks it; None if it stays whole."""
         return pieces_of(self._job, self._config, video)
 
     def next(self) -> PieceClaim | None:
-        """Take the next piece of a video that another worker tracks; None where there is none to take."""
+        """Take the next piece of a video that another worker tracks; None if there is none to take."""
         if self.full or self._job.given_up or not self._videos:
             return None
         seen = self._look()

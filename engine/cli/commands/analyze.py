@@ -53,7 +53,7 @@ def analyze(
     """Count in tracks that are there, and print the counts. `options` are keys of the configuration."""
     refuse_idle(_RULES, outputs)
     values = load_config(config_file) if config_file is not None else {}
-    EngineConfig(**values)  # the keys of the file that are of no use here have their rules all the same
+    EngineConfig(**values)  # the keys of the file that are useless here have their rules all the same
     values |= {key: value for key, value in options.items() if value not in (None, ())}
     size_wh = _size(size)
     films: list[Film] = []
