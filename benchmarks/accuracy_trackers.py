@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from engine.analytics.evaluation import Scores, prepare, read_boxes, score
 from engine.analytics.samples import Samples
 from engine.analytics.stitching import count_objects, fragments_of, stitch
 from engine.config import EngineConfig
-from engine.records import Detections, Frame
+from engine.records import Detections, Frame, Tracks
+from engine.stages.gaps import Gaps
 from engine.stages.track import StreamTracker, TrackerSettings
 from engine.trackers.registry import TRACKERS
 
@@ -86,9 +87,15 @@ def with_kernel(sequence: Sequence, tracker: str, parameters: Mapping[str, Any],
 
 
 def with_engine(sequence: Sequence, between: int, settings: TrackerSettings) -> Found:
-    """Return the same of the engine's track stage, which infers every (between + 1)-th frame and predicts the
-    others."""
-    tracker, found = StreamTracker(settings), []
+    """Return the same of the engine's track stage, which infers every (between + 1)-th frame and predicts or
+    interpolates the others."""
+    tracker, gaps, found = StreamTracker(settings), Gaps(), []
+
+    def take(given: Iterable[Tracks]) -> None:
+        for tracks in given:
+            rows = np.column_stack((tracks.boxes_xyxy, tracks.track_ids))
+            found.append(mot_rows(tracks.frame.index + 1, rows))
+
     for index, boxes in enumerate(sequence.frames):
         infer = index % (between + 1) == 0
         frame = Frame(0, index, index, 1, STEP_S, None, infer, step_s=STEP_S)
@@ -96,7 +103,8 @@ def with_engine(sequence: Sequence, between: int, settings: TrackerSettings) -> 
         given = boxes[order].astype(np.float32)
         detections = Detections(given[:, :4], given[:, 4], np.zeros(len(given), np.int32)) if infer else None
         tracks = tracker.follow(frame, detections)
-        found.append(mot_rows(index + 1, np.column_stack((tracks.boxes_xyxy, tracks.track_ids))))
+        take(gaps.take(tracks) if settings.both else [tracks])
+    take(gaps.rest())
     return found
 
 
@@ -149,21 +157,25 @@ def agrees(found: Scores, truth: Mapping[str, float]) -> bool:
 
 
 def table_of_skipping(mot17: Mapping[str, Sequence], tud: Mapping[str, Sequence]) -> None:
-    print(
-        "\n| sequences | every frame | skip_frames 2, min_hits in inferred frames | skip_frames 2 |\n|---|---|---|---|"
-    )
-    plain = TrackerSettings.of(EngineConfig(), ("person",))
-    skipping = TrackerSettings.of(EngineConfig(skip_frames=2), ("person",))
+    print("\n| sequences | skip_frames | fill | HOTA | IDF1 | MOTA | IDSW |\n|---" + "|---" * 6 + "|")
     for name, sequences, distractors in (("MOT17", mot17, True), ("TUD", tud, False)):
-        cells = []
-        for between, settings in ((0, plain), (2, plain), (2, skipping)):
+        for skipped, fill in (
+            (0, ""),
+            (1, "predict"),
+            (1, "both"),
+            (2, "predict"),
+            (2, "both"),
+            (4, "predict"),
+            (4, "both"),
+        ):
+            settings = TrackerSettings.of(EngineConfig(skip_frames=skipped, fill=fill or "predict"), ("person",))
             _, whole, _ = scores_of(
                 sequences,
-                lambda sequence, b=between, s=settings: with_engine(sequence, b, s),  # type: ignore[misc]
+                lambda sequence, b=skipped, s=settings: with_engine(sequence, b, s),  # type: ignore[misc]
                 distractors=distractors,
             )
-            cells.append(f"{whole.idf1:.2f} (MOTA {whole.mota:.2f})")
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+            numbers = f"{whole.hota:.2f} | {whole.idf1:.2f} | {whole.mota:.2f} | {whole.id_switches}"
+            print(f"| {name} | {skipped} | {fill} | {numbers} |", flush=True)
 
 
 def table_of_counts(mot17: Mapping[str, Sequence], tracks: Mapping[str, Mapping[str, Found]]) -> None:

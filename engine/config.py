@@ -38,6 +38,7 @@ from models.manifest import LayoutName
 from models.registry import DEFAULT_MODEL, get_manifest
 
 _MAX_SKIPPED = 1000
+_MOST_WAITING = 30  # frames that are held for the next inference, where gaps are filled from both sides
 _CLOCK_TIME = re.compile(r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d+)?")
 _MAX_NUMBER = 1e6  # of a scale or a mean, as the manifests have it
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -296,7 +297,10 @@ class EngineConfig(TrackerKeys):
 
     skip_frames: Annotated[bool | int, BeforeValidator(_frames_to_skip)] = False
     """false: every frame is inferred; true: every second frame; N: N frames are skipped between two inferences, and
-    the tracker predicts them."""
+    `fill` says where objects are in them."""
+    fill: Literal["predict", "both"] = "predict"
+    """With `skip_frames`: boxes in the skipped frames. predict: where the tracker expects them from the frames before.
+    both: interpolated between the inferences before and after, which is more accurate; up to 30 frames are held."""
     gate: Literal["off", "motion"] = "off"
     """motion: infer only what has changed since the last inference, and carry over the rest; for fixed cameras. off:
     infer every frame. See docs/gate.md."""
@@ -528,6 +532,11 @@ class EngineConfig(TrackerKeys):
             raise ValueError("clips are cut by tracks: add tracks to formats")
         if self.export is not None and "tracks" not in self.formats:
             raise ValueError("exports are made from tracks: add tracks to formats")
+        if self.fill == "both" and self.frames_between_inferences > _MOST_WAITING:
+            raise ValueError(
+                f"skip_frames must be at most {_MOST_WAITING} with fill = both, which holds so many frames. "
+                f"Got {self.frames_between_inferences}"
+            )
         if self.gate != "off" and self.skip_frames:
             raise ValueError("gate and skip_frames exclude each other: the gate skips frames itself")
         return self
@@ -603,7 +612,7 @@ class EngineConfig(TrackerKeys):
 # Keys on which a video's results depend: a checkpoint made with other values can't be used. The others set where
 # results go, how fast they come and how long to wait; a fingerprint names model, backend and precision separately.
 RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
-    "tracker skip_frames gate full_every_s gate_scale gate_target visualize crops layout class_names input_size"
+    "tracker skip_frames fill gate full_every_s gate_scale gate_target visualize crops layout class_names input_size"
     " input_scale channel_order conf class_groups store_conf input_mean nms_iou classes class_agnostic"
     " max_detections formats shape start_s end_s duration_s max_pixels max_frame_bytes max_duration_s max_decode_s"
     " video_crf video_preset blur only_blur blur_style blur_pad blur_hold_s blur_conf zone start clock_patterns"

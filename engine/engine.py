@@ -47,8 +47,8 @@ from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.order import Order
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline.pieces import Ahead, PieceSink, made_with
-from engine.pipeline.pipeline import LARGE, Pipeline, Stages
-from engine.pipeline.reader import ReaderSettings
+from engine.pipeline.pipeline import Pipeline, Stages
+from engine.pipeline.reader import LARGE, ReaderSettings
 from engine.pipeline.sequence import Place
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.pipeline.total import Total, Totals
@@ -684,6 +684,7 @@ class Engine:
                 max_frame_bytes=self.config.max_frame_bytes,
                 max_duration_s=self.config.max_duration_s,
                 max_decode_s=self.config.max_decode_s,
+                both=self.config.fill == "both",
                 gate=self._gate(),
             ),
         )
@@ -842,7 +843,8 @@ class Engine:
         in_flight = max(8, 2 * self.batch * self.workers + 2)
         window = self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
         # Frames that wait for the next one that is looked at must not keep it out.
-        return window if self.config.gate == "off" else window + MOST_BETWEEN
+        waiting = self.config.frames_between_inferences if self.config.fill == "both" else 0
+        return window + waiting + (0 if self.config.gate == "off" else MOST_BETWEEN)
 
     def _counters(self, *, objects: bool = False) -> Counters:
         values = self.config.model_dump(include=set(registry.KEYS))

@@ -99,6 +99,17 @@ class TrackerJson(TypedDict):
     scores: str
     pts: int
     filled: NotRequired[FilledJson]
+    reported: NotRequired[ReportedJson]
+
+
+class ReportedJson(TypedDict):
+    """Tracks as a frame reported them, and its pts: the bytes of boxes and scores in hexadecimal digits."""
+
+    boxes: str
+    track_ids: list[int]
+    class_ids: list[int]
+    scores: str
+    pts: int
 
 
 class FilledJson(TypedDict):
@@ -111,10 +122,46 @@ class FilledJson(TypedDict):
 
 
 @dataclass(slots=True, frozen=True)
+class Reported:
+    """The tracks that a frame reported: boxes_xyxy (M, 4) float64, track_ids (M,) int64, class_ids (M,) int32, scores
+    (M,) float32, and the frame's pts."""
+
+    boxes_xyxy: NDArray[np.float64]
+    track_ids: NDArray[np.int64]
+    class_ids: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    pts: int
+
+    @classmethod
+    def of(cls, tracks: Tracks) -> Reported:
+        return cls(tracks.boxes_xyxy, tracks.track_ids, tracks.class_ids, tracks.scores, tracks.frame.pts)
+
+    def to_json(self) -> ReportedJson:
+        return {
+            "boxes": np.ascontiguousarray(self.boxes_xyxy).tobytes().hex(),  # to the last bit
+            "track_ids": self.track_ids.tolist(),
+            "class_ids": self.class_ids.tolist(),
+            "scores": self.scores.tobytes().hex(),
+            "pts": self.pts,
+        }
+
+    @classmethod
+    def from_json(cls, values: ReportedJson) -> Reported:
+        """Read what `to_json` gives. Raises ValueError, TypeError, KeyError or OverflowError for anything else."""
+        boxes = np.frombuffer(bytes.fromhex(values["boxes"]), np.float64).reshape(-1, 4)
+        scores = np.frombuffer(bytes.fromhex(values["scores"]), np.float32)
+        ids, class_ids = np.array(values["track_ids"], np.int64), np.array(values["class_ids"], np.int32)
+        if not (len(boxes),) == scores.shape == ids.shape == class_ids.shape or type(values["pts"]) is not int:
+            raise ValueError("its tracks do not fit each other")
+        return cls(boxes, ids, class_ids, scores, values["pts"])
+
+
+@dataclass(slots=True, frozen=True)
 class TrackerState:
     """A stream's tracker behind a frame: the name of the tracker, the state of its kernel, class and score of the
     detections it took last, (N,) int32 and (N,) float32, and the frame's pts. `filled`: of a gated stream, the
-    detections that are carried over to the next frames, and the pts of the frame they are of."""
+    detections that are carried over to the next frames, and the pts of the frame they are of. `reported`: where
+    gaps are filled from both sides, the frame's tracks."""
 
     name: str
     kernel: bytes
@@ -122,6 +169,7 @@ class TrackerState:
     scores: NDArray[np.float32]
     pts: int
     filled: tuple[Detections, int] | None = None
+    reported: Reported | None = None
 
     def to_json(self) -> TrackerJson:
         values: TrackerJson = {
@@ -139,6 +187,8 @@ class TrackerState:
                 "class_ids": found.class_ids.tolist(),
                 "pts": pts,
             }
+        if self.reported is not None:
+            values["reported"] = self.reported.to_json()
         return values
 
     @classmethod
@@ -151,6 +201,7 @@ class TrackerState:
             np.frombuffer(bytes.fromhex(values["scores"]), np.float32),
             values["pts"],
             _filled_from(values["filled"]) if "filled" in values else None,
+            Reported.from_json(values["reported"]) if "reported" in values else None,
         )
 
 
@@ -166,7 +217,7 @@ def _filled_from(values: FilledJson) -> tuple[Detections, int]:
 @dataclass(slots=True, frozen=True)
 class StartOfStream:
     """Ahead of a stream that does not begin at its first frame: `frames` of it are done, or passed over, and `tracker`,
-    a StreamTracker, knows those that were done. `filled` is as in TrackerState; `agreements` is what
+    a StreamTracker, knows those that were done. `filled` and `reported` are as in TrackerState; `agreements` is what
     the audit had seen."""
 
     stream: int
@@ -174,6 +225,7 @@ class StartOfStream:
     tracker: Any
     filled: tuple[Detections, int] | None = None
     agreements: Agreements | None = None
+    reported: Reported | None = None
 
 
 class Look(StrEnum):

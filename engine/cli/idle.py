@@ -79,6 +79,11 @@ def of_engine(*, report: bool) -> tuple[Rule[EngineConfig], ...]:
     return (
         *OF_VIDEO,
         Rule(
+            ("fill",),
+            lambda config: config.skip_frames or config.fill == "predict",
+            "applies to the frames between two inferences: add --skip-frames",
+        ),
+        Rule(
             ("full_every_s", "gate_scale", "gate_target"),
             lambda config: config.gate != "off",
             "applies to the gate: add --gate motion",

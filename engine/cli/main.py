@@ -143,6 +143,11 @@ def _model_options(command: _Command) -> _Command:
         *tracker_options(),
         click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
         click.option(
+            "--fill",
+            type=click.Choice(["predict", "both"]),
+            help="With --skip-frames: boxes between inferences.  [predict]",
+        ),
+        click.option(
             "--gate", type=click.Choice(["off", "motion"]), help="Infer only what has changed: docs/gate.md.  [off]"
         ),
         click.option(

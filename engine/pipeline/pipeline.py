@@ -23,7 +23,7 @@ from engine.media.source import Source
 from engine.pipeline.batch import Batcher
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.pieces import hash_of
-from engine.pipeline.reader import ReaderSettings, StreamReader
+from engine.pipeline.reader import LARGE, ReaderSettings, StreamReader
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.profiling.metrics import DRAIN, IDLE, INPUT, ROOM, Clock, Metrics
 from engine.profiling.thread_usage import Usage
@@ -39,9 +39,6 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.1
 _IDLE_S = 1.0
 
-# Images of more than this share of what is allowed are large: of one stream, no more of them are decoded and not yet
-# done with than take what is allowed for one, and one stream of them is decoded at a time.
-LARGE = 0.25
 _MIN_LIVE = 2
 
 Result = tuple[Frame, Detections | None] | StartOfStream | EndOfStream
@@ -360,7 +357,8 @@ class Pipeline:
             seen = checkpoint.tally.agreements
             if seen is not None:
                 run.opening.tell(seen.stretch, seen.level)
-            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker, checkpoint.tracker.filled, seen))
+            known = checkpoint.tracker
+            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker, known.filled, seen, known.reported))
         except CheckpointMismatch as why:
             run.start_over(str(why))
             reader.open()

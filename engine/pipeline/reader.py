@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import numpy as np
 
-from engine.errors import DecodeError, OverLimit, SourceError
+from engine.errors import DecodeError, OverLimit, SourceError, VideoError
 from engine.media.lead import Astray, Lead
 from engine.media.planes import planes_of
 from engine.media.source import Source
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from engine.analytics import Clock as WallClock
 
 log = logging.getLogger(__name__)
+
+# Images of more than this share of what is allowed are large: of one stream, no more of them are decoded and not yet
+# done with than take what is allowed for one, and one stream of them is decoded at a time.
+LARGE = 0.25
 
 _ANCHORS = 8
 _BETWEEN_ANCHORS_S = 1.0
@@ -66,6 +70,7 @@ class ReaderSettings:
     checkpoint_s    seconds between two marks
     start_s, end_s  the part that is given out, in seconds from the first frame: start_s <= time < end_s
     max_pixels, max_frame_bytes, max_duration_s, max_decode_s  limits; see EngineConfig
+    both            frames between two inferences wait for the second: no mark is on them
     gate            what is inferred, where that is by what has changed; None: every frame that is between no others
     """
 
@@ -78,6 +83,7 @@ class ReaderSettings:
     max_frame_bytes: int | None = None
     max_duration_s: float | None = None
     max_decode_s: float | None = None
+    both: bool = False
     gate: GateSettings | None = None
 
 
@@ -552,6 +558,7 @@ class StreamReader:
         if self._origin is None:
             self._run.check_size((image.width, image.height))
             self._origin = index
+            self._check_waiting(image)
             if self._settings.start_s:
                 self._drop_sound(float(pts * self._decoder.time_base))
         self.pass_over(pts)
@@ -562,6 +569,7 @@ class StreamReader:
         infer = plan.infer if plan is not None else (index - self._origin) % self._every == 0
         # What is known behind a frame between others depends on the next ones; what the audit knows, on its window.
         held_up = plan is not None and (plan.look is Look.BETWEEN or plan.audited)
+        held_up |= self._settings.both and not infer
         mark = self._mark(image, pts, duration) if due and self._marks and not held_up else None
         step_s, base = self.info.step_s, self._decoder.time_base
         look, clock = not self._run.judged, self._wall_clock
@@ -570,6 +578,17 @@ class StreamReader:
         known = ahead.at(self._seconds(pts)) if ahead is not None else None
         told = (infer, audio, mark, step_s, look, wall, plan)
         return Frame(self._run.key, index, pts, duration, base, image, *told, known=known)
+
+    def _check_waiting(self, image: av.VideoFrame) -> None:
+        """Raise VideoError where images are too large for several of them to wait for the next inferred one."""
+        settings = self._settings
+        if settings.both and settings.max_frame_bytes is not None:
+            size = frame_bytes(image.format.name, image.width, image.height)
+            if size > LARGE * settings.max_frame_bytes:
+                raise VideoError(
+                    f"has pictures of {size:,} bytes, too large to wait for the next one that is inferred (fill = "
+                    f"both): use fill = predict, or a max_frame_bytes of at least {math.ceil(size / LARGE):,}"
+                )
 
     def pass_over(self, pts: int) -> None:
         """Count one more frame, and remember it where it is a place to seek to."""

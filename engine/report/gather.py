@@ -341,7 +341,8 @@ def _accuracy(manifest: JobManifestJson, kept: Mapping[str, object], counted: bo
     if config.get("gate", "off") != "off":
         notes.append(Note("acc_gate"))
     if skipped := int(config["skip_frames"] or 0):
-        notes.append(Note("acc_skip", (str(skipped),)))
+        both = config.get("fill") == "both"
+        notes.append(Note("acc_both" if both else "acc_skip", (str(skipped),)))
     if config.get("classes"):
         notes.append(Note("acc_classes", (", ".join(map(str, config["classes"])),)))
     if counted:

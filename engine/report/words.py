@@ -201,6 +201,10 @@ _REPORT: dict[str, tuple[str, str]] = {
         "Between two inferences {0} frames were skipped; the tracker predicted through them.",
         "Entre dos inferencias se saltaron {0} fotogramas; el seguidor predijo en ellos.",
     ),
+    "acc_both": (
+        "Between two inferences {0} frames were skipped; boxes there are interpolated.",
+        "Entre dos inferencias se saltaron {0} fotogramas; sus cajas están interpoladas.",
+    ),
     "acc_classes": ("Only these classes were looked for: {0}.", "Solo se buscaron estas clases: {0}."),
     "acc_remade_all": (
         "The tracks are not those of the run: they were made again from its detections (`retrack`): {0}.",

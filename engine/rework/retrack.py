@@ -26,6 +26,7 @@ from engine.sinks.memory import Counters
 from engine.sinks.mot import MotText
 from engine.sinks.rows import RowFile, RowSink
 from engine.sinks.store import Store
+from engine.stages.gaps import Gaps
 from engine.stages.track import StreamTracker, TrackerSettings
 from engine.trackers import registry
 
@@ -88,9 +89,12 @@ def changed(config: EngineConfig, changes: Mapping[str, object]) -> EngineConfig
 
 def follow(store: Store, config: EngineConfig) -> Iterator[Tracks]:
     """Give the tracks of every frame, as a run with this configuration would. Raises InputError and ConfigError."""
-    tracker = StreamTracker(TrackerSettings.of(config, store.header.class_names))
+    settings = TrackerSettings.of(config, store.header.class_names)
+    tracker, gaps = StreamTracker(settings), Gaps()
     for frame, detections in store.frames():
-        yield tracker.follow(frame, detections)
+        tracks = tracker.follow(frame, detections)
+        yield from gaps.take(tracks) if settings.both else (tracks,)
+    yield from gaps.rest()
 
 
 def retrack(

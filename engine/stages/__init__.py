@@ -4,4 +4,4 @@ A stage takes one record type and gives the next (engine.records); it knows neit
 belongs to one stream and dies with it. Order is restored once, in front of the tracker.
 """
 
-__all__ = ["agreement", "confidence", "decode", "gate", "infer", "postprocess", "track", "windows"]
+__all__ = ["agreement", "confidence", "decode", "gaps", "gate", "infer", "postprocess", "track", "windows"]

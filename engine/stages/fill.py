@@ -24,6 +24,8 @@ _GIVES_WAY = 0.45
 # large a share of it has changed.
 _AROUND = 6.0
 _CHANGED = 0.15
+# Of a new box, what lies within a known one that was not seen as a whole, from which on it is a piece of that one.
+_A_PIECE = 0.8
 
 
 class Fill:
@@ -105,6 +107,7 @@ def _carried(before: Detections) -> Detections:
 
 def _joined(before: Detections, found: Detections, plan: Plan) -> Detections:
     """Return what was found in parts of a frame, and of what was there before, what still must be."""
+    found = _picked(found, np.flatnonzero(~_pieces(before, found, plan)))
     left = np.ones(len(before), np.bool_)
     left[matches(before, found)[:, 0]] = False
     overlap = iou_matrix(before.boxes_xyxy.astype(np.float64), found.boxes_xyxy.astype(np.float64))
@@ -122,6 +125,19 @@ def _joined(before: Detections, found: Detections, plan: Plan) -> Detections:
     )
 
 
+def _pieces(before: Detections, found: Detections, plan: Plan) -> NDArray[np.bool_]:
+    """Return which of the boxes found are of no thing as a whole: a part ends within a known thing, of which the model
+    has seen no more than that part shows. Where it was as a whole is the better answer, until it is seen so again."""
+    whole = np.array([_is_seen(box, plan) for box in before.boxes_xyxy.tolist()], np.bool_)
+    known, new = before.boxes_xyxy[~whole].astype(np.float64), found.boxes_xyxy.astype(np.float64)
+    sides = np.minimum(known[:, None, 2:], new[None, :, 2:]) - np.maximum(known[:, None, :2], new[None, :, :2])
+    area = (new[:, 2] - new[:, 0]) * (new[:, 3] - new[:, 1])
+    within = np.maximum(sides, 0).prod(axis=2) >= _A_PIECE * area
+    of_it = before.class_ids[~whole][:, None] == found.class_ids[None, :]
+    pieces: NDArray[np.bool_] = (within & (of_it | (iou_matrix(known, new) > _GIVES_WAY))).any(axis=0)
+    return pieces
+
+
 def _is_gone(box: list[float], plan: Plan) -> bool:
     """Return whether a box x1 y1 x2 y2 that was not found again was looked at, and there is reason to believe what was
     seen."""
@@ -131,6 +147,11 @@ def _is_gone(box: list[float], plan: Plan) -> bool:
     inside = changed[top : bottom + 1, left : right + 1]
     if not inside.size or np.count_nonzero(inside) < _CHANGED * inside.size:
         return False
+    return _is_seen(box, plan)
+
+
+def _is_seen(box: list[float], plan: Plan) -> bool:
+    """Return whether all of a box x1 y1 x2 y2 was looked at, with a little around it."""
     (ratio_x, ratio_y), (pad_x, pad_y) = plan.ratio_xy, plan.pad_xy
     x0, x1 = (side * ratio_x + pad_x for side in box[::2])
     y0, y1 = (side * ratio_y + pad_y for side in box[1::2])

@@ -15,6 +15,7 @@ from engine.errors import ConfigError
 from engine.records import Detections, EndOfStream, Frame, Plan, StartOfStream, TrackerState, Tracks
 from engine.stages.agreement import Auditor
 from engine.stages.fill import Fill
+from engine.stages.gaps import Gaps
 from engine.trackers import registry
 from engine.trackers.steps import steps_between
 
@@ -29,7 +30,8 @@ class TrackerSettings:
     `conf` is the lowest score of a detection that the tracker is given. `groups` has for each class the number under
     which it is joined to tracks; None: its own. Of what is found in a gated frame and what is carried over to it,
     `max_detections` are kept; where their audited agreement is below `gate_target`, among boxes of a score of
-    `reported` and above, the gate opens.
+    `reported` and above, the gate opens. `both`: frames that were not inferred wait for the next one that is, and get
+    their boxes from both sides.
     """
 
     name: str = registry.DEFAULT
@@ -40,6 +42,7 @@ class TrackerSettings:
     max_detections: int = 30_000
     gate_target: float = 0.0
     reported: float = 0.0
+    both: bool = False
 
     @classmethod
     def of(cls, config: EngineConfig, class_names: Sequence[str]) -> TrackerSettings:
@@ -54,7 +57,8 @@ class TrackerSettings:
         groups = groups_of(config.class_groups, class_names)
         aware, most = not config.class_agnostic, config.max_detections
         audit = config.gate_target, config.conf
-        return cls(config.tracker, parameters, aware, config.tracker_conf, groups, most, *audit)
+        both = config.fill == "both"
+        return cls(config.tracker, parameters, aware, config.tracker_conf, groups, most, *audit, both)
 
 
 def groups_of(groups: Mapping[str, Sequence[str]] | None, class_names: Sequence[str]) -> tuple[int, ...] | None:
@@ -160,6 +164,7 @@ class _Stream:
     tracker: StreamTracker
     fill: Fill
     auditor: Auditor
+    gaps: Gaps | None = None  # where frames that were not inferred wait for the next one that is
     next_index: int = 0
     # Frames that came before their turn, by index.
     early: dict[int, tuple[Frame, Detections | None]] = field(default_factory=dict)
@@ -208,7 +213,8 @@ class Track:
         """Take the start of a stream that continues, ahead of its first frame."""
         fill = Fill(self._settings.max_detections, start.filled)
         auditor = Auditor(self._settings.gate_target, self._settings.reported, start.agreements)
-        self._streams[start.stream] = _Stream(start.tracker, fill, auditor, start.frames)
+        gaps = Gaps(start.reported) if self._settings.both else None
+        self._streams[start.stream] = _Stream(start.tracker, fill, auditor, gaps, start.frames)
 
     def process(self, frame: Frame, detections: Detections | None) -> Iterator[Tracks | EndOfStream]:
         """Take a frame in any order and give what is now in order. A frame without an image only keeps its place."""
@@ -229,17 +235,21 @@ class Track:
         if key not in self._streams:
             auditor = Auditor(self._settings.gate_target, self._settings.reported)
             fill = Fill(self._settings.max_detections)
-            self._streams[key] = _Stream(StreamTracker(self._settings), fill, auditor)
+            gaps = Gaps() if self._settings.both else None
+            self._streams[key] = _Stream(StreamTracker(self._settings), fill, auditor, gaps)
         return self._streams[key]
 
     def _ready(self, stream: _Stream) -> Iterator[Tracks | EndOfStream]:
         while (item := stream.ready()) is not None:
             if item[0].image is not None:
                 for frame, detections in stream.fill.take(*item):
-                    yield self._followed(stream, frame, detections)
+                    tracks = self._followed(stream, frame, detections)
+                    yield from (tracks,) if stream.gaps is None else stream.gaps.take(tracks)
         if stream.end is not None and stream.next_index >= stream.end.frames:
             for frame, detections in stream.fill.rest():
                 yield self._followed(stream, frame, detections)
+            if stream.gaps is not None:
+                yield from stream.gaps.rest()
             del self._streams[stream.end.stream]
             if self._at_end is not None:
                 self._at_end(stream.end.stream, stream.tracker.state())

@@ -21,7 +21,8 @@ from orchestrator.job.atomic_json import append_line, read_json, write_json, wri
 
 _OFF_S = 5.0
 _MOUNTS = Path("/proc/self/mountinfo")
-_good: set[int] = set()
+good_devices: set[int] = set()
+"""The devices of output folders that this process has tried and that lack nothing."""
 
 
 class _Lacks(Exception):
@@ -52,12 +53,12 @@ def check(output: Path) -> None:
     PathRefused where it lacks something that jobs need, with the remedy; OSError where nothing can be written."""
     output.mkdir(parents=True, exist_ok=True)
     device = os.stat(output).st_dev
-    if device in _good:
+    if device in good_devices:
         return
     found = tried(output)
     if found.lacks:
         raise PathRefused(f"Output folder {told(output, found)} Or name another one with --output DIR.")
-    _good.add(device)
+    good_devices.add(device)
 
 
 def told(folder: Path, found: Findings) -> str:

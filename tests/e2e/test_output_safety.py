@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -29,9 +30,48 @@ pytestmark = pytest.mark.timeout(60)
 SETTINGS: dict[str, Any] = {"visualize": True, "min_hits": 1}
 
 
+Begun: TypeAlias = Callable[[Path], dict[str, Any]]
+Same: TypeAlias = Callable[[Path], None]
+Spoilt: TypeAlias = Callable[[Callable[[dict[str, Any]], None]], None]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The video of which each test has a copy, as old as this one: the same file to a journal."""
+    return clip(tmp_path_factory.mktemp("in") / "a.mp4", 40)
+
+
 @pytest.fixture
-def video(tmp_path: Path) -> Path:
-    return clip(tmp_path / "in" / "a.mp4", 40)
+def video(original: Path, tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return Path(shutil.copy2(original, tmp_path / "in"))
+
+
+@pytest.fixture(scope="module")
+def begun(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Begun:
+    """Makes the output folder of a run that was broken off behind a checkpoint, and returns its journal's values."""
+    made = tmp_path_factory.mktemp("begun")
+    engine = fake_engine(fail_after=25, checkpoint_s=0.0, delay_s=0.002, workers=1, **SETTINGS)
+    assert "told to fail" in engine.run([original], made)["videos"][0]["error"]
+
+    def copied(output: Path) -> dict[str, Any]:
+        shutil.copytree(made, output)
+        return unpacked((attempt(output, "a") / "journal.json").read_bytes())
+
+    return copied
+
+
+@pytest.fixture(scope="module")
+def same(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Same:
+    """Holds rows against those of an undisturbed run."""
+    right = tmp_path_factory.mktemp("right")
+    fake_engine(**SETTINGS).run([original], right)
+
+    def compare(output: Path) -> None:
+        for name in ("a.tracks.jsonl", "a.mot.txt"):
+            assert (output / name).read_bytes() == (right / name).read_bytes()
+
+    return compare
 
 
 @pytest.fixture
@@ -49,20 +89,6 @@ def _state(folder: Path) -> dict[str, Any]:
         str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
         for path in [folder, *folder.rglob("*")]
     }
-
-
-def _begun(video: Path, output: Path) -> dict[str, Any]:
-    """A video that was broken off behind a checkpoint; its journal's values."""
-    engine = fake_engine(fail_after=25, checkpoint_s=0.0, delay_s=0.002, workers=1, **SETTINGS)
-    assert "told to fail" in engine.run([video], output)["videos"][0]["error"]
-    return unpacked((attempt(output, "a") / "journal.json").read_bytes())
-
-
-def _same(output: Path, video: Path, tmp_path: Path) -> None:
-    """Rows are those of an undisturbed run."""
-    fake_engine(**SETTINGS).run([video], tmp_path / "right")
-    for name in ("a.tracks.jsonl", "a.mot.txt"):
-        assert (output / name).read_bytes() == (tmp_path / "right" / name).read_bytes()
 
 
 # -- folders ----------------------------------------------------------------------------------------------------------
@@ -194,7 +220,9 @@ def _put(kind: str, path: Path, target: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["a.mp4.new", "a.mp4.part", "a.mot.txt.part", "a.mp4", "a.tracks.jsonl", "a.partial.mp4", "manifest.json"]
 )
-def test_what_is_in_the_place_of_an_output(tmp_path: Path, video: Path, elsewhere: Path, kind: str, name: str) -> None:
+def test_what_is_in_the_place_of_an_output(
+    tmp_path: Path, video: Path, elsewhere: Path, kind: str, name: str, same: Same
+) -> None:
     """It is replaced where it has a final name, and left alone elsewhere; never followed, never waited for."""
     output = tmp_path / "out"
     output.mkdir()
@@ -206,7 +234,7 @@ def test_what_is_in_the_place_of_an_output(tmp_path: Path, video: Path, elsewher
     for made in ("a.mp4", "a.tracks.jsonl", "a.mot.txt", "manifest.json"):
         assert (output / made).is_file()
         assert not (output / made).is_symlink()
-    _same(output, video, tmp_path)
+    same(output)
 
 
 def test_a_folder_in_the_place_of_an_output(tmp_path: Path, video: Path) -> None:
@@ -221,11 +249,11 @@ def test_a_folder_in_the_place_of_an_output(tmp_path: Path, video: Path) -> None
 @pytest.mark.parametrize("kind", ["link", "device", "FIFO", "folder", "huge"])
 @pytest.mark.parametrize("name", ["journal.json", "a.mot.txt.part", "a.mp4.part"])
 def test_what_is_in_the_place_of_a_checkpoint(
-    tmp_path: Path, video: Path, elsewhere: Path, kind: str, name: str
+    tmp_path: Path, video: Path, elsewhere: Path, kind: str, name: str, begun: Begun, same: Same
 ) -> None:
     """It is damaged: the video is started over. No memory is eaten, nothing is waited for."""
     output = tmp_path / "out"
-    _begun(video, output)
+    begun(output)
     path = attempt(output, "a") / name
     path.unlink()
     if kind == "huge":
@@ -238,15 +266,15 @@ def test_what_is_in_the_place_of_a_checkpoint(
     assert entry["status"] == "ok", entry
     if not (kind == "huge" and name != "journal.json"):
         assert "started over" in str(entry.get("notes")), entry
-        _same(output, video, tmp_path)
+        same(output)
     assert _state(elsewhere) == before
 
 
 @pytest.mark.parametrize("made", ["FIFO", "endless"])
-def test_sigterm_ends_it(tmp_path: Path, video: Path, made: str) -> None:
+def test_sigterm_ends_it(tmp_path: Path, video: Path, made: str, begun: Begun) -> None:
     """Where a journal was a FIFO it once waited for a writer, and heard no signal."""
     output = tmp_path / "out"
-    _begun(video, output)
+    begun(output)
     for name in ("journal.json", "a.mp4.part"):
         path = attempt(output, "a") / name
         path.unlink()
@@ -270,10 +298,28 @@ def _wrong(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return put
 
 
+@pytest.fixture
+def spoilt(tmp_path: Path, video: Path, begun: Begun, same: Same) -> Spoilt:
+    """Runs with a journal that has a right checksum and that nobody of ours has written: the video is started over."""
+
+    def run(spoil: Callable[[dict[str, Any]], None]) -> None:
+        output = tmp_path / "out"
+        values = begun(output)
+        spoil(values)
+        (attempt(output, "a") / "journal.json").write_bytes(packed(json.loads(json.dumps(values))))
+        assert isinstance(peek(output, PurePosixPath("a")), int)
+        (entry,) = fake_engine(**SETTINGS).run([video], output)["videos"]
+        assert (entry["status"], entry["frames"]) == ("ok", 40), entry
+        same(output)
+        assert left_over(output, *TRACES) == []
+
+    return run
+
+
 @pytest.mark.parametrize("key", ["checkpoint", "outputs", "attempts", "fingerprint", "checkpoint.outputs"])
 @pytest.mark.parametrize("value", [None, 7, "x", [], [[]], -1, {"mot": -1}, {"mot": {"offset": "x"}}], ids=repr)
-def test_a_journal_of_wrong_types(tmp_path: Path, video: Path, key: str, value: Any) -> None:
-    _spoilt(tmp_path, video, _wrong(key, value))
+def test_a_journal_of_wrong_types(spoilt: Spoilt, key: str, value: Any) -> None:
+    spoilt(_wrong(key, value))
 
 
 @pytest.mark.parametrize(
@@ -301,23 +347,10 @@ def test_a_journal_of_wrong_types(tmp_path: Path, video: Path, key: str, value: 
         ("outputs.mot", "/etc/passwd"),
     ],
 )
-def test_a_checkpoint_of_wrong_types(tmp_path: Path, video: Path, elsewhere: Path, key: str, value: Any) -> None:
+def test_a_checkpoint_of_wrong_types(spoilt: Spoilt, elsewhere: Path, key: str, value: Any) -> None:
     before = _state(elsewhere)
-    _spoilt(tmp_path, video, _wrong(key, value))
+    spoilt(_wrong(key, value))
     assert _state(elsewhere) == before
-
-
-def _spoilt(tmp_path: Path, video: Path, spoil: Callable[[dict[str, Any]], None]) -> None:
-    """A journal with a right checksum that nobody of ours has written: the video is started over."""
-    output = tmp_path / "out"
-    values = _begun(video, output)
-    spoil(values)
-    (attempt(output, "a") / "journal.json").write_bytes(packed(json.loads(json.dumps(values))))
-    assert isinstance(peek(output, PurePosixPath("a")), int)
-    (entry,) = fake_engine(**SETTINGS).run([video], output)["videos"]
-    assert (entry["status"], entry["frames"]) == ("ok", 40), entry
-    _same(output, video, tmp_path)
-    assert left_over(output, *TRACES) == []
 
 
 @pytest.mark.parametrize(
@@ -336,10 +369,12 @@ def _spoilt(tmp_path: Path, video: Path, spoil: Callable[[dict[str, Any]], None]
     ],
     ids=str,
 )
-def test_a_packet_log_with_a_stranger_s_header(tmp_path: Path, video: Path, change: dict[str, Any]) -> None:
+def test_a_packet_log_with_a_stranger_s_header(
+    tmp_path: Path, video: Path, change: dict[str, Any], begun: Begun, same: Same
+) -> None:
     """x264's options may name files: they are never taken from what lies there."""
     output = tmp_path / "out"
-    _begun(video, output)
+    begun(output)
     part = attempt(output, "a") / "a.mp4.part"
     header, text = read_header(part), part.read_bytes()
     size = int.from_bytes(text[34:38], "little")
@@ -348,7 +383,7 @@ def test_a_packet_log_with_a_stranger_s_header(tmp_path: Path, video: Path, chan
     (entry,) = fake_engine(**SETTINGS).run([video], output)["videos"]
     assert entry["status"] == "ok", entry
     assert "started over" in str(entry["notes"])
-    _same(output, video, tmp_path)
+    same(output)
 
 
 @pytest.mark.parametrize(
@@ -368,7 +403,9 @@ def test_a_packet_log_with_a_stranger_s_header(tmp_path: Path, video: Path, chan
         ("made.mot.size", 7),
     ],
 )
-def test_a_verdict_of_wrong_types(tmp_path: Path, video: Path, elsewhere: Path, key: str, value: Any) -> None:
+def test_a_verdict_of_wrong_types(
+    tmp_path: Path, video: Path, elsewhere: Path, key: str, value: Any, same: Same
+) -> None:
     """It is no verdict: the video is done anew."""
     output = tmp_path / "out"
     other = clip(tmp_path / "in" / "b.mp4", 40, seed=2)
@@ -381,7 +418,7 @@ def test_a_verdict_of_wrong_types(tmp_path: Path, video: Path, elsewhere: Path, 
     first, _ = fake_engine(**SETTINGS).run([video, other], output)["videos"]
     assert (first["status"], first["frames"]) == ("ok", 40)
     assert "done in an earlier run" not in first.get("notes", [])
-    _same(output, video, tmp_path)
+    same(output)
     assert left_over(output, *TRACES) == []
     assert _state(elsewhere) == before
 
@@ -406,32 +443,32 @@ def _as_before(output: Path) -> dict[str, Any]:
     return values
 
 
-def test_an_old_checkpoint_is_continued(tmp_path: Path, video: Path) -> None:
+def test_an_old_checkpoint_is_continued(tmp_path: Path, video: Path, begun: Begun, same: Same) -> None:
     output = tmp_path / "out"
-    kept = _begun(video, output)["checkpoint"]["frames"]
+    kept = begun(output)["checkpoint"]["frames"]
     _as_before(output)
     assert peek(output, PurePosixPath("a")) == kept > 0
     (entry,) = fake_engine(**SETTINGS).run([video], output)["videos"]
     assert entry["resumed_from"] == kept
     assert "notes" not in entry
-    _same(output, video, tmp_path)
+    same(output)
     assert left_over(output, *TRACES) == []
     (told,) = json.loads((output / "manifest.json").read_text())["videos"]
     assert told["attempts"] == 2
 
 
-def test_an_old_checkpoint_is_salvaged(tmp_path: Path, video: Path) -> None:
+def test_an_old_checkpoint_is_salvaged(tmp_path: Path, video: Path, begun: Begun) -> None:
     output = tmp_path / "out"
-    kept = _begun(video, output)["checkpoint"]["frames"]
+    kept = begun(output)["checkpoint"]["frames"]
     _as_before(output)
     made = publish_partial(fake_video(video), output)
     assert set(made) == {"tracks", "mot", "video"}
     assert peek(output, PurePosixPath("a")) == kept
 
 
-def test_an_old_checkpoint_that_was_changed_is_started_over(tmp_path: Path, video: Path) -> None:
+def test_an_old_checkpoint_that_was_changed_is_started_over(tmp_path: Path, video: Path, begun: Begun) -> None:
     output = tmp_path / "out"
-    _begun(video, output)
+    begun(output)
     _as_before(output)
     (entry,) = fake_engine(**{**SETTINGS, "max_age": 9}).run([video], output)["videos"]
     assert entry["notes"] == ["started over: the configuration (max_age) has changed since the checkpoint"]
@@ -461,7 +498,9 @@ def test_an_old_video_that_was_done_is_not_done_again(tmp_path: Path, video: Pat
     assert left_over(output, *TRACES) == []
 
 
-def test_a_failure_of_publishing_is_made_up_for(tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_publishing_is_made_up_for(
+    tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch, same: Same
+) -> None:
     """The disk fails between two outputs: what is committed appears with the next run, and nothing is done again."""
     output, calls = tmp_path / "out", 0
     rename = os.rename
@@ -479,5 +518,5 @@ def test_a_failure_of_publishing_is_made_up_for(tmp_path: Path, video: Path, mon
     assert (entry["status"], "no space left" in entry["error"]) == ("failed", True)
     (entry,) = fake_engine(fail_after=0, **SETTINGS).run([video], output)["videos"]
     assert (entry["status"], entry["notes"]) == ("ok", ["done in an earlier run"])
-    _same(output, video, tmp_path)
+    same(output)
     assert left_over(output, *TRACES) == []

@@ -29,7 +29,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
     """All six in one run, four at a time; the result of each by its name."""
     model = require_asset("models/yolox_nano.onnx")
     paths = [require_asset(f"videos/{name}") for name, *_ in VIDEOS]
-    config = EngineConfig(model=str(model), skip_frames=3, video_preset="ultrafast", streams=4)
+    config = EngineConfig(model=str(model), skip_frames=7, video_preset="ultrafast", streams=4)
     with Engine(config) as engine:
         summary = engine.run(paths, tmp_path_factory.mktemp("out"))
     assert summary["success"]
@@ -44,7 +44,7 @@ def test_every_frame_at_its_time(
     source, annotated = read(require_asset(f"videos/{name}"), keep=0), read(video["outputs"]["video"], keep=0)
 
     assert (video["status"], video["error"], video["frames"]) == ("ok", None, frames)
-    assert video["inferred_frames"] == (frames + 3) // 4
+    assert video["inferred_frames"] == (frames + 7) // 8
     assert len(source.pts) == len(annotated.pts) == frames
     tick = max(source.time_base, annotated.time_base)
     assert all(abs(ours - theirs) <= tick for ours, theirs in zip(annotated.times, source.times, strict=True))

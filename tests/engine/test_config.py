@@ -19,6 +19,7 @@ DEFAULTS = {
     "iou_threshold": 0.3,
     **dict.fromkeys(registry.KEYS[3:]),  # of the other trackers
     "skip_frames": False,
+    "fill": "predict",
     "gate": "off",
     "full_every_s": 2.0,
     "gate_scale": 1.0,
@@ -301,6 +302,7 @@ def test_accepted(key, given, kept):
         ("max_decode_s", float("inf"), "a finite number. Got inf"),
         ("export", "voc", "one of 'cvat', 'mot', 'coco', 'yolo', 'labelstudio' or 'fiftyone'. Got 'voc'"),
         ("clips", "yes", "true, or a table of keys. Got 'yes'"),
+        ("fill", "yes", "one of 'predict' or 'both'. Got 'yes'"),
         ("gate", "yes", "one of 'off' or 'motion'. Got 'yes'"),
         ("full_every_s", 0, "more than 0. Got 0"),
         ("full_every_s", 61, "at most 60. Got 61"),
@@ -358,6 +360,7 @@ def test_the_end_of_a_part_is_given_once():
     assert EngineConfig(start_s=2, end_s=3).part_ends_s == 3
     assert EngineConfig(start_s=2).part_ends_s is None
     assert refusal(gate="motion", skip_frames=1).startswith("gate and skip_frames exclude each other")
+    assert refusal(fill="both", skip_frames=31).startswith("skip_frames must be at most 30 with fill = both")
     assert refusal(end_s=3, duration_s=3) == "end_s and duration_s exclude each other: give one of them."
     assert refusal(start_s=3, end_s=3) == "end_s must be more than start_s = 3."
 

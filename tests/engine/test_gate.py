@@ -257,9 +257,35 @@ def test_a_box_not_found_again_is_gone_where_it_was_looked_at(what, changed, par
 def test_a_box_that_overlaps_a_new_one_gives_way():
     fill = Fill(300)
     list(fill.take(frame(0, Look.WHOLE), found((10, 10, 60, 60, 0.8, 0))))
-    plan = {"changed": np.zeros((9, 9), bool), "block_px": 16}
-    ((_, now),) = fill.take(frame(1, Look.PARTS, **plan), found((12, 10, 62, 60, 0.3, 1)))
+    plan = {"changed": np.zeros((9, 9), bool), "block_px": 16, "parts": (Part(0, 0, 96, 96, 0, 0),)}
+    ((_, now),) = fill.take(frame(1, Look.PARTS, **plan, whole_hw=(96, 96)), found((12, 10, 62, 60, 0.3, 1)))
     assert listed(now) == [(12, 10, 62, 60, 0.3, 1)]
+
+
+@pytest.mark.parametrize(
+    ("what", "new", "expected"),
+    [
+        ("a piece of it", (10, 10, 60, 40, 0.9, 0), (10, 10, 60, 90, 0.8, 0)),
+        ("nearly all of it, taken for something else", (10, 10, 60, 60, 0.9, 1), (10, 10, 60, 90, 0.8, 0)),
+        ("it has gone on", (40, 10, 90, 60, 0.9, 0), (40, 10, 90, 60, 0.9, 0)),
+    ],
+)
+def test_a_piece_of_what_was_seen_as_a_whole_is_no_thing(what, new, expected):
+    """The part ends within the thing, at row 64."""
+    fill = Fill(300)
+    list(fill.take(frame(0, Look.WHOLE), found((10, 10, 60, 90, 0.8, 0))))
+    plan = {"changed": np.ones((9, 9), bool), "block_px": 16, "parts": (Part(0, 0, 96, 64, 0, 0),)}
+    ((_, now),) = fill.take(frame(1, Look.PARTS, **plan, whole_hw=(96, 96)), found(new))
+    assert expected in listed(now)
+    assert (new in listed(now)) == (new == expected)
+
+
+def test_something_else_within_it_is_found():
+    fill = Fill(300)
+    list(fill.take(frame(0, Look.WHOLE), found((10, 10, 60, 90, 0.8, 0))))
+    plan = {"changed": np.ones((9, 9), bool), "block_px": 16, "parts": (Part(0, 0, 96, 64, 0, 0),)}
+    ((_, now),) = fill.take(frame(1, Look.PARTS, **plan, whole_hw=(96, 96)), found((20, 20, 35, 40, 0.7, 1)))
+    assert listed(now) == [(10, 10, 60, 90, 0.8, 0), (20, 20, 35, 40, 0.7, 1)]
 
 
 def test_the_last_frames_and_those_without_a_gate():

@@ -25,6 +25,7 @@ RUN = ("run", "a.mp4", "--backend", "fake")
         ((*RUN, "--report-language", "es"), "--report-language does nothing here: it applies to the report"),
         ((*RUN, "--report", "--no-report", "--report-language", "es"), "--report-language does nothing here"),
         ((*RUN, "--bin", "1h"), "--bin does nothing here: it applies to counts"),
+        ((*RUN, "--fill", "both"), "--fill does nothing here: it applies to the frames between two inferences"),
         ((*RUN, "--event-kinds", "track"), "--event-kinds does nothing here: it goes with --on-event"),
         ((*RUN, "--loiter", "30s"), "--loiter does nothing here: it goes with --on-event"),
         ((*RUN, "--segment", "90s"), "--segment does nothing here: it applies to live sources"),

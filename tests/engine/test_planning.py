@@ -131,4 +131,4 @@ def test_the_command(run, tmp_path):
 def test_what_plan_varies_is_refused(run, tmp_path):
     done = run("plan", clip(tmp_path / "a.mp4"), "--backend", "fake", "--gate", "motion")
     assert done.status == 2
-    assert "--gate does nothing here: it is what plan varies itself" in done.err
+    assert "--gate does nothing here: it is varied by plan itself" in done.err

@@ -127,7 +127,7 @@ LACKS = [
 
 @pytest.mark.parametrize(("call", "answer", "what"), LACKS)
 def test_what_is_lacking_is_named_with_a_remedy(tmp_path, monkeypatch, call, answer, what):
-    monkeypatch.setattr(shared_folder, "_good", set())
+    monkeypatch.setattr(shared_folder, "good_devices", set())
     monkeypatch.setattr(os, call, answer)
     with pytest.raises(PathRefused, match=rf"that lacks {what}.*: .*\. .*--output DIR"):
         check(tmp_path)
@@ -140,7 +140,7 @@ def test_times_that_can_not_be_set_to_now(tmp_path, monkeypatch):
 
 
 def test_a_job_is_refused_before_anything_is_made_of_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(shared_folder, "_good", set())
+    monkeypatch.setattr(shared_folder, "good_devices", set())
     monkeypatch.setattr(os, "utime", fail(errno.ENOSYS))
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.mp4").touch()

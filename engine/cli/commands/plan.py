@@ -20,9 +20,9 @@ from engine.verification.planning import plan as planned_for
 
 _OF_PLAN: tuple[Rule[EngineConfig], ...] = (
     Rule(
-        ("gate", "full_every_s", "gate_scale", "gate_target", "skip_frames", "precision"),
+        ("gate", "full_every_s", "gate_scale", "gate_target", "skip_frames", "fill", "precision"),
         lambda config: False,
-        "is what plan varies itself, or leaves off",
+        "is varied by plan itself, or left off",
     ),
 )
 
