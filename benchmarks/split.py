@@ -5,9 +5,9 @@ is the time from the first frame that is done until the video is, and what each 
 what it computes for a video of one frame. Where others use the cores, too, the second tells more than the first: it is
 what each worker would take on a core of its own. All outputs must be the bytes of one worker.
 
-The simulation takes the seconds a frame of decoding, hashing, inference and all the rest from a run on one core
+The simulation takes the seconds a frame of decoding, checksums, inference and all the rest from a run on one core
 (`--stats`), and lets helpers choose their pieces as the job system does. What binds is the worker that tracks: it
-decodes, hashes, tracks and writes every frame.
+decodes, checks, tracks and writes every frame.
 
     python -m benchmarks.split [--times 3] [--split 15] [--model street-nano] [--visualize] [--json FILE]
 """
@@ -35,7 +35,7 @@ from typing import Any
 import av
 
 from benchmarks.machine import ROOT, asset, described, heading
-from engine.pipeline.pieces import hash_of
+from engine.pipeline.pieces import key_of
 from orchestrator.application import client_app
 from orchestrator.broker.local_server import EmbeddedBroker
 from orchestrator.broker.publish import publish
@@ -51,11 +51,11 @@ INFERENCE = ("preprocess", "infer", "postprocess")
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds a frame on one core: `decode`, `hash`, `infer` (with what is before and behind it), and `rest`, all that
+    """Seconds a frame on one core: `decode`, `key`, `infer` (with what is before and behind it), and `rest`, all that
     comes after."""
 
     decode: float
-    hash: float
+    key: float
     infer: float
     rest: float
 
@@ -66,11 +66,11 @@ class Costs:
     @property
     def known(self) -> float:
         """Of the tracker, for a frame that others have done."""
-        return self.decode + self.hash + self.rest
+        return self.decode + self.key + self.rest
 
     @property
     def helper(self) -> float:
-        return self.decode + self.infer + self.hash
+        return self.decode + self.infer + self.key
 
 
 def repeated(source: Path, target: Path, times: int) -> int:
@@ -136,9 +136,9 @@ def run(folder: Path, videos: Path, count: int, config: Mapping[str, Any]) -> Ra
         while not job.done_indices():
             time.sleep(0.01)
         wall_s = time.perf_counter() - began
-        while not job.ended:
+        while not job.ended or any(_cpu_s(job, key) is None for key in jobs.process_steps(count)):
             time.sleep(0.05)
-        cpu = [_cpu_s(job, key) for key in jobs.process_steps(count)]
+        cpu = [_cpu_s(job, key) or 0.0 for key in jobs.process_steps(count)]
     finally:
         for process in started:
             process.terminate()
@@ -161,10 +161,11 @@ def _first_progress(job: Job) -> float:
     return time.perf_counter()
 
 
-def _cpu_s(job: Job, key: str) -> float:
+def _cpu_s(job: Job, key: str) -> float | None:
+    """Return what the engine of a step has computed; None while it is at work."""
     lease = latest(job.task_base(key))
     ending = None if lease is None else lease.ending()
-    return 0.0 if ending is None else ending.cpu_s
+    return None if ending is None else ending.cpu_s
 
 
 def costs(folder: Path, video: Path, config: Mapping[str, Any]) -> Costs:
@@ -188,18 +189,18 @@ def costs(folder: Path, video: Path, config: Mapping[str, Any]) -> Costs:
     infer = sum(a_frame.get(stage, 0.0) for stage in INFERENCE)
     decode = a_frame.get("decode", 0.0)
     rest = sum(a_frame.values()) - infer - decode
-    return Costs(decode, _hash_s(video), infer, rest)
+    return Costs(decode, _key_s(video), infer, rest)
 
 
-def _hash_s(video: Path) -> float:
-    """Return the CPU seconds that a picture's hash takes."""
+def _key_s(video: Path) -> float:
+    """Return the CPU seconds that a picture's key takes."""
     with av.open(str(video)) as container:
         images = [frame for frame, _ in zip(container.decode(video=0), range(20), strict=False)]
     spent = []
     for _ in range(5):
         for image in images:
             start = time.thread_time()
-            hash_of(image)
+            key_of(image)
             spent.append(time.thread_time() - start)
     return statistics.median(spent)
 
