@@ -71,7 +71,7 @@ def _claim(entry: Mapping[str, Any], stem: PurePosixPath, folder: Path, source: 
     live = "segments" in entry and "segment" not in entry  # its outputs are those of its last segment
     outputs = {} if live else {kind: folder / stem.parent / os.path.basename(path)
                                for kind, path in entry["outputs"].items()}  # fmt: skip
-    partial = any(".partial." in path.name for path in outputs.values())
+    partial = any(path.name.startswith(f"{stem.name}.partial.") for path in outputs.values())
     return Claim(
         name=str(entry["path"]),
         stem=stem,

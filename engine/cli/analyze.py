@@ -13,6 +13,7 @@ import click
 
 from engine.cli.idle import Rule, refuse_idle
 from engine.cli.overwrite_option import overwrite_option
+from engine.cli.paths import PATH
 from engine.text.say import say
 
 if TYPE_CHECKING:
@@ -32,12 +33,10 @@ _OF_ANALYZE: tuple[Rule[tuple[Path, ...]], ...] = (
 
 
 @click.command(no_args_is_help=True, short_help="Count in videos that have been tracked already.")
-@click.argument("outputs", nargs=-1, required=True, metavar="OUT...", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the tables.  [the first OUT folder]")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings.")
-@click.option(
-    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file, or a folder of them; repeatable."
-)
+@click.argument("outputs", nargs=-1, required=True, metavar="OUT...", type=PATH)
+@click.option("-o", "--output", type=PATH, help="Folder for the tables.  [the first OUT folder]")
+@click.option("--config", "config_file", type=PATH, help="JSON or TOML file of settings.")
+@click.option("--scene", multiple=True, type=PATH, help="Scene file, or a folder of them; repeatable.")
 @click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin for counts, such as 15m.  [15m]")
 @click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write, besides CSV.  [csv]")
 @click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
@@ -48,7 +47,7 @@ _OF_ANALYZE: tuple[Rule[tuple[Path, ...]], ...] = (
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frame rate, for such a file.")
 @click.option(
     "--verdicts",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Verdicts from a review of the report: leave out what was rejected.",
 )
 @overwrite_option

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from engine.cli.deferred import deferred
+from engine.cli.paths import PATH
 
 _SOME = 20
 
@@ -21,7 +20,7 @@ def _frames(_: click.Context, param: click.Parameter, value: str) -> int | None:
 
 
 @click.command(no_args_is_help=True, short_help="Check a finished run against its manifest, its sources and its model.")
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="OUT", type=PATH)
 @click.option(
     "--frames",
     metavar="N|all",
@@ -30,7 +29,7 @@ def _frames(_: click.Context, param: click.Parameter, value: str) -> int | None:
     help=f"Frames of each video to infer again; all: compare every row.  [{_SOME}]",
 )
 @click.option("--seed", type=int, default=0, help="Seed for choosing the frames.  [0]")
-@click.option("--source", type=click.Path(path_type=Path), help="Where the videos are now.  [unchanged]")
+@click.option("--source", type=PATH, help="Where the videos are now.  [unchanged]")
 @click.option("--model", metavar="NAME|PATH", help="Where the model is now.  [unchanged]")
 @click.option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute.  [the run's]")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as one line of JSON on standard output.")

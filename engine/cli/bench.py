@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from engine.cli.idle import Rule, refuse_idle
+from engine.cli.paths import PATH
 
 CLONE = Path(__file__).resolve().parents[2]
 STAGES = "decode letterbox infer decode_heads sort trackers overlay sinks pipeline startup memory curves".split()
@@ -29,7 +30,7 @@ _OF_BENCH: tuple[Rule[str | None], ...] = (
 @click.option(
     "--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Measure only this stage; repeatable."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Results, JSON lines.  [benchmarks/results/<run>.jsonl]")
+@click.option("--out", type=PATH, help="Results, JSON lines.  [benchmarks/results/<run>.jsonl]")
 @click.option("--report", "with_report", is_flag=True, help="Write benchmarks/RESULTS.md and its plots afterwards.")
 @click.pass_context
 def bench(context: click.Context, profile: str, stages: tuple[str, ...], out: Path | None, with_report: bool) -> int:
@@ -48,8 +49,8 @@ def bench(context: click.Context, profile: str, stages: tuple[str, ...], out: Pa
 
 
 @bench.command(short_help="Print what got worse between two files of results.")
-@click.argument("old", type=click.Path(path_type=Path))
-@click.argument("new", type=click.Path(path_type=Path))
+@click.argument("old", type=PATH)
+@click.argument("new", type=PATH)
 @click.option("--least", type=float, help="Changes of at most this share don't count.  [0.1]")
 def compare(old: Path, new: Path, least: float | None) -> int:
     """Print what got worse from results OLD to results NEW, two files benchmarks/results/<run>.jsonl.
@@ -61,7 +62,7 @@ def compare(old: Path, new: Path, least: float | None) -> int:
 
 
 @bench.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILES]")
+@click.argument("files", nargs=-1, type=PATH, metavar="[FILES]")
 def report(files: tuple[Path, ...]) -> int:
     """Write benchmarks/RESULTS.md and its plots.
 

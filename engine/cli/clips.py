@@ -10,6 +10,7 @@ import click
 
 from engine.cli.idle import Rule, refuse_idle
 from engine.cli.overwrite_option import overwrite_option
+from engine.cli.paths import PATH
 from engine.text.counted import counted
 from engine.text.say import say
 
@@ -28,9 +29,9 @@ _OF_CLIPS: tuple[Rule[FinishedRun], ...] = (
 
 
 @click.command(no_args_is_help=True, short_help="Cut out of the videos what happened in them.")
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the clips.  [OUT/clips]")
-@click.option("--source", type=click.Path(path_type=Path), help="Where the videos are now.  [unchanged]")
+@click.argument("folder", metavar="OUT", type=PATH)
+@click.option("-o", "--output", type=PATH, help="Folder for the clips.  [OUT/clips]")
+@click.option("--source", type=PATH, help="Where the videos are now.  [unchanged]")
 @click.option(
     "--kind", "kinds", metavar="A,B,...", help="crossing, enter, leave, stay, track.  [crossing,stay; no scene: track]"
 )
@@ -48,9 +49,7 @@ _OF_CLIPS: tuple[Rule[FinishedRun], ...] = (
 @click.option(
     "--exact/--copy", default=None, help="Start and end at the exact frame, re-encoding if necessary.  [copy]"
 )
-@click.option(
-    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file instead of the run's; repeatable."
-)
+@click.option("--scene", multiple=True, type=PATH, help="Scene file instead of the run's; repeatable.")
 @overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="Print the clips as one JSON line on standard output.")
 def clips(

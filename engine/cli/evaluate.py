@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from engine.cli.deferred import deferred
+from engine.cli.paths import PATH
 
 
 @click.command("eval", short_help="Score tracks against ground truth: HOTA, MOTA, IDF1.")
-@click.argument("tracks", metavar="TRACKS", type=click.Path(path_type=Path))
-@click.argument("truth", metavar="GT", type=click.Path(path_type=Path))
+@click.argument("tracks", metavar="TRACKS", type=PATH)
+@click.argument("truth", metavar="GT", type=PATH)
 @click.option("--sweep", "ranges", multiple=True, metavar="KEY=A,B,...", help="Values to try for a key; repeatable.")
 @click.option("--plain", is_flag=True, help="Count every row of GT: no distractor classes as in MOT17.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON line on standard output.")

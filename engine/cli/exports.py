@@ -11,6 +11,7 @@ import click
 
 from engine.choices.formats import EXPORTS, ExportFormat, exports_that
 from engine.cli.idle import Rule, refuse_idle
+from engine.cli.paths import PATH
 from engine.text.counted import counted
 from engine.text.say import say
 
@@ -42,10 +43,10 @@ _OF_EXPORT: tuple[Rule[_Asked], ...] = (
 
 
 @click.command("export", no_args_is_help=True, short_help="Write the tracks for another tool.")
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="OUT", type=PATH)
 @click.option("--to", "form", required=True, type=click.Choice(list(EXPORTS)), help="Target tool or format.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the export.  [OUT/export/FORMAT]")
-@click.option("--source", type=click.Path(path_type=Path), help="Where the videos are now.  [unchanged]")
+@click.option("-o", "--output", type=PATH, help="Folder for the export.  [OUT/export/FORMAT]")
+@click.option("--source", type=PATH, help="Where the videos are now.  [unchanged]")
 @click.option("--video", "videos", multiple=True, metavar="NAME", help="Only this video; repeatable.  [all]")
 @click.option(
     "--max-error",
@@ -91,12 +92,15 @@ def export(
     if job_frames is not None and job_overlap >= job_frames:
         raise click.BadParameter("less than --job-frames.", param_hint="--job-overlap")
     settings = ExportSettings(error_px, every, images, job_frames, job_overlap)
-    made = export_run(FinishedRun.load(folder, sources=source, counts=False), form, settings, output, only=videos)
+    run = FinishedRun.load(folder, sources=source, counts=False)
+    made = export_run(run, form, settings, output, only=videos)
     if as_json:
         click.echo(json.dumps(told(made)))
     else:
         keys = f" from {counted(made.keys, 'key frame')}" if made.keys is not None else ""
         images_too = f", {counted(made.images, 'image')}" if images else ""
+        if images and run.config.blur:
+            say("The images are of the sources, which show what the run's annotated videos hide.", err=True)
         say(
             f"{made.folder}: {counted(made.videos, 'video')}, {counted(made.tracks, 'track')}, "
             f"{counted(made.boxes, 'box', 'boxes')}"
@@ -106,10 +110,10 @@ def export(
 
 
 @click.command("import", no_args_is_help=True, short_help="Bring corrected tracks back.")
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="OUT", type=PATH)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=PATH)
 @click.option("--video", metavar="NAME", help="Video of the tracks.  [the only one]")
-@click.option("--source", type=click.Path(path_type=Path), help="Where the videos are now.  [unchanged]")
+@click.option("--source", type=PATH, help="Where the videos are now.  [unchanged]")
 @click.option(
     "--first-frame",
     "first_frames",

@@ -14,6 +14,7 @@ import click
 from engine.cli.idle import Rule, refuse_idle
 from engine.cli.lengths import length
 from engine.cli.overwrite_option import overwrite_option
+from engine.cli.paths import PATH
 from engine.text.counted import counted
 from engine.text.printable import printable
 from engine.text.say import say
@@ -57,7 +58,7 @@ _OF_FIND: tuple[Rule[_Asked], ...] = (
 
 
 @click.command(no_args_is_help=True, short_help="Find objects over all runs and jobs of a tree of outputs.")
-@click.argument("root", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("root", metavar="OUT", type=PATH)
 @click.option("--class", "classes", metavar="A,B,...", callback=_names, help="Classes of the tracks.  [all]")
 @click.option("--zone", "zones", metavar="A,B,...", callback=_names, help="Find stays in these zones.")
 @click.option("--line", "lines", metavar="A,B,...", callback=_names, help="Find crossings of these lines.")
@@ -69,7 +70,7 @@ _OF_FIND: tuple[Rule[_Asked], ...] = (
 @click.option("--longer", "longer_s", metavar="TIME", callback=length, help="Minimum duration, such as 30s.")
 @click.option("--shorter", "shorter_s", metavar="TIME", callback=length, help="Maximum duration.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, help="Maximum number of results.  [100]")
-@click.option("--crops", type=click.Path(path_type=Path), help="Write an image of each into this folder.")
+@click.option("--crops", type=PATH, help="Write an image of each into this folder.")
 @overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON line on standard output.")
 def find(

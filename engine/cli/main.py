@@ -9,7 +9,6 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -28,6 +27,7 @@ from engine.cli.find import find
 from engine.cli.lengths import length
 from engine.cli.models import models
 from engine.cli.overlay_options import overlay_options
+from engine.cli.paths import PATH
 from engine.cli.quantize import quantize
 from engine.cli.report import report
 from engine.cli.retrack import render, retrack
@@ -111,7 +111,7 @@ def _model_options(command: _Command) -> _Command:
     """Add the options of every command that runs a model. An option that is not given is None: the configuration
     decides."""
     options: list[Callable[[_Command], _Command]] = [
-        click.option("--config", "config_file", type=click.Path(path_type=Path), help="JSON or TOML file of settings."),
+        click.option("--config", "config_file", type=PATH, help="JSON or TOML file of settings."),
         click.option(
             "--model", metavar="NAME|PATH", help="A name from `models list`, an ONNX file, or a TensorRT plan."
         ),
@@ -190,7 +190,7 @@ def _model_options(command: _Command) -> _Command:
 
 @commands.command(no_args_is_help=True)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help=_told("Output folder.", defaults.OUTPUT_FOLDER))
+@click.option("-o", "--output", type=PATH, help=_told("Output folder.", defaults.OUTPUT_FOLDER))
 @_model_options
 @click.option("--start", "start_s", metavar="TIME", help="Start position in each video: seconds, or H:MM:SS.  [0]")
 @click.option("--end", "end_s", metavar="TIME", help="End position in each video.  [its end]")

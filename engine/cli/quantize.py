@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from engine.cli.deferred import deferred
+from engine.cli.paths import PATH
 from models.manifest import LAYOUTS
 
 
 @click.command(no_args_is_help=True, short_help="Quantize a model to 8-bit integers.")
 @click.argument("model", metavar="MODEL")
-@click.option("--calib", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Calibration images.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="File to write.  [MODEL.int8.onnx]"
-)
+@click.option("--calib", type=PATH, metavar="DIR", required=True, help="Calibration images.")
+@click.option("-o", "--output", type=PATH, metavar="FILE", help="File to write.  [MODEL.int8.onnx]")
 @click.option(
     "--aim", type=click.FloatRange(0, 1), help="Required agreement with the float model, F1 at IoU 0.8.  [0.93]"
 )

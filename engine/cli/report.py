@@ -9,25 +9,22 @@ from typing import Any
 import click
 
 from engine.cli.overwrite_option import overwrite_option
+from engine.cli.paths import PATH
 from engine.text.counted import counted
 from engine.text.say import say
 
 
 @click.command(no_args_is_help=True, short_help="Write a page to look at: counts, maps, events, problems.")
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="OUT", type=PATH)
 @click.option(
     "--language", "report_language", type=click.Choice(["en", "es"]), help="Language of the page.  [the run's, or en]"
 )
-@click.option(
-    "--scene", multiple=True, type=click.Path(path_type=Path), help="Scene file, or a folder of them; repeatable."
-)
+@click.option("--scene", multiple=True, type=PATH, help="Scene file, or a folder of them; repeatable.")
 @click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin for counts, such as 15m.  [the run's]")
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [the run's]")
 @click.option("--clock-start", "start", metavar="TIME", help="Wall-clock time of the first frame.  [the run's]")
 @click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [the run's]")
-@click.option(
-    "--verdicts", type=click.Path(path_type=Path), help="Verdicts from a review: leave out what was rejected."
-)
+@click.option("--verdicts", type=PATH, help="Verdicts from a review: leave out what was rejected.")
 @overwrite_option
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the paths of the pages as one JSON line on standard output."

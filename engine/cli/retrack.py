@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from engine.cli.deferred import Command, deferred
 from engine.cli.overlay_options import overlay_options
 from engine.cli.overwrite_option import overwrite_option
+from engine.cli.paths import PATH
 from engine.cli.tracker_options import tracker_options
 
 
@@ -19,8 +18,8 @@ def _with_tracker(command: Command) -> Command:
 
 
 @click.command(short_help="Make tracks again from stored detections, without the model.")
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the new tracks.  [OUT]")
+@click.argument("folder", metavar="OUT", type=PATH)
+@click.option("-o", "--output", type=PATH, help="Folder for the new tracks.  [OUT]")
 @click.option("--conf", type=float, help="Minimum score of a detection.  [the run's]")
 @click.option("--class-agnostic/--class-aware", default=None, help="Let tracks change their class.  [the run's]")
 @_with_tracker
@@ -42,8 +41,8 @@ def retrack() -> None:
 
 
 @click.command(short_help="Draw the annotated videos of a run again.")
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--source", type=click.Path(path_type=Path), help="Where the videos are now.  [unchanged]")
+@click.argument("folder", metavar="OUT", type=PATH)
+@click.option("--source", type=PATH, help="Where the videos are now.  [unchanged]")
 @click.option("--scene", multiple=True, metavar="FILE", help="Scene file, or a folder of them.  [the run's]")
 @overlay_options
 @overwrite_option

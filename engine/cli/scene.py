@@ -7,22 +7,19 @@ from typing import Literal
 
 import click
 
+from engine.cli.overwrite_option import overwrite_option
+from engine.cli.paths import PATH
 from engine.text.counted import counted
 from engine.text.say import say
 
 
 @click.command(no_args_is_help=True, short_help="Write a page on which to draw lines and zones.")
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", "page", type=click.Path(path_type=Path), default="scene.html", help="Page to write.  [scene.html]"
-)
-@click.option(
-    "--scene", "given", multiple=True, type=click.Path(path_type=Path), help="Scene file to edit, or a folder of them."
-)
-@click.option(
-    "--tracks", metavar="OUT", type=click.Path(path_type=Path), help="A run whose tracks are shown underneath."
-)
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=PATH)
+@click.option("-o", "--output", "page", type=PATH, default="scene.html", help="Page to write.  [scene.html]")
+@click.option("--scene", "given", multiple=True, type=PATH, help="Scene file to edit, or a folder of them.")
+@click.option("--tracks", metavar="OUT", type=PATH, help="A run whose tracks are shown underneath.")
 @click.option("--camera", metavar="folder|REGEX", help="Which videos belong to one camera.  [each its own]")
+@overwrite_option
 @click.option("--language", type=click.Choice(["en", "es"]), default="en", help="Language of the page.  [en]")
 def scene(
     inputs: tuple[Path, ...],
@@ -30,6 +27,7 @@ def scene(
     given: tuple[Path, ...],
     tracks: Path | None,
     camera: str | None,
+    overwrite: bool,
     language: Literal["en", "es"],
 ) -> int:
     """Write a page on which to draw lines, zones, ignored regions and map points, and to save them as a scene file.
@@ -50,6 +48,7 @@ def scene(
         camera=config.camera,
         earlier=None if tracks is None else (tracks, read_manifest(tracks)),
         language=language,
+        overwrite=overwrite,
     )
     what = counted(count, "frame")
     say(f"Page: {page}, with {what} to draw on. Open it, draw, and download the scene file.")

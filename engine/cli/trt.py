@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from engine.choices.defaults import GPU_BATCH
 from engine.cli.deferred import deferred
+from engine.cli.paths import PATH
 from models.manifest import LAYOUTS
 
 _MAX_MIB = 1 << 20
@@ -22,9 +21,7 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
 
 @click.command("build-trt", short_help="Build a TensorRT plan of a model.", no_args_is_help=True)
 @click.argument("model", metavar="MODEL")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="PLAN", help="File for the plan.  [in the user's cache]"
-)
+@click.option("-o", "--output", type=PATH, metavar="PLAN", help="File for the plan.  [in the user's cache]")
 @click.option(
     "--flavor",
     type=click.Choice(["auto", "tensorrt", "rtx"]),
@@ -42,7 +39,7 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
     default="fp16",
     help="Precision of the convolutions.  [fp16]",
 )
-@click.option("--calib", type=click.Path(path_type=Path), metavar="DIR", help="Images to calibrate int8 with.")
+@click.option("--calib", type=PATH, metavar="DIR", help="Images to calibrate int8 with.")
 @click.option("--min-batch", type=int, default=1, help="Minimum number of frames per inference.  [1]")
 @click.option("--opt-batch", type=int, help="Batch size to tune for.  [the maximum]")
 @click.option("--max-batch", type=int, help=f"Maximum number of frames per inference.  [{GPU_BATCH}]")
@@ -57,7 +54,7 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
 )
 @click.option(
     "--timing-cache",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Cache kernel timings in this file (tensorrt).",
 )

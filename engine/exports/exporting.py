@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from engine.choices.formats import EXPORT_FOLDER, EXPORT_NOTE, EXPORTS, exports_that
-from engine.errors import InputError, OutputError, describe_os_error
+from engine.errors import InputError, OutputError, VideoError, describe_os_error
 from engine.exports.boxes import VideoBoxes, boxes_of, classes_of
 from engine.exports.formats.base import ExportSettings, image_name, with_stems
 from engine.exports.images import cut_images
@@ -133,19 +133,34 @@ def _images(
 ) -> int:
     if all(video.video.source is None for video in videos):
         raise InputError(f"{run.folder} is of live sources, of which no file is kept to cut images out.")
-    count, kind = 0, EXPORTS[form]
+    count = 0
     for video in videos:
-        if video.video.source is None:
-            continue
-        stem = video.stem
-        with OpenedFile(str(video.video.source), roots) as file:
-
-            def name_of(frame: int, stem: PurePosixPath = stem) -> Path | None:
-                if not kind.data_set:  # a folder of its own, numbered as its rows are
-                    return folder / kind.images.format(stem=stem) / f"{frame + 1:06d}.jpg"
-                if frame % settings.every:
-                    return None
-                return folder / kind.images / f"{image_name(stem, frame)}.jpg"
-
-            count += cut_images(file, run.config, name_of, tick)
+        if (source := video.video.source) is not None:
+            try:
+                count += _images_of(video, source, run, form, folder, settings, roots, tick)
+            except VideoError as error:
+                raise VideoError(f"{source} {error}") from error
     return count
+
+
+def _images_of(
+    video: VideoBoxes,
+    source: Path,
+    run: FinishedRun,
+    form: str,
+    folder: Path,
+    settings: ExportSettings,
+    roots: Sequence[Path],
+    tick: Callable[[], None],
+) -> int:
+    stem, kind = video.stem, EXPORTS[form]
+
+    def name_of(frame: int) -> Path | None:
+        if not kind.data_set:  # a folder of its own, numbered as its rows are
+            return folder / kind.images.format(stem=stem) / f"{frame + 1:06d}.jpg"
+        if frame % settings.every:
+            return None
+        return folder / kind.images / f"{image_name(stem, frame)}.jpg"
+
+    with OpenedFile(str(source), roots) as file:
+        return cut_images(file, run.config, name_of, tick)

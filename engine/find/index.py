@@ -286,7 +286,8 @@ class Index:
         def put(table: str, rows: list[tuple[object, ...]]) -> None:
             if rows:
                 marks = ", ".join("?" * len(rows[0]))
-                self.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+                values = [tuple(map(_as_text, row)) for row in rows]
+                self.connection.executemany(f"INSERT INTO {table} VALUES ({marks})", values)
 
         put("folders", [(each.number, each.name, each.stamp, bool(each.run.config.blur)) for each in group])
         put("videos", [row for each in group for row in _videos(each)])
@@ -345,6 +346,11 @@ def _stamp(folder: Path) -> str:
         except OSError:
             parts.append("-")
     return " ".join(parts)
+
+
+def _as_text(value: object) -> object:
+    """Return a name as the tables have it: that of a file need not be text, and DuckDB takes nothing else."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _videos(folder: _Staged) -> Iterator[tuple[object, ...]]:

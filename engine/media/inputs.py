@@ -52,6 +52,8 @@ def find_videos(
     walk = FolderWalk(output, roots)
     videos: dict[str, Video] = {}
     named = list(inputs)
+    if "" in named:  # a variable that was not set, and not the folder that one is in
+        raise InputError(f"An input is empty. {_REMEDY}")
     for given in named:
         for video in _videos_of(given, walk):
             videos.setdefault(video.path if scheme(video.path) else os.path.realpath(video.path), video)

@@ -7,6 +7,7 @@ what `engine.summary` says it is; keys that are not known, of another version, s
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
@@ -23,6 +24,8 @@ _LATEST_S = 2.0**33
 _LONGEST_S = 1e8
 _LONGEST_PATH, _LONGEST_NAME, _LONGEST_TEXT = 4096, 255, 100_000
 _SHOWN = 60
+# How Python has bytes of file names that are no UTF-8. Other halves of characters are in no name.
+_NO_TEXT = re.compile("[\udc80-\udcff]")
 _LARGEST = 1 << 28
 
 
@@ -251,9 +254,11 @@ def checked(values: object, path: Path) -> ManifestJson:
             f"{path} was written by an older version, its videos have no stem: run again, with --no-resume."
         )
     try:
-        manifest = _Manifest.model_validate(values)
+        manifest = _Manifest.model_validate(_as_text(values))
     except ValidationError as error:
         raise InputError(f"{path} is not the manifest of a run: {_sentence(error)}.") from None
+    except RecursionError:
+        raise InputError(f"{path} is not the manifest of a run: it is nested too deeply.") from None
     try:
         EngineConfig(**manifest.config)
     except (ConfigError, RecursionError) as error:
@@ -265,6 +270,16 @@ def _is_of_an_older_version(values: object) -> bool:
     """Return whether videos have no place for their outputs, as in the oldest versions."""
     videos = values.get("videos") if isinstance(values, dict) else None
     return isinstance(videos, list) and any(isinstance(each, dict) and "stem" not in each for each in videos)
+
+
+def _as_text(value: Any) -> Any:
+    """Return a value with bytes of file names that are no text replaced: what JSON writes of them is checked by the
+    rules of others, and pydantic takes text alone. The values themselves stay as they are."""
+    if isinstance(value, str):
+        return value if value.isascii() else _NO_TEXT.sub("?", value)
+    if isinstance(value, dict):
+        return {_as_text(key): _as_text(each) for key, each in value.items()}
+    return [_as_text(each) for each in value] if isinstance(value, list) else value
 
 
 def _schema_of(values: object) -> object:

@@ -61,6 +61,23 @@ def is_own_in(folder: Folder, name: str) -> bool:
     return OutputFolders().lists(folder.shown / name)
 
 
+def refuse_foreign_page(path: Path, *, overwrite: bool = False) -> None:
+    """As `refuse_foreign`, for one page, whatever its name: nothing else of ours goes for it either."""
+    try:
+        with Folder.at(path.parent) as folder:
+            facts = folder.facts(path.name)
+            if overwrite or facts is None or not facts.st_size or stat.S_ISLNK(facts.st_mode):
+                return
+            with folder.open(path.name) as file:
+                if _is_page(file):
+                    return
+    except ValueError:  # no file
+        pass
+    except OSError:  # told where it is written
+        return
+    raise OutputError(foreign(path))
+
+
 def refuse_foreign(*paths: Path, overwrite: bool = False) -> None:
     """Raise OutputError where a file that this program has not written stands in the place of one that it is to
     write; with `overwrite`, nothing is refused."""

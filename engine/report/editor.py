@@ -15,8 +15,9 @@ from engine.analytics.export import write_whole
 from engine.analytics.naming import camera_of, name_of
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
-from engine.errors import InputError
+from engine.errors import InputError, OutputError
 from engine.media.inputs import Video, find_videos
+from engine.output_folder.own_files import refuse_foreign_page
 from engine.report.island import safe_json, shown
 from engine.report.stills import Still, median_still
 from engine.report.template import data_uri, page_of
@@ -52,14 +53,19 @@ def write_scene_page(
     earlier: tuple[Path, ManifestJson] | None = None,
     language: Language = "en",
     tick: Callable[[str], None] = lambda name: None,
+    overwrite: bool = False,
 ) -> int:
     """Write a page to draw scenes on, and return how many videos or cameras it shows.
 
     `scenes` are edited where they are for one of the videos; one alone, with the videos of one camera, always.
     `camera` is as in EngineConfig. `earlier` is the output folder of a run and its manifest: its tracks are shown
     beneath. `tick` is told each video. Raises InputError where there is no video, or none that can be read, ConfigError
-    where no scene is for any of them, and OutputError.
+    where no scene is for any of them, and OutputError, also where what stands at `page` is no page of this program,
+    unless `overwrite` says that it may go; an input never does.
     """
+    if os.path.realpath(page) in map(os.path.realpath, inputs):
+        raise OutputError(f"{page} is an input and would be overwritten. Name another file with --output.")
+    refuse_foreign_page(page, overwrite=overwrite)
     views = list(_views(inputs, page.parent, scenes, camera, earlier, tick))
     if not views:
         raise InputError(f"No frame of {_shown(inputs)} can be read: there is nothing to draw on.")

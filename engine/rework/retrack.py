@@ -70,7 +70,8 @@ def stores_in(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
     if not source.is_dir():
-        raise InputError(f"{source} does not exist.")
+        what = "is neither a folder nor a file" if source.exists() else "does not exist"
+        raise InputError(f"{source} {what}. Name the output folder of a run, or its *{STORE_SUFFIX}.")
     found = []
     for folder, folders, files in os.walk(source):
         folders[:] = sorted(name for name in folders if name != STATE_FOLDER)
@@ -219,13 +220,12 @@ def _written(
 
         made = (TracksJsonl(rows(paths["tracks"]), header.class_names), MotText(rows(paths["mot"])))
         sinks = {sink.kind: _Part(sink, info) for sink in made}
-        values = config.model_dump(include=set(registry.KEYS))
-        # Fragments of one object may lie farther apart than a track lives.
-        tally = Counters(registry.lifetime(config.tracker, values) if ids is None else 10**9, config.conf)
+        tally = Counters(config.conf)
         try:
             for tracks in follow(store, config):
                 if ids is not None:
                     tracks.track_ids[:] = [ids[track_id] for track_id in tracks.track_ids.tolist()]
+                    tracks.alive = None  # fragments of one object may lie farther apart than a track lives
                 tally.write(tracks)
                 for sink in sinks.values():
                     sink.write(tracks)

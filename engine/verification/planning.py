@@ -204,6 +204,8 @@ def _stretches(video: Video, config: EngineConfig, probe_s: float) -> list[tuple
     source = Source(video.path, open_timeout_s=config.open_timeout_s, read_timeout_s=config.read_timeout_s)
     try:
         claimed = source.open().duration_s
+    except VideoError as error:
+        raise VideoError(f"{video.shown} {error}") from error
     finally:
         source.close()
     start, end = config.start_s, config.part_ends_s

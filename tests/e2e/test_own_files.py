@@ -458,3 +458,19 @@ def test_pages_of_others_are_left(done: Path) -> None:
 def test_rendering_refuses_before_it_draws(done: Path) -> None:
     drawn: Callable[[], list[Any]] = lambda: list(render(done))  # noqa: E731
     assert drawn()
+
+
+def test_a_page_to_draw_on_replaces_pages_alone(tmp_path: Path, done: Path, video: Path) -> None:
+    """Whatever it is called: an annotated video of ours is none, and an input is never replaced."""
+    for name in ("own.html", "own.mp4", "scene"):
+        path = tmp_path / name
+        assert cli("scene", video, "-o", path).return_value == 0
+        assert cli("scene", video, "-o", path).return_value == 0, "its own by now"
+    for path in (done / "a.mp4", tmp_path / "scene.toml", video):
+        before = path.read_bytes()
+        refused = cli("scene", video, "-o", path)
+        assert isinstance(refused.exception, OutputError)
+        assert str(path) in str(refused.exception)
+        assert path.read_bytes() == before
+    assert cli("scene", video, "-o", done / "a.mp4", "--overwrite").return_value == 0
+    assert isinstance(cli("scene", video, "-o", video, "--overwrite").exception, OutputError)

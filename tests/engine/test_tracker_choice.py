@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from engine import Engine
+from engine.analytics.stitching import ObjectCounter
 from engine.cli.main import run as run_command
 from engine.config import EngineConfig
 from engine.errors import ConfigError
@@ -65,6 +66,28 @@ def test_the_configuration_has_the_parameters_of_its_tracker(tracker):
             tracker=other, conf=0.3, **(dict(own) if other == tracker else {})
         )
     assert lifetime(tracker, config.model_dump()) > max(own.get("max_age") or 0, 10)
+
+
+@pytest.mark.parametrize("tracker", TRACKERS)
+def test_a_track_that_is_lost_again_and_again_is_counted_once(tracker):
+    """Its rows stay away for longer than it may be lost, where it must be detected several times in a row again."""
+    config = EngineConfig(tracker=tracker)
+    values = config.model_dump()
+    lost = [False] * (lifetime(tracker, values) - 3)
+    seen = [*[True] * 100, *lost, *[True, *lost] * 4, *[True] * 10, *lost, *[True] * 100]
+    follower = StreamTracker(TrackerSettings.of(config, ("thing",)))
+    objects, rows = ObjectCounter(), []
+    for index, visible in enumerate(seen):
+        boxes = [(100, 100, 150, 200)] if visible else []
+        made = follower.follow(make_frame(index), make_detections(*boxes))
+        columns = (made.track_ids, made.class_ids, made.scores, made.boxes_xyxy)
+        objects.follow(made.frame.time_s, index, *columns)
+        if made.alive is not None:
+            objects.settle(set(made.alive.tolist()))
+        rows += [(track_id, index) for track_id in made.track_ids.tolist()]
+    assert objects.objects().ids == len({track_id for track_id, _ in rows}) == 1
+    away = max(after - before for (_, before), (_, after) in itertools.pairwise(rows))
+    assert (away > lifetime(tracker, values)) == ("min_hits" in values and values["min_hits"] is not None)
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -166,6 +166,26 @@ def test_coco_ids_count_from_1_and_every_frame_is_an_image(one):
     assert (first["track_id"], first["category_id"]) == (3, 1)
 
 
+def test_images_of_a_source_that_is_gone_name_it(one, run):
+    out, _ = one
+    video = Path(json.loads((out / "manifest.json").read_text())["videos"][0]["path"])
+    video.unlink()
+    done = run("export", out, "--to", "coco", "--images")
+    assert done.status == 1
+    assert f"Error: {video} does not exist" in done.err
+    assert not (out / "export" / "coco").exists()
+
+
+def test_images_of_a_run_that_blurs_are_said_to_show_all(tmp_path, run):
+    video = write_clip(tmp_path / "a.mp4")
+    out = tmp_path / "out"
+    done = run("run", video, "-o", out, "--backend", "fake", "--min-hits", "1", "--blur", "square")
+    assert done.status == 0, done.err
+    assert run("export", out, "--to", "coco").err == ""
+    told = run("export", out, "--to", "coco", "--images").err
+    assert "The images are of the sources, which show what the run's annotated videos hide." in told
+
+
 def test_images_are_those_of_the_part_that_was_examined(tmp_path):
     """Others would teach that nobody is there."""
     clip = write_clip(tmp_path / "a.mp4", 40)

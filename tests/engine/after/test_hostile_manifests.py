@@ -196,3 +196,29 @@ def test_a_manifest_of_a_later_version_is_refused_by_all(out, monkeypatch, tmp_p
         assert {each: each.read_bytes() for each in out.rglob("*") if each.is_file() and each != path} == before
     finally:
         path.write_text(whole)
+
+
+def test_names_that_are_no_text_go_through_all(monkeypatch, tmp_path):
+    """Linux takes any bytes; a manifest has them as Python does. And a source whose name is that of an unfinished
+    result is one all the same."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "in").mkdir()
+    shown, videos = None, {}
+    for name in ("\udcff\udcfe.mp4", "a.partial.mp4"):
+        clip = tmp_path / "in" / name
+        os.rename(write_clip(tmp_path / "plain.mp4", frames=4), clip)
+        shown = shown or frames_of(clip)
+        videos[clip] = (shown, [Life(0, 3, class_name="square")])
+    out = finished(tmp_path / "out", videos, scene=[SCENE], visualize=True, store_conf=0.1)
+    for arguments in commands(out):
+        if arguments[0] == "import":
+            arguments += ["--video", "a.partial.mp4"]
+        status, said = status_of(arguments, monkeypatch)
+        assert status == (1 if arguments[0] == "audit" else 0), (arguments, said)  # its rows are others by now
+        assert "left out" not in said
+        assert "not looked at: ok" not in said
+    _, said = status_of(["find", out, "--json"], monkeypatch)
+    names = {row["video"] for row in json.loads(said.splitlines()[0])["found"]}
+    assert names == {"\\udcff\\udcfe.mp4", "a.partial.mp4"}
+    _, said = status_of(["audit", out, "--frames", "2"], monkeypatch)
+    assert "4 frames with" in said
