@@ -227,7 +227,7 @@ def test_no_name_is_cut_at_the_edge_and_none_covers_another(tmp_path, video, sho
     width, height = 64, 48
     boxes = page.evaluate(
         "() => [...document.querySelectorAll('#drawing .label')].map((each) => "
-        "{ const box = each.getBBox(); return [box.x, box.y + box.height / 5, box.x + box.width, box.y + box.height]; })"
+        "{ const { x, y, width, height } = each.getBBox(); return [x, y + height / 5, x + width, y + height]; })"
     )
     assert len(boxes) == 5
     assert all(left >= 0 and top >= 0 and right <= width and bottom <= height + 1 for left, top, right, bottom in boxes)
