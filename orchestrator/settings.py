@@ -234,6 +234,9 @@ def _from_file(name: str | None) -> dict[str, object]:
         raise SettingsError(f"Settings file {path} (YOLO_SETTINGS) is not TOML: {error}.") from error
 
 
+RESULTS_KEPT_S = 7 * 86_400
+"""For how long a result is there for the program that asked."""
+
 Role = Literal["worker", "client"]
 
 
@@ -272,7 +275,7 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         "task_reject_on_worker_lost": False,
         "task_track_started": True,
         "result_extended": True,
-        "result_expires": 7 * 86_400,
+        "result_expires": RESULTS_KEPT_S,
         "task_send_sent_event": folder is None,
         "timezone": "UTC",
         "enable_utc": True,

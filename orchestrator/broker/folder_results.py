@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from pathlib import Path
 
 SCHEME = "file://"
@@ -22,6 +23,15 @@ def folder_of(url: str) -> Path:
 def make_folder(url: str) -> None:
     """Make the folder. Raises OSError."""
     folder_of(url).mkdir(parents=True, exist_ok=True)
+
+
+def sweep(url: str, older_s: float) -> None:
+    """Remove results that nobody has asked for in time, as a Redis does by itself. Best effort."""
+    with contextlib.suppress(OSError):
+        for path in folder_of(url).iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > older_s:
+                    path.unlink(missing_ok=True)
 
 
 def probe(url: str) -> None:

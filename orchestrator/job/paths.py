@@ -168,9 +168,14 @@ def _below(path: Path, roots: tuple[Path, ...], settings: Settings, what: str, v
     if not roots:
         if broker_is_local(settings.broker_url):
             return path
+        reached = (
+            f"{variable} is not set, and other users can write to the broker's folder"
+            if broker_folder(settings.broker_url) is not None
+            else f"{variable} is not set, and the broker is reached over the network"
+        )
         raise PathRefused(
-            f"{variable} is not set, and the broker is reached over the network: whoever can write to it could name "
-            f"any path. Set {variable} to the folders that jobs may use, e.g. export {variable}={path.parent}"
+            f"{reached}: whoever can write to it could name any path. Set {variable} to the folders that jobs may use, "
+            f"e.g. export {variable}={path.parent}"
         )
     for root in roots:
         if path.is_relative_to(os.path.realpath(root)):

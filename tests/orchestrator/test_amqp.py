@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from amqp import exceptions
 
-from orchestrator.broker import amqp_preflight, amqp_transport, folder_backend, health, preflight
+from orchestrator.broker import amqp_preflight, amqp_transport, folder_backend, folder_results, health, preflight
 from orchestrator.broker.amqp_broker import Address, AmqpBroker
 from orchestrator.broker.heartbeats import Heartbeat
 from orchestrator.broker.inbound import MAX_BYTES, Refused
@@ -279,6 +279,16 @@ def test_the_level_becomes_a_priority(given, tmp_path):
     publish(app, made.make_job(tmp_path, given), "start")
     assert app.sent[-1]["priority"] == 9
     assert given.visibility_timeout_s > requeue.AGAIN_AFTER_S
+
+
+def test_old_results_are_swept_by_who_looks(given, broker):
+    folder = folder_results.folder_of(given.results_url)
+    folder.mkdir(parents=True)
+    for name, age_s in (("old", 8 * 86_400), ("new", 60)):
+        (folder / name).touch()
+        os.utime(folder / name, (time.time() - age_s,) * 2)
+    assert broker.looks_alone(4.0)
+    assert os.listdir(folder) == ["new"]
 
 
 # -- results in files -------------------------------------------------------------------------------------------------

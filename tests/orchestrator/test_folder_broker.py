@@ -13,8 +13,8 @@ from orchestrator.broker.board import Board
 from orchestrator.broker.folder_broker import FolderBroker
 from orchestrator.broker.folder_queues import FolderQueues, held_here, tag_of
 from orchestrator.broker.opened import open_broker
-from orchestrator.errors import BrokerUrlError
-from orchestrator.job.paths import broker_is_local
+from orchestrator.errors import BrokerUrlError, PathRefused
+from orchestrator.job.paths import broker_is_local, video_folder
 from orchestrator.settings import Settings, celery_settings, settings
 from tests.chaos.farm import Farm
 from tests.orchestrator.racers import race, take_messages
@@ -184,6 +184,8 @@ def test_a_folder_that_others_may_write_to_needs_roots(given, tmp_path):
     assert broker_is_local(given.broker_url)
     (tmp_path / "queue").chmod(0o777)
     assert not broker_is_local(given.broker_url)
+    with pytest.raises(PathRefused, match="_ROOTS is not set, and other users can write to the broker's"):
+        video_folder(str(tmp_path), given)
 
 
 def test_celery_is_told_what_a_folder_knows(given):
