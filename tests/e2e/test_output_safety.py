@@ -62,6 +62,15 @@ def begun(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Begun:
 
 
 @pytest.fixture(scope="module")
+def one_done(original: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The output folder of a run that was broken off in its second video, and that video."""
+    other = clip(tmp_path_factory.mktemp("second") / "b.mp4", 40, seed=2)
+    made = tmp_path_factory.mktemp("one-done")
+    fake_engine(fail_after=60, streams=1, workers=1, **SETTINGS).run([original, other], made)
+    return made, other
+
+
+@pytest.fixture(scope="module")
 def same(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Same:
     """Holds rows against those of an undisturbed run."""
     right = tmp_path_factory.mktemp("right")
@@ -404,12 +413,12 @@ def test_a_packet_log_with_a_stranger_s_header(
     ],
 )
 def test_a_verdict_of_wrong_types(
-    tmp_path: Path, video: Path, elsewhere: Path, key: str, value: Any, same: Same
+    tmp_path: Path, video: Path, one_done: tuple[Path, Path], elsewhere: Path, key: str, value: Any, same: Same
 ) -> None:
     """It is no verdict: the video is done anew."""
-    output = tmp_path / "out"
-    other = clip(tmp_path / "in" / "b.mp4", 40, seed=2)
-    fake_engine(fail_after=60, streams=1, workers=1, **SETTINGS).run([video, other], output)
+    made, second = one_done
+    output = Path(shutil.copytree(made, tmp_path / "out"))
+    other = Path(shutil.copy2(second, tmp_path / "in"))
     path = attempt(output, "a") / "verdict.json"
     values = unpacked(path.read_bytes())
     _wrong(key, value)(values)
