@@ -1,6 +1,6 @@
 """Fill: the detections of gated frames that were not inferred, or only in part.
 
-It stands in front of the tracker, which so gets detections in every frame: what is parked neither ages nor flickers.
+It runs in front of the tracker, which therefore gets detections in every frame: parked objects neither age nor flicker.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from engine.records import Detections, Frame, Look, Plan
 from engine_ext.geometry import iou_matrix
 
 # Overlap of two boxes of a class that are of one thing: of what was there before and what is found there, and of what
-# may have gone on meanwhile.
+# may have continued meanwhile.
 _SAME_THING = 0.3
 _ON_ITS_WAY = 0.05
 # Of a box carried over with a new one of any class, above which it gives way.
@@ -24,8 +24,8 @@ _GIVES_WAY = 0.45
 # large a share of it has changed.
 _AROUND = 6.0
 _CHANGED = 0.15
-# A new box is a piece of a known one where as much of it lies within that, it ends as near to an edge of its part, and
-# the known one goes on by as much behind that edge, both in pixels of the tensor.
+# A new box is a piece of a known one if at least `_A_PIECE` of it lies within that one, it ends within `_NEAR` of an
+# edge of its part, and the known one extends at least `_CUT` beyond that edge; both in pixels of the tensor.
 _A_PIECE, _NEAR, _CUT = 0.8, 16.0, 3.0
 
 
@@ -35,13 +35,13 @@ class Fill:
     def __init__(
         self, max_detections: int, filled: tuple[Detections, int] | None = None, *, lowest: float = 0.0
     ) -> None:
-        """Start, or go on where `state` gave `filled`. `lowest` is the lowest score of a detection that is of use."""
+        """Start, or continue from `filled`, as returned by `state`. `lowest` is the minimum score that is of use."""
         self._max_detections, self._lowest = max_detections, lowest
         self._before, self._pts = filled if filled is not None else (Detections(), 0)
         self._held: list[Frame] = []
 
     def take(self, frame: Frame, found: Detections | None) -> Iterator[tuple[Frame, Detections | None]]:
-        """Take the next frame and what was found in it, and give those whose detections are known by now."""
+        """Take the next frame and its detections, and yield the frames whose detections are now known."""
         plan = frame.plan
         if plan is None:
             yield frame, found
@@ -62,24 +62,24 @@ class Fill:
         yield frame, now
 
     def rest(self) -> Iterator[tuple[Frame, Detections]]:
-        """Give the last frames of the stream, behind which nothing was looked at."""
+        """Yield the last frames of the stream, after which nothing was inferred."""
         held, self._held = self._held, []
         for frame in held:
             yield frame, _carried(self._before)
 
     def state(self) -> tuple[Detections, int]:
-        """Return what the next frames depend on, behind a frame that is not between others."""
+        """Return the state on which the next frames depend, after a frame that is not interpolated."""
         return self._before, self._pts
 
     def _limited(self, found: Detections) -> Detections:
-        """Return detections in order of their scores, as many as are kept."""
+        """Return the highest-scoring detections, sorted, up to the limit."""
         order = np.argsort(-found.scores, kind="stable")[: self._max_detections]
         return _picked(found, order)
 
 
 def matches(one: Detections, other: Detections, least: float = _SAME_THING) -> NDArray[np.intp]:
-    """Return pairs (P, 2) of detections of one class that overlap by `least`, of which each has one at most: those that
-    overlap most first."""
+    """Return pairs (P, 2) of detections of one class that overlap by `least`, each detection in at most one pair,
+    largest overlap first."""
     overlap = iou_matrix(one.boxes_xyxy.astype(np.float64), other.boxes_xyxy.astype(np.float64))
     overlap[one.class_ids[:, None] != other.class_ids[None, :]] = 0.0
     rows, columns = np.nonzero(overlap >= least)
@@ -110,7 +110,7 @@ def _carried(before: Detections) -> Detections:
 
 
 def _joined(before: Detections, found: Detections, plan: Plan) -> Detections:
-    """Return what was found in parts of a frame, and of what was there before, what still must be."""
+    """Return the detections in the parts of a frame, and those previous ones that must still be there."""
     found = _picked(found, np.flatnonzero(~_pieces(before, found, plan)))
     left = np.ones(len(before), np.bool_)
     left[matches(before, found)[:, 0]] = False
@@ -154,8 +154,8 @@ def _pieces(before: Detections, found: Detections, plan: Plan) -> NDArray[np.boo
 
 
 def _is_gone(box: list[float], plan: Plan) -> bool:
-    """Return whether a box x1 y1 x2 y2 that was not found again was looked at, and there is reason to believe what was
-    seen."""
+    """Return whether a box x1 y1 x2 y2 that was not found again is gone: it was inferred, and the result is
+    believable."""
     changed, block_px = plan.changed, plan.block_px
     assert changed is not None
     left, top, right, bottom = (int(side // block_px) for side in box)
@@ -181,9 +181,9 @@ def _is_seen(box: list[float], plan: Plan) -> bool:
 
 
 def _between(before: Detections, now: Detections, pairs: NDArray[np.intp], share: float, lowest: float) -> Detections:
-    """Return the detections of a frame that is `share` of the way from one to another. What is in both is on its way.
-    What is in one of them fades towards the other, where its score is too low: faint things that come and go with the
-    noise are the first to be left out."""
+    """Return the detections of a frame that is `share` of the way from one frame to another. Boxes in both are
+    interpolated. Those in one only fade towards the other and are dropped below `lowest`: faint boxes that come and go
+    with the noise are the first to be left out."""
     rows, columns = pairs[:, 0], pairs[:, 1]
     weight = np.float32(share)
     boxes = before.boxes_xyxy[rows] * (1 - weight) + now.boxes_xyxy[columns] * weight
