@@ -6,6 +6,10 @@ STAMP  := $(VENV)/.installed
 BUILT  := $(VENV)/.built
 EXT    := $(wildcard engine_ext/*.pyx engine_ext/*.pxd engine_ext/*.h) setup.py
 
+# Bytecode is kept, whatever the environment says: a process that keeps none compiles all that it imports, and the tests
+# start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Real models, videos and ground truth that lie beside a checkout; tests skip what is not there.
 ASSETS ?= ../shared
 export YOLO_ENGINE_ASSETS ?= $(abspath $(ASSETS))

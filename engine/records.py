@@ -479,7 +479,9 @@ class Tracks:
     of the detection each track took last. `detections` is what was found, also below the scores that are reported or
     given to the tracker, None where the frame was not inferred. `state` is the tracker behind this frame, where the
     frame bears a mark. `steps` is the time since the stream's frame before, in steps of its nominal rate. `agreements`
-    is there where a window of the audit ends.
+    is there where a window of the audit ends. `alive` (K,) int64 is there in one of some frames: ids that may come
+    again, whether they are in this frame or not. Whoever keeps something of each track may let go all that are in
+    neither.
     """
 
     frame: Frame
@@ -491,6 +493,7 @@ class Tracks:
     state: TrackerState | None = None
     steps: float = 1.0
     agreements: Agreements | None = None
+    alive: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.track_ids)
