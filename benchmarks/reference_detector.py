@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 
 class Family(NamedTuple):
-    """What a family of models is fed: channel order, factor, and whether the picture lies in the middle."""
+    """What a family of models is fed: channel order, factor, and whether the image is in the middle."""
 
     bgr: bool
     scale: float

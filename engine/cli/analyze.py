@@ -84,7 +84,7 @@ def analyze(
 
     refuse_idle(_OF_ANALYZE, outputs)
     values = load_config(config_file) if config_file is not None else {}
-    EngineConfig(**values)  # the keys of the file that are of no use here have their rules all the same
+    EngineConfig(**values)  # the keys of the file that are useless here have their rules all the same
     values |= {key: value for key, value in options.items() if value not in (None, ())}
     size_wh = _size(size)
     films: list[Film] = []

@@ -35,7 +35,7 @@ def partial_path(path: Path) -> Path:
 
 def partials_of(video: Video, folder: Path) -> list[Path]:
     """Return every `.partial` name that a run may have left of a video, whatever this run writes. Not that
-    of the annotated video where the video itself lies there: such a file may be its user's own."""
+    of the annotated video where the video itself is there: such a file may be its user's own."""
     base = folder / video.stem
     beside = os.path.realpath(Path(video.path).parent) == os.path.realpath(base.parent)
     suffixes = [suffix for suffix in _SUFFIXES if not (beside and suffix == VIDEO_SUFFIX)]
@@ -48,7 +48,7 @@ def publish_partial(
     """Make the `.partial` outputs of an unfinished video from its last checkpoint, and return them by kind.
 
     Needs no model, and no run before it but the killed one; who may still be working on the video loses it. The
-    checkpoint stays. {} where there is none; of a video that is done, its outputs. Raises SinkError when the files
+    checkpoint stays. {} if there is none; of a video that is done, its outputs. Raises SinkError when the files
     can't be written, or the parts are not what the checkpoint says. `roots` are those of find_videos.
     """
     return salvage(video, folder, roots=roots)[0]

@@ -222,7 +222,7 @@ def test_pictures_that_are_not_those_before(shots: dict[str, Path], tmp_path: Pa
     values["checkpoint"]["mark"]["crc"] ^= 1
     journal.write_bytes(packed(values))
     (entry,) = fake_engine().run([shots["closed"]], tmp_path)["videos"]
-    assert entry["notes"] == ["started over: the video decodes to other frames than before the checkpoint"]
+    assert entry["notes"] == ["started over: the video decodes to different frames than before the checkpoint"]
     _assert_same(entry, whole(shots["closed"]))
 
 
@@ -276,7 +276,7 @@ def _other_encoder(video: Path, output: Path, patch: pytest.MonkeyPatch) -> dict
         (_other_versions, f"the software (av {av.__version__} -> 0.0) has changed since the checkpoint"),
         (_other_settings, "the configuration (max_age) has changed since the checkpoint"),
         (_damaged_journal, "the journal is damaged (not whole)"),
-        (_missing_part, "a.mot.txt.part is not there any more"),
+        (_missing_part, "a.mot.txt.part no longer exists"),
         (_short_part, "a.mp4.part is shorter than at the checkpoint"),
         (_other_encoder, "the encoder of the annotated video has changed since the checkpoint"),
     ],
@@ -444,7 +444,7 @@ def test_salvage_of_parts_that_are_not_there(tmp_path: Path) -> None:
     path = clip(tmp_path / "a.mp4", 60)
     _break_off([path], tmp_path / "out", 40, visualize=True)
     (attempt(tmp_path / "out", "a") / "a.mp4.part").unlink()
-    with pytest.raises(SinkError, match=r"a\.mp4\.part is not there any more"):
+    with pytest.raises(SinkError, match=r"a\.mp4\.part no longer exists"):
         publish_partial(Video(str(path), PurePosixPath("a")), tmp_path / "out")
     assert left_over(tmp_path / "out", "*.new", "*.partial.*") == []
 

@@ -193,6 +193,7 @@ def test_accepted(key, given, kept):
     [
         ("scene", 3, "a path, or a scene as a table. Got 3"),
         ("scene", "", "a path, or a scene as a table. Got ''"),
+        ("output_folder", "", "a path that is not empty. Got ''"),
         ("tables", "csv,ods", "one of 'csv', 'parquet' or 'xlsx'. Got 'ods'"),
         ("heatmap", "perhaps", "true or false. Got 'perhaps'"),
         ("crops", "perhaps", "true or false. Got 'perhaps'"),
