@@ -847,8 +847,7 @@ class Engine:
         return window + waiting + (0 if self.config.gate == "off" else MOST_BETWEEN)
 
     def _counters(self, *, objects: bool = False) -> Counters:
-        values = self.config.model_dump(include=set(registry.KEYS))
-        return Counters(registry.longest_silence(self.config.tracker, values), self.config.conf, objects=objects)
+        return Counters(self.config.conf, objects=objects)
 
     def _source(self, path: str) -> Source:
         config = self.config

@@ -478,7 +478,8 @@ class Tracks:
     of the detection that each track matched last. `detections` are all detections, including scores too low to be
     reported or tracked; None if the frame was not inferred. `state` is the tracker's state after this frame, if the
     frame has a mark. `steps` is the time since the stream's previous frame, in nominal frame intervals. `agreements` is
-    set at the end of an audit window.
+    set at the end of an audit window. `alive` (K,) int64 is set on some frames: ids that may return, whether or not
+    they are in this frame. Whoever keeps something for each track may drop all that are in neither.
     """
 
     frame: Frame
@@ -490,6 +491,7 @@ class Tracks:
     state: TrackerState | None = None
     steps: float = 1.0
     agreements: Agreements | None = None
+    alive: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.track_ids)

@@ -149,6 +149,9 @@ cdef class ByteTracker(Tracker):
     cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
         aspect_box(&(<const Track*>track).filter, box)
 
+    cdef i64 _id_of(self, const void* track) noexcept nogil:
+        return (<const Track*>track).id
+
     cdef int _match(
         self, Detections* dets, unsigned char level, i64 first, i64 second, bint fused, f64 limit
     ) noexcept nogil:

@@ -182,6 +182,9 @@ cdef class CBIoUTracker(Tracker):
     cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
         size_box(&(<const Track*>track).filter, box)
 
+    cdef i64 _id_of(self, const void* track) noexcept nogil:
+        return (<const Track*>track).id
+
     cdef int _match(
         self, Detections* dets, unsigned char level, unsigned char first, unsigned char second, f64 margin,
         bint fused, f64 threshold

@@ -230,6 +230,9 @@ cdef class OCSortTracker(Tracker):
     cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
         filter_box(&(<const Track*>track).filter, box)
 
+    cdef i64 _id_of(self, const void* track) noexcept nogil:
+        return (<const Track*>track).id
+
     # --- a track and its observations
 
     cdef const Observation* _earlier(self, Track* track) noexcept nogil:

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from libc.math cimport ceil, floor, sqrt
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from engine_ext import font
@@ -21,8 +22,14 @@ cdef extern from "overlay_blend.h" nogil:
     enum:
         BLEND_CHUNK
     u8 blend_one(u8 ground, u8 ink, u8 share)
-    void blend_luma(u8* out, const u8* mask, Py_ssize_t width, u8 ground, u8 ink)
-    void blend_chroma(u8* out_u, u8* out_v, const u8* upper, const u8* lower, Py_ssize_t width, u8 u, u8 v)
+    void blend_luma(
+        u8* out, Py_ssize_t stride, const u8* mask, Py_ssize_t mask_stride, Py_ssize_t rows, Py_ssize_t width,
+        u8 ground, u8 ink
+    )
+    void blend_chroma(
+        u8* out_u, Py_ssize_t stride_u, u8* out_v, Py_ssize_t stride_v, const u8* mask, Py_ssize_t mask_stride,
+        Py_ssize_t rows, Py_ssize_t width, u8 u, u8 v
+    )
     void blend_glyph(
         u8* mask, Py_ssize_t mask_stride, const u8* glyph, Py_ssize_t stride, Py_ssize_t rows, Py_ssize_t chunks
     )
@@ -345,43 +352,42 @@ cdef Py_ssize_t find_place(const Grid* grid, Extent frame, Box box, Py_ssize_t w
 
 # --- text
 
-cdef int spread_text(u8[:, ::1] mask, const Face* face, const u8* text, Py_ssize_t length,
-                     Py_ssize_t width) except -1 nogil:
-    """Write how much of each of a text's pixels is covered into the mask, which is a glyph's stride wider."""
-    cdef Py_ssize_t row, i, which, pen = face.margin_x - face.left
-    for row in range(face.rows):
-        memset(&mask[row, 0], 0, <size_t> (width + face.stride))
+cdef void spread_text(u8* mask, Py_ssize_t stride, const Face* face, const u8* text, Py_ssize_t length) noexcept nogil:
+    """Write how much of each of a label's pixels its text covers into the mask, whose rows are a glyph's stride wider
+    than the label."""
+    cdef Py_ssize_t i, which
+    cdef u8* pen = mask + face.margin_y * stride + face.margin_x - face.left
+    memset(mask, 0, <size_t> (face.height * stride))
     for i in range(length):
         which = text[i] - GLYPH_FIRST
         blend_glyph(
-            &mask[0, pen], mask.strides[0], face.glyphs + which * face.rows * face.stride, face.stride, face.rows,
-            face.chunks[which],
+            pen, stride, face.glyphs + which * face.rows * face.stride, face.stride, face.rows, face.chunks[which]
         )
         pen += face.advances[which]
-    return 0
 
 
 cdef int draw_text(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, Py_ssize_t left, Py_ssize_t top, const Face* face,
-                   const u8* text, Py_ssize_t length, u8[:, ::1] mask, Colour colour) except -1 nogil:
+                   const u8* text, Py_ssize_t length, u8[::1] mask, Colour colour) except -1 nogil:
     """A text on a ground of its colour, from an even column and row on; what is beyond the frame is cut off."""
-    cdef Py_ssize_t width = text_width(face, text, length), row, at, upper, lower
+    cdef Py_ssize_t width = text_width(face, text, length), stride = width + face.stride
     cdef Py_ssize_t luma_width = min(width, frame.width - left), chroma_width = (luma_width + 1) >> 1
     cdef Py_ssize_t rows = min(face.height, frame.height - top)
-    cdef const u8* nothing = &mask[face.rows, 0]
-    spread_text(mask, face, text, length, width)
-    for row in range(rows):
-        at = row - face.margin_y
-        if 0 <= at < face.rows:
-            blend_luma(&y[top + row, left], &mask[at, 0], luma_width, colour.y, colour.text_y)
-        else:
-            memset(&y[top + row, left], colour.y, <size_t> luma_width)
-    for row in range(min(face.height >> 1, ((frame.height + 1) >> 1) - (top >> 1))):
-        upper, lower = 2 * row - face.margin_y, 2 * row - face.margin_y + 1
-        blend_chroma(
-            &u[(top >> 1) + row, left >> 1], &v[(top >> 1) + row, left >> 1],
-            &mask[upper, 0] if 0 <= upper < face.rows else nothing,
-            &mask[lower, 0] if 0 <= lower < face.rows else nothing, chroma_width, colour.u, colour.v,
-        )
+    cdef Py_ssize_t chroma_rows = min(face.height >> 1, ((frame.height + 1) >> 1) - (top >> 1))
+    if luma_width <= 0 or rows <= 0:
+        return 0
+    # The far corners, for the build that checks bounds.
+    cdef u8* last = &mask[face.height * stride - 1]
+    last = &y[top + rows - 1, left + luma_width - 1]
+    last = &u[(top >> 1) + chroma_rows - 1, (left >> 1) + chroma_width - 1]
+    last = &v[(top >> 1) + chroma_rows - 1, (left >> 1) + chroma_width - 1]
+    if last == NULL:
+        return 0
+    spread_text(&mask[0], stride, face, text, length)
+    blend_luma(&y[top, left], y.strides[0], &mask[0], stride, rows, luma_width, colour.y, colour.text_y)
+    blend_chroma(
+        &u[top >> 1, left >> 1], u.strides[0], &v[top >> 1, left >> 1], v.strides[0], &mask[0], stride, chroma_rows,
+        chroma_width, colour.u, colour.v,
+    )
     return 0
 
 
@@ -395,9 +401,9 @@ cdef bint words(const u8[::1] text, const i64[::1] ends, Py_ssize_t row, const F
     return True
 
 
-cdef int draw_all(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const f64[:, ::1] boxes, const i64[::1] colours,
+cdef int draw_all(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const f64[:, ::1] boxes, const i64[:] colours,
                   const i64[::1] order, const u8[::1] text, const i64[::1] ends, const u8[::1] short,
-                  const i64[::1] short_ends, u8[:, ::1] mask, const u8[:, ::1] palette, Py_ssize_t thickness,
+                  const i64[::1] short_ends, u8[::1] mask, const u8[:, ::1] palette, Py_ssize_t thickness,
                   const Face* face, Grid* grid, const i64[:, ::1] taken, i64[::1] slots) except -1 nogil:
     """`slots` has the places where labels stood before, PLACES more for those of the short text; -1: nowhere."""
     cdef Py_ssize_t row, at, cost, other, width, last
@@ -407,7 +413,7 @@ cdef int draw_all(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const f64[:,
     cdef Box box
     for row in range(boxes.shape[0]):
         if place_box(boxes, row, frame, thickness, &box):
-            draw_outline(y, u, v, frame, box, thickness, colour_of(palette, colours[row]))
+            draw_outline(y, u, v, frame, box, thickness, colour_of(palette, colours[row] & (COLOURS - 1)))
             width = box.right - box.left
             # From the first whole cell on: a label that ends where the box begins covers nothing of it.
             mark(grid, box.left + width // 4, box.top + grid.size - 1, box.right - width // 4,
@@ -467,7 +473,7 @@ cdef int draw_all(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const f64[:,
         slots[row] = spot.place + PLACES if is_brief else spot.place
         mark(grid, spot.left, spot.top, spot.right, spot.bottom, LABEL)
         draw_text(y, u, v, frame, spot.left, spot.top, face, shown.text, shown.length, mask,
-                  colour_of(palette, colours[row]))
+                  colour_of(palette, colours[row] & (COLOURS - 1)))
     return 0
 
 
@@ -632,41 +638,63 @@ def default_font_size(frame_wh):
     return 5 + min(frame_wh) // 75
 
 
+cdef class Measured:
+    """One size of the font, as the drawing reads it: its arrays, and where they lie."""
+
+    cdef Face face
+    cdef Py_ssize_t narrowest, broadest
+    cdef const u8[:, :, ::1] glyphs
+    cdef const i32[::1] advances, chunks
+
+    def __init__(self, found):
+        self.glyphs, self.advances, self.chunks = found.glyphs, found.advances, found.chunks
+        self.narrowest, self.broadest = found.narrowest, found.broadest
+        self.face.glyphs, self.face.advances = &self.glyphs[0, 0, 0], &self.advances[0]
+        self.face.chunks = &self.chunks[0]
+        self.face.rows, self.face.stride, self.face.left = self.glyphs.shape[1], self.glyphs.shape[2], found.left
+        self.face.margin_x, self.face.margin_y = max(found.left, found.size // 4), max(1, found.size // 8)
+        self.face.height = (self.face.rows + 2 * self.face.margin_y + 1) & ~1
+
+
+# By pixels per em, of which there are 200.
+MEASURED = {}
+
+
 cdef class Text:
     """Texts in one size of the font, as the drawing reads them: characters one after the other, and where each ends."""
 
     cdef Face face
-    cdef object kept
+    cdef Measured kept
     cdef const u8[::1] codes
     cdef const i64[::1] ends
     cdef Py_ssize_t widest
 
     def __init__(self, labels, Py_ssize_t frame_width, size):
-        cdef const u8[:, :, ::1] glyphs
-        cdef const i32[::1] advances, chunks
-        found = font.face(size)
-        glyphs, advances, chunks = found.glyphs, found.advances, found.chunks
-        self.kept = found
-        self.face.glyphs, self.face.advances, self.face.chunks = &glyphs[0, 0, 0], &advances[0], &chunks[0]
-        self.face.rows, self.face.stride, self.face.left = glyphs.shape[1], glyphs.shape[2], found.left
-        self.face.margin_x, self.face.margin_y = max(found.left, found.size // 4), max(1, found.size // 8)
-        self.face.height = (self.face.rows + 2 * self.face.margin_y + 1) & ~1
+        cdef Measured found = MEASURED.get(size)
+        if found is None:
+            found = MEASURED[size] = Measured(font.face(size))
+        self.kept, self.face = found, found.face
         # What lies beyond the frame's width is cut off here, which bounds the mask as well.
         cdef Py_ssize_t most = frame_width // found.narrowest + 1, at = 0, end = 0, length
         cdef i64[::1] ends = np.empty(len(labels), np.int64)
-        texts = [font.fold(label)[:most] for label in labels]
+        whole = "".join(labels)
+        # Most are plain, all together: one by one they take as long as the drawing of small ones.
+        plain = whole.isascii() and whole.isprintable()
+        texts = labels
+        if not plain or len(max(labels, key=len, default="")) > most:
+            texts, plain = [font.fold(label)[:most] for label in labels], False
         for text in texts:
             length = len(text)
             end += length
             ends[at] = end
             at += 1
             self.widest = max(self.widest, length)
-        self.codes, self.ends = b"".join(texts) or b" ", ends
+        self.codes, self.ends = (whole.encode() if plain else b"".join(texts)) or b" ", ends
 
     cdef mask(self):
-        """Room for the widest text, and a row of nothing below it."""
+        """Room for the widest text, with a row for a glyph that is wider than the place it advances."""
         columns = self.widest * self.kept.broadest + 2 * self.face.margin_x + 2 + self.face.stride
-        return np.zeros((self.face.rows + 1, columns), np.uint8)
+        return np.empty((self.face.height + 1) * columns, np.uint8)
 
 
 def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, short_labels=None, colours=None, matrix="bt601",
@@ -697,25 +725,33 @@ def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, short_labels=None,
     cdef Text short = text if short_labels is None else Text(short_labels, frame.width, size)
     cdef const i64[::1] short_ends = np.zeros(count, np.int64) if short_labels is None else short.ends
     cdef Face face = text.face
-    cdef u8[:, ::1] mask = (text if text.widest >= short.widest else short).mask()
+    cdef u8[::1] mask = (text if text.widest >= short.widest else short).mask()
     cdef Grid grid
     grid.size = max(2, face.height // 3)
     grid.columns, grid.rows = (frame.width - 1) // grid.size + 1, (frame.height - 1) // grid.size + 1
-    cdef u8[::1] cells = np.zeros(grid.columns * grid.rows, np.uint8)
-    grid.cells = &cells[0]
 
     cdef const f64[:, ::1] boxes = np.array(boxes_xyxy, np.float64, order="C")
-    cdef const i64[::1] which = (ids if colours is None else colours) & (COLOURS - 1)
+    cdef const i64[:] which = ids if colours is None else colours
     # Objects that are known for longer have the choice of places: their labels move less.
-    cdef const i64[::1] order = np.argsort(ids, kind="stable")
+    cdef const i64[::1] order = ids.argsort(kind="stable")
     cdef const u8[:, ::1] palette = PALETTES[matrix, bool(full_range)]
     cdef u8[:, :] y = planes[0], u = planes[1], v = planes[2]
     cdef const i64[:, ::1] occupied = NOTHING_TAKEN if taken is None else np.ascontiguousarray(taken)
-    stood = np.full(count, -1) if slots is None else np.ascontiguousarray(slots)
+    stood = np.empty(count, np.int64) if slots is None else np.ascontiguousarray(slots)
     cdef i64[::1] places = stood
-    with nogil:
-        draw_all(y, u, v, frame, boxes, which, order, text.codes, text.ends, short.codes, short_ends, mask, palette,
-                 line, &face, &grid, occupied, places)
+    cdef Py_ssize_t row
+    if slots is None:
+        for row in range(places.shape[0]):
+            places[row] = -1
+    grid.cells = <u8*> calloc(grid.columns * grid.rows, 1)
+    if grid.cells == NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            draw_all(y, u, v, frame, boxes, which, order, text.codes, text.ends, short.codes, short_ends, mask, palette,
+                     line, &face, &grid, occupied, places)
+    finally:
+        free(grid.cells)
     if slots is not None and stood is not slots:
         slots[:] = stood
 
@@ -751,7 +787,7 @@ def draw_texts(planes, frame_wh, places_xy, colours, texts, *, matrix="bt601", f
     frame.width, frame.height = frame_wh
     cdef Text text = Text(texts, frame.width, default_font_size(frame_wh) if font_size is None else font_size)
     cdef Face face = text.face
-    cdef u8[:, ::1] mask = text.mask()
+    cdef u8[::1] mask = text.mask()
     cdef const i64[::1] which = np.ascontiguousarray(colours)
     cdef const u8[:, ::1] palette = PALETTES[matrix, bool(full_range)]
     cdef const f64[:, ::1] places = np.nan_to_num(np.clip(places_xy, 0.0, 1e6))

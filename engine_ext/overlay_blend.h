@@ -22,22 +22,68 @@ static inline uint8_t blend_one(uint8_t ground, uint8_t ink, uint8_t share)
     return (uint8_t)((uint16_t)(sum + 1 + (sum >> 8)) >> 8);
 }
 
-BLEND_WIDE static void blend_luma(uint8_t *restrict out, const uint8_t *restrict mask, ptrdiff_t width, uint8_t ground, uint8_t ink)
+/* Rows are done in blocks of BLEND_CHUNK. What is left over is the last block once more, a little to the left: what
+ * comes out depends on the mask alone, so that nothing is mixed twice. Labels are short: pixel by pixel, the rest would
+ * take longer than all blocks. So would a loop over a block's pixels, of which GCC takes the last ones by themselves:
+ * hence its vectors. */
+typedef uint8_t blend_bytes __attribute__((vector_size(16)));
+typedef uint16_t blend_words __attribute__((vector_size(32)));
+
+#define BLEND_WORDS(into, ground, ink, share)                                                                          \
+    do {                                                                                                               \
+        const blend_words sum = (255 - (share)) * (uint16_t)(ground) + (share) * (uint16_t)(ink) + 127;                 \
+        const blend_bytes mixed = __builtin_convertvector((sum + 1 + (sum >> 8)) >> 8, blend_bytes);                    \
+        __builtin_memcpy(into, &mixed, BLEND_CHUNK);                                                                   \
+    } while (0)
+
+BLEND_WIDE static void blend_luma(
+    uint8_t *restrict out, ptrdiff_t stride, const uint8_t *restrict mask, ptrdiff_t mask_stride, ptrdiff_t rows,
+    ptrdiff_t width, uint8_t ground, uint8_t ink)
 {
-    for (ptrdiff_t x = 0; x < width; x++)
-        out[x] = blend_one(ground, ink, mask[x]);
+    const ptrdiff_t last = width - BLEND_CHUNK;
+    for (ptrdiff_t row = 0; row < rows; row++, out += stride, mask += mask_stride) {
+        if (last < 0) {
+            for (ptrdiff_t x = 0; x < width; x++)
+                out[x] = blend_one(ground, ink, mask[x]);
+            continue;
+        }
+        for (ptrdiff_t x = 0; x < width; x += BLEND_CHUNK) {
+            const ptrdiff_t at = x < last ? x : last;
+            blend_bytes covered;
+            __builtin_memcpy(&covered, mask + at, BLEND_CHUNK);
+            const blend_words share = __builtin_convertvector(covered, blend_words);
+            BLEND_WORDS(out + at, ground, ink, share);
+        }
+    }
 }
 
-/* A block's chroma is the mean of its four pixels', so that text stays without colour where it fills the block. */
+/* A block's chroma is the mean of its four pixels', so that text stays without colour where it fills the block. Of two
+ * rows of the mask each. */
 BLEND_WIDE static void blend_chroma(
-    uint8_t *restrict out_u, uint8_t *restrict out_v, const uint8_t *restrict upper, const uint8_t *restrict lower,
-    ptrdiff_t width, uint8_t u, uint8_t v)
+    uint8_t *restrict out_u, ptrdiff_t stride_u, uint8_t *restrict out_v, ptrdiff_t stride_v,
+    const uint8_t *restrict mask, ptrdiff_t mask_stride, ptrdiff_t rows, ptrdiff_t width, uint8_t u, uint8_t v)
 {
-    for (ptrdiff_t x = 0; x < width; x++) {
-        const uint16_t sum = (uint16_t)(upper[2 * x] + upper[2 * x + 1] + lower[2 * x] + lower[2 * x + 1] + 2);
-        const uint8_t covered = (uint8_t)(sum >> 2);
-        out_u[x] = blend_one(u, 128, covered);
-        out_v[x] = blend_one(v, 128, covered);
+    const ptrdiff_t last = width - BLEND_CHUNK;
+    for (ptrdiff_t row = 0; row < rows; row++, out_u += stride_u, out_v += stride_v, mask += 2 * mask_stride) {
+        const uint8_t *lower = mask + mask_stride;
+        if (last < 0) {
+            for (ptrdiff_t x = 0; x < width; x++) {
+                const int sum = mask[2 * x] + mask[2 * x + 1] + lower[2 * x] + lower[2 * x + 1] + 2;
+                out_u[x] = blend_one(u, 128, (uint8_t)(sum >> 2));
+                out_v[x] = blend_one(v, 128, (uint8_t)(sum >> 2));
+            }
+            continue;
+        }
+        for (ptrdiff_t x = 0; x < width; x += BLEND_CHUNK) {
+            const ptrdiff_t at = x < last ? x : last;
+            blend_words above, below;
+            __builtin_memcpy(&above, mask + 2 * at, 2 * BLEND_CHUNK);
+            __builtin_memcpy(&below, lower + 2 * at, 2 * BLEND_CHUNK);
+            /* Two pixels lie in each word, whichever of them comes first. */
+            const blend_words share = ((above & 255) + (above >> 8) + (below & 255) + (below >> 8) + 2) >> 2;
+            BLEND_WORDS(out_u + at, u, 128, share);
+            BLEND_WORDS(out_v + at, v, 128, share);
+        }
     }
 }
 

@@ -134,6 +134,9 @@ cdef class SortTracker(Tracker):
     cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
         filter_box(&(<const Track*>track).filter, box)
 
+    cdef i64 _id_of(self, const void* track) noexcept nogil:
+        return (<const Track*>track).id
+
     cdef Py_ssize_t _take_dets(self, const f64* dets, const i64* class_of, Py_ssize_t n) noexcept nogil:
         # Copies the detections that are boxes. How many.
         cdef Py_ssize_t i, count = 0

@@ -38,6 +38,8 @@ cdef class Tracker:
     cdef void _write_rows(self) noexcept nogil
     # Where a track is by its filter.
     cdef void _box_of(self, const void* track, f64* box) noexcept nogil
+    # A track's id, 0 where it has none yet.
+    cdef i64 _id_of(self, const void* track) noexcept nogil
     # Fills `boxes` with that of every track; a track whose box has left the finite numbers goes.
     cdef void _keep_finite(self, f64* boxes) noexcept nogil
 

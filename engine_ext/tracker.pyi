@@ -60,6 +60,15 @@ class Tracker:
         """Return (M,) intp, a copy: for each row returned last, the index in `dets` of the detection that its track
         took in the last `update`: `class_ids[tracker.last_matches]` are the rows' classes."""
 
+    @property
+    def alive_ids(self) -> NDArray[np.int64]:
+        """Return (K,) int64, a copy: the ids of all tracks that `update` may still report, in no order. A track may go
+        unreported for longer than it may stay lost: where it is found again and again, but never often enough to be
+        trusted. An id that is not among them never comes again.
+
+        Raises RuntimeError as `update` does.
+        """
+
     def reset(self) -> None:
         """Forget all tracks, as a new tracker: the frame count begins anew, and ids count from 1 again."""
 

@@ -108,6 +108,27 @@ cdef class Tracker:
             memcpy(cnp.PyArray_DATA(out), self.matches, rows * sizeof(cnp.npy_intp))
         return out
 
+    @property
+    def alive_ids(self):
+        """(K,) int64: the ids of the tracks that it may still report. See tracker.pyi."""
+        cdef:
+            Py_ssize_t t, count = 0
+            i64 track_id
+            cnp.npy_intp most
+            cnp.ndarray found
+            i64* ids
+        self._enter()
+        self.busy = False
+        most = self.track_count
+        found = cnp.PyArray_SimpleNew(1, &most, cnp.NPY_INT64)
+        ids = <i64*>cnp.PyArray_DATA(found)
+        for t in range(self.track_count):
+            track_id = self._id_of(self.track_memory + t * self.track_bytes)
+            if track_id > 0:
+                ids[count] = track_id
+                count += 1
+        return found[:count]
+
     def reset(self):
         """Forgets all tracks; ids count from 1 again. See tracker.pyi."""
         if self.busy:
@@ -216,6 +237,9 @@ cdef class Tracker:
 
     cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
         pass
+
+    cdef i64 _id_of(self, const void* track) noexcept nogil:
+        return 0
 
     cdef void _keep_finite(self, f64* boxes) noexcept nogil:
         cdef:

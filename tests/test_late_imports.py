@@ -37,6 +37,7 @@ FOR_THE_START = {
         "orchestrator/worker/server_cli.py",
     },
     "of a run without alarms, recordings, annotated videos, crops, tables, reports, metrics and verdicts": {
+        "engine/analytics/answering.py",
         "engine/analytics/settings.py",
         "engine/cli/commands/run.py",
         "engine/engine.py",

@@ -55,7 +55,7 @@ def engine_frames(video: Path) -> Iterator[Frame]:
     """Yield the frames as the engine's pipeline gets them, on this thread."""
     source = Source(str(video))
     try:
-        run = StreamRun(0, Video(str(video), PurePosixPath(video.stem)), {}, Counters(10), 8)
+        run = StreamRun(0, Video(str(video), PurePosixPath(video.stem)), {}, Counters(), 8)
         reader = StreamReader(source, run, ReaderSettings())
         reader.open()
         with Metrics().clock("decode") as clock:

@@ -9,21 +9,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.analytics.analysis import Answers, EventKind, Recording, analyse
 from engine.analytics.heatmap import Heatmap, read_file
 from engine.analytics.naming import camera_of, name_of
-from engine.analytics.paths import Paths, TrackPath
 from engine.analytics.samples import Samples, read_mot, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.stitching import Fragments, Objects, count_objects
 from engine.analytics.timeline import Film, lay_out
-from engine.analytics.verdicts import Judged, Reviewed, rejected_tracks, without_rejected
 from engine.errors import InputError
 from engine.summary import CameraJson
+
+if TYPE_CHECKING:
+    from engine.analytics.paths import Paths, TrackPath
+    from engine.analytics.verdicts import Judged, Reviewed
 
 Entry = Mapping[str, Any]
 
@@ -103,9 +105,15 @@ def films_of(
                 sequence_joined=bool(_of_sequence(entry, settings, name).get("joined")),
                 recording=entry.get("recording"),
                 heatmap=_beside(folder, stem, outputs.get("heatmap")) if just_tracked else None,
+                objects=_objects(entry) if just_tracked else None,
             )
         )
     return films
+
+
+def _objects(entry: Entry) -> Objects | None:
+    found = entry.get("objects")
+    return None if found is None else Objects(entry["tracks"], *found)
 
 
 def _beside(folder: Path, stem: PurePosixPath, output: str | None) -> Path | None:
@@ -168,18 +176,22 @@ def _of_camera(
 ) -> CameraAnswers:
     placed, clock = lay_out(films, settings.max_gap_s, settings.max_overlap_s)
     scene = next((scene for each in placed if (scene := settings.scene(each.film.known_as)) is not None), None)
-    fragments = Fragments()
+    shown = [each for each in placed if each.film.examined_s is not None]
+    # One file by itself, whose rows are at their own times: what was counted then is what they give.
+    alone = shown[0] if len(shown) == 1 and verdicts is None and not shown[0].offset_s else None
+    objects = alone.film.objects if alone is not None else None
+    fragments = Fragments() if objects is None else None
     own_ids = all(film.sequence_offset_s is not None for film in films if film.examined_s is not None)
     highest = 0
     size_wh = next((each.film.size_wh for each in placed if each.film.size_wh is not None), None)
     judged = [each for each in verdicts or () if each.camera == camera]
-    out = np.array(sorted(rejected_tracks(judged)), np.int64)
+    out = np.array(sorted(_rejected(judged)), np.int64)
     met: set[int] = set()
     heat = added_up = None
     if heatmap and size_wh is not None:
         added_up = _added_up(films, own_ids) if verdicts is None else None
         heat = added_up or Heatmap(size_wh)
-    ways = Paths() if paths else None
+    ways = _paths() if paths else None
 
     def rows(film: Film, offset_s: float) -> Iterator[Samples]:
         nonlocal highest
@@ -195,7 +207,8 @@ def _of_camera(
                 samples, ids = samples.take(np.flatnonzero(stay)), ids[stay]
                 if not len(ids):
                     continue
-            fragments.feed(replace(samples, track_ids=ids, offset_s=offset_s))
+            if fragments is not None:
+                fragments.feed(replace(samples, track_ids=ids, offset_s=offset_s))
             if heat is not None and added_up is None and film.size_wh == size_wh:
                 heat.feed(replace(samples, track_ids=ids, offset_s=offset_s))
             if ways is not None and film.size_wh is not None:
@@ -217,15 +230,31 @@ def _of_camera(
     answers = analyse(recordings, scene, clock, camera)
     reviewed = None
     if verdicts is not None:
+        from engine.analytics.verdicts import without_rejected
+
         answers, reviewed = without_rejected(answers, judged, met)
     return CameraAnswers(
         answers,
-        count_objects(fragments.all()),
+        objects or count_objects(fragments.all() if fragments is not None else []),
         {each.film.name: each.offset_s for each in placed},
         heat,
         ways.ended() if ways is not None else None,
         reviewed,
     )
+
+
+def _rejected(judged: Sequence[Judged]) -> frozenset[int]:
+    if not judged:
+        return frozenset()
+    from engine.analytics.verdicts import rejected_tracks  # most runs have none
+
+    return rejected_tracks(judged)
+
+
+def _paths() -> Paths:
+    from engine.analytics.paths import Paths  # of a report alone
+
+    return Paths()
 
 
 def _added_up(films: Sequence[Film], own_ids: bool) -> Heatmap | None:

@@ -3,6 +3,8 @@ examined stands as empty."""
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 from engine.analytics.analysis import Answers, EventKind
 from engine.analytics.settings import DEFAULT_BIN_S
+
+# Times of rows are rounded to a microsecond.
+_ROUNDED_S = 1e-6
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,8 @@ class Bin:
 
 @dataclass(frozen=True)
 class Count:
-    """How often a line was crossed one way by one class within a bin. None: nothing of the bin was examined."""
+    """How often a line was crossed one way by one class within a bin. None: nothing of the bin was examined, and no
+    crossing is known of it."""
 
     bin: Bin
     line: str
@@ -35,13 +41,21 @@ class Count:
 
 
 def bins_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> list[Bin]:
-    """Return the bins from the first examined moment to the last, without a gap."""
+    """Return the bins from the first examined moment to the last, without a gap, and those before and behind them in
+    which a line was crossed all the same: rows may have been added where the run did not look."""
     if not answers.examined_s:
         return []
     first, last = min(start for start, _ in answers.examined_s), max(end for _, end in answers.examined_s)
+    bounds = list(_bounds(answers, first, last, bin_s))
+    low, high = bounds[0][0], max(bounds[-1][1], last + _ROUNDED_S)
+    beyond = {
+        next(_bounds(answers, time_s, math.nextafter(time_s, math.inf), bin_s))
+        for event in answers.events
+        if event.kind is EventKind.CROSSING and not low <= (time_s := event.at.time_s) <= high
+    }
     return [
         Bin(start, end, answers.clock.at(start), answers.clock.at(end), _overlap(answers.examined_s, start, end))
-        for start, end in _bounds(answers, first, last, bin_s)
+        for start, end in sorted({*bounds, *beyond})
     ]
 
 
@@ -63,16 +77,15 @@ def counts_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> list[Count]:
             for direction in (line.into, line.out):
                 for name in wanted:
                     number = found[index, line.name, direction, name]
-                    counts.append(Count(part, line.name, direction, name, number if part.examined_s else None))
+                    known = part.examined_s > 0 or number > 0
+                    counts.append(Count(part, line.name, direction, name, number if known else None))
     return counts
 
 
 def _index(bins: list[Bin], time_s: float) -> int:
-    """Return the bin of a moment; the last moment of all belongs to the last bin."""
-    for index, part in enumerate(bins):
-        if time_s < part.end_s:
-            return index
-    return len(bins) - 1
+    """Return the bin of a moment; the last moment that was examined belongs to the last bin before it."""
+    index = bisect_right(bins, time_s, key=lambda part: part.end_s)
+    return index if index < len(bins) and bins[index].start_s <= time_s else max(0, index - 1)
 
 
 def _overlap(examined: tuple[tuple[float, float], ...], start: float, end: float) -> float:

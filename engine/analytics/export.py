@@ -7,7 +7,7 @@ a long table is never held twice. Files appear whole or not at all, and the same
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -46,19 +46,15 @@ def write_tables(
     for answers in cameras:
         for name, found in tables_of(answers, bin_s).items():
             rows[name] += found
-    made: dict[str, str] = {}
-
-    def put(name: str, content: bytes) -> None:
-        write_whole(folder / name, content)
-        made[name] = str(folder / name)
-
+    made: dict[str, bytes] = {}
     for name in COLUMNS:
-        put(f"{name}.csv", _text(to_csv(name, rows[name])).encode())
+        made[f"{name}.csv"] = _text(to_csv(name, rows[name])).encode()
         if "parquet" in wanted:
-            put(f"{name}.parquet", _parquet(name, rows[name]))
+            made[f"{name}.parquet"] = _parquet(name, rows[name])
     if "xlsx" in wanted:
-        put("tables.xlsx", _xlsx(rows))
-    return made
+        made["tables.xlsx"] = _xlsx(rows)
+    _write_all(folder, made)
+    return {name: str(folder / name) for name in made}
 
 
 def table_names(formats: Iterable[str]) -> list[str]:
@@ -76,6 +72,14 @@ def write_whole(path: Path, content: bytes) -> None:
             folder.put(path.name, content)
     except OSError as error:
         raise OutputError(f"{path} can't be written: {describe_os_error(error)}.") from error
+
+
+def _write_all(folder: Path, contents: Mapping[str, bytes]) -> None:
+    try:
+        with Folder.at(folder) as place:
+            place.put_all(contents)
+    except OSError as error:
+        raise OutputError(f"The tables in {folder} can't be written: {describe_os_error(error)}.") from error
 
 
 def _text(value: str) -> str:

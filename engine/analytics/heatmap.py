@@ -122,7 +122,7 @@ class Heatmap:
         steps = np.diff(times, append=times[-1])
         steps[tracks.stops - 1] = 0  # to another track
         steps[(steps < 0) | (steps > _LONGEST_STEP_US)] = 0
-        names = {kind: rows.class_names.get(kind, str(kind)) for kind in np.unique(kinds).tolist()}
+        names = {kind: rows.class_names.get(kind, str(kind)) for kind in sorted(set(kinds.tolist()))}
         # As each row has it: the vote of the whole track is not known before its end.
         for kind, name in names.items():
             # Whole numbers of which floats have all digits.

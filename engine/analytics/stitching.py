@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, fields
 from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Velocity is that of the last, or first, second of a track; beyond as long a gap nobody continues straight.
 _VELOCITY_S = 1.0
-# Frames that are taken in together; then, tracks that are gone for good are settled.
+# Frames that are taken in together.
 _FRAMES_AT_ONCE = 64
 
 Place: TypeAlias = tuple[float, float, float, float]
@@ -121,8 +121,9 @@ class Fragments:
             oldest_s = tail[-1][0] - _VELOCITY_S
             fragment.tail = [*(place for place in fragment.tail if place[0] >= oldest_s), *tail]
             kinds, scores = rows.class_ids[start:stop], rows.scores[start:stop]
-            for class_id in np.unique(kinds).tolist():
-                score = float(scores[kinds == class_id].sum())
+            seen = sorted(set(kinds.tolist()))
+            for class_id in seen:
+                score = float((scores[kinds == class_id] if len(seen) > 1 else scores).sum())
                 fragment.votes[class_id] = fragment.votes.get(class_id, 0.0) + score
 
     def all(self) -> list[Fragment]:
@@ -232,16 +233,15 @@ _EndedState = tuple[int, int, _Numbers, _Velocity, _Numbers, _Velocity, bool, bo
 @dataclass(frozen=True, kw_only=True)
 class ObjectCounterState:
     """An ObjectCounter at one moment, for a checkpoint; its fields are the keys there. `alive` has of each track: its
-    id, number, (class id, sum of scores), first places, first velocity once it is known, last places, step at which it
-    was last seen. Of each set of rules there is how many were `joined`, and of the tracks that have `ended`: number,
-    class id, first place and velocity, last place and velocity, whether one may still be joined to one before, to one
-    after."""
+    id, number, (class id, sum of scores), first places, first velocity once it is known, last places. Of each set of
+    rules there is how many were `joined`, and of the tracks that have `ended`: number, class id, first place and
+    velocity, last place and velocity, whether one may still be joined to one before, to one after."""
 
     ids: int
     frames: int
     now_s: FiniteFloat
     steps: FiniteFloat
-    alive: list[tuple[int, int, _Votes, _Places, _Velocity | None, _Places, FiniteFloat]]
+    alive: list[tuple[int, int, _Votes, _Places, _Velocity | None, _Places]]
     joined: tuple[int, int]
     ended: tuple[list[_EndedState], list[_EndedState]]
 
@@ -259,11 +259,9 @@ class _Alive:
     head: list[Place]
     begun: tuple[float, float] | None
     tail: list[Place]
-    seen: float
 
-    def see(self, places: list[Place], kinds: list[int], scores: list[float], step: float) -> None:
-        """Take the track's next places, with the class and the score of each; it was last seen at `step`."""
-        self.seen = step
+    def see(self, places: list[Place], kinds: list[int], scores: list[float]) -> None:
+        """Take the track's next places, with the class and the score of each."""
         for kind, score in zip(kinds, scores, strict=True):
             self.votes[kind] = self.votes.get(kind, 0.0) + score
         if self.begun is None:
@@ -401,9 +399,7 @@ class ObjectCounter:
     Memory depends on the tracks alive and those of the last seconds, not on the length of the video.
     """
 
-    def __init__(self, forget_after: int) -> None:
-        """`forget_after`: steps after which a track that was not seen is gone for good."""
-        self._forget_after = forget_after
+    def __init__(self) -> None:
         self._alive: dict[int, _Alive] = {}
         self._ids = self._frames = 0
         self._now_s = -math.inf
@@ -430,7 +426,6 @@ class ObjectCounter:
         self._frames += 1
         if self._frames % _FRAMES_AT_ONCE == 0:
             self._take_in()
-            self._settle()
 
     def _take_in(self) -> None:
         """Add the frames that wait to their tracks: at once, for NumPy takes its time for each call."""
@@ -452,13 +447,14 @@ class ObjectCounter:
         for begin, end, track_id in sorted(tracks, key=lambda rows: (at_steps[rows[0]], rows[2])):
             track = self._alive.get(track_id)
             if track is None:
-                track = self._alive[track_id] = _Alive(self._ids, {}, [], None, [], 0.0)
+                track = self._alive[track_id] = _Alive(self._ids, {}, [], None, [])
                 self._ids += 1
-            track.see(places[begin:end], kinds[begin:end], scores[begin:end], at_steps[end - 1])
+            track.see(places[begin:end], kinds[begin:end], scores[begin:end])
 
-    def _settle(self) -> None:
-        oldest = self._steps - self._forget_after - 1
-        for track_id in [track_id for track_id, track in self._alive.items() if track.seen < oldest]:
+    def settle(self, alive: Set[int]) -> None:
+        """Let go the tracks that are gone for good: all but those with these ids."""
+        self._take_in()
+        for track_id in [track_id for track_id in self._alive if track_id not in alive]:
             track = self._alive.pop(track_id)
             for joins in self._joins:
                 joins.add(track.number, _Ended(track.ends()))
@@ -499,7 +495,6 @@ class ObjectCounter:
                     list(track.head),
                     track.begun,
                     list(track.tail),
-                    track.seen,
                 )
                 for track_id, track in self._alive.items()
             ],
@@ -514,8 +509,8 @@ class ObjectCounter:
         self._waiting.clear()
         self._told = None
         self._alive = {
-            track_id: _Alive(number, dict(votes), list(head), begun, list(tail), seen)
-            for track_id, number, votes, head, begun, tail, seen in state.alive
+            track_id: _Alive(number, dict(votes), list(head), begun, list(tail))
+            for track_id, number, votes, head, begun, tail in state.alive
         }
         self._joins = (_Joins(LOOSE), _Joins(STRICT))
         for joins, joined, ended in zip(self._joins, state.joined, state.ended, strict=True):

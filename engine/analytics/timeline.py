@@ -14,6 +14,7 @@ from pathlib import Path
 
 from engine.analytics.clock import Clock, ClockOrigin
 from engine.analytics.naming import natural
+from engine.analytics.stitching import Objects
 
 # A name or a container gives whole seconds: two of them may be wrong by one in their distance.
 _WHOLE_SECOND_S = 1.0
@@ -28,7 +29,8 @@ class Film:
     none was. `tracks` is the file of its rows, None if there is none. `sequence_offset_s` and `sequence_joined` are
     there where it was tracked as a part of its camera's sequence: where it lay on the timeline then, with ids that are
     those of the camera. `recording` is the name of the live source that it is a segment of. `heatmap` is
-    the file of what was added up while it was tracked, where that holds, so that its rows need not be asked.
+    the file of what was added up while it was tracked, where that holds, so that its rows need not be asked; `objects`
+    is how many objects were counted then.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Film:
     sequence_joined: bool = False
     recording: str | None = None
     heatmap: Path | None = None
+    objects: Objects | None = None
 
     @property
     def known_as(self) -> str:

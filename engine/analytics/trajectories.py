@@ -115,7 +115,7 @@ class Trajectories:
                 track.votes[name] += scores[number]
             else:
                 kinds, sure = rows.class_ids[start:stop], rows.scores[start:stop]
-                for class_id in np.unique(kinds).tolist():
+                for class_id in sorted(set(kinds.tolist())):
                     name = rows.class_names.get(class_id, str(class_id))
                     track.votes[name] += float(sure[kinds == class_id].sum())
             if worth_of_best > track.best:

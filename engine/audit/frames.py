@@ -111,7 +111,7 @@ def _decoded(
     """Return the chosen frames and the time of every frame, in seconds. Raises EngineError."""
     config, shown = engine.config, str(claim.source)
     scene = AnswerSettings.of(config).scene(name_of({"path": claim.name, "stem": str(claim.stem)}))
-    stream = StreamRun(0, Video(shown, claim.stem), {}, Counters(0), 8, scene=scene)
+    stream = StreamRun(0, Video(shown, claim.stem), {}, Counters(), 8, scene=scene)
     source = Source(shown, options=never_begun(config.max_frame_bytes))
     settings = ReaderSettings(
         between=config.frames_between_inferences,

@@ -59,7 +59,7 @@ def encode(
     source.file = file
     made: dict[Path, Encoded] = {}
     with closing(source):
-        run = StreamRun(0, Video(path, PurePosixPath("clip")), {}, Counters(0), 8)
+        run = StreamRun(0, Video(path, PurePosixPath("clip")), {}, Counters(), 8)
         ordered = sorted(parts, key=lambda each: each[0].begins_s)
         begins_s = max(0.0, ordered[0][0].begins_s - first_s - _BEFORE_S)
         reader = StreamReader(source, run, _settings(config, begins_s))

@@ -284,7 +284,7 @@ def _times_of_source(run: FinishedRun, video: FinishedVideo, last: int) -> dict[
             source = Source(str(video.source), options=options)
             source.file = file
             with closing(source):
-                stream = StreamRun(0, Video(str(video.source), PurePosixPath("times")), {}, Counters(0), 8)
+                stream = StreamRun(0, Video(str(video.source), PurePosixPath("times")), {}, Counters(), 8)
                 limits = ReaderSettings(decode_threads=available_cores(), max_pixels=run.config.max_pixels)
                 reader = StreamReader(source, stream, limits)
                 reader.open()

@@ -22,7 +22,7 @@ def frames_again(file: OpenedFile, settings: ReaderSettings) -> Generator[Frame,
     most = settings.max_frame_bytes
     with closing(Source(file.path, options={} if most is None else never_begun(most))) as source:
         source.file = file
-        run = StreamRun(0, Video(file.path, PurePosixPath("again")), {}, Counters(0), 8)
+        run = StreamRun(0, Video(file.path, PurePosixPath("again")), {}, Counters(), 8)
         reader = StreamReader(source, run, settings)
         reader.open()
         with Metrics().clock("decode") as clock:

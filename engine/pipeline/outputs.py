@@ -69,15 +69,15 @@ class Outputs:
             from engine.sinks.store import DetectionStore
 
             sinks["store"] = (DetectionStore(rows(path), names, config), path)
-        forget_after = registry.lifetime(config.tracker, config.model_dump(include=set(registry.KEYS)))
         if whole and (path := paths.get("heatmap")) is not None:
             from engine.sinks.heatmap import HeatmapSink
 
+            forget_after = registry.lifetime(config.tracker, config.model_dump(include=set(registry.KEYS)))
             sinks["heatmap"] = (HeatmapSink(path, names, forget_after=forget_after), path)
         if (path := paths.get("crops")) is not None:  # before the annotated video, which draws on the frame
             from engine.sinks.crops import Crops
 
-            sinks["crops"] = (Crops(path, names, forget_after=forget_after), path)
+            sinks["crops"] = (Crops(path, names), path)
         if (path := paths.get("video")) is not None:
             from engine.sinks.blur import BlurSettings
             from engine.sinks.overlay import OverlayStyle

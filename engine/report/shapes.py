@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from engine.report.island import shown
+
+_Outline: TypeAlias = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,24 @@ def font_of(size_wh: tuple[int, int]) -> float:
 def zone_shapes(
     zones: Sequence[tuple[Sequence[tuple[float, float]], str]], lines: Sequence[LineShape], size_wh: tuple[int, int]
 ) -> list[ZoneShape]:
-    """Return zones, given by their polygons and names, each with its name in its middle, or above or below that where
-    it would cover other words."""
+    """Return zones, given by their polygons and names, each with its name in its middle, or near it where it would
+    cover other words, are in another zone, or be cut off at the frame's edge."""
     font = font_of(size_wh)
     taken = [box for line in lines for box in _words_of(line, font)]
+    outlines = [[(x * size_wh[0], y * size_wh[1]) for x, y in polygon] for polygon, _ in zones]
     shapes = []
-    for polygon, name in zones:
-        x = sum(point[0] for point in polygon) / len(polygon) * size_wh[0]
-        y = sum(point[1] for point in polygon) / len(polygon) * size_wh[1]
+    for number, (polygon, name) in enumerate(zones):
+        own = outlines[number]
+        others = [outline for outline in outlines if outline != own]
+        x = sum(point[0] for point in own) / len(own)
+        y = sum(point[1] for point in own) / len(own)
+        half = len(shown(name)) * _LETTER * font / 2
+        x = min(max(x, half), max(size_wh[0] - half, size_wh[0] / 2))
         places = [_box(shown(name), x, y + step * font, "middle", font) for step in _STEPS]
         inside = [each for each in places if each.top >= 0 and each.bottom <= size_wh[1]]
-        box = next((each for each in inside if not any(map(each.meets, taken))), places[0])
+        free = [each for each in inside if not any(map(each.meets, taken))]
+        # Of those that would do, the first that is in no other zone: else it would be taken for the name of that.
+        box = min(free, key=lambda place: place.share_in(others, but=own), default=places[0])
         taken.append(box)
         shapes.append(ZoneShape(points_of(polygon, size_wh), shown(name), round(x, 1), round(box.baseline, 1)))
     return shapes
@@ -69,6 +79,8 @@ def zone_shapes(
 _STEPS = (0.0, *(sign * step * 1.25 for step in range(1, 9) for sign in (1, -1)))
 # Of a letter, in sizes of the font: a little more than the widest common ones.
 _LETTER, _ABOVE, _BELOW = 0.62, 0.85, 0.25
+# Places of a word at which it is asked whether they are in a zone.
+_ASKED = 9
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,24 @@ class _Box:
     def meets(self, other: _Box) -> bool:
         across = self.left < other.right and other.left < self.right
         return across and self.top < other.bottom and other.top < self.bottom
+
+    def share_in(self, outlines: Sequence[_Outline], *, but: _Outline) -> int:
+        """Return at how many places of the word one of the outlines lies, and the one of its own does not."""
+        y = (self.top + self.bottom) / 2
+        step = (self.right - self.left) / (_ASKED - 1)
+        places = [(self.left + number * step, y) for number in range(_ASKED)]
+        foreign = [at for at in places if not _holds(but, at)]
+        return sum(any(_holds(outline, at) for outline in outlines) for at in foreign)
+
+
+def _holds(outline: _Outline, at: tuple[float, float]) -> bool:
+    """Return whether a point is within a polygon."""
+    x, y = at
+    inside = False
+    for (ax, ay), (bx, by) in zip(outline, [*outline[1:], outline[0]], strict=True):
+        if (ay > y) != (by > y) and x < ax + (y - ay) * (bx - ax) / (by - ay):
+            inside = not inside
+    return inside
 
 
 def _box(text: str, x: float, y: float, anchor: str, font: float) -> _Box:
@@ -117,6 +147,7 @@ def line_shape(points: Sequence[tuple[float, float]], name: str, into: str, size
     )
     font = font_of(size_wh)
     first = pixels[0]
+    half = min(len(shown(into)) * _LETTER * font, width) / 2
     return LineShape(
         points=points_of(points, size_wh),
         name=shown(name),
@@ -125,6 +156,6 @@ def line_shape(points: Sequence[tuple[float, float]], name: str, into: str, size
         x=round(min(max(first[0], 4), width - 4), 1),
         y=round(max(first[1] - font / 3, font), 1),
         side="start" if first[0] < width / 2 else "end",
-        to_x=round(tip[0] + right[0] * font, 1),
+        to_x=round(min(max(tip[0] + right[0] * font, half), width - half), 1),
         to_y=round(min(max(tip[1] + right[1] * font + font / 3, font), height - 4), 1),
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import av
 import numpy as np
 
 from engine.analytics import Samples, read_tracks
@@ -37,6 +39,9 @@ from engine.sinks.overlay import OverlayStyle
 from engine.sinks.scene_overlay import CountsJson, SceneOverlay
 from engine.sinks.video import AnnotatedVideo
 from engine.stages.decode import never_begun
+
+# Times in a manifest are rounded to a microsecond.
+_ROUNDED_S = 2e-6
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def render(
             drawn = scene_overlay(config, scene, longest_gap=_longest_gap(tracks, video.step_s))
             if drawn is not None and film.sequence_offset_s is not None:
                 drawn.before = partial(_before, left, film)
-            yield _one(video, source, tracks, config, settings, drawn)
+            yield _one(video, film, source, tracks, config, settings, drawn)
             if drawn is not None:
                 left[film.camera] = drawn.left() or left.get(film.camera)
 
@@ -120,6 +125,7 @@ def _target(tracks: Path) -> Path:
 
 def _one(
     video: FinishedVideo,
+    film: Film,
     source: Path,
     tracks: Path,
     config: EngineConfig,
@@ -144,7 +150,7 @@ def _one(
             0,
             Video(shown, PurePosixPath(target.stem)),
             {},
-            Counters(0),
+            Counters(),
             8,
             scene=settings.scene(video.name),
             clock=partial(settings.clock, video.name),
@@ -166,7 +172,7 @@ def _one(
         try:
             sink.open(info)
             with Metrics().clock("decode") as clock:
-                for frame in reader.frames(clock):
+                for frame in _of_this_file(reader.frames(clock), film):
                     while due is not None and due[0] < frame.index:
                         due = next(rows, None)
                     found_now: list[Samples] = []
@@ -185,6 +191,24 @@ def _one(
         return Rendered(target, frames, end.problems)
     finally:
         reading.close()
+
+
+def _of_this_file(frames: Iterable[Frame], film: Film) -> Iterator[Frame]:
+    """Leave out the frames that the file before of the same camera had: the run has not looked at them either. The
+    sound that lies with them and is heard later goes with the first frame that is given."""
+    first_s = film.examined_s[0] if film.examined_s is not None and film.sequence_joined else -math.inf
+    heard: list[av.Packet] = []
+    for frame in frames:
+        heard += frame.audio
+        if frame.time_s < first_s - _ROUNDED_S:
+            heard = [packet for packet in heard if _ends_s(packet) > frame.time_s]
+            continue
+        yield replace(frame, audio=tuple(heard))
+        heard = []
+
+
+def _ends_s(packet: av.Packet) -> float:
+    return float(((packet.pts or 0) + (packet.duration or 0)) * packet.time_base)
 
 
 class _Names(list[str]):

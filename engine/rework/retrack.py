@@ -221,13 +221,12 @@ def _written(
 
         made = (TracksJsonl(rows(paths["tracks"]), header.class_names), MotText(rows(paths["mot"])))
         sinks = {sink.kind: _Part(sink, info) for sink in made}
-        values = config.model_dump(include=set(registry.KEYS))
-        # Fragments of one object may lie farther apart than a track lives.
-        tally = Counters(registry.longest_silence(config.tracker, values) if ids is None else 10**9, config.conf)
+        tally = Counters(config.conf)
         try:
             for tracks in follow(store, config):
                 if ids is not None:
                     tracks.track_ids[:] = [ids[track_id] for track_id in tracks.track_ids.tolist()]
+                    tracks.alive = None  # fragments of one object may lie farther apart than a track lives
                 tally.write(tracks)
                 for sink in sinks.values():
                     sink.write(tracks)

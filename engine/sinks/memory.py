@@ -10,16 +10,13 @@ from pathlib import Path
 from engine.analytics.stitching import ObjectCounter, ObjectCounterState
 from engine.records import Agreements, EndOfStream, StreamInfo, Tracks
 
-_FRAMES_BETWEEN_PURGES = 1024
-
 
 @dataclass(frozen=True, kw_only=True)
 class CountersState:
     """The totals of a stream at one moment, for a checkpoint; its fields are the keys there. `tracks_by_class` has
-    (class id, tracks) of the tracks that have ended. Of the others, `last_seen` has (track id, step at which it was
-    last seen), and `votes` (track id, class id, sum of scores). `looks` has (how, frames) of a gated stream,
-    `inferred_share` what was inferred of them, in whole frames, and `agreements` what its audit has seen. Fields with a
-    default are not in old checkpoints."""
+    (class id, tracks) of the tracks that have ended, `votes` (track id, class id, sum of scores) of the others. `looks`
+    has (how, frames) of a gated stream, `inferred_share` what was inferred of them, in whole frames, and `agreements`
+    what its audit has seen. Fields with a default are not in old checkpoints."""
 
     frames: int
     inferred: int
@@ -31,7 +28,6 @@ class CountersState:
     last_pts_s: float
     last_duration_s: float = 0.0
     size_wh: tuple[int, int] | None = None
-    last_seen: list[tuple[int, float]]
     votes: list[tuple[int, int, float]]
     steps: float
     looks: list[tuple[str, int]] = field(default_factory=list)
@@ -47,14 +43,13 @@ class CountersState:
 
 
 class Counters:
-    """Computes a video's counts for the summary. Its memory does not grow with the video's length.
+    """Computes a video's counts for the summary. Its memory depends on the live tracks, not on the video's length.
 
     A track counts for the class with the highest total score.
     """
 
-    def __init__(self, forget_after: int, conf: float = 0.0, *, objects: bool = False) -> None:
-        """`forget_after`: nominal frame intervals after which an unseen track is gone for good. `conf`: the minimum
-        score of a detection that counts. `objects`: also estimate the number of objects."""
+    def __init__(self, conf: float = 0.0, *, objects: bool = False) -> None:
+        """`conf`: the minimum score of a detection that counts. `objects`: also estimate the number of objects."""
         self.frames = 0
         self.inferred = 0
         self.detections = 0
@@ -64,15 +59,13 @@ class Counters:
         self.size_wh: tuple[int, int] | None = None  # of the upright frames
         self.first_pts_s: float | None = None
         self.last_pts_s = self.last_duration_s = 0.0
-        self._forget_after = forget_after
         self._conf = conf
         self.looks: Counter[str] = Counter()  # how the frames of a gated stream were looked at
         self.inferred_share = 0.0
         self.agreements: Agreements | None = None
         self._steps = 0.0
-        self._last_seen: dict[int, float] = {}
-        self._votes: dict[int, dict[int, float]] = {}
-        self._objects = ObjectCounter(forget_after) if objects else None
+        self._votes: dict[int, dict[int, float]] = {}  # of each track that may come again
+        self._objects = ObjectCounter() if objects else None
 
     def write(self, tracks: Tracks) -> None:
         self.frames += 1
@@ -94,18 +87,18 @@ class Counters:
             self.inferred_share += frame.plan.cost + frame.plan.probed
         if tracks.agreements is not None:
             self.agreements = tracks.agreements
-        columns = (tracks.track_ids.tolist(), tracks.class_ids.tolist(), tracks.scores.tolist())
-        for track_id, class_id, score in zip(*columns, strict=True):
-            self._last_seen[track_id] = self._steps
-            if tracks.detections is not None:
+        if tracks.detections is not None:
+            columns = (tracks.track_ids.tolist(), tracks.class_ids.tolist(), tracks.scores.tolist())
+            for track_id, class_id, score in zip(*columns, strict=True):
                 votes = self._votes.setdefault(track_id, {})
                 votes[class_id] = votes.get(class_id, 0.0) + score
         if self._objects is not None:
             self._objects.follow(
                 self.last_pts_s, self._steps, tracks.track_ids, tracks.class_ids, tracks.scores, tracks.boxes_xyxy
             )
-        if self.frames % _FRAMES_BETWEEN_PURGES == 0:
-            self._forget()
+        if tracks.alive is not None:
+            # What is told of a gap, from both its sides, may be of a track that began behind it.
+            self._forget(frozenset(tracks.alive.tolist()).union(tracks.track_ids.tolist()))
 
     @property
     def objects(self) -> tuple[int, int] | None:
@@ -120,13 +113,12 @@ class Counters:
         """Tracks so far by class id."""
         return self.ended_by_class + Counter(_winner(votes) for votes in self._votes.values())
 
-    def _forget(self) -> None:
-        """Drop the tracks that are gone for good."""
-        oldest = self._steps - self._forget_after - 1
-        for track_id in [track_id for track_id, seen in self._last_seen.items() if seen < oldest]:
-            del self._last_seen[track_id]
-            if (votes := self._votes.pop(track_id, None)) is not None:
-                self.ended_by_class[_winner(votes)] += 1
+    def _forget(self, alive: frozenset[int]) -> None:
+        """Drop the tracks that are gone for good: all but those with these ids."""
+        for track_id in [track_id for track_id in self._votes if track_id not in alive]:
+            self.ended_by_class[_winner(self._votes.pop(track_id))] += 1
+        if self._objects is not None:
+            self._objects.settle(alive)
 
     @property
     def span_s(self) -> float:
@@ -146,7 +138,6 @@ class Counters:
             last_pts_s=self.last_pts_s,
             last_duration_s=self.last_duration_s,
             size_wh=self.size_wh,
-            last_seen=list(self._last_seen.items()),
             votes=[
                 (track_id, class_id, votes) for track_id, of in self._votes.items() for class_id, votes in of.items()
             ],
@@ -167,7 +158,7 @@ class Counters:
         self.size_wh = state.size_wh
         self.looks = Counter(dict(state.looks))
         self.inferred_share, self.agreements = state.inferred_share, state.agreements
-        self._steps, self._last_seen, self._votes = state.steps, dict(state.last_seen), {}
+        self._steps, self._votes = state.steps, {}
         for track_id, class_id, votes in state.votes:
             self._votes.setdefault(track_id, {})[class_id] = votes
         if self._objects is not None:

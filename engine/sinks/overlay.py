@@ -216,7 +216,7 @@ def samples_of(tracks: Tracks, class_names: Sequence[str]) -> Samples:
         kinds,
         _scores(tracks),
         tracks.boxes_xyxy,
-        {kind: class_names[kind] for kind in np.unique(kinds).tolist()},
+        {kind: class_names[kind] for kind in sorted(set(kinds.tolist()))},
     )
 
 

@@ -21,6 +21,9 @@ from engine.trackers.steps import steps_between
 
 # Steps after which no track is alive that was not seen, whatever max_age is.
 _BEYOND_ANY_AGE = 200_001.0
+# Frames from one that says which ids are alive to the next. Counted by the frames' own numbers: a run that was killed
+# says it in the same ones.
+_ALIVE_EVERY = 64
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class StreamTracker:
             detections,
             self.state() if frame.mark is not None else None,
             steps,
+            alive=self._kernel.alive_ids if frame.index % _ALIVE_EVERY == _ALIVE_EVERY - 1 else None,
         )
 
     def state(self) -> TrackerState:

@@ -23,9 +23,6 @@ LOW_SCORE = 0.1
 # Parameters that set for how many frames a track may stay lost.
 _LIFETIMES = ("max_age", "track_buffer", "lost_track_buffer")
 
-# Times in a row that an object may be lost again before its track is told again. There is no bound; this is far.
-_FLICKERS = 10
-
 # Parameters that set for how many frames an object must be detected before its track counts.
 FIRST_HITS = ("min_hits", "minimum_consecutive_frames")
 
@@ -175,18 +172,6 @@ def lifetime(name: str, values: Mapping[str, Any]) -> int:
     parameters = parameters_of(name, values)
     # One more: ByteTrack finds a lost track one frame later than its buffer says.
     return 1 + max((int(parameters[key]) for key in _LIFETIMES if key in parameters), default=0)
-
-
-def longest_silence(name: str, values: Mapping[str, Any]) -> int:
-    """Return for how many frames a track that is not gone may be in no row: for whoever must not take it for another
-    one when it is back.
-
-    Where an object must be detected so many times in a row after each miss before its track is told again, one that
-    flickers may stay away for much longer than a track may be lost; a bound for that there is none.
-    """
-    parameters = parameters_of(name, values)
-    again = int(parameters.get("min_hits", 0))
-    return lifetime(name, values) if not again else _FLICKERS * (lifetime(name, values) + again)
 
 
 def _word(default: Parameter) -> str:

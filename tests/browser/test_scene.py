@@ -214,6 +214,20 @@ def test_a_folder_of_cameras(tmp_path, show):
     assert scene_of(page, tmp_path).lines == ()
 
 
+def test_no_name_is_cut_at_the_edge(tmp_path, video, show):
+    given = tmp_path / "given.toml"
+    given.write_text(
+        'camera = "a.mp4"\n[[line]]\nname = "a long name"\npoints = [[0.0, 0.5], [0.02, 0.9]]\n'
+        '[[zone]]\nname = "another name"\npolygon = [[0.96, 0.1], [1.0, 0.1], [1.0, 0.3]]\n'
+    )
+    page = show(scene_page(tmp_path, video, "--scene", given)).page
+    frame = page.locator("#drawing").bounding_box()
+    for label in page.locator("#drawing .label").all():
+        box = label.bounding_box()
+        assert box["x"] >= frame["x"] - 1, label.inner_text()
+        assert box["x"] + box["width"] <= frame["x"] + frame["width"] + 1, label.inner_text()
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_fits_and_can_be_read(tmp_path, video, show, dark, size):

@@ -44,7 +44,7 @@ def pictures(width, height, count, pixel_format="yuv420p"):
 
 
 def fed(path, images, box=(30.0, 20.0, 70.0, 60.0), scores=None):
-    sink = Crops(path, ["person"], forget_after=10)
+    sink = Crops(path, ["person"])
     sink.open(None)
     for number, image in enumerate(images):
         frame = Frame(0, number, number, 1, Fraction(1, 25), image)
@@ -73,7 +73,7 @@ def test_the_sharpest_is_taken_in_its_colours(tmp_path, pixel_format):
 
 
 def test_one_that_comes_nearer_is_replaced_and_one_at_the_edge_is_not_taken(tmp_path):
-    sink = Crops(tmp_path / "a.crops.zip", ["person"], forget_after=10)
+    sink = Crops(tmp_path / "a.crops.zip", ["person"])
     sink.open(None)
     image = next(pictures(200, 160, 1))
     for number in range(40):
@@ -166,8 +166,8 @@ def test_an_interrupted_run_leaves_a_valid_archive(tmp_path):
 
 
 def test_a_damaged_state_starts_over(tmp_path):
-    sink = Crops(tmp_path / "a.crops.zip", ["person"], forget_after=10)
-    right = {"offset": 0, "frames": 0, "steps": 0.0, "alive": []}
-    for state in ({"offset": 0}, {**right, "offset": -1}, {**right, "steps": "x"}, {**right, "alive": [[1, 2.0]]}):
+    sink = Crops(tmp_path / "a.crops.zip", ["person"])
+    right = {"offset": 0, "frames": 0, "alive": []}
+    for state in ({"offset": 0}, {**right, "offset": -1}, {**right, "frames": "x"}, {**right, "alive": [[1]]}):
         with pytest.raises(Exception, match="contains no state of the crops"):
             sink.resume(None, state, tmp_path / "none")

@@ -302,7 +302,7 @@ def test_a_clip_too_short_for_a_window_says_so(films: Path, tmp_path: Path) -> N
     ],
 )
 def test_what_windows_tell_is_said_in_words(windows: int, boxes: int, told: str) -> None:
-    tally = Counters(forget_after=1)
+    tally = Counters()
     tally.looks["whole"] = 8
     tally.agreements = Agreements()
     for _ in range(windows):

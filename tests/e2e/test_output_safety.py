@@ -339,7 +339,7 @@ def test_a_journal_of_wrong_types(spoilt: Spoilt, key: str, value: Any) -> None:
         ("checkpoint.tracker.class_ids", [1 << 40]),
         ("checkpoint.tracker.scores", "00"),
         ("checkpoint.tally.frames", "7"),
-        ("checkpoint.tally.last_seen", [["a", "b"]]),
+        ("checkpoint.tally.votes", [["a", "b"]]),
         ("checkpoint.tally.tracks_by_class", [[1 << 70, 1]]),
         ("checkpoint.outputs", {}),
         ("checkpoint.outputs.mot.offset", 1 << 60),

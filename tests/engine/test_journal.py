@@ -36,7 +36,6 @@ TALLY = CountersState(
     tracks_by_class=[(0, 2)],
     last_pts_s=0.28,
     size_wh=(640, 480),
-    last_seen=[(1, 7.5)],
     votes=[(1, 0, 2.25)],
     steps=7.5,
 )

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
@@ -18,7 +19,7 @@ def tracks(index, ids, found=2, class_id=0):
 
 
 def test_counts():
-    tally = Counters(10)
+    tally = Counters()
     tally.write(tracks(0, [1, 2]))
     tally.write(tracks(1, [1, 2], found=None))  # predicted
     tally.write(tracks(2, [2, 3], found=3))
@@ -29,18 +30,18 @@ def test_counts():
 
 
 def test_a_track_that_changes_its_class_counts_once():
-    tally = Counters(10)
+    tally = Counters()
     tally.write(tracks(0, [1]))
     tally.write(tracks(1, [1], class_id=5))
     assert tally.tracks_by_class == {0: 1}
 
 
 def test_a_track_counts_for_the_class_with_most_of_its_scores():
-    tally = Counters(10)
+    tally = Counters()
     for index, (class_id, score) in enumerate([(5, 0.3), (0, 0.4), (5, 0.3), (0, 0.1)]):
         tally.write(make_tracks(make_frame(index), [(1, class_id, score, BOX)], make_detections(BOX)))
     assert tally.tracks_by_class == {5: 1}
-    copy = Counters(10)
+    copy = Counters()
     kept = json.dumps(tally.state().to_json())
     copy.restore(TypeAdapter(CountersState).validate_json(kept, strict=True))
     copy.write(make_tracks(make_frame(4), [(1, 0, 0.5, BOX)], make_detections(BOX)))
@@ -48,36 +49,44 @@ def test_a_track_counts_for_the_class_with_most_of_its_scores():
 
 
 def test_detections_below_conf_do_not_count():
-    tally = Counters(10, conf=0.25)
+    tally = Counters(conf=0.25)
     found = make_detections(BOX, BOX, BOX)
     found.scores[:] = [0.9, 0.25, 0.1]
     tally.write(make_tracks(make_frame(0), [], found))
     assert tally.detections == 2
 
 
-@pytest.mark.parametrize("max_age", [0, 10])
-def test_memory_does_not_grow_with_the_video(max_age):
-    tally = Counters(max_age)
-    for index in range(5000):
-        tally.write(tracks(index, [index + 1]))
-        if index % 100 == 99:
-            kept = tally.state()
-            assert len(kept.last_seen) == len(kept.votes) <= 1024 + max_age + 2
-    assert tally.tracks_by_class == {0: 5000}
+def test_memory_does_not_grow_with_the_video():
+    tally = Counters()
+    for index in range(3000):
+        seen = tracks(index, [index + 1])
+        seen.alive = np.array([index + 1]) if index % 64 == 63 else None
+        tally.write(seen)
+        if index % 64 == 63:
+            assert [track_id for track_id, *_ in tally.state().votes] == [index + 1]
+    assert tally.tracks_by_class == {0: 3000}
 
 
-@pytest.mark.parametrize("between", [0, 3])
-def test_a_track_that_comes_back_is_not_counted_again(between):
-    """Unseen for as long as a track may live, over every purge; predicted frames do not age it."""
-    max_age = 50
-    tally = Counters(max_age)
-    inferred = 0
-    for index in range(4000):
-        infer = index % (between + 1) == 0
-        seen = infer and inferred % (max_age + 1) == 0
-        inferred += infer
-        tally.write(tracks(index, [1] if seen else [], found=1 if infer else None))
+def test_a_track_that_the_tracker_holds_is_not_counted_again():
+    """However long it was not reported: SORT follows one that is found again and again, but never often enough in a
+    row."""
+    tally = Counters()
+    for index in range(2000):
+        seen = tracks(index, [1] if index in (0, 1999) else [])
+        seen.alive = np.array([1]) if index % 64 == 63 else None
+        tally.write(seen)
     assert tally.tracks_by_class == {0: 1}
+
+
+def test_a_track_of_a_gap_is_kept_though_it_was_not_alive_then():
+    """Its boxes in the gap were made behind it."""
+    tally = Counters(objects=True)
+    for index in range(3):
+        seen = tracks(index, [5], found=None if index == 1 else 1)
+        seen.alive = np.array([], np.int64) if index == 1 else None
+        tally.write(seen)
+    assert tally.tracks_by_class == {0: 1}
+    assert tally.objects == (1, 1)
 
 
 def test_callback():

@@ -31,7 +31,7 @@ VIDEO_KEYS = (
 
 
 def outcome(status=VideoStatus.OK, error=None, *, frames=10, tracks=None, path="a.mp4", elapsed_s=2.0, **rest):
-    tally = Counters(10)
+    tally = Counters()
     tally.frames, tally.inferred, tally.detections = frames, frames // 2, 3 * frames
     tally.ended_by_class = Counter(tracks if tracks is not None else {0: 4})
     return Outcome(0, Video(path, PurePosixPath("a")), VideoStatus(status), error, elapsed_s, tally, 0.4, **rest)

@@ -144,3 +144,10 @@ def test_class_aware_reaches_the_tracker(class_aware, ids):
     track = Track(TrackerSettings(parameters={"max_age": 3, "min_hits": 0}, class_aware=class_aware))
     records = [(make_frame(i), make_detections(box(0), class_id=i)) for i in range(2)]
     assert feed(track, records)[1].track_ids.tolist() == ids
+
+
+def test_now_and_then_a_frame_tells_who_is_alive():
+    """By its own number: behind a kill the same ones do."""
+    records = [(make_frame(i), make_detections(box(i)) if i < 126 else make_detections()) for i in range(192)]
+    told = {item.frame.index: item.alive for item in feed(Track(SETTINGS), records) if item.alive is not None}
+    assert {index: ids.tolist() for index, ids in told.items()} == {63: [1], 127: [1], 191: []}

@@ -21,7 +21,7 @@ from engine.resume.partial_outputs import partial_path
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import StreamTracker, Track, TrackerSettings, groups_of
 from engine.trackers.keys import TrackerKeys
-from engine.trackers.registry import HELP, KEYS, TRACKERS, lifetime, longest_silence
+from engine.trackers.registry import HELP, KEYS, TRACKERS, lifetime
 from engine.trackers.steps import nominal_step_s, steps_between
 from tests.assets import ROOT
 from tests.engine.conftest import make_detections, make_end, make_frame, make_image
@@ -76,16 +76,17 @@ def test_a_track_that_is_lost_again_and_again_is_counted_once(tracker):
     lost = [False] * (lifetime(tracker, values) - 3)
     seen = [*[True] * 100, *lost, *[True, *lost] * 4, *[True] * 10, *lost, *[True] * 100]
     follower = StreamTracker(TrackerSettings.of(config, ("thing",)))
-    objects, rows = ObjectCounter(longest_silence(tracker, values)), []
+    objects, rows = ObjectCounter(), []
     for index, visible in enumerate(seen):
         boxes = [(100, 100, 150, 200)] if visible else []
         made = follower.follow(make_frame(index), make_detections(*boxes))
         columns = (made.track_ids, made.class_ids, made.scores, made.boxes_xyxy)
         objects.follow(made.frame.time_s, index, *columns)
+        if made.alive is not None:
+            objects.settle(set(made.alive.tolist()))
         rows += [(track_id, index) for track_id in made.track_ids.tolist()]
     assert objects.objects().ids == len({track_id for track_id, _ in rows}) == 1
     away = max(after - before for (_, before), (_, after) in itertools.pairwise(rows))
-    assert away <= longest_silence(tracker, values)
     assert (away > lifetime(tracker, values)) == ("min_hits" in values and values["min_hits"] is not None)
 
 

@@ -220,6 +220,42 @@ def test_refuses_steps(kind, parameters, dt, error):
     assert tracker.get_state() == before
 
 
+# --- who is alive
+
+
+@every_tracker
+def test_an_id_that_is_not_alive_never_comes_again(kind, parameters):
+    tracker, reported, alive = kind(**parameters), [], []
+    for dets, class_ids in scene(20, 120, crowding=3.0, classes=2, scored=True):
+        reported.append(set(tracker.update(dets, class_ids)[:, 4].tolist()))
+        alive.append(set(tracker.alive_ids.tolist()))
+        assert len(alive[-1]) == len(tracker.alive_ids)
+        assert reported[-1] <= alive[-1]
+    before = set()
+    for number, (seen, living) in enumerate(zip(reported, alive, strict=True)):
+        before |= seen
+        assert before & set().union(*reported[number + 1 :]) <= living
+    assert before - alive[-1]
+    assert tracker.alive_ids.dtype == np.int64
+    again = kind(**parameters)
+    again.set_state(tracker.get_state())
+    assert again.alive_ids.tolist() == tracker.alive_ids.tolist()
+    for _ in range(40):
+        tracker.update([])
+    assert tracker.alive_ids.tolist() == []
+    assert kind(**parameters).alive_ids.shape == (0,)
+
+
+def test_alive_and_not_reported_for_longer_than_a_track_may_stay_lost():
+    """Found in every second frame, a track of SORT is never found often enough in a row."""
+    tracker = SortTracker(max_age=5, min_hits=3)
+    (found,) = [tracker.update(rows(BOX)) for _ in range(4)][-1]
+    for step in range(60):
+        assert len(tracker.update(rows(BOX) if step % 2 else [])) == 0
+        assert tracker.alive_ids.tolist() == [found[4]]
+    assert [tracker.update(rows(BOX)) for _ in range(3)][-1][0, 4] == found[4]
+
+
 # --- detections that are no boxes, or no detections
 
 NO_SCORES = [pytest.param(score, id=f"score {score}") for score in (np.nan, np.inf, -np.inf, 1e300, -1.0)]

@@ -169,8 +169,10 @@
       if (shape.kind !== "map") draw(closed ? "polygon" : "polyline", { class: shape.kind === "ignore" ? "ignored" : shape.kind, points }, group);
       const label = (text, [x, y], className = "label") => {
         if (!text) return;
-        const element = draw("text", { class: className, x: Math.min(Math.max(x, unit), view.size[0] - unit), y: Math.min(Math.max(y, unit * 1.6), view.size[1] - unit / 2), "font-size": unit * 1.6, "text-anchor": "middle" }, group);
+        const element = draw("text", { class: className, y: Math.min(Math.max(y, unit * 1.6), view.size[1] - unit / 2), "font-size": unit * 1.6, "text-anchor": "middle" }, group);
         element.textContent = text;
+        const half = Math.min(element.getComputedTextLength() / 2 + unit / 4, view.size[0] / 2); // all of it is in the frame
+        element.setAttribute("x", Math.min(Math.max(x, half), view.size[0] - half));
       };
       if (shape.kind === "line" && shape.points.length > 1) {
         const { d, tip, back } = arrow(shape.points, unit);

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -167,6 +167,20 @@ def test_a_new_size_ends_what_was_under_way(tmp_path):
         "b.mp4", (2000, 1000), read_tracks(written(tmp_path / "b", walks({1: (0, [1500, 1600])}))), (1.0, 2.0), 1.0
     )
     assert [e for e in analyse([first, second], SCENE).events if e.kind is EventKind.CROSSING] == []
+
+
+@pytest.mark.parametrize("clock", [None, Clock(datetime(2026, 11, 30, 9, 50, tzinfo=UTC), ClockOrigin.NAME)])
+def test_what_happened_where_nobody_looked_is_in_a_bin_of_its_own(tmp_path, clock):
+    """Rows that a person has added behind the end of what was examined, and before its beginning."""
+    path = written(tmp_path / "a", walks({1: (0, EASTWARDS), 2: (320, EASTWARDS), 3: (2300, EASTWARDS)}))
+    answers = analyse([Recording("a.mp4", SIZE, read_tracks(path), (30.0, 42.0))], SCENE, clock)
+    counts = [c for c in counts_of(answers, 10) if (c.line, c.direction) == ("west", "right")]
+    assert [(c.bin.start_s, c.bin.end_s, c.count, c.bin.examined_s) for c in counts] == [
+        (0, 10, 1, 0),
+        (30, 40, 1, 10),
+        (40, 50, 0, 2),
+        (230, 240, 1, 0),
+    ]
 
 
 def test_text_that_a_spreadsheet_would_run(tmp_path):

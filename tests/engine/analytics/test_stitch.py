@@ -116,13 +116,16 @@ def crowd(seed, tracks=60):
     return whole.take(np.lexsort((whole.track_ids, whole.frames)))
 
 
-def counted(samples, forget_after=12, killed=()):
-    counter = ObjectCounter(forget_after)
+def counted(samples, killed=()):
+    counter = ObjectCounter()
+    last = {int(track_id): int(frame) for track_id, frame in zip(samples.track_ids, samples.frames, strict=True)}
     for number, frame in enumerate(frames_of(samples)):
         counter.follow(*frame)
+        if number % 16 == 15:
+            counter.settle({track_id for track_id, until in last.items() if until + 3 >= number})
         if number in killed:
             state = json.dumps(counter.state().to_json())
-            counter = ObjectCounter(forget_after)
+            counter = ObjectCounter()
             counter.restore(TypeAdapter(ObjectCounterState).validate_json(state, strict=True))
     return counter
 
@@ -142,6 +145,7 @@ def test_a_run_does_not_keep_tracks_that_can_not_be_joined_any_more():
     _, _, track_ids, *columns = next(frames_of(FIRST))
     for frame in range(300, 500):
         counter.follow(frame / 10, float(frame), track_ids + 1000, *columns)
+    counter.settle({1001})
     state = counter.state()
     assert len(state.alive) == 1
     assert state.ended == ([], [])

@@ -201,6 +201,22 @@ def test_names_of_zones_cover_no_words_of_lines_and_no_other_name():
     assert len(crowd) == 60
 
 
+def test_the_name_of_a_zone_at_the_edge_is_whole_and_in_no_other_zone():
+    """It is wider than its zone, and beside that is another one: above or below both, nobody takes it for that one's
+    name."""
+    size_wh = (960, 540)
+    font = font_of(size_wh)
+    road = [(0.6, 0.3), (0.93, 0.3), (0.93, 0.7), (0.6, 0.7)]
+    kerb = [(0.93, 0.3), (1.0, 0.3), (1.0, 0.7), (0.93, 0.7)]
+    first = [(0.0, 0.3), (0.05, 0.3), (0.05, 0.7), (0.0, 0.7)]
+    named = [(road, "road"), (kerb, "bus stop north"), (first, "left of all")]
+    found = {zone.name: zone for zone in zone_shapes(named, [], size_wh)}
+    boxes = {name: word(name, zone.x, zone.y, font) for name, zone in found.items()}
+    assert all(left >= 0 and right <= size_wh[0] for left, _, right, _ in boxes.values())
+    assert not overlaps(boxes["bus stop north"], (0.6 * 960, 0.3 * 540, 0.93 * 960, 0.7 * 540))
+    assert found["road"].y == pytest.approx(270, abs=1)
+
+
 def test_commands_are_shown_as_code():
     assert with_code("Run `a <b>`, then `c`.") == "Run <code>a &lt;b&gt;</code>, then <code>c</code>."
     assert with_code("a ` alone\x1b") == "a ` alone\\x1b"
