@@ -219,6 +219,12 @@ def _camera(value: Any) -> Any:
     return value
 
 
+def _not_empty(value: Any) -> Any:
+    if value == "":  # it would be the folder that one is in
+        raise ValueError("a path that is not empty")
+    return value
+
+
 def _several(value: Any) -> Any:
     """Return a list; a single value becomes a list of one."""
     return value if isinstance(value, list | tuple) else (value,)
@@ -314,7 +320,7 @@ class EngineConfig(TrackerKeys):
     the gate opens, up to inferring every frame. 0: it never opens."""
     visualize: bool = True
     """Write an annotated video."""
-    output_folder: Path = Path(defaults.OUTPUT_FOLDER)
+    output_folder: Annotated[Path, BeforeValidator(_not_empty)] = Path(defaults.OUTPUT_FOLDER)
     """Folder for the results."""
     overwrite: bool = False
     """true: results also replace files there that yolo-engine did not write; false: such files are an error.

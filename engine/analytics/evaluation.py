@@ -71,7 +71,9 @@ def read_boxes(path: Path) -> NDArray[np.float64]:
                 rows.append(values + [-1.0] * (_COLUMNS - len(values)))
     except OSError as error:
         raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
-    except (ValueError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no file of MOTChallenge: it is no text.") from error
+    except ValueError as error:
         raise InputError(f"{path}, line {number}: not a row of MOTChallenge ({error}).") from error
     return np.array(rows, dtype=np.float64).reshape(-1, _COLUMNS)
 

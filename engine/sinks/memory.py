@@ -43,7 +43,7 @@ class CountersState:
 
 
 class Counters:
-    """Computes a video's counts for the summary. Its memory depends on the live tracks, not on the video's length.
+    """Computes a video's counts for the summary. Memory grows with the number of live tracks, not the video's length.
 
     A track counts for the class with the highest total score.
     """

@@ -24,16 +24,19 @@ _GIVES_WAY = 0.45
 # large a share of it has changed.
 _AROUND = 6.0
 _CHANGED = 0.15
-# Of a new box, what is within a known one that was not seen as a whole, from which on it is a piece of that one.
-_A_PIECE = 0.8
+# A new box is a piece of a known one if at least `_A_PIECE` of it is within that one, it ends within `_NEAR` of an
+# edge of its part, and the known one extends at least `_CUT` beyond that edge; both in pixels of the tensor.
+_A_PIECE, _NEAR, _CUT = 0.8, 16.0, 3.0
 
 
 class Fill:
     """The detections of one stream, frame by frame in order."""
 
-    def __init__(self, max_detections: int, filled: tuple[Detections, int] | None = None) -> None:
-        """Start, or continue from `filled`, as returned by `state`."""
-        self._max_detections = max_detections
+    def __init__(
+        self, max_detections: int, filled: tuple[Detections, int] | None = None, *, lowest: float = 0.0
+    ) -> None:
+        """Start, or continue from `filled`, as returned by `state`. `lowest` is the minimum score that is of use."""
+        self._max_detections, self._lowest = max_detections, lowest
         self._before, self._pts = filled if filled is not None else (Detections(), 0)
         self._held: list[Frame] = []
 
@@ -54,7 +57,8 @@ class Fill:
         if held:
             pairs = matches(before, now, _ON_ITS_WAY)
             for each in held:
-                yield each, self._limited(_between(before, now, pairs, (each.pts - pts) / (frame.pts - pts)))
+                share = (each.pts - pts) / (frame.pts - pts)
+                yield each, self._limited(_between(before, now, pairs, share, self._lowest))
         yield frame, now
 
     def rest(self) -> Iterator[tuple[Frame, Detections]]:
@@ -126,15 +130,26 @@ def _joined(before: Detections, found: Detections, plan: Plan) -> Detections:
 
 
 def _pieces(before: Detections, found: Detections, plan: Plan) -> NDArray[np.bool_]:
-    """Return which of the boxes found are of no thing as a whole: a part ends within a known thing, of which the model
-    has seen no more than that part shows. Where it was as a whole is the better answer, until it is seen so again."""
-    whole = np.array([_is_seen(box, plan) for box in before.boxes_xyxy.tolist()], np.bool_)
-    known, new = before.boxes_xyxy[~whole].astype(np.float64), found.boxes_xyxy.astype(np.float64)
+    """Return which of the boxes found are cut: they are within a known box that continues behind an edge of a part, and
+    end near that edge. The known one is the better answer, until all of the thing is seen again."""
+    known, new = before.boxes_xyxy.astype(np.float64), found.boxes_xyxy.astype(np.float64)
     sides = np.minimum(known[:, None, 2:], new[None, :, 2:]) - np.maximum(known[:, None, :2], new[None, :, :2])
     area = (new[:, 2] - new[:, 0]) * (new[:, 3] - new[:, 1])
     within = np.maximum(sides, 0).prod(axis=2) >= _A_PIECE * area
-    of_it = before.class_ids[~whole][:, None] == found.class_ids[None, :]
-    pieces: NDArray[np.bool_] = (within & (of_it | (iou_matrix(known, new) > _GIVES_WAY))).any(axis=0)
+    within &= (before.class_ids[:, None] == found.class_ids[None, :]) | (iou_matrix(known, new) > _GIVES_WAY)
+    known, new = ((boxes * (plan.ratio_xy * 2) + plan.pad_xy * 2).T for boxes in (known, new))
+    centre_x, centre_y = (new[0] + new[2]) / 2, (new[1] + new[3]) / 2
+    (height, width), cut = plan.whole_hw, np.zeros(within.shape, np.bool_)
+    for part in plan.parts:
+        left, top, right, bottom = part.x, part.y, part.x + part.width, part.y + part.height
+        inside = (centre_x >= left) & (centre_x < right) & (centre_y >= top) & (centre_y < bottom)
+        over = np.zeros(within.shape, np.bool_)
+        for side, edge, inner in ((0, left, left > 0), (1, top, top > 0)):
+            over |= inner & (new[side] < edge + _NEAR) & (known[side] < edge - _CUT)[:, None]
+        for side, edge, inner in ((2, right, right < width), (3, bottom, bottom < height)):
+            over |= inner & (new[side] > edge - _NEAR) & (known[side] > edge + _CUT)[:, None]
+        cut |= over & inside
+    pieces: NDArray[np.bool_] = (within & cut).any(axis=0)
     return pieces
 
 
@@ -165,19 +180,22 @@ def _is_seen(box: list[float], plan: Plan) -> bool:
     )
 
 
-def _between(before: Detections, now: Detections, pairs: NDArray[np.intp], share: float) -> Detections:
-    """Return the detections of a frame that is `share` of the way from one frame to another: boxes in both are
-    interpolated, boxes in one appear in the nearer half."""
+def _between(before: Detections, now: Detections, pairs: NDArray[np.intp], share: float, lowest: float) -> Detections:
+    """Return the detections of a frame that is `share` of the way from one frame to another. Boxes in both are
+    interpolated. Those in one only fade towards the other and are dropped below `lowest`: faint boxes that come and go
+    with the noise are the first to be left out."""
     rows, columns = pairs[:, 0], pairs[:, 1]
     weight = np.float32(share)
     boxes = before.boxes_xyxy[rows] * (1 - weight) + now.boxes_xyxy[columns] * weight
     scores = before.scores[rows] * (1 - weight) + now.scores[columns] * weight
-    nearer, paired = (before, rows) if share <= 0.5 else (now, columns)
+    nearer, paired, left = (before, rows, 1 - weight) if share <= 0.5 else (now, columns, weight)
     alone = np.setdiff1d(np.arange(len(nearer)), paired)
+    faded = nearer.scores[alone] * left
+    alone, faded = alone[faded >= np.float32(lowest)], faded[faded >= np.float32(lowest)]
     class_ids = np.concatenate((before.class_ids[rows], nearer.class_ids[alone]))
     return Detections(
         np.concatenate((boxes, nearer.boxes_xyxy[alone])),
-        np.concatenate((scores, nearer.scores[alone])),
+        np.concatenate((scores, faded)),
         class_ids,
         carried=np.ones(len(class_ids), np.bool_),
     )

@@ -215,7 +215,7 @@ class Track:
 
     def start(self, start: StartOfStream) -> None:
         """Take the start of a resumed stream, before its first frame."""
-        fill = Fill(self._settings.max_detections, start.filled)
+        fill = self._fill(start.filled)
         auditor = Auditor(self._settings.gate_target, self._settings.reported, start.agreements)
         gaps = Gaps(start.reported) if self._settings.both else None
         self._streams[start.stream] = _Stream(start.tracker, fill, auditor, gaps, start.frames)
@@ -235,10 +235,13 @@ class Track:
         stream.end = end
         yield from self._ready(stream)
 
+    def _fill(self, filled: tuple[Detections, int] | None = None) -> Fill:
+        return Fill(self._settings.max_detections, filled, lowest=self._settings.conf)
+
     def _of(self, key: int) -> _Stream:
         if key not in self._streams:
             auditor = Auditor(self._settings.gate_target, self._settings.reported)
-            fill = Fill(self._settings.max_detections)
+            fill = self._fill()
             gaps = Gaps() if self._settings.both else None
             self._streams[key] = _Stream(StreamTracker(self._settings), fill, auditor, gaps)
         return self._streams[key]

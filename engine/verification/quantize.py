@@ -75,6 +75,8 @@ def quantize_model(config: EngineConfig, calib: Path, target: Path, *, aim: floa
     """
     if target.suffix.lower() != ".onnx":
         raise ConfigError(f"--output must name an ONNX file, such as {target.stem}.onnx. Got {target}.")
+    if os.path.realpath(target) == os.path.realpath(config.model):
+        raise ConfigError(f"{target} is the model itself, and would be overwritten. Name another file with --output.")
     pictures = find_pictures(calib, _PICTURES).pictures
     held = pictures[_KEPT_BACK - 1 :: _KEPT_BACK] or pictures[:1]
     used = [path for path in pictures if path not in held] or list(pictures)

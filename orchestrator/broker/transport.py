@@ -31,9 +31,13 @@ _KEPT_BYTES = 8192
 
 
 def install() -> None:
-    """Have this process read from its broker through the transport of this file."""
+    """Have this process read from its broker through the transport of this file, or through those of
+    amqp_transport.py and folder_transport.py."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+    TRANSPORT_ALIASES["amqp"] = "orchestrator.broker.amqp_transport:Transport"
+    TRANSPORT_ALIASES["filesystem"] = "orchestrator.broker.folder_transport:Transport"
+    TRANSPORT_ALIASES["amqps"] = "orchestrator.broker.amqp_transport:SSLTransport"
 
 
 class Channel(base.Channel):  # type: ignore[misc]

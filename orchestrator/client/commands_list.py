@@ -9,17 +9,16 @@ from pathlib import PurePath
 from typing import Protocol
 
 import click
-import redis
 from redis import exceptions
 from rich.console import Console
 from rich.text import Text
 
 from engine.text.printable import printable
 from engine.text.say import say
-from orchestrator.broker import heartbeats, queues, refusals
+from orchestrator.broker.messages import Message, step_of
 from orchestrator.broker.preflight import explain
-from orchestrator.broker.queues import Message
 from orchestrator.broker.resolve import resolved_settings
+from orchestrator.broker.view import Broker
 from orchestrator.client import views
 from orchestrator.client.asking import ask, broker_note
 from orchestrator.client.options import SubmitOptions
@@ -146,7 +145,7 @@ def list_tasks(options: SubmitOptions) -> int:
     refused: list[RefusedRow] = []
     if trouble is None:
         try:
-            held = ask(given, lambda connection: _held(connection, given))
+            held = ask(given, lambda broker: _held(broker, given))
             refused = ask(given, _refused)
         except (exceptions.RedisError, OSError) as error:
             trouble = explain(error, given.broker_url)[0]
@@ -176,16 +175,16 @@ def list_tasks(options: SubmitOptions) -> int:
     return 0
 
 
-def _held(connection: redis.Redis, given: Settings) -> Held:
+def _held(broker: Broker, given: Settings) -> Held:
     active = [
         ActiveRow(beat.node, beat.host, job, step, task)
-        for beat in heartbeats.live(connection)
+        for beat in broker.live()
         for task in beat.tasks
-        for job, step in [queues.step_of(task)]
+        for job, step in [step_of(task)]
     ]
-    waiting = queues.waiting(connection, given.known_queues)
+    waiting = broker.waiting(given.known_queues)
     try:
-        later = queues.held_back(connection)
+        later = broker.held_back()
     except exceptions.ResponseError:  # a user who may not look there
         later = []
     reserved = [_row(message) for message in waiting if message.eta is None]
@@ -209,9 +208,9 @@ def _age_s(message: Message) -> float | None:
     return views.age_s(sent.at)
 
 
-def _refused(connection: redis.Redis) -> list[RefusedRow]:
+def _refused(broker: Broker) -> list[RefusedRow]:
     try:
-        found = refusals.recent(connection)
+        found = broker.refusals()
     except exceptions.ResponseError:  # this user may not ask
         return []
     return [RefusedRow(refusal.what, refusal.why, round(refusal.age_s)) for refusal in found]

@@ -17,8 +17,8 @@ from rich.console import Console
 from engine.cli.idle import of_engine, refuse_idle
 from engine.config import EngineConfig, load_config, note_on_default
 from engine.text.say import say
-from orchestrator.broker.connection import client
-from orchestrator.broker.heartbeats import Heartbeat, consumers, live
+from orchestrator.broker.heartbeats import Heartbeat, consumers
+from orchestrator.broker.opened import open_broker
 from orchestrator.broker.preflight import explain, extra_s, within
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import monitor, submission, views
@@ -205,8 +205,8 @@ def _workers(given: Settings, queue: str) -> list[Heartbeat] | None:
     """Return the live workers that serve a queue, None if the broker does not tell in time."""
 
     def ask() -> list[Heartbeat]:
-        with client(given.broker_url, 2.0) as connection:
-            return consumers(live(connection), queue)
+        with open_broker(given) as broker:
+            return consumers(broker.live(), queue)
 
     try:
         return within(_WORKERS_S + extra_s(given.broker_url, _WORKERS_TRIPS), ask)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from engine.inference.trt.find import is_plan
 from orchestrator.errors import PathRefused, reason_of
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, broker_folder
 
 _MAX_PATH = 4096
 _MAX_SCENE_BYTES = 1 << 20
@@ -127,13 +127,26 @@ def broker_is_local(url: str) -> bool:
 
 
 def _is_local(url: str) -> bool:
+    if (folder := broker_folder(url)) is not None:
+        return _is_own(folder)
     try:
         parts = urlsplit(url)
-        if parts.scheme in ("redis", "rediss"):
+        if parts.scheme in ("redis", "rediss", "amqp", "amqps"):
             return (parts.hostname or "") in _LOCAL_HOSTS
     except ValueError:
         return False
     return parts.scheme in ("redis+socket", "unix", "memory")
+
+
+def _is_own(folder: Path) -> bool:
+    """Return whether no other user can write to a folder. One that is missing is made so."""
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def _resolved(given: str, what: str) -> Path:
@@ -155,9 +168,14 @@ def _below(path: Path, roots: tuple[Path, ...], settings: Settings, what: str, v
     if not roots:
         if broker_is_local(settings.broker_url):
             return path
+        reached = (
+            f"{variable} is not set, and other users can write to the broker's folder"
+            if broker_folder(settings.broker_url) is not None
+            else f"{variable} is not set, and the broker is reached over the network"
+        )
         raise PathRefused(
-            f"{variable} is not set, and the broker is reached over the network: whoever can write to it could name "
-            f"any path. Set {variable} to the folders that jobs may use, e.g. export {variable}={path.parent}"
+            f"{reached}: whoever can write to it could name any path. Set {variable} to the folders that jobs may use, "
+            f"e.g. export {variable}={path.parent}"
         )
     for root in roots:
         if path.is_relative_to(os.path.realpath(root)):

@@ -30,11 +30,10 @@ from typing import Any, Protocol
 from celery import Celery, bootsteps, signals
 from celery.worker import state
 
-from orchestrator.broker import heartbeats, keys
-from orchestrator.broker.connection import client, without_password
+from orchestrator.broker.connection import without_password
 from orchestrator.broker.heartbeats import Heartbeat
-from orchestrator.broker.queues import Message, lengths, step_of
-from orchestrator.broker.queues import waiting as waiting_messages
+from orchestrator.broker.messages import Message, step_of
+from orchestrator.broker.opened import open_broker
 from orchestrator.broker.refusals import one_line
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.errors import JobError
@@ -57,7 +56,7 @@ _TICK_S = 2.0
 _REQUEUE_EVERY_S = 5.0
 _LAST_WORDS_S = 10.0
 _LOOKED_AT = 20  # messages of each list
-_WAY_S = 15
+_WAY_S = 15.0
 
 
 class Pool(Protocol):
@@ -224,7 +223,7 @@ class KeeperThread(threading.Thread):
         self._worker = worker
         self._settings = given
         self._ended = threading.Event()
-        self._client = client(given.broker_url, timeout_s=5.0)
+        self._broker = open_broker(given, timeout_s=5.0)
         self._started_at = time.time()
         self._owner = Owner.this_process(worker.hostname)
         self._requeued_at = -_REQUEUE_EVERY_S
@@ -242,9 +241,8 @@ class KeeperThread(threading.Thread):
         self._ended.set()
         self.join(timeout=10)
         with contextlib.suppress(Exception):
-            self._client.delete(heartbeats.key_of(self._owner.node, self._owner.pid))
-        with contextlib.suppress(Exception):
-            self._client.close()
+            self._broker.forget_worker(self._owner.node, self._owner.pid)
+        self._broker.close()
 
     def run(self) -> None:
         while True:
@@ -267,9 +265,9 @@ class KeeperThread(threading.Thread):
         self._listen(held)
         going = {name: request for name, request in held.items() if name not in self._silent}
         self._renew(list(going.values()))
-        heartbeats.write(self._client, self._heartbeat(list(going), len(state.active_requests)))
+        self._broker.tell_alive(self._heartbeat(list(going), len(state.active_requests)))
         queues = self._queues()
-        waits = lengths(self._client, queues)
+        waits = self._broker.lengths(queues)
         waiting = sum(waits.values())
         exposed.note(
             KeepersLook(
@@ -277,7 +275,7 @@ class KeeperThread(threading.Thread):
                 busy=len(state.active_requests),
                 silent=len(self._silent),
                 queues=waits,
-                dead=self._client.llen(keys.DEAD),
+                dead=self._broker.dead(),
                 broker=True,
             )
         )
@@ -298,7 +296,7 @@ class KeeperThread(threading.Thread):
     def requeue(self) -> None:
         """Search once for lost messages, and send them again."""
         try:
-            requeue_lost(self._worker.app, self._client, self._settings)
+            requeue_lost(self._worker.app, self._broker, self._settings)
         except Exception as error:  # noqa: BLE001 - as in run: the next one tries again
             log.warning("no look at the jobs: %s", error)
 
@@ -319,7 +317,7 @@ class KeeperThread(threading.Thread):
         is asked for each message."""
         found: list[Message] = []
         if waiting and free <= 0 and not told_to_stop():
-            found = sorted(waiting_messages(self._client, queues, _LOOKED_AT), key=lambda message: message.level)
+            found = sorted(self._broker.waiting(queues, _LOOKED_AT), key=lambda message: message.level)
         steps = {task: step_of(task) for task in held}
         able = [task for task, (_, step) in steps.items() if step.startswith("process-")]
         asked: dict[str, str] = {}  # message -> task
@@ -335,8 +333,7 @@ class KeeperThread(threading.Thread):
 
     def _is_ours(self, message_id: str) -> bool:
         """Return whether this worker is the one to make room for a message."""
-        key, seen = keys.WAYS + message_id, message_id in self._asked
-        return bool(self._client.set(key, self._owner.node, nx=not seen, xx=seen, ex=_WAY_S))
+        return self._broker.makes_way(message_id, self._owner.node, again=message_id in self._asked, for_s=_WAY_S)
 
     def _drain(self, held: Mapping[str, Request], queues: list[str]) -> None:
         """Take no more messages, then let tasks take no more videos, and exit after the last task."""
@@ -352,12 +349,8 @@ class KeeperThread(threading.Thread):
                 os.kill(os.getpid(), signal.SIGTERM)
 
     def _renew(self, requests: list[Request]) -> None:
-        """Set the delivery time of each held message to now, because the broker's visibility timeout counts from it."""
-        tags = [tag for request in requests if (tag := getattr(request.message, "delivery_tag", None))]
-        if not tags:
-            return
-        present = time.time()
-        self._client.zadd(keys.UNACKED_INDEX, dict.fromkeys(tags, present), xx=True)
+        """Have the broker wait longer for the end of each task, so that it does not deliver the message again."""
+        self._broker.renew([tag for request in requests if (tag := getattr(request.message, "delivery_tag", None))])
 
     def _heartbeat(self, held: list[str], busy: int) -> Heartbeat:
         worker = self._worker

@@ -14,14 +14,14 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 
-import redis
 from celery import Task, shared_task, states
 from celery.exceptions import Ignore, Reject
 
 from orchestrator.broker import refusals
-from orchestrator.broker.connection import client
+from orchestrator.broker.opened import open_broker
 from orchestrator.broker.publish import announce, publish, times_sent, withdraw
 from orchestrator.broker.resolve import resolved_settings
+from orchestrator.broker.view import Broker
 from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, RequestError, reason_of
 from orchestrator.job import outcomes, turns
 from orchestrator.job.job_config import JobConfig
@@ -47,7 +47,7 @@ class Step(Task):
         if isinstance(exc, JobError):
             what, kept_s = _what(self, task_id, args)
             log.error("%s is refused: %s", what, refusals.one_line(str(exc)))
-            _tell_broker(lambda connection: refusals.note(connection, what, str(exc), kept_s))
+            _tell_broker(lambda broker: broker.note_refusal(what, str(exc), kept_s))
 
 
 def _what(task: Task, task_id: str, args: Sequence[object]) -> tuple[str, float]:
@@ -60,11 +60,11 @@ def _what(task: Task, task_id: str, args: Sequence[object]) -> tuple[str, float]
     return refusals.one_line(f"sweep {folder}"), max(300.0, 2.5 * 60 * every)
 
 
-def _tell_broker(tell: Callable[[redis.Redis], None]) -> None:
+def _tell_broker(tell: Callable[[Broker], None]) -> None:
     """Tell the broker something, as best effort."""
     try:
-        with client(resolved_settings().broker_url) as connection:
-            tell(connection)
+        with open_broker(resolved_settings()) as broker:
+            tell(broker)
     except Exception as error:  # noqa: BLE001 - whatever the broker's client raises; the log has it
         log.debug("the broker can't be told: %s", error)
 
@@ -90,7 +90,7 @@ def complete_pipeline(self: Task, video_folder: str, config: Config = None, work
     """Run the whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
     job = jobs.begin(video_folder, config, resolved_settings(), job_id=self.request.id, workers=workers)
     self.backend.store_result(job.id, {"job": str(job.folder)}, states.STARTED)
-    announce(client(resolved_settings().broker_url), job)
+    _tell_broker(lambda broker: announce(broker, job))
     if not job.ended:
         send(self, job, "start")
     raise Ignore
@@ -167,7 +167,7 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
     short = outcomes.shortened_result(result)
     alone = opened.spec.task == "process_videos"
     self.backend.store_result(opened.id, short.summary.to_json() if alone else short.to_json(), states.SUCCESS)
-    withdraw(client(resolved_settings().broker_url), opened.id)
+    _tell_broker(lambda broker: withdraw(broker, opened.id))
     return short.to_json()
 
 
@@ -182,9 +182,9 @@ def sweep_yolo(self: Task, folder: str) -> dict[str, object]:
         job, told = sweep.sweep(watch, resolved_settings())
     except OSError as error:
         raise JobError(f"{error.filename or folder}: {reason_of(error)}.") from error
-    _tell_broker(lambda connection: refusals.forget(connection, f"sweep {folder}"))
+    _tell_broker(lambda broker: broker.forget_refusal(f"sweep {folder}"))
     if job is not None:
-        announce(client(resolved_settings().broker_url), job)
+        _tell_broker(lambda broker: announce(broker, job))
         send(self, job, "start")
     return told
 
@@ -248,5 +248,5 @@ def _waits(job: Job, error: Duplicate | FolderTaken | OSError) -> Ignore:
         log.error("job %s waits: %s can't be written: %s", job.id, where, error.strerror, extra={"job": job.id})
     else:
         log.info("%s", error, extra={"job": job.id})
-    _tell_broker(lambda connection: announce(connection, job))  # any machine may continue with it
+    _tell_broker(lambda broker: announce(broker, job))  # any machine may continue with it
     return Ignore(str(error))

@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.application import make_app
 from orchestrator.broker import exec_with_parent
-from orchestrator.broker.local_server import EmbeddedBroker
+from orchestrator.broker.opened import open_broker
 from orchestrator.broker.publish import publish
 from orchestrator.job import outcomes
 from orchestrator.job.jobdir import Job
@@ -23,6 +23,7 @@ from orchestrator.job.records import EndRecord
 from orchestrator.settings import settings
 from orchestrator.worker import steps as jobs
 from tests.assets import ROOT
+from tests.chaos import brokers
 from tests.e2e.runs import clip, fake_engine
 from tests.waiting import until
 
@@ -40,7 +41,7 @@ class Farm:
         self.videos = folder / "videos"
         self.output = folder / "out"
         self.log = folder / "workers.log"
-        self.broker = EmbeddedBroker(folder / "b", state=folder / "data")
+        self.broker = brokers.made(folder)
         self.workers: list[subprocess.Popen[bytes]] = []
         self._environment = {
             "YOLO_STATE_DIR": str(folder / "state"),
@@ -52,7 +53,7 @@ class Farm:
     def __enter__(self) -> Farm:
         self.videos.mkdir(parents=True)
         self.broker.start()
-        self._environment |= {"CELERY_BROKER_URL": self.broker.url, "CELERY_RESULT_BACKEND": self.broker.url}
+        self._environment["CELERY_BROKER_URL"] = self.broker.url
         for name, value in self._environment.items():
             self._before[name] = os.environ.get(name)
             os.environ[name] = value
@@ -84,6 +85,11 @@ class Farm:
         job = jobs.begin(str(self.videos), given, settings(), output=str(output or self.output), workers=workers)
         publish(self.app, job, "start")
         return job
+
+    def waiting(self, queue: str) -> int:
+        """How many messages wait in a queue."""
+        with open_broker(settings()) as broker:
+            return broker.lengths([queue])[queue]
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
@@ -146,7 +152,9 @@ class Farm:
                 made, right = Path(video["outputs"][kind]), expected / Path(video["outputs"][kind]).name
                 assert made.read_bytes() == right.read_bytes(), f"{made} differs from an undisturbed run"
             assert times(Path(video["outputs"]["video"])) == times(expected / f"{Path(name).stem}.mp4")
-        events = [json.loads(line) for line in (job.folder / "events.jsonl").read_text().splitlines()]
+        log = job.folder / "events.jsonl"
+        until(lambda: '"event": "ended"' in log.read_text(), 10, log.read_text)  # a moment after the end record
+        events = [json.loads(line) for line in log.read_text().splitlines()]
         ended = [event["video"] for event in events if event["event"] == "video ended"]
         assert sorted(ended) == sorted(set(ended)), "a video was done twice"
         assert sum(event["event"] == "ended" for event in events) == 1, "the end was recorded more than once"
@@ -209,7 +217,7 @@ def times(path: Path) -> list[tuple[int, int]]:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of `size`, e.g. "3m". Raises PermissionError where this user may not mount one."""
+    """A file system of `size`, e.g. "3m". Raises PermissionError if this user may not mount one."""
     folder.mkdir(parents=True)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
     if done.returncode:

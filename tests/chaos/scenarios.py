@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-from orchestrator.broker.local_server import client
 from orchestrator.broker.publish import publish, task_id
 from orchestrator.job.claims import frames_kept
 from orchestrator.job.jobdir import jobs_in
@@ -124,7 +123,7 @@ def kill_9_of_the_engine(folder: Path, chance: Random, strikes: int) -> str:
 
 @scenario
 def sigterm_of_a_worker(folder: Path, chance: Random, strikes: int) -> str:
-    """The worker hands its job back and ends with status 0; another goes on."""
+    """The worker hands its job back and ends with status 0; another continues."""
     with Farm(folder) as farm:
         farm.clips(3)
         job = farm.submit()
@@ -226,10 +225,9 @@ def broker_restart_with_its_data(folder: Path, chance: Random, strikes: int) -> 
         farm.worker()
         for _ in range(strikes):
             time.sleep(chance.uniform(0.5, 3.0))
-            assert farm.broker.pid is not None
-            os.kill(farm.broker.pid, signal.SIGKILL)
+            farm.broker.kill()
             time.sleep(chance.uniform(0.2, 2.0))
-            until(farm.broker.watch, 5)
+            farm.broker.revive()
         farm.wait(job)
         farm.judge(job, ok=3)
         return f"{strikes} restarts"
@@ -243,10 +241,10 @@ def broker_loses_everything(folder: Path, chance: Random, strikes: int) -> str:
         job = farm.submit()
         worker = None
         for _ in range(strikes):
-            client(farm.broker.url).flushall()
+            farm.broker.forget()
             worker = worker or farm.worker()
             time.sleep(chance.uniform(0.5, 4.0))
-        client(farm.broker.url).flushall()
+        farm.broker.forget()
         farm.wait(job)
         farm.judge(job, ok=3)
         return f"{strikes + 1} times"
@@ -260,13 +258,12 @@ def broker_pauses(folder: Path, chance: Random, strikes: int) -> str:
         job = farm.submit()
         farm.worker()
         farm.at_work(job)
-        assert farm.broker.pid is not None
-        os.kill(farm.broker.pid, signal.SIGSTOP)
+        farm.broker.pause(True)
         try:
             until(lambda: len(job.done_indices()) == 3, 60, farm.tail)
             time.sleep(5.0)
         finally:
-            os.kill(farm.broker.pid, signal.SIGCONT)
+            farm.broker.pause(False)
         farm.wait(job)
         farm.judge(job, ok=3)
         return "all videos were done while it slept"
@@ -284,7 +281,7 @@ def message_delivered_twice(folder: Path, chance: Random, strikes: int) -> str:
         farm.worker()
         farm.wait(job)
         farm.judge(job, ok=3)
-        until(lambda: client(farm.broker.url).llen(QUEUE) == 0, 30)
+        until(lambda: farm.waiting(QUEUE) == 0, 30)
         return "the second one waited"
 
 
@@ -460,7 +457,7 @@ def cancel_with_no_worker(folder: Path, chance: Random, strikes: int) -> str:
         job = farm.submit()
         assert jobs.cancel(job, "chaos", jobs.Context("chaos", settings())) == "cancelled"
         farm.worker()
-        until(lambda: client(farm.broker.url).llen("yolo-log") == 0, 30)
+        until(lambda: farm.waiting("yolo-log") == 0, 30)
         time.sleep(1.0)
         assert job.start_record() is None
         assert not list((job.folder / "videos").iterdir())
@@ -498,11 +495,10 @@ def broker_out_of_memory(folder: Path, chance: Random, strikes: int) -> str:
         job = farm.submit()
         farm.worker()
         farm.at_work(job)
-        connection = client(farm.broker.url)
-        connection.config_set("maxmemory", "1")
+        farm.broker.fill(True)
         until(lambda: len(job.done_indices()) == 2, 60, farm.tail)
         time.sleep(3.0)
-        connection.config_set("maxmemory", "256mb")
+        farm.broker.fill(False)
         farm.wait(job)
         farm.judge(job, ok=2)
         assert farm.workers[0].poll() is None, farm.tail()
@@ -511,7 +507,7 @@ def broker_out_of_memory(folder: Path, chance: Random, strikes: int) -> str:
 
 @scenario
 def deaf_worker(folder: Path, chance: Random, strikes: int) -> str:
-    """Connected, alive, and never asking for a message: the worker notices and starts itself anew."""
+    """Connected, alive, and never asking for a message: the worker notices and starts itself again."""
     settings_file, once = folder.with_name("deaf.toml"), folder.with_name("deaf")
     settings_file.write_text("deaf_s = 3\n")
     once.touch()
