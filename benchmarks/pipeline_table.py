@@ -6,7 +6,7 @@
 The engine does what `yolo-engine run --no-visualize` does. In the loop (peers/openvino_loop.py) OpenCV decodes, the
 model runs on its square, NumPy and filterpy do the rest. Loading a model is left out on both sides. Figures are
 milliseconds of CPU time a frame, user and system, of all threads together, as a busy machine blurs them less than the
-clock; beside them frames a second, and how many times as much the loop takes, round by round: the median, the lowest
+clock; beside them frames per second, and how many times as much the loop takes, round by round: the median, the lowest
 and the highest. F1 is how far the boxes of both agree (same class, IoU 0.5): the loop runs on the square, the engine on
 the video's aspect. `--frames` takes the first frames of a video alone.
 

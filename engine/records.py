@@ -478,8 +478,8 @@ class Tracks:
     of the detection that each track matched last. `detections` are all detections, including scores too low to be
     reported or tracked; None if the frame was not inferred. `state` is the tracker's state after this frame, if the
     frame has a mark. `steps` is the time since the stream's previous frame, in nominal frame intervals. `agreements` is
-    set at the end of an audit window. `alive` (K,) int64, in some frames only, are the ids of
-    tracks that may come back, in this frame or not: what is kept for any other id can be dropped.
+    set at the end of an audit window. `alive` (K,) int64 is set on some frames: ids that may return, whether or not
+    they are in this frame. Whoever keeps something for each track may drop all that are in neither.
     """
 
     frame: Frame

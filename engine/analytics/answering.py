@@ -177,7 +177,7 @@ def _of_camera(
     placed, clock = lay_out(films, settings.max_gap_s, settings.max_overlap_s)
     scene = next((scene for each in placed if (scene := settings.scene(each.film.known_as)) is not None), None)
     shown = [each for each in placed if each.film.examined_s is not None]
-    # One file by itself, whose rows stand at their own times: what was counted then is what they give.
+    # One file by itself, whose rows are at their own times: what was counted then is what they give.
     alone = shown[0] if len(shown) == 1 and verdicts is None and not shown[0].offset_s else None
     objects = alone.film.objects if alone is not None else None
     fragments = Fragments() if objects is None else None

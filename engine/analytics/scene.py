@@ -196,7 +196,7 @@ def _sentence(path: Path, text: str, error: ValidationError) -> str:
 
 
 def _rule_of(kind: str, limits: dict[str, Any], place: list[Any]) -> str | None:
-    """Return the rule of a fault of this kind in words; None where those that it comes with will do."""
+    """Return the rule of a fault of this kind in words; None if those that it comes with will do."""
     shares = {"points", "polygon", "image"} & set(place)
     of_shares = ", for coordinates are shares of the frame's width and height" if shares else ""
     if kind == "too_short":

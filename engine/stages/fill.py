@@ -24,7 +24,7 @@ _GIVES_WAY = 0.45
 # large a share of it has changed.
 _AROUND = 6.0
 _CHANGED = 0.15
-# A new box is a piece of a known one if at least `_A_PIECE` of it lies within that one, it ends within `_NEAR` of an
+# A new box is a piece of a known one if at least `_A_PIECE` of it is within that one, it ends within `_NEAR` of an
 # edge of its part, and the known one extends at least `_CUT` beyond that edge; both in pixels of the tensor.
 _A_PIECE, _NEAR, _CUT = 0.8, 16.0, 3.0
 
@@ -130,7 +130,7 @@ def _joined(before: Detections, found: Detections, plan: Plan) -> Detections:
 
 
 def _pieces(before: Detections, found: Detections, plan: Plan) -> NDArray[np.bool_]:
-    """Return which of the boxes found are cut: they lie within a known box that goes on behind an edge of a part, and
+    """Return which of the boxes found are cut: they are within a known box that continues behind an edge of a part, and
     end near that edge. The known one is the better answer, until all of the thing is seen again."""
     known, new = before.boxes_xyxy.astype(np.float64), found.boxes_xyxy.astype(np.float64)
     sides = np.minimum(known[:, None, 2:], new[None, :, 2:]) - np.maximum(known[:, None, :2], new[None, :, :2])

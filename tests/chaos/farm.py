@@ -221,7 +221,7 @@ def times(path: Path) -> list[tuple[int, int]]:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of `size`, e.g. "3m". Raises PermissionError where this user may not mount one."""
+    """A file system of `size`, e.g. "3m". Raises PermissionError if this user may not mount one."""
     folder.mkdir(parents=True)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
     if done.returncode:

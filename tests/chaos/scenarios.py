@@ -148,7 +148,7 @@ def kill_9_of_the_engine(folder: Path, chance: Random, strikes: int) -> str:
 
 @scenario
 def sigterm_of_a_worker(folder: Path, chance: Random, strikes: int) -> str:
-    """The worker hands its job back and ends with status 0; another goes on."""
+    """The worker hands its job back and ends with status 0; another continues."""
     with Farm(folder) as farm:
         farm.clips(3)
         job = farm.submit()
@@ -532,7 +532,7 @@ def broker_out_of_memory(folder: Path, chance: Random, strikes: int) -> str:
 
 @scenario
 def deaf_worker(folder: Path, chance: Random, strikes: int) -> str:
-    """Connected, alive, and never asking for a message: the worker notices and starts itself anew."""
+    """Connected, alive, and never asking for a message: the worker notices and starts itself again."""
     settings_file, once = folder.with_name("deaf.toml"), folder.with_name("deaf")
     settings_file.write_text("deaf_s = 3\n")
     once.touch()
