@@ -219,6 +219,12 @@ def _camera(value: Any) -> Any:
     return value
 
 
+def _not_empty(value: Any) -> Any:
+    if value == "":  # it would be the folder that one is in
+        raise ValueError("a path that is not empty")
+    return value
+
+
 def _several(value: Any) -> Any:
     """Return a list; a single value becomes a list of one."""
     return value if isinstance(value, list | tuple) else (value,)
@@ -314,7 +320,7 @@ class EngineConfig(TrackerKeys):
     the gate opens, up to inferring every frame. 0: it never opens."""
     visualize: bool = True
     """Write an annotated video."""
-    output_folder: Path = Path(defaults.OUTPUT_FOLDER)
+    output_folder: Annotated[Path, BeforeValidator(_not_empty)] = Path(defaults.OUTPUT_FOLDER)
     """Folder for the results."""
     overwrite: bool = False
     """true: results also replace files there that yolo-engine did not write; false: such files are an error.
@@ -455,7 +461,7 @@ class EngineConfig(TrackerKeys):
     segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = defaults.SEGMENT_S
     """Length of a segment of a live recording: seconds, or a text such as 90s, 10m or 1h."""
 
-    split_s: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] | None = None
+    split_s: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=3600)] | None = None
     """Of a job: workers that have no video of their own look for objects in pieces, of this length, of videos that are
     longer; results stay the same. Seconds, or a text such as 90s, 10m or 1h. None: videos stay whole. See
     docs/jobs.md."""

@@ -1,4 +1,4 @@
-"""The Celery application: `app` for the worker, Beat and Flower; clients make theirs with `client_app`."""
+"""The Celery application: `app` for worker, Beat and Flower; clients create theirs with `client_app`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from orchestrator.settings import Role, celery_settings
 
 
 class Loader(AppLoader):  # type: ignore[misc]
-    """Unlike Celery's own, looks for no modules in the current folder, which may be one of videos, and a stranger's."""
+    """Unlike Celery's own loader, ignores modules in the current folder, which may contain videos, or a stranger's
+    files."""
 
     override_backends: ClassVar = {"file": "orchestrator.broker.folder_backend:Backend"}
 
@@ -23,7 +24,7 @@ class Loader(AppLoader):  # type: ignore[misc]
 
 
 def make_app(role: Role) -> Celery:
-    """Make an application with the one configuration that all processes share. Raises SettingsError."""
+    """Create an application with the one configuration that all processes share. Raises SettingsError."""
     given = resolved_settings()
     made = Celery("yolo", loader=Loader, include=["orchestrator.worker.tasks"], set_as_current=role == "worker")
     made.conf.update(celery_settings(given, role))
@@ -34,7 +35,7 @@ def make_app(role: Role) -> Celery:
 
 
 def client_app() -> Celery:
-    """Make an application for processes that submit and ask: it gives up quickly where the broker is away."""
+    """Create an application for clients, which gives up quickly if the broker is unreachable."""
     return make_app("client")
 
 

@@ -42,7 +42,7 @@ _FOLDER = "filesystem://"
 
 
 def broker_folder(url: str) -> Path | None:
-    """Return the folder that is the broker, None where the URL names a server."""
+    """Return the folder that is the broker, None if the URL names a server."""
     return Path(unquote(url.removeprefix(_FOLDER))) if url.startswith(_FOLDER) else None
 
 

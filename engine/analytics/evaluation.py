@@ -19,7 +19,7 @@ from engine.errors import InputError, describe_os_error
 from engine.install import extra
 
 # MOT17's classes whose boxes nobody is asked to track: person on vehicle, static person, distractor, reflection. A
-# track that lies on one of them counts neither for nor against.
+# track that is on one of them counts neither for nor against.
 _DISTRACTORS = (2, 7, 8, 12)
 _PEDESTRIAN = 1
 _SAME_OBJECT = 0.5
@@ -71,7 +71,9 @@ def read_boxes(path: Path) -> NDArray[np.float64]:
                 rows.append(values + [-1.0] * (_COLUMNS - len(values)))
     except OSError as error:
         raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
-    except (ValueError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no file of MOTChallenge: it is no text.") from error
+    except ValueError as error:
         raise InputError(f"{path}, line {number}: not a row of MOTChallenge ({error}).") from error
     return np.array(rows, dtype=np.float64).reshape(-1, _COLUMNS)
 
@@ -80,7 +82,7 @@ def prepare(tracks: NDArray[np.float64], truth: NDArray[np.float64], *, distract
     """Bring tracks and truth, (N, 9) and (M, 9) as `read_boxes` gives them, into the form of the metrics.
 
     Rows of the truth whose flag is 0 are not asked for. With `distractors` the classes of MOT17 are honoured: only
-    pedestrians are asked for, and tracks that lie on distractors are left out. Raises InputError where an id stands
+    pedestrians are asked for, and tracks that are on distractors are left out. Raises InputError if an id stands
     twice in a frame.
     """
     has_classes = distractors and bool((truth[:, 7] > 0).any())
@@ -117,7 +119,7 @@ def prepare(tracks: NDArray[np.float64], truth: NDArray[np.float64], *, distract
 
 
 def score(sequences: Mapping[str, Prepared]) -> tuple[dict[str, Scores], Scores]:
-    """Return the scores of each sequence and of all together. Raises InputError where trackeval is not installed."""
+    """Return the scores of each sequence and of all together. Raises InputError if trackeval is not installed."""
     hota, clear, identity = _metrics()
     metrics = {"hota": hota, "clear": clear, "id": identity}
     results = {

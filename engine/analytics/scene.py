@@ -86,7 +86,7 @@ class SceneIgnore(_Part):
 
 
 class SceneMap(_Part):
-    """Points of the frame and where they lie on the ground, in metres: what speeds and lengths are computed from."""
+    """Points of the frame and where they are on the ground, in metres: what speeds and lengths are computed from."""
 
     image: Annotated[tuple[RelativePoint, ...], Field(min_length=4, max_length=100)]
     metres: Annotated[tuple[tuple[float, float], ...], Field(min_length=4, max_length=100)]
@@ -161,7 +161,7 @@ class Scene(_Part):
             raise InputError(f"{video} {problem}.")
 
     def problem_of(self, size_wh: tuple[int, int]) -> str | None:
-        """Return why a video whose upright frames have this size is refused; None where it is not."""
+        """Return why a video whose upright frames have this size is refused; None if it is not."""
         if self.size is None:
             return None
         ratio = (size_wh[0] / size_wh[1]) / (self.size[0] / self.size[1])
@@ -186,13 +186,26 @@ def _sentence(path: Path, text: str, error: ValidationError) -> str:
     place = [str(part) if isinstance(part, str) else part for part in fault["loc"]]
     number = _line_of(text, place)
     key = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
-    rule = fault["msg"].removeprefix("Value error, ")
+    rule = _rule_of(fault["type"], fault.get("ctx", {}), place) or fault["msg"].removeprefix("Value error, ")
     found = fault.get("input")
     shown = "" if isinstance(found, dict) or ". Got " in rule else f". Got {str(found)[:80]}"
     where = f"{path}, line {number}" if number else str(path)
     if fault["type"] == "extra_forbidden":
         return f"{where}: {key}: there is no such key."
     return f"{where}: {key + ': ' if key else ''}{rule[0].lower()}{rule[1:]}{shown}."
+
+
+def _rule_of(kind: str, limits: dict[str, Any], place: list[Any]) -> str | None:
+    """Return the rule of a fault of this kind in words; None if those that it comes with will do."""
+    shares = {"points", "polygon", "image"} & set(place)
+    of_shares = ", for coordinates are shares of the frame's width and height" if shares else ""
+    if kind == "too_short":
+        return f"it needs {limits['min_length']} or more"
+    if kind == "too_long":
+        return f"it may have {limits['max_length']} at most"
+    if kind == "less_than_equal":
+        return f"it must be at most {limits['le']:g}{of_shares}"
+    return f"it must be at least {limits['ge']:g}{of_shares}" if kind == "greater_than_equal" else None
 
 
 def _line_of(text: str, place: list[Any]) -> int | None:

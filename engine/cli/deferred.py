@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -35,7 +38,23 @@ def _loaded(name: str) -> ModuleType:
         return sys.modules[name]
     gc.disable()
     try:
-        return import_module(name)
+        with _interrupts_kill():
+            return import_module(name)
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextlib.contextmanager
+def _interrupts_kill() -> Iterator[None]:
+    """Let Ctrl-C end the process at once while nothing has begun: some libraries swallow a KeyboardInterrupt that is
+    raised while they are loaded."""
+    replaceable = threading.current_thread() is threading.main_thread()
+    if not replaceable or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -53,7 +53,7 @@ def zone_shapes(
     zones: Sequence[tuple[Sequence[tuple[float, float]], str]], lines: Sequence[LineShape], size_wh: tuple[int, int]
 ) -> list[ZoneShape]:
     """Return zones, given by their polygons and names, each with its name in its middle, or near it where it would
-    cover other words, stand in another zone, or be cut off at the frame's edge."""
+    cover other words, are in another zone, or be cut off at the frame's edge."""
     font = font_of(size_wh)
     taken = [box for line in lines for box in _words_of(line, font)]
     outlines = [[(x * size_wh[0], y * size_wh[1]) for x, y in polygon] for polygon, _ in zones]
@@ -68,7 +68,7 @@ def zone_shapes(
         places = [_box(shown(name), x, y + step * font, "middle", font) for step in _STEPS]
         inside = [each for each in places if each.top >= 0 and each.bottom <= size_wh[1]]
         free = [each for each in inside if not any(map(each.meets, taken))]
-        # Of those that would do, the first that stands in no other zone: else it would be taken for the name of that.
+        # Of those that would do, the first that is in no other zone: else it would be taken for the name of that.
         box = min(free, key=lambda place: place.share_in(others, but=own), default=places[0])
         taken.append(box)
         shapes.append(ZoneShape(points_of(polygon, size_wh), shown(name), round(x, 1), round(box.baseline, 1)))
@@ -79,7 +79,7 @@ def zone_shapes(
 _STEPS = (0.0, *(sign * step * 1.25 for step in range(1, 9) for sign in (1, -1)))
 # Of a letter, in sizes of the font: a little more than the widest common ones.
 _LETTER, _ABOVE, _BELOW = 0.62, 0.85, 0.25
-# Places of a word at which it is asked whether they lie in a zone.
+# Places of a word at which it is asked whether they are in a zone.
 _ASKED = 9
 
 
@@ -107,7 +107,7 @@ class _Box:
 
 
 def _holds(outline: _Outline, at: tuple[float, float]) -> bool:
-    """Return whether a point lies within a polygon."""
+    """Return whether a point is within a polygon."""
     x, y = at
     inside = False
     for (ax, ay), (bx, by) in zip(outline, [*outline[1:], outline[0]], strict=True):
@@ -146,14 +146,14 @@ def line_shape(points: Sequence[tuple[float, float]], name: str, into: str, size
         f"L{px:.1f} {py:.1f}" for px, py in (tip, wings[1])
     )
     font = font_of(size_wh)
-    first = pixels[0]
+    first, aside = pixels[0], font / 4  # beside it, where the line goes down
     half = min(len(shown(into)) * _LETTER * font, width) / 2
     return LineShape(
         points=points_of(points, size_wh),
         name=shown(name),
         into=shown(into),
         arrow=arrow,
-        x=round(min(max(first[0], 4), width - 4), 1),
+        x=round(min(max(first[0] + (aside if first[0] < width / 2 else -aside), 4), width - 4), 1),
         y=round(max(first[1] - font / 3, font), 1),
         side="start" if first[0] < width / 2 else "end",
         to_x=round(min(max(tip[0] + right[0] * font, half), width - half), 1),

@@ -75,6 +75,8 @@ def quantize_model(config: EngineConfig, calib: Path, target: Path, *, aim: floa
     """
     if target.suffix.lower() != ".onnx":
         raise ConfigError(f"--output must name an ONNX file, such as {target.stem}.onnx. Got {target}.")
+    if os.path.realpath(target) == os.path.realpath(config.model):
+        raise ConfigError(f"{target} is the model itself, and would be overwritten. Name another file with --output.")
     pictures = find_pictures(calib, _PICTURES).pictures
     held = pictures[_KEPT_BACK - 1 :: _KEPT_BACK] or pictures[:1]
     used = [path for path in pictures if path not in held] or list(pictures)
@@ -207,7 +209,7 @@ def _images(paths: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
             with av.open(os.fspath(path)) as container:
                 yield next(container.decode(video=0)).to_ndarray(format="rgb24")
         except (av.FFmpegError, StopIteration, IndexError) as error:
-            raise ConfigError(f"--calib: {path} is no image that can be read.") from error
+            raise ConfigError(f"--calib: {path} is not a readable image.") from error
 
 
 def _tensor(image: NDArray[np.uint8], spec: Any) -> NDArray[Any]:

@@ -5,11 +5,11 @@ know what was sent and what has begun, and a message counts as there for as long
 
 Priorities: Celery counts levels from 0 for Redis, where 0 is served first; here the highest number is, so a level is
 turned round on its way (`messages.priority_of`). The queues are declared with `x-max-priority`, which a queue has from
-its birth or never; but for `celery`, which any program declares in its own way.
+its birth or never; except for `celery`, which any program declares in its own way.
 
 Acknowledgement: a message is acknowledged when its task has ended. RabbitMQ ends the channel of a worker that takes
 longer than its `consumer_timeout` (30 minutes as it comes) and delivers the message again; the second delivery finds
-the step taken and is dropped, and the work goes on. `docs/operations.md` says how to set it.
+the step taken and is dropped, and the work continues. `docs/operations.md` says how to set it.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def asked(url: str, answer_s: float, *, write: bool) -> Iterator[float | None]:
 
 
 def explain(causes: Sequence[BaseException], variable: str) -> tuple[str, str] | None:
-    """Say what a RabbitMQ answered and what repairs it; None where it was not its answer that failed."""
+    """Say what a RabbitMQ answered and what repairs it; None if it was not its answer that failed."""
 
     def has(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in causes)

@@ -84,7 +84,7 @@ def client(url: str, timeout_s: float = 2.0) -> redis.Redis:
             socket_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
             protocol=2,  # RESP3 begins with a command that old servers and some proxies do not know
-            driver_info=None,  # nothing is sent but what was asked for
+            driver_info=None,  # nothing is sent but what was requested
             decode_responses=True,
             encoding_errors="backslashreplace",
         )

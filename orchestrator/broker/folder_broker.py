@@ -52,7 +52,7 @@ class FolderBroker(BoardSide):
         return [_message(each) for name in names for each in self._queues.take_away(name)]
 
     def renew(self, delivery_tags: Iterable[str]) -> None:
-        """Say that their tasks go on."""
+        """Say that their tasks continue."""
         self._queues.renew(name for tag in delivery_tags if (name := held_here.get(tag)) is not None)
 
     def looks_alone(self, for_s: float) -> bool:

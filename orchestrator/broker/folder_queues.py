@@ -53,7 +53,7 @@ class FolderQueues:
         os.rename(place / f".{name}", place / name)
 
     def take(self, queue: str) -> tuple[bytes, str] | None:
-        """Take the next message and return it with the name under which it is held; None where nothing waits."""
+        """Take the next message and return it with the name under which it is held; None if nothing waits."""
         for name in self._names(queue):
             held = f"{secrets.token_hex(16)}~{_quoted(queue)}~{name}"
             target = self._taken / held
@@ -77,7 +77,7 @@ class FolderQueues:
             os.rename(self._taken / held, self._of(unquote(queue)) / name)
 
     def renew(self, helds: Iterable[str]) -> None:
-        """Say that the tasks of messages that were taken go on."""
+        """Say that the tasks of messages that were taken continue."""
         for held in helds:
             with contextlib.suppress(FileNotFoundError):
                 os.utime(self._taken / held)

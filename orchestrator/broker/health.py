@@ -189,7 +189,7 @@ def _of_another(broker: Broker, answers: str) -> list[Check]:
 
 
 def _allowed(ask: Callable[[], Mapping[Any, Any]]) -> Mapping[Any, Any] | None:
-    """Return the answer, or None where this user or this server does not allow the question."""
+    """Return the answer, or None if this user or this server does not allow the question."""
     try:
         return ask()
     except exceptions.ResponseError:

@@ -97,7 +97,7 @@ def live(client: redis.Redis) -> list[Heartbeat]:
 @dataclass(frozen=True)
 class Look:
     """The workers that live, by name, as `look` found them. `skew_s`: how far a worker's clock is ahead of the
-    broker's, by its name, where that is known; `complete` is False where there was no time to see all keys."""
+    broker's, by its name, where that is known; `complete` is False if there was no time to see all keys."""
 
     workers: list[Heartbeat]
     skew_s: dict[str, float]

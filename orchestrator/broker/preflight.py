@@ -54,7 +54,7 @@ def preflight(url: str, *, write: bool = True, variable: str = "CELERY_BROKER_UR
     """Ask the server at `url` once. Return, or raise BrokerUnreachable, within 5 s of its last sign of life; raise
     BrokerUrlError for a bad URL.
 
-    `write` also stores a key for a second, which a full server or a read-only replica refuses; False where only
+    `write` also stores a key for a second, which a full server or a read-only replica refuses; False if only
     reading is meant. A user who may not write that key passes. `variable` is the environment variable that the
     message names.
     """
@@ -176,7 +176,7 @@ def begin(ask: Callable[[], T]) -> Callable[[float], T]:
     def run() -> None:
         try:
             results.append(ask())
-        except BaseException as error:  # noqa: BLE001 - raised again where it was asked for
+        except BaseException as error:  # noqa: BLE001 - raised again where it was requested
             errors.append(error)
 
     thread = threading.Thread(target=run, name="yolo-ask", daemon=True)
@@ -227,7 +227,7 @@ def explain(error: BaseException, url: str, variable: str = "CELERY_BROKER_URL")
     if isinstance(error, exceptions.InvalidResponse):
         return "something answers there, but it is not a Redis", own
     if isinstance(error, exceptions.BusyLoadingError):
-        return "the server is still loading its data from the disk", "Try again in some seconds."
+        return "the server is still loading its data from the disk", "Try again in a few seconds."
     if is_amqp(url) and (found := amqp_preflight.explain(causes, variable)) is not None:
         return found
     if folder_results.is_folder(url) or broker_folder(url) is not None:
@@ -264,7 +264,7 @@ def _explain_answer(error: BaseException, text: str, variable: str, own: str) ->
     if isinstance(error, exceptions.AuthenticationError):
         with_password = f"`export {variable}=redis://USER:PASSWORD@HOST:6379/0`"
         if "required" in text.lower():
-            return "authentication required: the URL holds no password", f"Give one: {with_password}."
+            return "authentication required: the URL contains no password", f"Give one: {with_password}."
         if "without any password" in text:
             return "the URL holds a password, but the server has none", "Remove it from the URL."
         return (

@@ -44,7 +44,7 @@ def queue_for_step(job: Job, key: str) -> str:
 
 
 def process_queue(asked: str | None, config: Mapping[str, object]) -> str:
-    """Return the queue of a job's process steps: the one that was asked for, else the one that its configuration
+    """Return the queue of a job's process steps: the one that was requested, else the one that its configuration
     needs."""
     if asked:
         return asked
@@ -87,7 +87,7 @@ def times_sent(job: Job, key: str) -> int:
 
 def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
     """Send the message of one step and return its id. Raises what kombu raises when the broker is away, and
-    RequestError where the job's queue is not one of this machine's."""
+    RequestError if the job's queue is not one of this machine's."""
     queue = queue_for_step(job, key)
     if queue not in app.conf.task_queues:
         raise RequestError(

@@ -38,7 +38,7 @@ def lengths(client: redis.Redis, queues: Iterable[str]) -> dict[str, int]:
 
 
 def message_ids(client: redis.Redis, queues: Iterable[str]) -> set[str] | None:
-    """Return the ids of the messages in these queues; None where one holds too many to be looked through."""
+    """Return the ids of the messages in these queues; None if one holds too many to be looked through."""
     found = set[str]()
     for part in (part for queue in queues for part in parts_of(queue)):
         raws = client.lrange(part, 0, MAX_LOOKED_THROUGH)

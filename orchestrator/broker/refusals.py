@@ -72,7 +72,7 @@ def forget(client: redis.Redis, what: str) -> None:
 
 
 def one_line(text: str) -> str:
-    """Return a text, perhaps a stranger's, as it may stand in a log: one line of bounded length, with nothing that a
+    """Return a text, perhaps a stranger's, as it may be in a log: one line of bounded length, with nothing that a
     terminal obeys."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)[:_MAX_LINE]

@@ -56,7 +56,7 @@ class Channel(base.Channel):  # type: ignore[misc]
         return client
 
     def _taken(self, found: tuple[bytes, bytes]) -> tuple[bytes, bytes | str] | None:
-        """Check what was taken from a queue. Return None where it is dropped, which kombu takes for an empty queue."""
+        """Check what was taken from a queue. Return None if it is dropped, which kombu takes for an empty queue."""
         key, raw = found
         queue = base.bytes_to_str(key).rsplit(self.sep, 1)[0]
         queues = settings().known_queues

@@ -1,8 +1,8 @@
 """The one view of a broker, whichever it is: what a worker, a client and the look for lost messages ask of it.
 
-A broker carries messages. The rest, who lives, which jobs there are, what was refused, lies in keys of a Redis, or in
+A broker carries messages. The rest, who lives, which jobs there are, what was refused, is in keys of a Redis, or in
 files of the board (board.py) where the broker has no keys. What a broker can't tell is said by its view: `tells_which`
-is False where it knows how many messages wait and not which ones.
+is False if it knows how many messages wait and not which ones.
 
     RedisBroker (redis_broker.py)    Redis, Valkey
     AmqpBroker (amqp_broker.py)      RabbitMQ
@@ -55,7 +55,7 @@ class Broker(Protocol):
         """Return how many messages wait in each of the queues."""
 
     def message_ids(self, queues: Iterable[str]) -> set[str] | None:
-        """Return the ids of the messages in these queues; None where one holds too many to be looked through."""
+        """Return the ids of the messages in these queues; None if one holds too many to be looked through."""
 
     def waiting(self, queues: Iterable[str], limit: int = MAX_LISTED) -> list[Message]:
         """Return the messages in these queues, at most `limit` of each, the next one to be taken first."""

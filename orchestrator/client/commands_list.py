@@ -170,7 +170,7 @@ def list_tasks(options: SubmitOptions) -> int:
             show(console, "refused", refused, ("what", "why", "age"))
     else:
         say(f"The broker does not answer: {trouble}", err=True)
-        say("The jobs that this machine knows of:", err=True)
+        say("Jobs known on this machine:", err=True)
     show(console, "recent", recent, ("id", "state", "videos", "age", "video_folder"))
     return 0
 
@@ -198,7 +198,7 @@ def _row(message: Message) -> MessageRow:
 
 
 def _age_s(message: Message) -> float | None:
-    """Return the seconds since it was sent, which its job's directory knows; None where that can't be read here."""
+    """Return the seconds since it was sent, which its job's directory knows; None if that can't be read here."""
     if message.folder is None or message.folder.name != message.job or not is_id(message.job):
         return None  # not as we send it, and a place that anybody may have named
     try:

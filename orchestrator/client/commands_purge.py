@@ -34,7 +34,7 @@ class _Purged:
 
 
 def purge(options: SubmitOptions) -> int:
-    """Remove what waits. Raises BrokerUnreachable; UsageError where nobody can be asked."""
+    """Remove what waits. Raises BrokerUnreachable; UsageError if nobody can be asked."""
     given, yes, as_json = resolved_settings(), options.yes, options.as_json
     if not yes and not sys.stdin.isatty():
         raise click.UsageError(
@@ -44,7 +44,7 @@ def purge(options: SubmitOptions) -> int:
     there = ask(given, lambda broker: broker.waiting(given.known_queues))
     if there and not yes:
         many = views.listed(sorted({message.job for message in there}))
-        say(f"Messages that wait: {len(there)}, of {many}. Jobs that nobody works on are cancelled.", err=True)
+        say(f"Waiting messages: {len(there)}, of {many}. Jobs that nobody is working on will be cancelled.", err=True)
         if not click.confirm("Remove them?", err=True):
             raise click.Abort
     purged = _Purged(ask(given, lambda broker: broker.take_away(given.known_queues)))

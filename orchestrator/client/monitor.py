@@ -96,7 +96,7 @@ class Display(Protocol):
 
 
 class Table:
-    """A table that is drawn anew each time."""
+    """A table that is drawn again each time."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -111,7 +111,7 @@ class Table:
 
 class Lines:
     """A line when something has changed: a change of the state at once, progress every few seconds at first and less
-    often the longer it goes on, so that the log of a night stays readable."""
+    often the longer it continues, so that the log of a night stays readable."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -174,7 +174,7 @@ def _watch(
             continue
         else:
             raise JobError(
-                f"The directory of job {reader.job.id} is gone: {reader.job.folder}. Nothing is left to see."
+                f"The directory of job {reader.job.id} is gone: {reader.job.folder}. Nothing is left to show."
             )
         shot = reader.read()
         display.show(shot)

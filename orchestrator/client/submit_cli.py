@@ -203,6 +203,8 @@ def submit(context: click.Context, /, **given: Any) -> int:
 def _command(context: click.Context) -> str:
     """Return the requested command, `submit` by default. Raises UsageError if options don't go together."""
     default = (click.core.ParameterSource.DEFAULT, None)
+    if empty := [name for name in ("output", "config_file") if context.params[name] == ""]:  # as of an unset variable
+        raise click.UsageError(f"{'--config' if empty[0] == 'config_file' else '--output'} is empty.")
     given = {name for name in context.params if context.get_parameter_source(name) not in default} - {"as_json"}
     named = [name for name in _COMMANDS if name in given]
     if len(named) > 1:

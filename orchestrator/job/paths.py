@@ -42,7 +42,7 @@ def video_folder(given: str, settings: Settings) -> Path:
 
 def input_is_away(given: str, settings: Settings) -> str | None:
     """Return why the folder or file that a job reads can't be reached any more: a disk was unmounted, a permission
-    taken away. None where it is there. Raises PathRefused where it lies outside the roots."""
+    taken away. None if it is there. Raises PathRefused if it is outside the roots."""
     path = _resolved(given, "video folder")
     _below(path, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
     try:
@@ -109,7 +109,7 @@ def scene_tables(given: Sequence[Path | Table], settings: Settings) -> list[Tabl
         path = _below(_resolved(str(item), "scene"), settings.video_roots, settings, "Scene", "YOLO_VIDEO_ROOTS")
         for file in sorted(path.glob("*.toml")) if path.is_dir() else [path]:
             if not file.is_file() or file.stat().st_size > _MAX_SCENE_BYTES:
-                raise PathRefused(f"Scene {file} is no scene file. Name a TOML file.")
+                raise PathRefused(f"Scene {file} is not a scene file. Name a TOML file.")
             try:
                 tables.append(tomllib.loads(file.read_text(encoding="utf-8-sig")))
             except OSError as error:
@@ -159,9 +159,9 @@ def _resolved(given: str, what: str) -> Path:
             raise PathRefused(f"The {what} must be a path of at most {_MAX_PATH} bytes. Got {given[:80]!r}...")
         return Path(os.path.realpath(given))
     except UnicodeEncodeError as error:
-        raise PathRefused(f"The {what} {given[:200]!r} is no path: it holds half a character.") from error
+        raise PathRefused(f"The {what} {given[:200]!r} is not a valid path: it contains half a character.") from error
     except OSError as error:
-        raise PathRefused(f"The {what} {given[:200]!r} is no path: {reason_of(error)}.") from error
+        raise PathRefused(f"The {what} {given[:200]!r} is not a valid path: {reason_of(error)}.") from error
 
 
 def _below(path: Path, roots: tuple[Path, ...], settings: Settings, what: str, variable: str) -> Path:

@@ -1,10 +1,10 @@
-"""Find jobs that nobody goes on with, and put their next step on the queue again.
+"""Find jobs that nobody continues, and put their next step on the queue again.
 
 Messages are lost when a broker without persistence restarts, when its memory is flushed or purged, or when a worker is
-killed (its message sleeps in the broker until the visibility timeout). A step that could not go on has answered its
-message: another job writes to the same folder, the disk is full, somebody else has the very step. The job's directory
-knows what is left to do, so a step that nobody works on and that waits in no queue is sent again. A message too many
-does no harm: it finds nothing to take.
+killed (its message stays in the broker until the visibility timeout). A step that could not continue has acknowledged
+its message: another job writes to the same folder, the disk is full, another process runs the same step. The job's
+directory knows what is left to do, so a step that nobody works on and that waits in no queue is sent again. A surplus
+message does no harm: it finds nothing to take.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _MAX_ANNOUNCED = 500
 
 
 def requeue_lost(app: Celery, broker: Broker, settings: Settings) -> list[str]:
-    """Send what was lost and return the ids of the messages sent. Raises what the broker's client raises.
+    """Send lost messages again and return their ids. Raises what the broker's client raises.
 
-    Workers and monitors all call it; only one of them looks at a time.
+    Workers and monitors all call it; only one of them searches at a time.
     """
     left = list(_jobs(broker, settings))
     if not left or not broker.looks_alone(_ALONE_S):

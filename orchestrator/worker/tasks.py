@@ -1,9 +1,10 @@
-"""The Celery tasks. They are thin: steps.py has what a step does, this file when a message is given back or answered.
+"""The Celery tasks. They are thin: steps.py does the work, this file decides when a message is returned or
+acknowledged.
 
-A step that can't go on now (it is delivered twice, another job writes to the same folder, the disk is full) answers its
-message and ends, so that it takes no worker's slot while it waits: the job's directory knows what is left to do, and
-the look for lost messages (requeue.py) sends the step again when it can go on, or when whoever has it dies. A task that
-was told to stop gives its message back.
+A step that can't continue now (it was delivered twice, another job writes to the same folder, the disk is full)
+acknowledges its message and ends, so that it occupies no slot while it waits: the job's directory knows what is left to
+do, and the search for lost messages (requeue.py) sends the step again when it can continue, or when its current owner
+dies. A task that was told to stop returns its message.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ Config = dict[str, object] | None
 
 
 class Step(Task):
-    """A task whose refusal stands in the worker's log and, for the list and the health check, at the broker."""
+    """A task whose refusal is in the worker's log and, for the list and the health check, at the broker."""
 
     def on_failure(
         self, exc: BaseException, task_id: str, args: Sequence[object], kwargs: object, einfo: object
@@ -50,8 +51,8 @@ class Step(Task):
 
 
 def _what(task: Task, task_id: str, args: Sequence[object]) -> tuple[str, float]:
-    """Return a task in words, and for how many seconds its refusal is of interest: a sweep's until another has been
-    due."""
+    """Describe a task in words, and return for how many seconds its refusal is of interest: a sweep's until the next
+    one has been due."""
     if task.name != "sweep_yolo":
         return refusals.one_line(f"task {task.name} {task_id}"), refusals.KEPT_S
     folder = str(args[0]) if args else ""
@@ -86,7 +87,7 @@ def context_of(task: Task) -> jobs.Context:
 @shared_task(bind=True, base=Step, name="complete_pipeline", throws=(JobError,))
 @checked_arguments
 def complete_pipeline(self: Task, video_folder: str, config: Config = None, workers: int = 1) -> None:
-    """Do the whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
+    """Run the whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
     job = jobs.begin(video_folder, config, resolved_settings(), job_id=self.request.id, workers=workers)
     self.backend.store_result(job.id, {"job": str(job.folder)}, states.STARTED)
     _tell_broker(lambda broker: announce(broker, job))
@@ -120,7 +121,7 @@ def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: st
 def process_videos_yolo(
     self: Task, video_folder: str, config: Config = None, job: str | None = None, step: str = "process-1"
 ) -> dict[str, object]:
-    """Detect and track in the job's videos, beside other workers that do, until none is left."""
+    """Detect and track objects in the job's videos, together with other workers, until none is left."""
     context = context_of(self)
     if job:
         opened = jobs.job_to_go_on_with(job, resolved_settings())
@@ -173,7 +174,7 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
 @shared_task(bind=True, base=Step, name="sweep_yolo", throws=(JobError,))
 @checked_arguments
 def sweep_yolo(self: Task, folder: str) -> dict[str, object]:
-    """Make one job of the new and complete videos in a folder that this worker's settings watch as well."""
+    """Submit the new, complete videos in a folder as one job; this worker's settings must also watch the folder."""
     watch = next((watch for watch in resolved_settings().watch if str(watch.folder) == folder), None)
     if watch is None:
         raise RequestError(f"{folder} is not watched by this worker's settings: YOLO_SETTINGS must be Beat's.")
@@ -222,8 +223,8 @@ def _go_on(task: Task, job: Job, keys: list[str]) -> None:
 
 
 def send(task: Task, job: Job, key: str, *, again: int = 0) -> None:
-    """Put a step on the queue. What this step has done does not fail with it: where the broker is away for long, or is
-    just coming back and the connection breaks while sending, the look for lost messages sends the step."""
+    """Put a step on the queue. A failure does not undo this step's work: if the broker is unreachable for long, or the
+    connection breaks while sending, the search for lost messages sends the step later."""
     try:
         publish(task.app, job, key, again=again)
     except JobError:
@@ -237,15 +238,15 @@ def send(task: Task, job: Job, key: str, *, again: int = 0) -> None:
 
 
 def _waits(job: Job, error: Duplicate | FolderTaken | OSError) -> Ignore:
-    """Return what answers the message of a step that can't go on now.
+    """Return the exception that acknowledges the message of a step that can't continue now.
 
-    A job's directory that can't be written, most often for a full disk, is waited for as well: nothing of the job could
-    be kept now, and nothing of it is lost.
+    This includes a job's directory that can't be written, mostly because the disk is full: nothing could be saved now,
+    and nothing is lost.
     """
     if isinstance(error, OSError):
         where = error.filename or job.folder
         log.error("job %s waits: %s can't be written: %s", job.id, where, error.strerror, extra={"job": job.id})
     else:
         log.info("%s", error, extra={"job": job.id})
-    _tell_broker(lambda broker: announce(broker, job))  # any machine may go on with it
+    _tell_broker(lambda broker: announce(broker, job))  # any machine may continue with it
     return Ignore(str(error))

@@ -193,6 +193,7 @@ def test_accepted(key, given, kept):
     [
         ("scene", 3, "a path, or a scene as a table. Got 3"),
         ("scene", "", "a path, or a scene as a table. Got ''"),
+        ("output_folder", "", "a path that is not empty. Got ''"),
         ("tables", "csv,ods", "one of 'csv', 'parquet' or 'xlsx'. Got 'ods'"),
         ("heatmap", "perhaps", "true or false. Got 'perhaps'"),
         ("crops", "perhaps", "true or false. Got 'perhaps'"),
@@ -366,7 +367,7 @@ def test_the_end_of_a_part_is_given_once():
 
 
 def test_every_key_either_changes_results_or_does_not():
-    """A new key must be put into one of the two sets, or a checkpoint could go on under another configuration."""
+    """A new key must be put into one of the two sets, or a checkpoint could continue under another configuration."""
     assert set(EngineConfig.model_fields) == RESULT_KEYS | OTHER_KEYS
     assert not RESULT_KEYS & OTHER_KEYS
 

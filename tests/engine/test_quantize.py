@@ -137,6 +137,14 @@ def test_the_costliest_stay_in_float32(tmp_path, config, pictures, monkeypatch):
     assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) == 2
 
 
+def test_a_model_is_never_replaced_by_what_is_made_of_it(tmp_path, config, pictures):
+    model = tmp_path / "m.onnx"
+    model.write_bytes(b"a model")
+    with pytest.raises(ConfigError, match="is the model itself, and would be overwritten"):
+        quantize_model(config.updated(model=str(model)), pictures, tmp_path / "." / "m.onnx", say=print)
+    assert model.read_bytes() == b"a model"
+
+
 @pytest.mark.parametrize(
     ("change", "target", "error", "message"),
     [

@@ -201,7 +201,7 @@ def test_a_worker_runs_tasks_of_an_included_module(tmp_path, valkey, monkeypatch
 def test_one_beat_on_a_machine(tmp_path):
     with (
         the_only(tmp_path / "beat.lock", "Beat"),
-        pytest.raises(SettingsError, match="Beat runs already on this machine"),
+        pytest.raises(SettingsError, match="Beat is already running on this machine"),
         the_only(tmp_path / "beat.lock", "Beat"),
     ):
         pass

@@ -286,4 +286,6 @@ def test_there_is_nothing_to_drain(tmp_path, monkeypatch):
     (tmp_path / f"{ways.prefix()}{os.getpid()}-x").mkdir()
     (tmp_path / f"{ways.prefix()}1-link").symlink_to(Path("/"))
     done = drained("--name", "nobody")
-    assert (done.returncode, "No worker of the name nobody of this user runs" in done.stderr) == (2, True), done.stderr
+    assert (done.returncode, "No worker of the name nobody of this user is running" in done.stderr) == (2, True), (
+        done.stderr
+    )

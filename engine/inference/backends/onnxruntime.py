@@ -1,7 +1,7 @@
 """ONNX Runtime: one session that many threads call at once.
 
 On a CPU each call computes on its caller's thread alone: several frames side by side beat one frame spread over the
-cores, since small convolutions don't fill them (YOLOX-nano on 2 cores: 7.4 against 9.9 ms a frame). On a GPU each
+cores, since small convolutions don't fill them (YOLOX-nano on 2 cores: 7.4 against 9.9 ms per frame). On a GPU each
 thread has an input there of its own, written again by every batch of the same shape.
 """
 
@@ -109,7 +109,7 @@ class OnnxRuntimeBackend:
         the engines that it builds in `engines`, made for inputs from the least to the largest of `shapes` and tuned for
         the one between.
 
-        Raises BackendMissing where the device can't be used, ModelError where the file can't.
+        Raises BackendMissing if the device can't be used, ModelError if the file can't.
         """
         try:
             import onnxruntime as ort
@@ -126,7 +126,8 @@ class OnnxRuntimeBackend:
         options.log_severity_level = 4
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False  # input shapes vary
+        # Where each tensor lies is remembered per shape of the input: 3 % less time on a CPU, and 7 MB for 45 shapes.
+        options.enable_mem_pattern = not self.on_gpu
         if tensorrt and engines is not None and isinstance(path, Path):
             providers[0] = (providers[0][0], providers[0][1] | engine_options(path, engines, shapes))
         if self.on_gpu:
@@ -140,7 +141,7 @@ class OnnxRuntimeBackend:
         wanted = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
         if self.provider != wanted:
             raise BackendMissing(
-                f"{wanted} was asked for and is not active: ONNX Runtime could not load its libraries. "
+                f"{wanted} was requested and is not active: ONNX Runtime could not load its libraries. "
                 "`yolo-engine doctor` says what is missing; --device cpu runs without."
             )
         entry = self._session.get_inputs()[0]
@@ -263,7 +264,7 @@ def _providers(ort: Any, device: str, *, tensorrt: bool) -> list[Any]:
             shadowing()
             or f"the installed build has no {wanted[0]} ({', '.join(installed_builds())}). Repair: {onnxruntime_gpu()}"
         )
-        raise BackendMissing(f"{asked} was asked for, but {reason}; or {without}.")
+        raise BackendMissing(f"{asked} was requested, but {reason}; or {without}.")
     number = int(device.partition(":")[2] or 0)
     return [*((name, {"device_id": number}) for name in wanted), "CPUExecutionProvider"]
 
