@@ -401,6 +401,8 @@ def test_what_is_no_correction_changes_nothing(one, content, message):
         ("a.xml", b"\x00\x01\x02" * 100, "holds no corrections: it is no text."),
         ("a.mp4", b"\x00\x00\x00\x18ftypisom" + b"\x7f" * 100_000, "holds no corrections: it is no text."),
         ("a.txt", b"x" * 100_000, "line 1: not a row of MOTChallenge"),
+        ("a.txt", b"\n \n", "is empty."),
+        ("a.xml", b"", "is empty."),
         ("a.zip", b"", "neither annotations.xml nor gt/gt.txt: it is no export of CVAT."),
         ("folder", None, "neither annotations.xml nor gt/gt.txt: it is no export of CVAT, and none of ours."),
     ],
