@@ -58,7 +58,7 @@ endef
 export PREREQUISITES
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-eval test-openvino test-bare test-exports test-debug test-train test-trt test-pycuda test-browser train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-fast test-eval test-openvino test-bare test-exports test-debug test-train test-trt test-pycuda test-browser test-rabbitmq train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -176,6 +176,10 @@ $(PYCUDA)/.built: $(STAMP)
 
 test-pycuda: build $(PYCUDA)/.built ## Run the TensorRT backend over the real PyCUDA; no GPU is needed
 	PYTHONPATH=$(abspath $(PYCUDA))/site:. $(BIN)/python -m pytest tests/engine/gpu/test_pycuda.py tests/engine/gpu/test_process.py
+
+# A node of its own for each test that needs one takes most of the time; not in CI.
+test-rabbitmq: build ## Run the job system on a real RabbitMQ (sudo apt-get install rabbitmq-server)
+	YOLO_ENGINE_REQUIRE_RABBITMQ=1 $(BIN)/python -m pytest tests/rabbitmq
 
 # Playwright lies apart: it brings a Node.js of its own (150 MB) that nothing else needs. The browser is the system's.
 BROWSER := build/browser

@@ -62,7 +62,7 @@ class TimedBackend:
 
 
 def images_of(folder: Path, limit: int | None) -> tuple[list[Image], list[Boxes]]:
-    """Return BGR pictures and their labels, in order of their names."""
+    """Return BGR images and their labels, in order of their names."""
     images, labels = [], []
     for path in sorted(folder.glob("*.jpg"))[:limit]:
         image = cv2.imread(str(path))

@@ -1,6 +1,6 @@
 """Videos of the length and size that a benchmark asks for, made once from the real ones and kept in build/bench-clips.
 
-Shortening and lengthening copy packets, so that the pictures stay the real ones; another size is encoded anew.
+Shortening and lengthening copy packets, so that the images stay the real ones; another size is re-encoded.
 """
 
 import os

@@ -46,7 +46,7 @@ class MeanAp:
 
 
 def read_labels(path: Path, size_wh: tuple[int, int]) -> Boxes:
-    """Return a YOLO label file, rows of `class cx cy w h` in shares of the picture. No file, or an empty one: no
+    """Return a YOLO label file, rows of `class cx cy w h` in shares of the image. No file, or an empty one: no
     objects."""
     rows = [[float(word) for word in line.split()[:5]] for line in _lines(path)]
     table = np.array(rows, np.float64).reshape(-1, 5)
@@ -78,7 +78,7 @@ def match_image(found: Boxes, labels: Boxes) -> dict[int, Matches]:
 
 
 def summarise(images: Sequence[dict[int, Matches]]) -> MeanAp:
-    """Return the mean over all images. Raises ValueError where no image has an object."""
+    """Return the mean over all images. Raises ValueError if no image has an object."""
     labelled = sorted({c for image in images for c, matches in image.items() if matches.objects})
     if not labelled:
         raise ValueError("labels must hold at least one object. Got none.")

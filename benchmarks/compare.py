@@ -17,7 +17,7 @@ from benchmarks.text import number, table
 
 LEAST = 0.1
 AGREEING = 0.9
-# What stands beside ours to put it in proportion, and is no program of others that stays the same.
+# What is beside ours to put it in proportion, and is no program of others that stays the same.
 OWN = ("limit",)
 
 

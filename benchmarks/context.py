@@ -1,4 +1,4 @@
-"""What a stage's benchmark is told: how thorough to be, and what stands beside every row."""
+"""What a stage's benchmark is told: how thorough to be, and what is beside every row."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

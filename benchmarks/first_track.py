@@ -19,7 +19,7 @@ def by_engine(video: Path, model: Path) -> tuple[int, Any]:
     for tracks in Engine(config).stream(video):
         if len(tracks):
             return tracks.frame.index, tracks.boxes_xyxy.tolist()
-    raise SystemExit(f"{video.name} holds no track.")
+    raise SystemExit(f"{video.name} contains no track.")
 
 
 def by_plain_loop(video: Path, model: Path) -> tuple[int, Any]:
@@ -35,7 +35,7 @@ def by_plain_loop(video: Path, model: Path) -> tuple[int, Any]:
     while True:
         there, image = capture.read()
         if not there:
-            raise SystemExit(f"{video.name} holds no track.")
+            raise SystemExit(f"{video.name} contains no track.")
         boxes, _, class_ids = detector(image)
         found = tracker.update(np.asarray(boxes, np.float64), class_ids)
         if found:

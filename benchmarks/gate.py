@@ -90,7 +90,7 @@ class Row:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the true agreement lies where the audit has it; None where there is none."""
+        """Whether the true agreement lies where the audit has it; None if there is none."""
         return (
             None if self.audit is None else self.audit["boxes"]["low"] <= self.boxes_f1 <= self.audit["boxes"]["high"]
         )

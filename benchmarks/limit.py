@@ -180,5 +180,5 @@ class Limit:
 
 
 def limit_fps(available: int, infer_s: float, decode_s: float) -> float:
-    """Return frames a second that `available` cores can do where a frame costs so many CPU seconds of each."""
+    """Return frames per second that `available` cores can do where a frame costs so many CPU seconds of each."""
     return available / (infer_s + decode_s)

@@ -65,7 +65,7 @@ SURE = 0.25  # scores from here on are compared by F1
 
 @dataclass(frozen=True)
 class Row:
-    """One model in one precision. Times in milliseconds of CPU time; None where there is none. `f1`: see above."""
+    """One model in one precision. Times in milliseconds of CPU time; None if there is none. `f1`: see above."""
 
     model: str
     precision: str

@@ -33,7 +33,7 @@ class Machine(_Strict):
 
 
 class Answer(_Strict):
-    """Whether what was timed gave the right answer. A wrong one is no row, however fast."""
+    """Whether what was timed gave the right answer. A wrong one is not a row, however fast."""
 
     compared_with: Text
     outcome: Text
@@ -68,7 +68,7 @@ class Row(_Strict):
     stage: Text
     case: Text
     input: Text  # what was read, with its size
-    unit: Text  # of `figures`, such as "us a frame" or "fps"
+    unit: Text  # of `figures`, such as "us per frame" or "fps"
     better: Literal["lower", "higher"]
     ours: Text  # the name of ours among the figures
     # One value a round for each of those measured, in the order of the rounds.
@@ -114,7 +114,7 @@ DERIVED = set(Row.model_computed_fields)
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a run. Raises ValueError, with the line's number, where one is no row, and where there is
+    """Return the rows of a run. Raises ValueError, with the line's number, where one is not a row, and where there is
     none."""
     rows = []
     try:
@@ -126,9 +126,9 @@ def read_rows(path: Path) -> list[Row]:
             values = json.loads(line)
             rows.append(Row.model_validate({key: value for key, value in values.items() if key not in DERIVED}))
         except (ValueError, AttributeError) as error:
-            raise ValueError(f"{path}, line {number}, is no row of a benchmark: {_reason(error)}.") from error
+            raise ValueError(f"{path}, line {number}, is not a row of a benchmark: {_reason(error)}.") from error
     if not rows:
-        raise ValueError(f"{path} holds no row of a benchmark.")
+        raise ValueError(f"{path} contains no row of a benchmark.")
     return rows
 
 

@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 
 class Family(NamedTuple):
-    """What a family of models is fed: channel order, factor, and whether the picture lies in the middle."""
+    """What a family of models is fed: channel order, factor, and whether the image is in the middle."""
 
     bgr: bool
     scale: float
@@ -27,6 +27,7 @@ FAMILIES = {
     "yolox": Family(bgr=True, scale=1.0, centred=False),
     "yolov5": Family(bgr=False, scale=1 / 255, centred=True),
     "yolov8": Family(bgr=False, scale=1 / 255, centred=True),
+    "end2end": Family(bgr=False, scale=1 / 255, centred=True),
 }
 PAD = 114
 YOLOX_STRIDES = (8, 16, 32)
@@ -58,7 +59,8 @@ class ReferenceDetector:
         self._dtype = np.float16 if entry.type == "tensor(float16)" else np.float32
         self.size_hw: tuple[int, int] = size_hw or tuple(entry.shape[2:])
         self._family = FAMILIES[family]
-        self._read = {"yolox": self._read_yolox, "yolov5": read_yolov5, "yolov8": read_yolov8}[family]
+        readers = {"yolox": self._read_yolox, "yolov5": read_yolov5, "yolov8": read_yolov8, "end2end": read_end2end}
+        self._read = readers[family]
         self._grid = yolox_grid(self.size_hw) if family == "yolox" else None
         self._conf, self._nms_iou, self._max_detections = conf, nms_iou, max_detections
 
@@ -73,7 +75,9 @@ class ReferenceDetector:
     ) -> tuple[Array, Array, Array]:
         """Return one image's output as `__call__` gives it; `ratio` and `offset` are those of `letterbox`."""
         boxes, scores, class_ids = self._read(output, self._conf)
-        kept = nms(boxes, scores, class_ids, self._nms_iou)[: self._max_detections]
+        alone = self._read is read_end2end  # it has removed doubles itself
+        kept = np.argsort(-scores, kind="stable") if alone else nms(boxes, scores, class_ids, self._nms_iou)
+        kept = kept[: self._max_detections]
         (height, width), (left, top) = image_hw, offset
         boxes = (boxes[kept] - np.array([left, top, left, top])) / ratio
         return np.clip(boxes, 0, [width, height, width, height]), scores[kept], class_ids[kept]
@@ -131,6 +135,12 @@ def read_yolov8(output: Array, conf: float) -> tuple[Array, Array, Array]:
     scores = output[4:].max(axis=0)
     passed = scores >= conf
     return corners_of(output[:4, passed].T), scores[passed], class_ids[passed]
+
+
+def read_end2end(output: Array, conf: float) -> tuple[Array, Array, Array]:
+    """Read (N, 6): x1 y1 x2 y2, score, class, without doubles."""
+    rows = output[output[:, 4] >= conf]
+    return rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64)
 
 
 def corners_of(boxes: Array) -> Array:

@@ -23,7 +23,7 @@ round. Every row's answer was checked in the same run.
 
 
 def last_run(folder: Path = RESULTS) -> Path:
-    """Its name begins with the time. Raises FileNotFoundError where nothing was measured yet."""
+    """Its name begins with the time. Raises FileNotFoundError if nothing was measured yet."""
     files = sorted(folder.glob("[0-9]*.jsonl"))
     if not files:
         raise FileNotFoundError("Nothing was measured yet: yolo-engine bench comes first.")

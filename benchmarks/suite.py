@@ -33,7 +33,7 @@ STAGES = (
 def run(profile: ProfileName, stages: Iterable[str] = STAGES, out: Path | None = None) -> tuple[Path, list[Row], int]:
     """Return the file of results, its rows, and how many stages failed: raised, or gave a wrong answer.
 
-    A stage that fails is told, its rows so far are kept, and the next one goes on.
+    A stage that fails is told, its rows so far are kept, and the next one continues.
     """
     context = Context.begin(profile)
     path = out or RESULTS / f"{context.run}.jsonl"

@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "video_roots": "YOLO_VIDEO_ROOTS",
     "output_roots": "YOLO_OUTPUT_ROOTS",
     "state_dir": "YOLO_STATE_DIR",
+    "board": "YOLO_BOARD",
 }
 
 HEAD = """\

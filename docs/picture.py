@@ -1,7 +1,7 @@
-"""Makes docs/images/report.png, the picture of a report in the README: a street that is drawn here, its report, and
+"""Makes docs/images/report.png, the image of a report in the README: a street that is drawn here, its report, and
 what Chromium shows of it. Nobody is seen in it, and nobody's video is used.
 
-    PYTHONPATH=.:build/browser/site python docs/picture.py        # after `make test-browser`
+    PYTHONPATH=.:build/browser/site python docs/image.py        # after `make test-browser`
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Mover:
         return {"car": (96, 40), "person": (16, 38), "bicycle": (40, 36)}[self.kind]
 
     def x(self, seconds: float) -> float | None:
-        """Where its left edge is; None where it is not in sight. Who rests does so before the bus stop's end."""
+        """Where its left edge is; None if it is not in sight. Who rests does so before the bus stop's end."""
         gone = (seconds - self.begins_s) * abs(self.speed)
         stop = 0.76 * WIDTH
         if self.rests_s and gone > stop:

@@ -1,4 +1,4 @@
-"""The engine: a configuration and a loaded model that runs over videos, a live stream or a still image."""
+"""The engine: a configuration and a loaded model that processes videos, live streams or still images."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ _MIN_WINDOW = 6
 
 @dataclass(frozen=True)
 class Work:
-    """Where results go, and what all attempts have in common that work for the same end. `place` is the folder as it
-    was found: another one, or a link, may come to stand in its place."""
+    """Where results go, and the properties that all attempts at the same results share. `place` is the folder as it was
+    opened: its path may later lead to another folder or a link."""
 
     folder: Path
     place: Folder
@@ -98,7 +98,7 @@ class Work:
 class Engine:
     """Detects and tracks objects. Loads its model once; use it as a context manager, or call `close`.
 
-    Building one raises ConfigError, ModelError or BackendMissing.
+    The constructor raises ConfigError, ModelError or BackendMissing.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class Engine:
         alarms: AlarmSettings | None = None,
         audit: bool = True,
     ) -> None:
-        """`stats` puts the verdict into the summary and the manifest of a run. `alarms` says who is told of events
-        while a run is under way. `model` hands over a model that is loaded already, `checkpoint_s` sets the seconds
-        between two checkpoints of a video; tests use both. Without `audit` a gate sees no frame whole for its own
-        audit, for callers that compare it with whole frames themselves."""
+        """`stats` adds the verdict to the summary and the manifest of a run. `alarms` names the receivers of events
+        during a run. `model` passes a loaded model, `checkpoint_s` sets the seconds between two checkpoints of a video;
+        tests use both. Without `audit`, a gate infers no extra whole frames, for callers that compare it with whole
+        frames themselves."""
         self.config = config or EngineConfig()
         self._answering = AnswerSettings.of(self.config)  # first: a scene that can't be read is known at once
         check_formats(self.config.tables or ())
@@ -142,7 +142,7 @@ class Engine:
         self._lock = threading.RLock()
 
     def _fit(self) -> None:
-        """Arrange the stages around the model. Raises ConfigError where configuration and model don't fit."""
+        """Arrange the stages around the model. Raises ConfigError if configuration and model don't fit."""
         self.workers = self.config.workers or (defaults.GPU_WORKERS if self.model.backend.on_gpu else self._cores)
         if self.model.note:
             log.info(self.model.note)
@@ -190,13 +190,13 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Free the model, and end what is still told to receivers of events."""
+        """Free the model and stop sending events."""
         self.model.backend.close()
         if self._alarms is not None:
             self._alarms.close()
 
     def alarms_told(self) -> list[AlarmsJson]:
-        """Wait a bounded time for the events on their way, and return what became of all so far."""
+        """Wait a bounded time for events in flight, and return the outcome of all events so far."""
         return self._alarms.settle() if self._alarms is not None else []
 
     def run(
@@ -209,10 +209,10 @@ class Engine:
     ) -> SummaryJson:
         """Process files, folders, globs and URLs into `output` and return the summary.
 
-        Raises InputError when there is nothing to process and OutputError when the folder can't be written, or another
-        run is writing to it. What happens to a single video is in the summary; where the manifest can't be written,
-        the summary's `error` says so. `progress` is called several times a second by this thread; what it raises ends
-        the run. `begun` is called once the videos are found and the folder can be written.
+        Raises InputError if there is nothing to process, and OutputError if the folder can't be written or another run
+        is writing to it. The fate of each video is in the summary; if the manifest can't be written, the summary's
+        `error` says so. `progress` is called several times per second on this thread; an exception from it ends the
+        run. `begun` is called once the videos are found and the folder can be written.
         """
         inputs = [inputs] if isinstance(inputs, str | os.PathLike) else inputs  # one, given alone
         folder = Path(output if output is not None else self.config.output_folder)
@@ -240,7 +240,7 @@ class Engine:
         progress: Callable[[list[Progress]], None] | None,
         left_out: list[LeftOut],
     ) -> SummaryJson:
-        """`place` is the folder as it was found: another one may come to stand in its place."""
+        """`place` is the folder as it was opened: its path may later lead to another folder."""
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         start = time.perf_counter()
         broken_off = threading.Event()
@@ -336,7 +336,7 @@ class Engine:
                     "that had appeared before are where it went. Bring it back and run again: what is done is kept."
                 )
             if any(outcome.lost for outcome in outcomes):
-                raise OutputError(f"Another run has written to {folder} meanwhile: manifest.json is left to it.")
+                raise OutputError(f"Another run has written to {folder} meanwhile: its manifest.json is kept.")
             try:
                 if self.config.report and settled:
                     summary["report"] = manifest["report"] = self._report(folder, manifest, counted)
@@ -355,7 +355,7 @@ class Engine:
         return summary
 
     def _recorded(self, place: Folder, folder: Path, started_at: str) -> Recorded:
-        """Return what writes the manifest of a run's live sources while it goes on."""
+        """Return the writer of the manifest of a run's live sources while it is under way."""
 
         def put(summary: SummaryJson) -> None:
             if not _stands(place, folder):  # it is told at the end
@@ -370,7 +370,7 @@ class Engine:
         return Recorded(facts, lambda: report.backend_of(self.model), put)
 
     def _waiting(self, place: Folder) -> Kept | None:
-        """Return what keeps the events of live sources, once those that a killed run had kept are on their way."""
+        """Return the store for events of live sources, after queueing those that a killed run left in it."""
         if self._alarms is None:
             return None
         from engine.alarms import Kept  # as the alarms themselves
@@ -400,23 +400,23 @@ class Engine:
         progress: Callable[[list[Progress]], None] | None = None,
         roots: Sequence[Path] = (),
     ) -> None:
-        """Do videos as they are assigned, into `output`, until there are no more or `stop` is called.
+        """Process videos as they are assigned, into `output`, until there are no more or `stop` is called.
 
-        With `roots`, only files below one of them are read, links resolved: any other fails. `output` must be resolved
-        then, so that no link can have come into it.
+        With `roots`, only files below one of them are read, after resolving links; any other fails. `output` must then
+        be resolved, so that no link can have been inserted into it.
 
-        `assignments` is pulled by one thread at a time, when a stream is free, and may keep it waiting; after `stop` it
-        should end. `begun` is called before a video is opened, `done` when it has ended, with its entry of a summary
-        and, in it, "attempts", "input" (size and hash), "resumed_from" and "unfinished" (it was ended by `stop` or by a
-        failure around it); both from threads of the engine. What `begun` raises fails its video, what `done` raises
-        ends the work. `progress` is as in `run`. Of a piece, `piece_done` is told alone; the detections are in its file
-        then, unless it failed or was interrupted.
+        `assignments` is iterated by one thread at a time, when a stream is free, and may block; it should end after
+        `stop`. `begun` is called before a video is opened, `done` when it has ended, with its summary entry, which also
+        has "attempts", "input" (size and hash), "resumed_from" and "unfinished" (it was ended by `stop` or by a failure
+        around it). Both are called on threads of the engine. An exception from `begun` fails its video, one from `done`
+        ends the work. `progress` is as in `run`. For a piece of a video only `piece_done` is called; its detections are
+        then in its file, unless it failed or was interrupted.
 
-        Nothing else in the folder is looked at, and several may work in it at once, on different videos. A video that
-        did not end, because of `stop` or of a failure around it, leaves its checkpoint to the next attempt at it; one
-        that is done leaves its journal until the caller removes it (engine.resume), and is not done again. Raises
-        OutputError when the folder can't be written, or a `run` has it, and what ended the work once all begun videos
-        are settled.
+        Nothing else in the folder is touched, and several processes may work in it at once, on different videos. An
+        unfinished video (because of `stop` or of a failure around it) leaves its checkpoint to the next attempt; a
+        finished one leaves its journal until the caller removes it (engine.resume), and is not processed again. Raises
+        OutputError if the folder can't be written or a `run` holds it, and whatever ended the work, once all started
+        videos are settled.
         """
         folder = Path(output)
         prepare(folder)
@@ -487,7 +487,7 @@ class Engine:
     def process(
         self, videos: list[Video], sinks: SinkFactory, progress: Callable[[list[Progress]], None] | None = None
     ) -> list[Outcome]:
-        """Run the pipeline over `videos` into the sinks made for each, and return how each ended, in order."""
+        """Run the pipeline over `videos` into each one's sinks, and return their outcomes in order."""
         with self._begin(len(videos)) as run:
             return self._process(run.pipeline, videos, sinks, progress)
 
@@ -562,7 +562,7 @@ class Engine:
         return None if pieces is None else Ahead(pieces, self._made_with, len(self.model.manifest.classes))
 
     def _check_loiter(self, alarms: AlarmSettings) -> None:
-        """Raise ConfigError where it is asked for and nothing says after how long."""
+        """Raise ConfigError if loitering events are requested but no duration is set."""
         zones = [zone for scene in self._answering.scenes for zone in scene.zones]
         if "loiter" in alarms.kinds and alarms.loiter_s is None and all(zone.loiter_s is None for zone in zones):
             raise ConfigError(
@@ -571,7 +571,7 @@ class Engine:
             )
 
     def _watch(self, video: Video) -> StreamWatch | None:
-        """Look for the events of a video, where somebody is to be told of them."""
+        """Return the watch for a video's events; None if there is no receiver."""
         if self._alarms is None:
             return None
         from engine.alarms import StreamWatch, WatchSettings
@@ -591,7 +591,7 @@ class Engine:
         )
 
     def _place_of(self, assignment: Assignment, folder: Path) -> Place | None:
-        """Return the video's place behind those before it of its camera, whose verdicts are in the folder."""
+        """Return the video's place after the previous ones of its camera, whose verdicts are in the folder."""
         if self._answering.camera is None:
             return None
 
@@ -604,8 +604,8 @@ class Engine:
     def _attempt(
         self, video: Video, work: Work, assignment: Assignment | None = None
     ) -> tuple[Attempt, Checkpoints | None]:
-        """Return an attempt at a video, not begun, and its checkpoints: of what is no file there are none, and where
-        they are not wanted."""
+        """Return an attempt at a video, not started, and its checkpoints; None if it is not a file or they are
+        disabled."""
         fence = assignment.fence if assignment is not None else not_fenced
         attempt = Attempt(
             work.folder, video.stem, job=work.job, fence=fence, overwrite=self.config.overwrite, place=work.place
@@ -619,7 +619,7 @@ class Engine:
         return attempt, Checkpoints(video, attempt, self._shared_fingerprint, paths, classes=classes, count=count)
 
     def _recording(self, video: Video, place: Folder) -> Recording:
-        """Return what a URL is recorded into, should it prove to be live."""
+        """Return the recording for a URL, in case it proves to be live."""
         from engine.pipeline.recording import Recording, Rules
 
         rules = Rules(
@@ -648,7 +648,7 @@ class Engine:
         return report.entry_of(run.outcome, self.model.manifest.classes)
 
     def _settle(self, run: StreamRun, work: Work) -> None:
-        """Leave of the attempts at a video that has ended what its next run needs."""
+        """Clean up the attempts at a video that has ended, except for the parts that its next run needs."""
         outcome, attempt = run.outcome, run.attempt
         assert outcome is not None
         assert attempt is not None
@@ -691,7 +691,7 @@ class Engine:
         return pipeline
 
     def _gate(self) -> GateSettings | None:
-        """Return how what is inferred is chosen; None: every frame."""
+        """Return the gate's settings; None: every frame is inferred."""
         config, model = self.config, self.model
         if config.gate == "off":
             return None
@@ -728,10 +728,10 @@ class Engine:
             self._runs.remove(run)
 
     def stop(self, hand_over: bool = False) -> None:
-        """End every `run`, `work`, `process` and `stream` that is under way in another thread, or from a signal
-        handler: what is complete is kept. Where none is, the next one ends at once.
+        """End every `run`, `work`, `process` and `stream` under way; call it from another thread or a signal handler.
+        Complete results are kept. If none is under way, the next one ends at once.
 
-        Unfinished videos keep a checkpoint at their last frame, from which the next run goes on, and appear as
+        Unfinished videos keep a checkpoint at their last frame, from which the next run resumes, and appear as
         `.partial` outputs; with `hand_over` they don't appear.
         """
         with self._lock:
@@ -746,23 +746,24 @@ class Engine:
         return self.last_run is not None and self.last_run.interrupted
 
     def total(self, streams: list[Progress]) -> Total | None:
-        """Return how far the present `run` as a whole is, with what `progress` was told of; None before it has
-        begun."""
+        """Return the progress of the current `run` as a whole, from the arguments of `progress`; None before it has
+        started."""
         return self.last_run.total(streams) if self.last_run is not None else None
 
     def verdict(self) -> Verdict | None:
-        """Return what bound the last run, and what a change would give (engine.profiling); None where no frame was
-        done. It is there with and without `stats`."""
+        """Return what limited the last run, and what a change would gain (engine.profiling); None if no frame was
+        processed. Available with and without `stats`."""
         return self.last_run.verdict() if self.last_run is not None else None
 
     def gpu_s(self) -> dict[str, float]:
-        """Return seconds that the GPU had to do with each part so far; {} without one."""
+        """Return the seconds that the GPU has spent on each part so far; {} without a GPU."""
         return report.backend_of(self.model).get("gpu_s", {})
 
     def stream(self, source: str | os.PathLike[str]) -> Iterator[Tracks]:
-        """Yield the tracks of one file or URL, frame by frame, as they are made. Stops when the caller stops asking.
+        """Yield the tracks of one file or URL frame by frame, as they are computed. Stops when the caller stops
+        iterating.
 
-        Raises InputError when there is no such input, and VideoError when it fails on the way.
+        Raises InputError if there is no such input, and VideoError if it fails on the way.
         """
         videos = find_videos([os.fspath(source)], self.config.output_folder)
         if len(videos) != 1:
@@ -803,8 +804,8 @@ class Engine:
             raise VideoError(f"{videos[0].shown} {outcomes[0].error}")
 
     def detect(self, image_rgb: NDArray[np.uint8]) -> Detections:
-        """Return detections of one still image, (H, W, 3) uint8 RGB. Raises ValueError for any other array, and
-        BackendError where what the model gives can't be boxes."""
+        """Return the detections in one still image, (H, W, 3) uint8 RGB. Raises ValueError for any other array, and
+        BackendError if the model's output can't be boxes."""
         if not isinstance(image_rgb, np.ndarray):
             raise ValueError(f"image_rgb must be (H, W, 3) uint8. Got a {type(image_rgb).__name__}.")
         if image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.dtype != np.uint8 or not image_rgb.size:
@@ -817,9 +818,8 @@ class Engine:
         return found.above(self.config.conf)
 
     def detect_in(self, frame: Frame) -> Detections:
-        """Return detections of one decoded frame, as a run has them before the tracker: those of low scores that a
-        tracker uses are among them. Raises ValueError for a frame without an image, and DecodeError and
-        BackendError."""
+        """Return the detections in one decoded frame as a run passes them to the tracker, including the low scores that
+        a tracker uses. Raises ValueError for a frame without an image, and DecodeError and BackendError."""
         if (image := frame.image) is None:
             raise ValueError("frame must have an image.")
         batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
@@ -838,8 +838,8 @@ class Engine:
         return self.config.batch or (defaults.GPU_BATCH if backend.on_gpu else 1)
 
     def _window(self, streams: int) -> int:
-        """Return frames of each stream in flight: together they keep the workers busy, and the last stream alone nearly
-        so."""
+        """Return the number of frames in flight per stream: all streams keep the workers busy, and the last one alone
+        nearly does."""
         in_flight = max(8, 2 * self.batch * self.workers + 2)
         window = self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
         # Frames that wait for the next one that is looked at must not keep it out.
@@ -862,7 +862,7 @@ class Engine:
 
 
 def _salvage(place: Folder, labels: list[str]) -> None:
-    """Make valid files of what a killed run had recorded of live sources. Never raise."""
+    """Turn the recordings of live sources that a killed run left into valid files. Never raise."""
     if labels:
         from engine.pipeline.recording import salvage
 
@@ -875,7 +875,7 @@ def _name_of(video: Video) -> str:
 
 
 def _carried(verdict: LastWord | None) -> CarriedJson | None:
-    """Return what a video that is done left to the next one of its camera."""
+    """Return what a finished video passes on to the next one of its camera."""
     return verdict.get("carried") if verdict is not None else None
 
 

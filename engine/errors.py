@@ -5,21 +5,22 @@ EngineError
 ├── ModelError            the model can't be found, read or used                   (exit status 2)
 │   └── PlanError         a TensorRT plan can't be made of it, or does not fit here (exit status 2)
 ├── BackendError          inference failed while running
-│   ├── BackendMissing    the backend or device asked for is not there             (exit status 2)
-│   └── NotFinite         what the model gives for a frame is no numbers; fails that video alone
+│   ├── BackendMissing    the requested backend or device is not available         (exit status 2)
+│   └── NotFinite         the model's output for a frame is not finite; fails only that video
 ├── InputError            nothing to process, or an input that does not exist      (exit status 2)
 │   └── LaterVersion      written by a later version than this one                 (exit status 2)
 ├── OutputError           the output folder can't be written
-└── VideoError            one video failed; the others go on
+└── VideoError            one video failed; the others continue
     ├── SourceError       can't be opened or read
-    ├── DecodeError       opened, but gives no usable frames
-    │   └── OverLimit     goes beyond a limit of the configuration
+    ├── DecodeError       opened, but yields no usable frames
+    │   └── OverLimit     exceeds a limit of the configuration
     ├── SinkError         its results can't be written
-    │   └── Unencodable   the annotated video can't be made of it: its rows are kept
-    ├── LeaseLost         it belongs to another attempt by now: nothing of it is touched any more
-    └── CheckpointMismatch  can't go on at its checkpoint: the engine starts it over by itself
+    │   └── Unencodable   its annotated video can't be encoded; its rows are kept
+    ├── LeaseLost         it now belongs to another attempt: nothing of it is touched any more
+    └── CheckpointMismatch  can't resume from its checkpoint: the engine starts it over by itself
 
-Foreign errors (PyAV, ONNX Runtime, the operating system) become one of these at the border and stay as `__cause__`.
+Foreign errors (PyAV, ONNX Runtime, the operating system) become one of these at the boundary, with the original error
+as `__cause__`.
 """
 
 from __future__ import annotations
@@ -40,20 +41,20 @@ class EngineError(Exception):
 
 
 class ConfigError(EngineError, ValueError):
-    """Names the key, the rule and what was found."""
+    """Names the key, the rule and the actual value."""
 
 
 class ModelError(EngineError):
-    """Names the model and the remedy. What a model's file, or the record of a plan, says of itself may stand in it, so
-    that it is written as strangers' text."""
+    """Names the model and the remedy. Its text may contain data from a model's file or a plan's record, so it is
+    printed as untrusted text."""
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message, 4 * LIMIT))
 
 
 class PlanError(ModelError):
-    """A TensorRT plan can't be made, or is not one that can be loaded here; says what differs and the command that
-    repairs it."""
+    """A TensorRT plan can't be built, or can't be loaded here; says what differs and names the command that repairs
+    it."""
 
 
 class BackendError(EngineError):
@@ -61,19 +62,19 @@ class BackendError(EngineError):
 
 
 class BackendMissing(BackendError):
-    """What was asked for is not installed or not working here; names the remedy."""
+    """The requested backend is not installed or not working here; names the remedy."""
 
 
 class NotFinite(BackendError):
-    """The model's output for a frame has no finite value that a box could be read from."""
+    """The model's output for a frame has no finite values from which a box could be read."""
 
 
 class InputError(EngineError):
-    """An input does not exist or holds no video."""
+    """An input does not exist or contains no video."""
 
 
 class LaterVersion(InputError):
-    """A file of a later version than this one, whose keys may mean something else."""
+    """A file was written by a later version, whose keys may have other meanings."""
 
 
 class OutputError(EngineError):
@@ -93,7 +94,7 @@ class DecodeError(VideoError):
 
 
 class OverLimit(DecodeError):
-    """The video goes beyond a limit of the configuration; names key, limit and what was found."""
+    """The video exceeds a limit of the configuration; names the key, the limit and the actual value."""
 
 
 class SinkError(VideoError):
@@ -101,19 +102,20 @@ class SinkError(VideoError):
 
 
 class Unencodable(SinkError):
-    """No annotated video can be made of these frames or times, however much room there is. The rows are not touched."""
+    """These frames or times can't be encoded as an annotated video, however much disk space there is. The rows are
+    unaffected."""
 
 
 class LeaseLost(VideoError):
-    """The video belongs to another attempt by now. What is on the disk is that one's, and is left alone."""
+    """The video now belongs to another attempt. The files on the disk are that attempt's, and are left alone."""
 
 
 class CheckpointMismatch(VideoError):
-    """The video can't go on at its checkpoint; says why. It is started over."""
+    """The video can't resume from its checkpoint; says why. It is started over."""
 
 
 def describe_os_error(error: OSError) -> str:
-    """Return one short sentence for an operating-system error, without the numbers and the repeated path."""
+    """Return one short phrase for an operating-system error, without the numbers and the repeated path."""
     if error.errno == errno.ENOSPC:
         return "no space left on the disk"
     return (error.strerror or str(error)).lower()
@@ -121,7 +123,7 @@ def describe_os_error(error: OSError) -> str:
 
 @contextmanager
 def where(stage: str, stream: str | None = None, frame: int | None = None) -> Iterator[None]:
-    """Add stage, stream and frame to an EngineError that passes through. What was set further inside stays."""
+    """Add stage, stream and frame to an EngineError that passes through. Values set further inside are kept."""
     try:
         yield
     except EngineError as error:

@@ -6,7 +6,7 @@ CLONE = Path(__file__).resolve().parents[1]
 
 
 def extra(name: str) -> str:
-    """Return what installs an extra. In a clone that runs as it lies there, it goes on doing so, with the versions
+    """Return what installs an extra. In a clone that runs as it is there, it continues doing so, with the versions
     tried."""
     how = "-c constraints.txt -e " if (CLONE / "constraints.txt").is_file() else ""
     return f"pip install {how}'.[{name}]' in a clone"

@@ -1,9 +1,9 @@
-"""The record that travels each hop of the pipeline, in the order of the data.
+"""The record types for each hop of the pipeline, in the order of the data.
 
 Source -> Packet -> decode -> Frame -> batch -> FrameBatch -> preprocess -> TensorBatch -> infer -> RawOutputs
--> postprocess -> Detections -> track -> Tracks -> sink, and EndOfStream behind the last record of each stream.
-A stream that continues at a checkpoint sends a StartOfStream ahead. A checkpoint travels with the data: the reader puts
-a Barrier on a frame, the tracker its TrackerState behind it, and the sinks note where their files stand.
+-> postprocess -> Detections -> track -> Tracks -> sink, and EndOfStream after the last record of each stream.
+A stream that resumes from a checkpoint starts with a StartOfStream. A checkpoint travels with the data: the reader
+attaches a Barrier to a frame, the tracker adds its TrackerState, and the sinks record the sizes of their files.
 
 N is the number of detections in a frame, M of tracks, B of frames in a batch. Boxes are pixels of the source frame
 (upright, after its rotation metadata), as x1 y1 x2 y2 with the origin at the top left corner.
@@ -32,13 +32,13 @@ T = TypeVar("T")
 
 @dataclass(slots=True, frozen=True)
 class StreamInfo:
-    """What is known of a stream when it opens.
+    """What is known about a stream when it opens.
 
-    `key` is unique in a run. `frames` and `duration_s` are the container's claims, None where it makes none.
-    `step_s` is the seconds between two frames at the nominal rate, by which trackers count time; None: not known.
-    `size_wh` is the size as stored, before any rotation. `audio` is the input's audio stream, to be copied by the
-    video sink. `pixel_aspect` is the width of a stored pixel over its height. `creation_time` is the container's, as it
-    stands there; `wall_start` the wall clock at the first frame, with its zone, None where nothing tells it.
+    `key` is unique in a run. `frames` and `duration_s` are the container's claims, None if it makes none.
+    `step_s` is the nominal seconds between two frames, the trackers' unit of time; None: unknown. `size_wh` is the size
+    as stored, before any rotation. `audio` is the input's audio stream, which the video sink copies. `pixel_aspect` is
+    the width of a stored pixel over its height. `creation_time` is the container's, verbatim; `wall_start` is the
+    wall-clock time of the first frame, with its zone; None: unknown.
     """
 
     key: int
@@ -58,19 +58,19 @@ class StreamInfo:
 
 @dataclass(slots=True, frozen=True)
 class Barrier:
-    """Where a reader stands behind a frame, and by what it recognises that place.
+    """A reader's position after a frame, and how it recognizes that position.
 
-    frames     frames given out so far, this one included
+    frames     frames returned so far, including this one
     pts, duration, crc   of the frame: ticks, and the CRC-32 of its luma rows
     first_pts  of the stream's first frame
     decode_s   seconds of decoding so far
     anchors    (index, pts) of key frames on the way here, oldest first: places to seek to
     seekable   whether decoding from an anchor may be tried: nothing was damaged, discarded, moved or repaired so far
-    audio      packets of sound given out so far; `audio_dts` is the last one's time, `audio_time_base` its unit and
-               `audio_repeats` how many packets in a row have had it
-    origin     index of the first frame that was given out: not 0 where the beginning is passed over
-    tail       of a file of a sequence: sketches of the last frames, by which the next file tells which it has too
-    gate       what the gate knows (engine.stages.gate), in base64; empty without one
+    audio      audio packets returned so far; `audio_dts` is the last one's time, `audio_time_base` its unit and
+               `audio_repeats` the number of packets in a row with it
+    origin     index of the first returned frame: not 0 if the beginning is skipped
+    tail       for a file of a sequence: sketches of the last frames, by which the next file finds those it repeats
+    gate       the gate's state (engine.stages.gate), in base64; empty without one
     """
 
     frames: int
@@ -158,10 +158,10 @@ class Reported:
 
 @dataclass(slots=True, frozen=True)
 class TrackerState:
-    """A stream's tracker behind a frame: the name of the tracker, the state of its kernel, class and score of the
-    detections it took last, (N,) int32 and (N,) float32, and the frame's pts. `filled`: of a gated stream, the
-    detections that are carried over to the next frames, and the pts of the frame they are of. `reported`: where
-    gaps are filled from both sides, the frame's tracks."""
+    """A stream's tracker after a frame: its name, the state of its kernel, class and score of the detections it matched
+    last, (N,) int32 and (N,) float32, and the frame's pts. `filled`, for a gated stream: the detections to be carried
+    over to the next frames, and the pts of their frame. `reported`, if gaps are filled from both sides: the frame's
+    tracks."""
 
     name: str
     kernel: bytes
@@ -193,7 +193,7 @@ class TrackerState:
 
     @classmethod
     def from_json(cls, values: TrackerJson) -> TrackerState:
-        """Read what `to_json` gives. Raises ValueError, TypeError, KeyError or OverflowError for anything else."""
+        """Parse the output of `to_json`. Raises ValueError, TypeError, KeyError or OverflowError for anything else."""
         return cls(
             values["name"],
             base64.b64decode(values["kernel"]),
@@ -216,9 +216,9 @@ def _filled_from(values: FilledJson) -> tuple[Detections, int]:
 
 @dataclass(slots=True, frozen=True)
 class StartOfStream:
-    """Ahead of a stream that does not begin at its first frame: `frames` of it are done, or passed over, and `tracker`,
-    a StreamTracker, knows those that were done. `filled` and `reported` are as in TrackerState; `agreements` is what
-    the audit had seen."""
+    """Precedes a stream that does not start at its first frame: `frames` of it are done or skipped, and `tracker`, a
+    StreamTracker, has the state after those that are done. `filled` and `reported` are as in TrackerState; `agreements`
+    is the audit's result so far."""
 
     stream: int
     frames: int
@@ -229,22 +229,22 @@ class StartOfStream:
 
 
 class Look(StrEnum):
-    """How a gated frame is looked at."""
+    """How a gated frame is treated."""
 
     WHOLE = "whole"
-    """Inferred as it is."""
+    """Inferred as a whole."""
     PARTS = "parts"
-    """Inferred where it has changed; what was found elsewhere is carried over."""
+    """Inferred where it has changed; detections elsewhere are carried over."""
     SAME = "same"
-    """Nothing has changed: all is carried over."""
+    """Unchanged: all detections are carried over."""
     BETWEEN = "between"
-    """Its boxes lie between those of the frame before and of the next one that is none such."""
+    """Boxes are interpolated between the neighbouring frames that are not themselves interpolated."""
 
 
 @dataclass(slots=True, frozen=True)
 class Part:
-    """A rectangle of the tensor that the whole frame would become, in its pixels, and where its top left corner stands
-    in the tensor that is inferred."""
+    """A rectangle in the tensor of the whole frame, in its pixels, and the position of its top left corner in the
+    tensor that is inferred."""
 
     x: int
     y: int
@@ -256,16 +256,16 @@ class Part:
 
 @dataclass(slots=True, frozen=True)
 class Plan:
-    """How a frame is looked at.
+    """How a frame is treated.
 
-    cost      what is inferred, as a share of a whole frame's tensor
-    whole_hw  height and width of the tensor that the frame would become at the scale of its parts; `tensor_hw` those of
-              the one that is inferred; (0, 0) where there are no parts
-    ratio_xy, pad_xy  how the frame lies in the first: pixels of it to one of the frame, and those left of and above it
-    changed   (rows, columns) bool, of blocks of `block_px` pixels of the frame: where it has changed; None unless there
-              are parts
-    stretch   of the stream, where the frame lies (engine.stages.windows); `audited`: it is inferred whole, too, for the
-              audit, whose window it may be the last one of (`window_ends`)
+    cost      the inferred share of a whole frame's tensor whole_hw  height and width of the tensor of the whole frame
+    at the scale of its parts; `tensor_hw` is the size of the
+              tensor that is inferred; (0, 0) if there are no parts
+    ratio_xy, pad_xy  the frame's scale in `whole_hw` (tensor pixels per frame pixel), and its padding left and above
+    changed   (rows, columns) bool, for blocks of `block_px` pixels of the frame: where it has changed; None without
+              parts
+    stretch   the stretch of the stream in which the frame is (engine.stages.windows); `audited`: it is also inferred
+              whole, for the audit, and may be the last frame of a window (`window_ends`)
     """
 
     look: Look
@@ -287,13 +287,13 @@ class Plan:
 
     @property
     def probed(self) -> bool:
-        """Whether a whole inference comes beside what is looked at."""
+        """Whether the frame is also inferred as a whole."""
         return self.audited and self.look is not Look.WHOLE
 
 
 @dataclass
 class Ratio:
-    """A share of the sums of two counts over windows, `part` of `whole`, and the sums of their products: all that its
+    """The share `part` / `whole` of two counts summed over windows, and the sums of their products: all that its
     interval needs (engine.stages.confidence)."""
 
     windows: int = 0
@@ -319,8 +319,8 @@ class Ratio:
 
 @dataclass
 class Agreements:
-    """What the audit of a gated stream has seen in its windows so far: the agreement of `boxes`, `ids` and `counts`
-    (engine.stages.agreement) in so many `frames`. `level` is how far the gate is open, `opened_at` the frames behind
+    """The audit's result for a gated stream so far: the agreement of `boxes`, `ids` and `counts`
+    (engine.stages.agreement) over `frames` frames. `level` is how far the gate is open, `opened_at` the frames after
     which it opened; `here` is the agreement of boxes since then, up to the window of a `stretch`."""
 
     frames: int = 0
@@ -342,13 +342,12 @@ class Frame:
     """One decoded frame.
 
     `image` is upright, in one of the pixel formats that preprocessing reads. `pts` and `duration` count ticks of
-    `time_base`. `infer` is false for a frame through which the tracker only predicts. `image` is None for a frame of
-    a live source that was dropped: it still holds its place in the order. `audio` holds the packets read before it.
-    `mark` is there where a checkpoint is due behind this frame. `step_s` is its stream's (StreamInfo). `look`: nobody
-    has judged yet whether the stream's boxes are read rightly. `wall` is the time on the wall clock, None where nothing
-    tells it. `plan` is how a gated frame is looked at, None without a gate. `probe`: it is inferred for the
-    audit alone, beside another frame of the same index. `known` are detections of pictures, this one's perhaps among
-    them, that were made elsewhere (engine.pipeline.pieces).
+    `time_base`. `infer` is false for a frame that the tracker only predicts. `image` is None for a dropped frame of a
+    live source: it still keeps its place in the order. `audio` holds the packets read before it. `mark` is set if a
+    checkpoint is due after this frame. `step_s` is its stream's (StreamInfo). `look`: whether the stream's boxes are
+    plausible has not been decided yet. `wall` is the wall-clock time; None: unknown. `plan` is how a gated frame is
+    treated, None without a gate. `probe`: it is inferred only for the audit, beside another frame with the same index.
+    `known` has detections of images, perhaps this one, that were made elsewhere (engine.pipeline.pieces).
     """
 
     stream: int
@@ -375,7 +374,7 @@ class Frame:
 
 @dataclass(slots=True)
 class FrameBatch:
-    """B frames, of any streams, that become one tensor of height and width `tensor_hw`."""
+    """B frames, from any streams, that become one tensor of height and width `tensor_hw`."""
 
     frames: list[Frame]
     tensor_hw: tuple[int, int]
@@ -383,8 +382,8 @@ class FrameBatch:
 
 @dataclass(slots=True)
 class TensorBatch(Generic[T]):
-    """`tensor` is (B, 3, H, W) in the model's dtype, or what a backend makes one of. `letterboxes` maps each slot's
-    boxes back to its frame."""
+    """`tensor` is (B, 3, H, W) in the model's dtype, or the input from which a backend makes one. `letterboxes` maps
+    each slot's boxes back to its frame."""
 
     frames: list[Frame]
     tensor: T
@@ -393,8 +392,8 @@ class TensorBatch(Generic[T]):
 
 @dataclass(slots=True)
 class Anchors:
-    """The anchors of one image that pass, in the model's order and in pixels of its input: boxes_xyxy (K, 4) float32,
-    scores (K,) float32, class_ids (K,) int32. `non_finite` counts values of the output that were NaN or infinite."""
+    """The anchors of one image that pass the threshold, in the model's order and in pixels of its input: boxes_xyxy
+    (K, 4) float32, scores (K,) float32, class_ids (K,) int32. `non_finite` counts NaN and infinite output values."""
 
     boxes_xyxy: NDArray[np.float32]
     scores: NDArray[np.float32]
@@ -408,7 +407,7 @@ Head: TypeAlias = Callable[[], Anchors]
 
 @dataclass(slots=True)
 class RawOutputs:
-    """What the model answered, one head per frame. `letterboxes` is as in TensorBatch."""
+    """The model's output, one head per frame. `letterboxes` is as in TensorBatch."""
 
     frames: list[Frame]
     heads: Sequence[Head]
@@ -418,14 +417,14 @@ class RawOutputs:
 
 @dataclass(slots=True, frozen=True)
 class Signs:
-    """What was counted in one frame's `boxes`, in pixels of the model's input, letterboxed.
+    """Statistics of one frame's `boxes`, in pixels of the model's letterboxed input.
 
     top      the highest score
-    empty    boxes narrower or lower than a pixel, or inside out
-    corner   boxes that lie in the very corner of the input
-    vast     boxes that go far beyond the input on all sides
+    empty    boxes narrower or lower than a pixel, or inverted
+    corner   boxes in the very corner of the input
+    vast     boxes that extend far beyond the input on all sides
     whole    boxes that cover the whole input
-    same     boxes that are the same as one other, where there are hundreds, else 0
+    same     identical boxes, if there are hundreds of them, else 0
     """
 
     layout: str
@@ -440,13 +439,13 @@ class Signs:
 
 @dataclass(slots=True)
 class Detections:
-    """What was found in one frame, best score first.
+    """The detections in one frame, best score first.
 
-    boxes_xyxy (N, 4) float32, scores (N,) float32 in [0, 1], class_ids (N,) int32. `non_finite` counts values of the
-    model's output for the frame that were NaN or infinite; no box is made of them. `without_area` counts boxes that
-    were dropped since nothing of them lies in the frame; `signs` are those of a frame at the beginning of a stream.
-    `carried` (N,) bool is true for those that were not found in this very frame, but stand there since nothing has
-    changed or since they lie between two frames; None: all were found.
+    boxes_xyxy (N, 4) float32, scores (N,) float32 in [0, 1], class_ids (N,) int32. `non_finite` counts NaN and infinite
+    values of the model's output for the frame, which yield no boxes. `without_area` counts boxes that were dropped
+    because they are entirely outside the frame; `signs` are set for frames at the start of a stream. `carried` (N,)
+    bool is true for boxes that were not detected in this frame but carried over or interpolated; None: all were
+    detected.
     """
 
     boxes_xyxy: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 4), np.float32))
@@ -461,7 +460,7 @@ class Detections:
         return len(self.scores)
 
     def above(self, conf: float) -> Detections:
-        """Return those with a score of at least `conf`, as a model's output is compared with it; itself where all
+        """Return those with a score of at least `conf`, by the same comparison as for a model's output; itself if all
         have."""
         count = int(np.count_nonzero(self.scores >= np.float32(conf)))
         if count == len(self):
@@ -476,12 +475,11 @@ class Tracks:
     """The confirmed tracks of one frame.
 
     boxes_xyxy (M, 4) float64, track_ids (M,) int64 from 1 in each stream, class_ids (M,) int32 and scores (M,) float32
-    of the detection each track took last. `detections` is what was found, also below the scores that are reported or
-    given to the tracker, None where the frame was not inferred. `state` is the tracker behind this frame, where the
-    frame bears a mark. `steps` is the time since the stream's frame before, in steps of its nominal rate. `agreements`
-    is there where a window of the audit ends. `alive` (K,) int64 is there in one of some frames: ids that may come
-    again, whether they are in this frame or not. Whoever keeps something of each track may let go all that are in
-    neither.
+    of the detection that each track matched last. `detections` are all detections, including scores too low to be
+    reported or tracked; None if the frame was not inferred. `state` is the tracker's state after this frame, if the
+    frame has a mark. `steps` is the time since the stream's previous frame, in nominal frame intervals. `agreements` is
+    set at the end of an audit window. `alive` (K,) int64, in some frames only, are the ids of
+    tracks that may come back, in this frame or not: what is kept for any other id can be dropped.
     """
 
     frame: Frame
@@ -501,13 +499,13 @@ class Tracks:
 
 @dataclass(slots=True)
 class EndOfStream:
-    """Behind the last of `frames` frames of a stream. Each stage flushes and forgets the stream.
+    """Follows the last of a stream's `frames` frames. Each stage flushes and forgets the stream.
 
     `problems` says why the stream could only be read in part, `interrupted` that it was stopped before its end.
-    `dropped` counts frames that a live source could not wait for, `discarded` packets that the container says
-    to decode but not to show. `notes` is what is worth knowing and no fault; `retimed` says that the container's own
-    duration is not that of the frames given. `first_pts` is of the file's first frame, where that is not the first one
-    that was given out.
+    `dropped` counts frames that a live source could not wait for, `discarded` packets that the container marks to be
+    decoded but not shown. `notes` has remarks that are not faults; `retimed` says that the container's own duration is
+    not that of the frames returned. `first_pts` belongs to the file's first frame, if that is not the first one
+    returned.
     """
 
     stream: int

@@ -1,4 +1,4 @@
-"""What a run leaves to read: the summary for programs and the manifest for auditors."""
+"""The results of a run: the summary for programs and the manifest for auditors."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ _CHUNK_BYTES = 1 << 20
 def summarise(
     outcomes: list[Outcome], model: LoadedModel, elapsed_s: float, earlier: Mapping[int, VideoResult] | None = None
 ) -> RunSummary:
-    """Return the run as it is told; its JSON is in docs/schema/summary.json. `earlier` has the results, by key, of
-    videos that a run before had completed."""
+    """Return the summary of a run; its JSON schema is docs/schema/summary.json. `earlier` has the results, by key, of
+    videos that an earlier run completed."""
     results = [(outcome.key, entry_of(outcome, model.manifest.classes)) for outcome in outcomes]
     videos = [result for _, result in sorted([*results, *(earlier or {}).items()], key=lambda item: item[0])]
     done_now = sum(outcome.tally.frames - outcome.done_before for outcome in outcomes)
@@ -64,7 +64,7 @@ def summarise(
 
 
 def backend_of(model: LoadedModel) -> BackendJson:
-    """Return what computed, where, and why that was taken."""
+    """Return the backend, its device, and why it was chosen."""
     found: BackendJson = {
         "name": model.backend.name,
         "provider": model.backend.provider,
@@ -79,7 +79,7 @@ def backend_of(model: LoadedModel) -> BackendJson:
 
 
 def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> VideoResult:
-    """Return one video of the summary. Counts are the whole video's, times those of this run."""
+    """Return the summary entry of a video. Counts cover the whole video, times only this run."""
     if outcome.adopted is not None:
         return outcome.adopted
     tally = outcome.tally
@@ -157,11 +157,12 @@ def build_manifest(
     answering: AnswerSettings | None = None,
     classes: Sequence[str] = (),
 ) -> ManifestJson:
-    """Return the summary with what is needed to trust or repeat it: hashes, versions, configuration. `attempts` says by
-    path how often a video was begun, where that is not once; `answering` how their wall clocks are known; `classes` are
-    those that the model knows.
+    """Return the summary with the data needed to trust or repeat it: hashes, versions, configuration. `attempts` has,
+    by path, how often a video was started, if not once; `answering` says how wall clocks are known; `classes` are the
+    model's.
 
-    Its `files` are still to come, and it is not sealed (engine/output_folder/hashes.py): its report is made of it.
+    Its `files` are still missing and it is not sealed (engine/output_folder/hashes.py), because its report is made from
+    it first.
     """
     answering = answering or AnswerSettings.of(config)
     settings = config.model_dump(mode="json")
@@ -190,7 +191,7 @@ def _with_clock(entry: VideoJson, answering: AnswerSettings) -> VideoJson:
 
 
 def write_json(folder: Folder, name: str, value: object) -> None:
-    """Write a file that appears whole or not at all, in a folder that is open. Raises OutputError."""
+    """Write a file atomically, in an open folder. Raises OutputError."""
     text = json_text(value, indent=2).encode() + b"\n"
     try:
         folder.put(name, text)
@@ -199,8 +200,8 @@ def write_json(folder: Folder, name: str, value: object) -> None:
 
 
 def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: False) -> FileJson | None:
-    """Return size and SHA-256 of an input file; None where it can't be read, or `broken_off` says that nobody waits for
-    it."""
+    """Return size and SHA-256 of an input file; None if it can't be read, or if `broken_off` says that the result is no
+    longer needed."""
     digest, reader = hashlib.sha256(), file.reader()
     try:
         while chunk := reader.read(_CHUNK_BYTES):

@@ -1,6 +1,6 @@
-"""What became of videos, as it stands in a summary, a manifest and the verdict of an attempt. JSON in and out.
+"""The results of videos, as in a summary, a manifest and the verdict of an attempt, with their JSON.
 
-The keys and their order are pinned by tests/engine/golden/*.json, and their meaning is in the README, "Results".
+tests/engine/golden/*.json pin the keys and their order; docs/results.md and docs/schema/summary.json explain them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SCHEMA = 1
 
 
 class VideoStatus(StrEnum):
-    """How a video ended: whole, with all that could be read, or not at all."""
+    """How a video ended: completely, with the readable part, or not at all."""
 
     OK = "ok"
     PARTIAL = "partial"
@@ -32,7 +32,7 @@ class FileJson(TypedDict):
 
 
 class MediaJson(TypedDict):
-    """What must be known of a video to track or draw it again (engine/pipeline/facts.py)."""
+    """The data needed to track or draw a video again (engine/pipeline/facts.py)."""
 
     size_wh: list[int]
     time_base: str
@@ -43,8 +43,8 @@ class MediaJson(TypedDict):
 
 
 class SequenceJson(TypedDict):
-    """Where a file lies among those of its camera: `offset_s` leads from its times to the camera's timeline, and it is
-    `joined` where it continues the file before."""
+    """A file's place among those of its camera: `offset_s` converts its times to the camera's timeline, and it is
+    `joined` if it continues the previous file."""
 
     camera: str
     offset_s: float
@@ -52,8 +52,8 @@ class SequenceJson(TypedDict):
 
 
 class SegmentJson(TypedDict, total=False):
-    """A segment of a live source, as it stands in the list of segments (engine/pipeline/recording.py). One that was
-    `salvaged` was not complete: it has frames and outputs only."""
+    """A segment of a live source, as in the list of segments (engine/pipeline/recording.py). A `salvaged` one was
+    incomplete: it has only frames and outputs."""
 
     segment: str
     session: str
@@ -69,8 +69,8 @@ class SegmentJson(TypedDict, total=False):
 
 
 class ShareJson(TypedDict):
-    """A share that was seen in windows of a video, and between what it lies in the whole of it, with 95 %. Of one
-    window, or of nothing, that is not known: between 0 and 1."""
+    """A share measured in windows of a video, with its 95 % interval for the whole video. From one window, or none, the
+    interval is unknown: 0 to 1."""
 
     value: float
     low: float
@@ -78,12 +78,13 @@ class ShareJson(TypedDict):
 
 
 class GateAuditJson(TypedDict):
-    """What the gate cost, as the run itself has seen it in `windows` of so many `frames` that were inferred whole, too.
+    """The cost of the gate, as measured by the run itself in `windows` with `frames` frames that were also inferred
+    whole.
 
-    `boxes`   F1 of boxes at IoU 0.5, beside those of whole frames; `compared` is how many of either there were
-    `ids`     of the tracks that agree, those with the same id
-    `counts`  agreement of the numbers of different ids in a window
-    `level`   how far the gate is open in the end, 0 to 4; `opened_at` the frames behind which it opened
+    `boxes`   F1 of boxes at IoU 0.5 against those of whole frames; `compared` is the number of both
+    `ids`     the share of matching tracks with the same id
+    `counts`  agreement of the numbers of distinct ids in a window
+    `level`   how far the gate is open at the end, 0 to 4; `opened_at` has the frames after which it opened
     """
 
     windows: int
@@ -97,9 +98,9 @@ class GateAuditJson(TypedDict):
 
 
 class GateJson(TypedDict):
-    """How the frames of a gated video were looked at, by their number (engine.records.Look): `whole` and in `parts`
-    were inferred, the `same` and those `between` were not. `inferred_share` is what was inferred, as a share of all
-    pixels of all frames at the model's own scale; `audit` is None where the video is too short for a window."""
+    """How many frames of a gated video were treated in which way (engine.records.Look): `whole` and `parts` were
+    inferred, `same` and `between` were not. `inferred_share` is the inferred fraction of all pixels of all frames at
+    the model's own scale; `audit` is None if the video is too short for a window."""
 
     whole: int
     parts: int
@@ -110,8 +111,7 @@ class GateJson(TypedDict):
 
 
 class ClockJson(TypedDict):
-    """The wall clock of a video: its first frame's time, None where nothing tells it, how that is known, and the
-    zone."""
+    """The wall clock of a video: its first frame's time (None if unknown), its origin, and the zone."""
 
     start: str | None
     origin: str
@@ -119,7 +119,7 @@ class ClockJson(TypedDict):
 
 
 class EntryJson(TypedDict):
-    """How a video ended, as JSON values: a VideoResult without its path. The last keys are those of a manifest, and of
+    """How a video ended, as JSON values: a VideoResult without its path. The last keys occur only in a manifest and in
     `Engine.work`."""
 
     status: str
@@ -160,7 +160,7 @@ class VideoJson(EntryJson):
 
 
 class TotalsJson(TypedDict):
-    """Totals as JSON values. The last keys are those of a job."""
+    """Totals as JSON values. The last keys occur only in jobs."""
 
     videos: int
     failed: int
@@ -177,7 +177,7 @@ class TotalsJson(TypedDict):
 
 
 class BackendJson(TypedDict):
-    """What computed, where, and why that was taken. `gpu_s`: how long the GPU had to do with each part."""
+    """The backend, its device, and why it was chosen. `gpu_s`: seconds that the GPU spent on each part."""
 
     name: str
     provider: str
@@ -188,7 +188,7 @@ class BackendJson(TypedDict):
 
 
 class LineJson(TypedDict):
-    """How often a line was crossed in one direction; None where nothing was examined."""
+    """How often a line was crossed in one direction; None if nothing was examined."""
 
     line: str
     direction: str
@@ -197,7 +197,7 @@ class LineJson(TypedDict):
 
 
 class ZoneJson(TypedDict):
-    """The stays in a zone; None where nothing was examined."""
+    """The stays in a zone; None if nothing was examined."""
 
     zone: str
     stays: int | None
@@ -205,7 +205,7 @@ class ZoneJson(TypedDict):
 
 
 class ReviewedJson(TypedDict):
-    """What came of the verdicts of a review; `unknown` name what is not there."""
+    """The effect of a review's verdicts; `unknown` ones name events that don't exist."""
 
     confirmed: int
     rejected: int
@@ -213,8 +213,8 @@ class ReviewedJson(TypedDict):
 
 
 class CameraJson(TypedDict):
-    """What was counted at a camera. `objects` is how many the ids stand for, at least and at most; `ids` and
-    `objects` are None where nothing was examined. `map_residual_m`: how well the scene's map fits."""
+    """The counts of a camera. `objects` is the minimum and maximum number of objects behind the ids; `ids` and
+    `objects` are None if nothing was examined. `map_residual_m` is the fit error of the scene's map."""
 
     camera: str
     ids: int | None
@@ -226,8 +226,7 @@ class CameraJson(TypedDict):
 
 
 class AnswersJson(TypedDict):
-    """What a summary says of counts, crossings and stays, and the files of the tables by name. `error`: why there are
-    none."""
+    """A summary's counts, crossings and stays, and the table files by name. `error`: why there are none."""
 
     cameras: list[CameraJson]
     tables: dict[str, str]
@@ -249,7 +248,7 @@ class ClipJson(TypedDict):
 
 
 class ClipsJson(TypedDict):
-    """What a summary says of clips. `failed` says by name why a video gave none, `error` why there are none at all."""
+    """A summary's clips. `failed` has, by name, why a video gave none; `error` says why there are none at all."""
 
     folder: NotRequired[str]
     clips: list[ClipJson]
@@ -258,8 +257,8 @@ class ClipsJson(TypedDict):
 
 
 class ExportJson(TypedDict):
-    """What was written for another tool. `key_frames` are the boxes from which the tool interpolates the others; None
-    where all are written."""
+    """An export for another tool. `key_frames` counts the boxes from which the tool interpolates the others; None if
+    all boxes are written."""
 
     format: str
     folder: str
@@ -271,14 +270,14 @@ class ExportJson(TypedDict):
 
 
 class ExportsJson(TypedDict):
-    """What a summary says of exports. `error`: why they are not all there."""
+    """A summary's exports. `error`: why some are missing."""
 
     exports: list[ExportJson]
     error: NotRequired[str]
 
 
 class FollowUpJson(TypedDict, total=False):
-    """What was made of the tracks once the videos were done, each where it was asked for."""
+    """What was made from the tracks once the videos were done, if requested."""
 
     answers: AnswersJson
     clips: ClipsJson
@@ -287,7 +286,7 @@ class FollowUpJson(TypedDict, total=False):
 
 
 class AlarmsJson(TypedDict):
-    """What became of the events for one receiver. `error` is the last thing that went wrong."""
+    """The outcome of the events for one receiver. `error` is the last failure."""
 
     target: str
     sent: int
@@ -296,14 +295,14 @@ class AlarmsJson(TypedDict):
 
 
 class LeftOutJson(TypedDict):
-    """A file or folder that was named, or found, and is not done, and why (engine/media/listing.py)."""
+    """A file or folder that was named or found but not processed, and why (engine/media/listing.py)."""
 
     path: str
     why: str
 
 
 class SummaryJson(TypedDict):
-    """What a run did, as docs/schema/summary.json has it."""
+    """The summary of a run, as described by docs/schema/summary.json."""
 
     schema: int
     success: bool
@@ -322,9 +321,9 @@ class SummaryJson(TypedDict):
 
 
 class ManifestJson(SummaryJson):
-    """A summary with what is needed to trust it or to repeat the run. `classes` are those that the model knows; older
-    versions did not note them. `files` are the outputs of the run as a whole, by their path below the output folder.
-    Where it is written it is sealed with `manifest_sha256` (engine/output_folder/hashes.py)."""
+    """A summary with the data needed to trust it or to repeat the run. `classes` are the model's; older versions did
+    not record them. `files` are the outputs of the run as a whole, by path below the output folder. On writing it is
+    sealed with `manifest_sha256` (engine/output_folder/hashes.py)."""
 
     started_at: str
     classes: NotRequired[list[str]]
@@ -343,11 +342,11 @@ class JobManifestJson(ManifestJson, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoResult:
-    """One video of a summary. Counts are the whole video's, times those of the run that ended it.
+    """One video of a summary. Counts cover the whole video, times only the run that ended it.
 
-    `files` has the size and hash of each output by kind, `stem` is their place below the output folder, `resumed_from`
-    the frame at which that run went on.
-    `sequence` is where it lies among the files of its camera. `others` are keys of another version, which are kept.
+    `files` has the size and hash of each output by kind, `stem` is their common path below the output folder,
+    `resumed_from` the frame at which that run resumed. `sequence` is its place among the files of its camera. `others`
+    are keys of another version, which are kept.
     """
 
     path: str
@@ -385,7 +384,8 @@ class VideoResult:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> VideoResult:
-        """Read what `to_json` gives, of this version or another. Raises ValueError or KeyError for anything else."""
+        """Parse the output of `to_json`, of this version or another. Raises ValueError or KeyError for anything
+        else."""
         known = {name: values[name] for name in (*_ALWAYS, *_WHERE_TOLD) if name in values}
         others = {key: value for key, value in values.items() if key not in known}
         return cls(**{**known, "status": VideoStatus(values["status"])}, others=others)
@@ -402,7 +402,7 @@ _ALWAYS = _NAMES[: -len(_WHERE_TOLD)]
 
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """The videos of a run, added up. `fps` counts the frames that this run did."""
+    """The totals over the videos of a run. `fps` counts only the frames that this run processed."""
 
     videos: int
     failed: int
@@ -419,7 +419,7 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """What a run did. `model` is its name and hash, `backend` what computed, where, and why that was taken."""
+    """The summary of a run. `model` is its name and hash, `backend` the backend, its device and why it was chosen."""
 
     videos: tuple[VideoResult, ...]
     totals: Totals
@@ -428,7 +428,7 @@ class RunSummary:
 
     @property
     def success(self) -> bool:
-        """Whether all videos are whole."""
+        """Whether all videos are complete."""
         return all(video.status is VideoStatus.OK for video in self.videos)
 
     def to_json(self) -> SummaryJson:
@@ -444,7 +444,7 @@ class RunSummary:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> RunSummary:
-        """Read what `to_json` gives. Raises ValueError, TypeError or KeyError for anything else."""
+        """Parse the output of `to_json`. Raises ValueError, TypeError or KeyError for anything else."""
         return cls(
             videos=tuple(VideoResult.from_json(video) for video in values["videos"]),
             totals=Totals(**values["totals"]),

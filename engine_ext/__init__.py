@@ -1,1 +1,1 @@
-"""Cython kernels of the engine. A leaf: it knows arrays, no engine types."""
+"""Cython kernels of the engine. A leaf package: it knows arrays, but no engine types."""

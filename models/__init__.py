@@ -1,11 +1,11 @@
-"""What a model is, where it comes from, and how its output is laid out.
+"""Models: their properties, their sources, and the layout of their output.
 
     registry    the zoo: names, files, downloads
     resolution  from a name or a path to a manifest and a file
-    manifest    what a model is, and what it wants to be fed
+    manifest    a model's properties and its input format
     errors      everything that can go wrong
 
-Importing the package loads none of them: its leaves are used by what must start at once.
+Importing the package loads none of them, because some of its modules are used where start-up must be fast.
 """
 
 from __future__ import annotations

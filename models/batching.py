@@ -8,7 +8,7 @@ _REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceSum", "ReduceL1", 
 
 
 def mixing_node(model: onnx.ModelProto) -> str | None:
-    """Return the first node that lets one image of a batch change the answer for another, None where there is none.
+    """Return the first node that lets one image of a batch change the answer for another, None if there is none.
 
     A dynamically quantized model is the usual case: the range to which each layer is quantized is that of the whole
     batch, so that an image's boxes depend on what it happens to be batched with.

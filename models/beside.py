@@ -1,5 +1,5 @@
 """What Transformers writes beside a model: config.json and preprocessor_config.json. Exports to ONNX by Optimum hold
-nothing of it in the file itself; they lie in the same folder as these two, or in its folder `onnx`.
+nothing of it in the file itself; they are in the same folder as these two, or in its folder `onnx`.
 """
 
 import json
@@ -24,7 +24,7 @@ _SOFTMAX = ("detr", "yolos", "table-transformer")
 
 def transformers_parts(path: Path, joined: Parts | None, meta: OnnxMeta) -> ManifestParts:
     """Return what the files beside the model at `path` say of it, as parts of a manifest (see `manifest.parse_parts`);
-    empty where there are none, or where its outputs are not those of a DETR kind.
+    empty if there are none, or where its outputs are not those of a DETR kind.
 
     Raises LayoutError for a kind that can't be run, ManifestError for files that can't be read.
     """
@@ -42,8 +42,8 @@ def _parts(folder: Path, meta: OnnxMeta) -> ManifestParts:
     kind = config.get("model_type")
     if kind in _SOFTMAX:
         raise LayoutError(
-            f"{where}: the model is {kind!r}, whose scores are made by a softmax. Layout detr takes those of a sigmoid "
-            "(RT-DETR, D-FINE)."
+            f"{where}: the model is {kind!r}, which computes scores with a softmax. Layout detr takes scores of a "
+            "sigmoid (RT-DETR, D-FINE)."
         )
     if kind not in _SIGMOID:
         return {}

@@ -31,7 +31,7 @@ class FreedModel:
     batch_safe   False: it takes one image at a time, or images of one batch change each other's boxes, so run it
                  at batch 1
     dynamic      whether batch, height and width are free
-    reason       why the shape could not be freed; None where it could
+    reason       why the shape could not be freed; None if it could
     """
 
     path: Path
@@ -126,7 +126,7 @@ def _joined_model(resolved: ResolvedModel, model: "onnx.ModelProto", parts: Part
 
 
 def _check_unchanged(resolved: ResolvedModel, locations: tuple[str, ...]) -> None:
-    """Raise ModelError where the file is not the one any more that was looked at: its hash is the entry's name."""
+    """Raise ModelError if the file is not the one any more that was looked at: its hash is the entry's name."""
     path = resolved.path
     if identity_of(path, sha256_of(path), locations) != resolved.sha256:
         raise ModelError(f"{path}: has changed while it was read. Start again once it is whole.")

@@ -11,7 +11,7 @@ ModelError
 └── ReshapeError       the shape of a model cannot be freed, or the freed model answers differently
 
 Every message is a sentence or two on one line: the thing, what is wrong with it, and what to do. What a file says of
-itself may stand in it, so that it is written as `printable` writes strangers' text.
+itself may be in it, so that it is written as `printable` writes strangers' text.
 """
 
 from models.printable import printable

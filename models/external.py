@@ -1,4 +1,4 @@
-"""Weights that lie beside an ONNX file (`model.onnx.data`), which the file only names. What it names is not believed:
+"""Weights that are beside an ONNX file (`model.onnx.data`), which the file only names. What it names is not believed:
 a location is a plain path below the model's own folder, without links on the way, to a regular file of bounded size.
 """
 
@@ -38,7 +38,7 @@ def identity_of(path: Path, sha256: str, locations: Iterable[str]) -> str:
 
 
 def load_external(model: "onnx.ModelProto", path: Path) -> None:
-    """Put the weights that lie beside the file at `path` into `model`. Raises OnnxFileError."""
+    """Put the weights that are beside the file at `path` into `model`. Raises OnnxFileError."""
     left = _MAX_READ
     for tensor in _external(model):
         entries = _entries(tensor)
@@ -103,7 +103,7 @@ def _number(path: Path, entries: dict[str, str], key: str, default: int) -> int:
     if not text:
         return default
     if not (text.isascii() and text.isdecimal() and len(text) < 16):
-        raise OnnxFileError(f"{path}: {key} {text!r} of its weights is no number of bytes.")
+        raise OnnxFileError(f"{path}: {key} {text!r} of its weights is not a number of bytes.")
     return int(text)
 
 

@@ -51,7 +51,7 @@ def of_family(layout: str) -> InputParts:
 
 
 def question(spec: InputParts, layout: str, path: Path) -> LayoutError | None:
-    """Return the error that asks for what `spec` leaves open and must be known; None where it says all of it."""
+    """Return the error that asks for what `spec` leaves open and must be known; None if it says all of it."""
     missing = [] if "channel_order" in spec else ["--channel-order rgb|bgr"]
     missing += [] if "scale" in spec else ["--input-scale"]
     # Whoever scales by three deviations subtracts three means.
@@ -61,19 +61,19 @@ def question(spec: InputParts, layout: str, path: Path) -> LayoutError | None:
         return None
     also = "" if "--input-mean" in missing else " (and --input-mean, where one is subtracted)"
     return LayoutError(
-        f"{path}: the file does not say how pictures are fed to it, and layout {layout} does not tell. Say it with "
+        f"{path}: the file does not say how images are fed to it, and layout {layout} does not tell. Say it with "
         f"{' and '.join(missing)}{also}, or under [input] of {path.name}.toml. "
         f"{_KNOWN_DETR if layout in ('detr', 'detr-post') else _KNOWN}."
     )
 
 
 def check_feeding(spec: InputSpec, name: str | Path) -> None:
-    """Raise ManifestError where the input's type cannot hold the values that it would be fed."""
+    """Raise ManifestError if the input's type cannot hold the values that it would be fed."""
     scales = spec.scale if isinstance(spec.scale, tuple) else (spec.scale,) * 3
     if spec.dtype == "uint8" and (set(scales) != {1.0} or any(spec.mean)):
         raise ManifestError(
             f"{name}: its input is uint8, which takes pixels as they are: scale must be 1 and mean 0. Got scale "
-            f"{_text(scales)}, mean {_text(spec.mean)}. Say `--input-scale 1`."
+            f"{_text(scales)}, mean {_text(spec.mean)}. Pass `--input-scale 1`."
         )
     ends = [abs((pixel - mean) * scale) for pixel in (0, 255) for mean, scale in zip(spec.mean, scales, strict=True)]
     if spec.dtype == "float16" and max(ends) > _FLOAT16_MAX:

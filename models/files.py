@@ -110,7 +110,7 @@ def record_of(path: Path) -> Path:
 
 
 def accepted_hash(path: Path) -> str:
-    """Return the hash on record beside `path`, empty where there is no record."""
+    """Return the hash on record beside `path`, empty if there is no record."""
     try:
         words = read_regular(record_of(path), _MAX_RECORD_BYTES).decode("ascii").split()
     except (ModelError, UnicodeDecodeError):

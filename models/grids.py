@@ -57,7 +57,7 @@ def recognise(
     probe: tuple[int, int],
     strides: Sequence[int],
 ) -> GridPlan | None:
-    """Return the plan for `constant`, whose `axes` follow the input's size; None where it is no grid.
+    """Return the plan for `constant`, whose `axes` follow the input's size; None if it is no grid.
 
     size, probe        (height, width) of the input as exported, and in a second shape
     sizes_elsewhere    what the lengths of `axes` have to be in that second shape

@@ -25,7 +25,7 @@ def join(model: onnx.ModelProto, parts: Parts, input_hw: tuple[int, int], classe
     input_hw  height and width of the model's input, in whose pixels the boxes of `detr-post` come
     classes   of `detr`: how many logits are classes; what comes behind them, a slot for "nothing", is left out
 
-    Raises LayoutError where the graph has no such outputs.
+    Raises LayoutError if the graph has no such outputs.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)

@@ -214,7 +214,7 @@ class _Reader:
         if self._left:
             key = next(iter(self._left))
             raise ManifestError(
-                f"{self._where}: {self._prefix}{key} is no known key. The keys here are {', '.join(known)}."
+                f"{self._where}: {self._prefix}{key} is not a known key. The keys here are {', '.join(known)}."
             )
 
 
@@ -297,7 +297,7 @@ def read_parts(path: Path, where: str | None = None) -> ManifestParts:
     except ModelError as error:
         raise ManifestError(str(error).replace(str(path), where)) from error
     except UnicodeDecodeError as error:
-        raise ManifestError(f"{where}: cannot be read as TOML: it is no UTF-8 text.") from error
+        raise ManifestError(f"{where}: cannot be read as TOML: it is not UTF-8 text.") from error
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also of a number with thousands of digits

@@ -28,7 +28,7 @@ _ULTRALYTICS_INPUT: InputParts = {"channel_order": "rgb", "scale": 1 / 255, "pad
 
 
 def names_of(text: str) -> tuple[str, ...] | None:
-    """Return the class names out of a printed dict `{0: 'person', ...}` or list; None where the text is neither."""
+    """Return the class names out of a printed dict `{0: 'person', ...}` or list; None if the text is neither."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
@@ -67,7 +67,7 @@ def _own_parts(metadata: dict[str, str], where: str) -> ManifestParts:
         for part in outer:
             below = inner.setdefault(part, {})
             if not isinstance(below, dict):
-                raise ManifestError(f"{where}: metadata: {key} lies below a key that is no table.")
+                raise ManifestError(f"{where}: metadata: {key} lies below a key that is not a table.")
             inner = below
         try:
             inner[leaf] = tomllib.loads(f"value = {text}")["value"]
@@ -114,7 +114,7 @@ _LIBRE_DETR: dict[str, InputParts] = {
     **dict.fromkeys(("rfdetr", "ec"), IMAGENET),
 }
 _LIBRE_YOLOX: InputParts = {"channel_order": "bgr", "scale": 1.0, "pad": "topleft", "rounding": "down"}
-_LIBRE_DINO = ("s", "m", "l", "x")  # sizes of DEIMv2 that stand on DINOv3, and take its normalisation
+_LIBRE_DINO = ("s", "m", "l", "x")  # sizes of DEIMv2 that are on DINOv3, and take its normalisation
 
 
 def _libreyolo(meta: OnnxMeta, names: tuple[str, ...] | None, where: str, joined: str | None) -> ManifestParts:

@@ -13,19 +13,19 @@ from models.files import read_regular
 from models.foreign import what_it_is
 from models.tensor_info import OnnxMeta, TensorInfo
 
-_MAX_BYTES = (1 << 31) - 1  # more than which no ONNX file has: the rest lies beside it
+_MAX_BYTES = (1 << 31) - 1  # more than which no ONNX file has: the rest is beside it
 _HEAD_BYTES = 4096
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
-    """Parse an ONNX file, with the weights that lie beside it; whatever is wrong with it is one OnnxFileError."""
+    """Parse an ONNX file, with the weights that are beside it; whatever is wrong with it is one OnnxFileError."""
     model = parse_onnx(path)
     load_external(model, path)
     return model
 
 
 def parse_onnx(path: Path) -> onnx.ModelProto:
-    """Do what `load_onnx` does, without the weights that lie beside the file."""
+    """Do what `load_onnx` does, without the weights that are beside the file."""
     if os.path.isdir(path):
         raise OnnxFileError(f"{path}: is a directory. Name the ONNX file itself.")
     if not os.path.lexists(path):
@@ -41,16 +41,16 @@ def parse_onnx(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's DecodeError, or what the parser in use raises
-        raise OnnxFileError(f"{path}: is no ONNX model, or a truncated one. Fetch or export it again.") from error
+        raise OnnxFileError(f"{path}: is not an ONNX model, or is truncated. Fetch or export it again.") from error
     if not model.graph.node or not model.graph.output:
-        raise OnnxFileError(f"{path}: is no ONNX model: it holds no graph. Fetch or export it again.")
+        raise OnnxFileError(f"{path}: is not an ONNX model: it contains no graph. Fetch or export it again.")
     if (where := _undecodable(model)) is not None:
         raise OnnxFileError(f"{path}: is damaged: {where} is not UTF-8. Fetch or export it again.")
     return model
 
 
 def _undecodable(model: onnx.ModelProto) -> str | None:
-    """Return the first text of a graph that protobuf could not decode, and gives as bytes; None where there is none."""
+    """Return the first text of a graph that protobuf could not decode, and gives as bytes; None if there is none."""
     for number, node in enumerate(model.graph.node):
         texts = (node.op_type, node.domain, node.name, *node.input, *node.output)
         if any(isinstance(text, bytes) for text in texts):

@@ -27,7 +27,7 @@ def cells(height: int, width: int, strides: tuple[int, ...]) -> int:
 
 
 def class_count(layout: str, dims: Dims) -> int | None:
-    """Return C as the output's shape has it, None where the shape doesn't say (a free dimension, or finished
+    """Return C as the output's shape has it, None if the shape doesn't say (a free dimension, or finished
     detections)."""
     at = {"yolox": (2, 5), "yolov5": (2, 5), "yolov8": (1, 4), "detr": (2, 4)}.get(layout)
     if at is None:
@@ -40,7 +40,7 @@ def class_count(layout: str, dims: Dims) -> int | None:
 def fits(layout: str, dims: Dims, cell_count: int | None) -> bool:
     """Return whether an output of shape `dims` can be read as `layout`; free dimensions fit anything.
 
-    `cell_count` is the number of grid cells at the input's size, None where that size is free.
+    `cell_count` is the number of grid cells at the input's size, None if that size is free.
     """
     if len(dims) != 3:
         return False

@@ -22,8 +22,8 @@ class Parts:
 
     layout   what they are joined as
     outputs  their names: logits and boxes; labels, boxes and scores; or dets and labels
-    picture  the input that takes the picture
-    sizes    the input that takes the frame's size; None where there is none
+    picture  the input that takes the image
+    sizes    the input that takes the frame's size; None if there is none
     certain  whether names and shapes leave no other reading. `detr` is certain only of RF-DETR, since some of DETR's
              kin need a softmax where it has a sigmoid; a person, or metadata, has to say so
     """

@@ -23,7 +23,7 @@ _DETR = "a DETR kind of detector (RT-DETR, D-FINE, DEIM and the like)"
 
 def told_by_inputs(meta: OnnxMeta) -> str | None:
     """Return the kind of the model by its metadata and inputs, as the rest of a sentence that begins with the file;
-    None where nothing there speaks against a detector that can be read here."""
+    None if nothing there speaks against a detector that can be read here."""
     kind = _by_metadata(meta.metadata) or _by_inputs(meta.inputs)
     return _sentence(kind) if kind is not None else None
 

@@ -1,6 +1,6 @@
 """The zoo: name -> manifest -> a verified file on this machine.
 
-The file of a bundled model lies in this package, in `weights/`, and is looked for nowhere else. Any other is looked for
+The file of a bundled model is in this package, in `weights/`, and is looked for nowhere else. Any other is looked for
 by its manifest's file name, first in the mirror folders of `YOLO_ENGINE_MODELS` (separated like `PATH`), then in the
 user's cache. Wherever a file is found, its hash is checked before its path is returned.
 """
@@ -51,7 +51,7 @@ def get_manifest(name: str) -> ModelManifest:
     try:
         return zoo()[name]
     except KeyError:
-        raise UnknownModelError(f"{name!r} is no model of the zoo{names_hint(name)}") from None
+        raise UnknownModelError(f"{name!r} is not a model of the zoo{names_hint(name)}") from None
 
 
 def names_hint(name: str) -> str:
@@ -67,7 +67,7 @@ def by_hash(sha256: str) -> ModelManifest | None:
 
 
 def smallest_that_knows(classes: Iterable[str]) -> ModelManifest | None:
-    """Return the smallest model of the zoo that knows all these classes, None where none does. A size that is not known
+    """Return the smallest model of the zoo that knows all these classes, None if none does. A size that is not known
     is taken for a large one."""
     wanted = set(classes)
     able = [manifest for manifest in list_models() if wanted <= set(manifest.classes)]
@@ -140,7 +140,7 @@ def _candidates(manifest: ModelManifest) -> list[Path]:
 
 
 def find(name: str) -> Path | None:
-    """Return the verified file of a zoo model, or None where no searched folder has one. A wrong file is a
+    """Return the verified file of a zoo model, or None if no searched folder has one. A wrong file is a
     HashError."""
     manifest = get_manifest(name)
     if manifest.bundled:
@@ -229,7 +229,7 @@ def pull(
 
 
 def _use(manifest: ModelManifest, path: Path, target: Path, trusted: str | None, accept_any: bool) -> Path | None:
-    """Return the verified file where `path` will do, None where a download has to replace it (in the cache only)."""
+    """Return the verified file where `path` will do, None if a download has to replace it (in the cache only)."""
     got = _hash_of(manifest, path)
     known = _known_hashes(manifest, path)
     if got in known and (manifest.hashes or trusted in (None, got)):
@@ -240,6 +240,6 @@ def _use(manifest: ModelManifest, path: Path, target: Path, trusted: str | None,
     if path == target and (known or trusted is not None):
         return None
     if trusted is not None and not manifest.hashes:
-        raise HashError(f"{path}: SHA-256 {trusted} was asked for, {got} found. Remove the file, then pull again.")
+        raise HashError(f"{path}: SHA-256 {trusted} was requested, {got} found. Remove the file, then pull again.")
     check_file(manifest, path)
     return path

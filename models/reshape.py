@@ -62,7 +62,9 @@ class _Surgery:
         dims = [dim.dim_value for dim in self._input.type.tensor_type.shape.dim]
         self._size = (dims[2] or 20 * stride, dims[3] or 20 * stride)
         if self._size[0] % stride or self._size[1] % stride:
-            raise ReshapeError(f"cannot free: the input {dims[2]} x {dims[3]} is no multiple of the stride {stride}.")
+            raise ReshapeError(
+                f"cannot free: the input {dims[2]} x {dims[3]} is not a multiple of the stride {stride}."
+            )
         # Far enough from the exported size, and from each other, that no two dimensions are equal by chance.
         self._probe = (self._size[0] + 3 * stride, self._size[1] + 7 * stride)
         batch = dims[0] or 1
@@ -216,7 +218,7 @@ class _Surgery:
                 if plan is None:
                     raise ReshapeError(
                         f"cannot free: node {label(node)} uses a constant {dims_text(shape)} that follows the input's "
-                        "size, and its values are no grid that is known here."
+                        "size, and its values are not a known grid."
                     )
                 self._grid_of[key] = self._grids.build(plan)
             node.input[position] = self._grid_of[key]

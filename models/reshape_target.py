@@ -28,7 +28,7 @@ Entry = int | Copy | Cells
 
 
 def _groups(source: Sequence[int], target: Sequence[int]) -> list[tuple[list[int], list[int]]] | None:
-    """Split both shapes into the shortest runs of equal product, as index lists; None where the totals differ."""
+    """Split both shapes into the shortest runs of equal product, as index lists; None if the totals differ."""
     if prod(source) != prod(target) or prod(source) == 0:
         return None
     groups: list[tuple[list[int], list[int]]] = []
@@ -61,7 +61,7 @@ def relative_target(
     probe: tuple[int, int],
     strides: Sequence[int],
 ) -> list[Entry] | None:
-    """Return one entry per dimension of `target`: an int that holds at any size, or how to find it. None where it is
+    """Return one entry per dimension of `target`: an int that holds at any size, or how to find it. None if it is
     unclear.
 
     source, source_probe   the tensor's shape as exported and at the probe size

@@ -42,7 +42,7 @@ _MAX_CLASSES = 100_000  # that a shape may claim: ImageNet-21k has 21,841
 @dataclass(frozen=True)
 class ResolvedModel:
     """A model ready to be opened. For a model given by path, `manifest.sha256` is the hash of that very file; `sha256`
-    is over all that is loaded, weights that lie beside it included (see `models.external.identity_of`)."""
+    is over all that is loaded, weights that are beside it included (see `models.external.identity_of`)."""
 
     manifest: ModelManifest
     path: Path
@@ -166,11 +166,11 @@ def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
         raise OnnxFileError(f"{path}: {other}")
     if len(meta.inputs) != 1:
         names = ", ".join(tensor.name for tensor in meta.inputs) or "none"
-        raise OnnxFileError(f"{path}: a detector has one input, a picture. This model has {len(meta.inputs)}: {names}.")
+        raise OnnxFileError(f"{path}: a detector has one input, an image. This model has {len(meta.inputs)}: {names}.")
     tensor = meta.inputs[0]
     if len(tensor.dims) != 4 or tensor.dims[1] not in (3, None):
         raise OnnxFileError(
-            f"{path}: the input must be a picture (N, 3, H, W). Input {tensor.name!r} is {dims_text(tensor.dims)}."
+            f"{path}: the input must be an image (N, 3, H, W). Input {tensor.name!r} is {dims_text(tensor.dims)}."
         )
     if tensor.dtype not in DTYPES:
         raise OnnxFileError(
@@ -181,7 +181,8 @@ def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
     if len(meta.outputs[0].dims) != 3:
         outputs = ", ".join(f"{output.name!r} {dims_text(output.dims)}" for output in meta.outputs)
         raise OnnxFileError(
-            f"{path}: looks like no YOLO detector: its first output must have three dimensions. It has {outputs}."
+            f"{path}: does not look like a YOLO detector: its first output must have three dimensions. It has "
+            f"{outputs}."
         )
     return tensor
 
@@ -242,14 +243,14 @@ def _check_joined(layout: str | None, joined: Parts | None, already: bool, path:
     names = ", ".join(joined.outputs)
     if layout is None:
         raise LayoutError(
-            f"{path}: its outputs {names} are those of a DETR kind of detector, and the file does not say which. Where "
-            "scores are made by a sigmoid (RT-DETR, D-FINE, DEIM, RF-DETR, deformable DETR), say `--layout detr`. "
-            "Those of DETR itself and YOLOS, by a softmax, can't be run here."
+            f"{path}: its outputs {names} are those of a DETR-style detector, and the file does not say which. If it "
+            "computes scores with a sigmoid (RT-DETR, D-FINE, DEIM, RF-DETR, deformable DETR), pass `--layout detr`. "
+            "DETR itself and YOLOS use a softmax and can't be run here."
         )
     if layout != joined.layout:
         raise LayoutError(
-            f"{path}: layout must be {joined.layout} for the outputs {names}, those of a DETR kind of detector or of "
-            f"one with its own post-processing. Got {layout!r}."
+            f"{path}: layout must be {joined.layout} for the outputs {names}, which belong to a DETR-style detector or "
+            f"to one with its own post-processing. Got {layout!r}."
         )
 
 
@@ -266,7 +267,7 @@ def _numbered(layout: str, meta: OnnxMeta, path: Path) -> tuple[str, ...]:
     """Return stand-in names where nobody gave any: class0, class1, ..."""
     count = class_count(layout, meta.outputs[0].dims) or 0
     if count > _MAX_CLASSES:
-        raise OnnxFileError(f"{path}: is damaged, or no detector: its output has {count:,} classes.")
+        raise OnnxFileError(f"{path}: is damaged, or not a detector: its output has {count:,} classes.")
     return tuple(f"class{i}" for i in range(count))
 
 
@@ -274,7 +275,7 @@ def _check_head(parts: ManifestParts, meta: OnnxMeta, path: Path) -> None:
     """Refuse a layout that the graph contradicts, or that leaves open what only a person can know."""
     layout, dims = parts["layout"], meta.outputs[0].dims
     if layout == "yolox" and meta.exponential:
-        raise LayoutError(f"{path}: {_DECODED}, so that it is not layout yolox. Say `--layout yolov5`.")
+        raise LayoutError(f"{path}: {_DECODED}, so it is not layout yolox. Pass `--layout yolov5`.")
     if "classes" not in parts and layout in FINISHED:
         raise LayoutError(
             f"{path}: an output of layout {layout} does not say how many classes there are. Name them with "
@@ -302,7 +303,7 @@ def _undetermined(
     if fitting and may_be_pose(fitting[-1], dims):
         return OnnxFileError(
             f"{path}: output {dims_text(dims)} is what a pose model with 17 key points gives; those can't be run here. "
-            f"If it is a detector of 52 classes, say `--layout {fitting[-1]} --class-names A,B,...`."
+            f"If it is a detector with 52 classes, pass `--layout {fitting[-1]} --class-names A,B,...`."
         )
     if not fitting:
         shapes = "; ".join(f"{layout} {shape}" for layout, shape in SHAPES.items())
@@ -313,10 +314,10 @@ def _undetermined(
     listed = ", ".join(f"{layout} [{SHAPES[layout]}]" for layout in fitting)
     fed = ""
     if any(question({**of_family(layout), **spec}, layout, path) for layout in fitting):
-        fed = " Say as well how pictures are fed to it, with --channel-order and --input-scale."
+        fed = " State its input format too, with --channel-order and --input-scale."
     return LayoutError(
-        f"{path}: the file does not say how its output reads, and a shape is no proof. {dims_text(dims)} fits "
-        f"{listed}.{about} Say which with `--layout {fitting[0]}`, or write {path.name}.toml beside it with the line "
+        f"{path}: the file does not state its output layout, and a shape is no proof. {dims_text(dims)} fits "
+        f"{listed}.{about} Choose one with `--layout {fitting[0]}`, or write {path.name}.toml beside it with the line "
         f'layout = "{fitting[0]}" (and classes = ["name", ...]).{fed}'
     )
 

@@ -7,7 +7,7 @@ Dims = tuple[int | str | None, ...]
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Name, dtype as NumPy calls it ("float32") and dimensions: an int where fixed, its name or None where free."""
+    """Name, dtype as NumPy calls it ("float32") and dimensions: an int where fixed, its name or None if free."""
 
     name: str
     dtype: str

@@ -43,7 +43,7 @@ class CheckReport:
     """What the check found. Differences are parts of the largest value of the output field; 0.0 is bit for bit.
 
     same_shape    freed against original, at the original's shape
-    in_batch      each image in a batch against itself alone; None where the model isn't batch-safe, so not compared
+    in_batch      each image in a batch against itself alone; None if the model isn't batch-safe, so not compared
     rectangle     (height, width) that was run, and that gave the right number of anchors
     centres       whether decoded centres were looked at (layouts yolov5 and yolov8) and lay at their cells
     """

@@ -12,7 +12,7 @@ _TOLERANCE = 1e-4  # of the largest value: an executor may order sums otherwise 
 
 
 def check_joined(original: onnx.ModelProto, joined: bytes, parts: Parts, input_hw: tuple[int, int]) -> None:
-    """Run one made-up image through both. Raise LayoutError where the joined output does not hold, bit for bit or
+    """Run one made-up image through both. Raise LayoutError if the joined output does not hold, bit for bit or
     nearly, what the outputs hold, or where either can't be run."""
     before, after = _session(original.SerializeToString()), _session(joined)
     entry = next(each for each in before.get_inputs() if each.name == parts.picture)

@@ -1,12 +1,12 @@
-"""The job system around the engine: Celery carries the jobs, a directory beside the outputs holds the truth.
+"""The job system around the engine: Celery carries the jobs, a directory beside the outputs is authoritative.
 
-`from orchestrator import app` gives the Celery application, and `celery -A orchestrator worker` finds it here.
+`from orchestrator import app` returns the Celery application, and `celery -A orchestrator worker` finds it here.
 
-    client           what submits, follows, lists and cancels jobs
-    worker           what runs them: Celery's tasks, the keeper, the steps
-    engine_process   the process that opens videos and models, and its worker's side of the line
+    client           submits, follows, lists and cancels jobs
+    worker           runs them: Celery's tasks, the keeper, the steps
+    engine_process   the process that opens videos and models, and its worker's end of the connection
     job              a job's directory: its records, leases and results
-    broker           what carries messages: connections, queues, checks, a server of our own
+    broker           carries messages: connections, queues, checks, an embedded server
 """
 
 from __future__ import annotations

@@ -3,15 +3,15 @@
 JobError                    (exit status 1)
 ├── SettingsError           the settings of the job system are wrong               (exit status 2)
 │   └── BrokerUrlError      the broker's URL can't be used as it is written
-├── RequestError            what was asked for is wrong: a folder, a key, an option (exit status 2)
-│   ├── PathRefused         a path is outside the roots, or is no folder or file
+├── RequestError            the request is wrong: a folder, a key, an option       (exit status 2)
+│   ├── PathRefused         a path is outside the roots, or is not a folder or file
 │   └── UnknownJob          no job of that id is known here
-├── BrokerUnreachable       the broker or the result store does not answer as such  (exit status 3)
-├── EmbeddedBrokerError     the broker that should run on this machine does not
-│   └── EmbeddedBrokerTaken another process runs it already
+├── BrokerUnreachable       the broker or the result store does not answer properly (exit status 3)
+├── EmbeddedBrokerError     the embedded broker of this machine does not run
+│   └── EmbeddedBrokerTaken another process already runs it
 ├── EngineFailed            the engine can't run at all: its model, its device, its configuration
 ├── FolderTaken             another job writes to the same folder: this one waits for its turn
-└── Duplicate               somebody else is doing this very step
+└── Duplicate               another process is already running this step
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class JobError(Exception):
 
 
 class SettingsError(JobError, ValueError):
-    """Names the setting, the rule and what was found."""
+    """Names the setting, the rule and the actual value."""
 
 
 class BrokerUrlError(SettingsError):
@@ -33,7 +33,7 @@ class BrokerUrlError(SettingsError):
 
 
 class RequestError(JobError, ValueError):
-    """Names what was asked for, and the remedy."""
+    """Names the request and the remedy."""
 
 
 class PathRefused(RequestError):
@@ -49,7 +49,7 @@ class BrokerUnreachable(JobError):
 
 
 class EmbeddedBrokerError(JobError):
-    """The server does not start, stay or stop; holds the last line of its log."""
+    """The server does not start, keep running or stop; contains the last line of its log."""
 
 
 class EmbeddedBrokerTaken(EmbeddedBrokerError):
@@ -65,9 +65,9 @@ class FolderTaken(JobError):
 
 
 class Duplicate(JobError):
-    """A message was delivered twice, and the first delivery is being worked on."""
+    """A message was delivered twice, and the first delivery is still being processed."""
 
 
 def reason_of(error: Exception) -> str:
-    """Return why it happened, without the path that an OSError repeats: the message around it names that."""
+    """Return the reason for an error, without the path that an OSError repeats; the surrounding message names it."""
     return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)

@@ -6,7 +6,8 @@ launchers start nothing without it.
 
 Values come from the environment, then from a TOML file named by `YOLO_SETTINGS`:
 
-    CELERY_BROKER_URL, CELERY_RESULT_BACKEND   redis://, rediss:// or redis+socket:// URLs
+    CELERY_BROKER_URL, CELERY_RESULT_BACKEND   redis://, rediss://, redis+socket://, amqp:// or amqps:// URLs
+    YOLO_BOARD                                 the folder that all machines of a RabbitMQ share
     YOLO_VIDEO_ROOTS, YOLO_OUTPUT_ROOTS        folders, separated by ":", that jobs may read from and write to
     YOLO_STATE_DIR                             where this machine remembers its jobs and its embedded broker
 """
@@ -18,6 +19,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -34,6 +36,24 @@ def worker_command(queue: str) -> str:
     """Return the command of a worker that serves a queue. It also serves the log queue, or a job's other steps would
     wait."""
     return "yolo-server --worker" + ("" if queue in (QUEUE, LOG_QUEUE) else f" --queues {queue},{LOG_QUEUE}")
+
+
+_FOLDER = "filesystem://"
+
+
+def broker_folder(url: str) -> Path | None:
+    """Return the folder that is the broker, None where the URL names a server."""
+    return Path(unquote(url.removeprefix(_FOLDER))) if url.startswith(_FOLDER) else None
+
+
+def keeps_messages_alone(url: str) -> bool:
+    """Return whether a broker has no place for what is known beside its messages."""
+    return is_amqp(url) or broker_folder(url) is not None
+
+
+def is_amqp(url: str) -> bool:
+    """Return whether a URL names a RabbitMQ."""
+    return url.partition("://")[0] in ("amqp", "amqps")
 
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
@@ -64,10 +84,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     broker_url: str = DEFAULT_URL
-    """`redis://`, `rediss://` (TLS) or `redis+socket://`. If it is not set, an embedded broker of this machine is
-    preferred."""
+    """`redis://`, `rediss://` (TLS) or `redis+socket://`; `amqp://` or `amqps://` for RabbitMQ; `filesystem:///FOLDER`
+    for a shared folder. If it is not set, an embedded broker of this machine is preferred."""
     result_backend: str | None = None
-    """URL of the result store. None: the broker."""
+    """URL of the result store: a Redis, or a folder (`file:///FOLDER`). None: the broker; with RabbitMQ or a folder as
+    the broker, the board."""
+    board: Path | None = None
+    """With RabbitMQ: the folder, shared by all machines, of what workers say of themselves. None: `.yolo-board` in the
+    first output root; without roots, in `state_dir`; if the broker is a folder, in that folder."""
     video_roots: tuple[Path, ...] = ()
     """Folders that jobs may read from. Empty: any, but only with a broker on this machine."""
     output_roots: tuple[Path, ...] = ()
@@ -117,7 +141,18 @@ class Settings(BaseModel):
 
     @property
     def results_url(self) -> str:
+        if self.result_backend is None and keeps_messages_alone(self.broker_url):
+            return f"file://{self.board_folder / 'results'}"
         return self.result_backend or self.broker_url
+
+    @property
+    def board_folder(self) -> Path:
+        """Return the folder of the board, for brokers that keep nothing but messages."""
+        if self.board is not None:
+            return self.board
+        if (folder := broker_folder(self.broker_url)) is not None:
+            return folder / "board"
+        return self.output_roots[0] / ".yolo-board" if self.output_roots else self.state_dir / "board"
 
     @property
     def broker_state(self) -> Path:
@@ -138,6 +173,7 @@ def settings() -> Settings:
         ("broker_url", "CELERY_BROKER_URL"),
         ("result_backend", "CELERY_RESULT_BACKEND"),
         ("state_dir", "YOLO_STATE_DIR"),
+        ("board", "YOLO_BOARD"),
     ):
         if os.environ.get(name):
             values[key] = os.environ[name]
@@ -158,6 +194,12 @@ def settings() -> Settings:
         raise SettingsError(
             f"Setting {key}: {first['msg'][:1].lower()}{first['msg'][1:]}. Got {first['input']!r}."
         ) from None
+    if (read.result_backend or "").partition("://")[0] in ("rpc", "amqp", "amqps"):
+        raise SettingsError(
+            "Setting result_backend: a RabbitMQ keeps a result for one answer to one program, and a job's result comes "
+            "from a later message than the one that was sent. Leave it out (results go to files of the board), or name "
+            "a Redis or a folder: file:///FOLDER."
+        )
     if read.config:
         from engine.config import EngineConfig
         from engine.errors import ConfigError
@@ -169,6 +211,7 @@ def settings() -> Settings:
     try:
         home = {
             "state_dir": read.state_dir.expanduser(),
+            "board": None if read.board is None else read.board.expanduser(),
             "video_roots": tuple(root.expanduser() for root in read.video_roots),
             "output_roots": tuple(root.expanduser() for root in read.output_roots),
         }
@@ -191,6 +234,9 @@ def _from_file(name: str | None) -> dict[str, object]:
         raise SettingsError(f"Settings file {path} (YOLO_SETTINGS) is not TOML: {error}.") from error
 
 
+RESULTS_KEPT_S = 7 * 86_400
+"""For how long a result is there for the program that asked."""
+
 Role = Literal["worker", "client"]
 
 
@@ -198,15 +244,8 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
     """Return Celery's configuration. Everything that processes must agree on is the same for both roles; a client
     differs only in how long it waits for an unreachable broker."""
     visibility = {"visibility_timeout": given.visibility_timeout_s}
-    transport = {
-        **visibility,
-        "unacked_restore_interval": 10,
-        "unacked_restore_throttle": 1,
-        "socket_connect_timeout": 5,
-        "socket_timeout": 30,
-        "socket_keepalive": not given.broker_url.startswith(("redis+socket", "unix")),
-        "health_check_interval": 25,
-    }
+    amqp, folder = is_amqp(given.broker_url), broker_folder(given.broker_url)
+    transport = _transport(given)
     shared: dict[str, object] = {
         "broker_url": given.broker_url,
         "result_backend": given.results_url,
@@ -220,7 +259,7 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         "accept_content": ["json"],
         "result_accept_content": ["json"],
         "task_default_queue": QUEUE,
-        "task_queues": {name: {"exchange": name, "routing_key": name} for name in given.known_queues},
+        "task_queues": {name: _queue(name, amqp=amqp) for name in given.known_queues},
         "task_create_missing_queues": False,
         "task_routes": {
             "log_start_yolo": {"queue": LOG_QUEUE},
@@ -236,15 +275,20 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         "task_reject_on_worker_lost": False,
         "task_track_started": True,
         "result_extended": True,
-        "result_expires": 7 * 86_400,
-        "task_send_sent_event": True,
+        "result_expires": RESULTS_KEPT_S,
+        "task_send_sent_event": folder is None,
         "timezone": "UTC",
         "enable_utc": True,
     }
     if role == "client":
         return {
             **shared,
-            "broker_transport_options": {**transport, "socket_connect_timeout": 3, "socket_timeout": 3},
+            "broker_transport_options": {
+                **transport,
+                **({"read_timeout": 4, "write_timeout": 4} if amqp else {}),
+                **({} if amqp or folder else {"socket_connect_timeout": 3, "socket_timeout": 3}),
+            },
+            "broker_connection_timeout": 3,
             "broker_connection_retry": False,
             "broker_connection_max_retries": 1,
             "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
@@ -259,14 +303,17 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         **shared,
         "worker_concurrency": 1,
         "worker_prefetch_multiplier": 1,
-        "worker_disable_prefetch": True,
+        "worker_disable_prefetch": not (amqp or folder),  # there the prefetch count is exact
+        # Both are for all at once, which a folder is not.
+        "worker_enable_remote_control": folder is None,
+        "broker_heartbeat": 30,
         # Forking a process with threads deadlocks; a spawned child starts clean.
         "worker_pool_start_method": "spawn",
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_soft_shutdown_timeout": given.grace_s + 10,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
-        "worker_send_task_events": True,
+        "worker_send_task_events": folder is None,
         "task_time_limit": given.task_time_limit_s,
         "result_backend_always_retry": True,
         # An hour of work must not be lost because the broker is unreachable at its end.
@@ -277,6 +324,30 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         "beat_schedule": _beat_schedule(given),
         "beat_schedule_filename": str(given.state_dir / "beat-schedule"),
     }
+
+
+def _transport(given: Settings) -> dict[str, object]:
+    """Return the options of the way to the broker; each kind refuses or ignores those of the others."""
+    if is_amqp(given.broker_url):
+        return {"confirm_publish": True}  # else a publish may be dropped without a word
+    if (folder := broker_folder(given.broker_url)) is not None:
+        return {"folder": str(folder)}
+    return {
+        "visibility_timeout": given.visibility_timeout_s,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "socket_connect_timeout": 5,
+        "socket_timeout": 30,
+        "socket_keepalive": not given.broker_url.startswith(("redis+socket", "unix")),
+        "health_check_interval": 25,
+    }
+
+
+def _queue(name: str, *, amqp: bool) -> dict[str, object]:
+    """Return how a queue is declared. A RabbitMQ refuses another declaration than the first, and any program may have
+    declared `celery`."""
+    levels = {"queue_arguments": {"x-max-priority": 9}} if amqp and name != PLAIN_QUEUE else {}
+    return {"exchange": name, "routing_key": name, **levels}
 
 
 def _beat_schedule(given: Settings) -> dict[str, object]:

@@ -26,7 +26,7 @@ EVERYTHING = [
 # Messages that the troubleshooting tables quote, cut where a name or a number stands in them -> where they are made.
 MESSAGES = {
     "refused: nothing listens there": "orchestrator/broker/preflight.py",
-    "authentication required: the URL holds no password": "orchestrator/broker/preflight.py",
+    "authentication required: the URL contains no password": "orchestrator/broker/preflight.py",
     "wrong user or password": "orchestrator/broker/preflight.py",
     "No worker is alive for queue": "orchestrator/client/monitor.py",
     "does not exist. ": "orchestrator/client/submission.py",

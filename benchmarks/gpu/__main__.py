@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measured(setting: Setting, stages: list[str]) -> tuple[list[Row], list[str]]:
-    """Return the rows, and what failed. A stage that fails ends, and the next one goes on."""
+    """Return the rows, and what failed. A stage that fails ends, and the next one continues."""
     rows: list[Row] = []
     failures: list[str] = []
     for name in stages:
@@ -87,7 +87,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def card_of(device: str) -> str | None:
-    """Name and compute capability; the processor's name for cpu; None where there is no such card."""
+    """Name and compute capability; the processor's name for cpu; None if there is no such card."""
     if device == "cpu":
         return cpu_name()
     gpu = find_gpu(int(device.partition(":")[2] or 0))

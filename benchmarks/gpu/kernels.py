@@ -196,7 +196,7 @@ def heads_row(setting: Setting, engine: Engine, card: Card | None) -> Row:
 def filter_on_card(
     card: Card, layout: str, output: Array, input_hw: tuple[int, int]
 ) -> tuple[Callable[[], None], Callable[[], Any]]:
-    """Return what filters an output that lies on the card and copies the candidates back; and what reads them."""
+    """Return what filters an output that is on the card and copies the candidates back; and what reads them."""
     from engine.inference.gpu.heads_job import decoded
     from engine.inference.gpu.protocol import CANDIDATE, HeadSpec
 

@@ -1,4 +1,4 @@
-"""How many streams at 30 frames a second one card takes, and how late their tracks are.
+"""How many streams at 30 frames per second one card takes, and how late their tracks are.
 
 Each stream is a file whose packets come when a camera would send them. A frame is late by the time from its packet's
 arrival until its tracks are there. A number of streams is sustained where no frame is missing and 95 of 100 frames are

@@ -13,7 +13,7 @@ from engine import Engine, EngineConfig
 from engine.errors import BackendError, ConfigError, ModelError
 
 CONF, NMS_IOU = 0.25, 0.45
-# The first that is there is ours in a row; the others stand beside it.
+# The first that is there is ours in a row; the others are beside it.
 BACKENDS = {"cuda": ("tensorrt", "onnxruntime"), "cpu": ("onnxruntime",)}
 
 

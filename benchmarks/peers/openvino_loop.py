@@ -31,13 +31,23 @@ def installed() -> bool:
 class OpenVinoLoop:
     """A model compiled once, and a queue of requests on it."""
 
-    def __init__(self, model: Path, detector: ReferenceDetector, precision: str = "f32") -> None:
+    def __init__(
+        self,
+        model: Path,
+        detector: ReferenceDetector,
+        precision: str = "f32",
+        size_hw: tuple[int, int] | None = None,
+    ) -> None:
+        """`size_hw` is that of the input, for a file that leaves it open."""
         import openvino
 
         self._detector = detector
         core = openvino.Core()
         settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
-        self._queue = openvino.AsyncInferQueue(core.compile_model(str(model), "CPU", settings))
+        network = core.read_model(str(model))
+        if size_hw is not None:
+            network.reshape([1, 3, *size_hw])
+        self._queue = openvino.AsyncInferQueue(core.compile_model(network, "CPU", settings))
         self._queue.set_callback(self._done)
         self._answers: dict[int, Array] = {}
 

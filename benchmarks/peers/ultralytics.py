@@ -24,7 +24,7 @@ MISSING = "Ultralytics is not there: `make bench-ultralytics` fetches it (AGPL-3
 
 
 def python() -> Path | None:
-    """Return the Python that has Ultralytics; None where there is none."""
+    """Return the Python that has Ultralytics; None if there is none."""
     path = HOME / "bin" / "python"
     return path if path.exists() else None
 
@@ -84,7 +84,7 @@ def main() -> None:
     for line in sys.stdin:
         frames, boxes, ids = 0, 0, set()
         start = time.perf_counter()
-        # Without `persist` every run begins anew.
+        # Without `persist` every run begins again.
         track = line.strip() == "track"
         results = detector.track(video, tracker=TRACKER, **settings) if track else detector.predict(video, **settings)
         for result in results:

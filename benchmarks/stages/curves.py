@@ -1,6 +1,6 @@
 """How the cost of a frame grows: with resolution, videos at once, length of the video, and the cores that are used.
 
-All end to end, tracks only, with YOLOX-nano, in milliseconds of clock time a frame; the plain loop stands beside it
+All end to end, tracks only, with YOLOX-nano, in milliseconds of clock time a frame; the plain loop is beside it
 where it does the same work. Profile quick has no curves. How the cost grows with the objects in a frame is measured
 where the tracker is (stages/sort.py).
 """

@@ -1,10 +1,10 @@
 """Inference on ready tensors: the engine's backends, all cores busy, beside ONNX Runtime as one calls it by default.
 
 The engine runs one inference a core, each on one thread; ONNX Runtime by default runs one on all cores. `ours` is the
-backend that the engine takes where none is asked for; the others that are installed stand beside it. The parameters
+backend that the engine takes where none is asked for; the others that are installed are beside it. The parameters
 tell the thread layout that gave the most (limit.py), which is the one that the limit is computed with.
 
-The largest difference of any output number to ONNX Runtime's stands in each row, as a share of the largest number.
+The largest difference of any output number to ONNX Runtime's is in each row, as a share of the largest number.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,6 +1,6 @@
 """Peak memory of a fresh process, as VmHWM of Linux tells it: four 1080p videos at once, and a video and a longer one.
 
-Each round is a process of its own; the model is YOLOX-nano. The pictures are real ones, enlarged. A first run is not
+Each round is a process of its own; the model is YOLOX-nano. The images are real ones, enlarged. A first run is not
 needed and not made. benchmarks/soak.py measures the same over hours: many clips, ten times the length.
 """
 

@@ -1,6 +1,6 @@
-"""The sinks on recorded tracks of a real video: time and bytes a frame, beside what one writes by hand.
+"""The sinks on recorded tracks of a real video: time and bytes per frame, beside what one writes by hand.
 
-`tracks.jsonl` stands beside a loop of json.dumps, `mot.txt` beside NumPy's savetxt for each frame, the annotated video
+`tracks.jsonl` is beside a loop of json.dumps, `mot.txt` beside NumPy's savetxt for each frame, the annotated video
 beside OpenCV's rectangle, putText and VideoWriter on frames that are BGR already; once more with all that can be drawn.
 The engine's files are whole and durable when they appear (fsync, rename); the peers' are not. The row files get the
 frames ROW_REPEATS times over, so that it is not opening a file that is timed. The engine's encoder has the threads it
@@ -58,7 +58,7 @@ def measure(context: Context) -> Iterator[Row]:
 
 @dataclass
 class Recorded:
-    """A video's tracks, frame by frame with their pictures."""
+    """A video's tracks, frame by frame with their images."""
 
     video: Path
     info: StreamInfo
@@ -300,7 +300,7 @@ def video_case(recorded: Recorded, folder: Path) -> Case:
 
 
 def sharing(recorded: Sequence[Tracks]) -> list[Tracks]:
-    """Return the tracks with pictures that share the recorded ones' memory: who draws on one copies it first, as in a
+    """Return the tracks with images that share the recorded ones' memory: who draws on one copies it first, as in a
     real run, where the decoder still needs its own."""
     first: Any = recorded[0].frame.image
     graph = av.filter.Graph()

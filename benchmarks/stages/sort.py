@@ -37,9 +37,9 @@ PARAMETERS = (1, 3, 0.3)  # max_age, min_hits, iou_threshold
 SCENES = {10: 400, 100: 60, 300: 20, 1000: 6, 3000: 2}
 STARTING = 2
 GROWTH = (1000, 3000)
-# The reference takes 5 ms a frame at 100 objects and answers there, but is not timed above.
+# The reference takes 5 ms per frame at 100 objects and answers there, but is not timed above.
 MAX_WITH_REFERENCE = 100
-# MOT15 has eleven training sequences with detections; these are the ones that lie beside the project.
+# MOT15 has eleven training sequences with detections; these are the ones that are beside the project.
 MOT15 = ("ADL-Rundle-6", "ETH-Bahnhof", "ETH-Sunnyday", "KITTI-13", "TUD-Campus", "TUD-Stadtmitte", "Venice-2")
 MOT15_ALL = 11
 
@@ -228,7 +228,7 @@ def answer_of(dets: list[F64]) -> Answer:
 
 
 def mot15_answer(inputs: dict[str, list[F64]]) -> Answer:
-    """Of each tracker: the tracks that the authors' program found, as they lie beside the detections."""
+    """Of each tracker: the tracks that the authors' program found, as they are beside the detections."""
     age, hits, threshold = PARAMETERS
     errors, rows = dict.fromkeys(TRACKERS, 0.0), 0
     wrong: list[str] = []
@@ -260,7 +260,7 @@ def in_words(wrong: list[str]) -> str:
 
 
 def largest_error(found: list[NDArray[np.floating]], expected: list[F64], tolerance_px: float) -> float | None:
-    """Return the largest difference of two boxes in pixels; None where a frame has others, or an id here is two there.
+    """Return the largest difference of two boxes in pixels; None if a frame has others, or an id here is two there.
 
     Two trackers may number the tracks that begin in the same frame in another order.
     """

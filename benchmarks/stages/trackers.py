@@ -31,7 +31,7 @@ LOW_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Kind:
-    """A tracker, its twin, and its peer where there is one; `parameters` are the authors' defaults."""
+    """A tracker, its twin, and its peer if there is one; `parameters` are the authors' defaults."""
 
     name: str
     parameters: tuple[object, ...]

@@ -1,13 +1,12 @@
-"""Events told to others while a run is under way: a command, a URL, an MQTT broker.
+"""Send events to others while a run is under way: to a command, a URL or an MQTT broker.
 
     settings = AlarmSettings(targets=("https://host/hook",), secret=b"...")
     with Engine(config, alarms=settings) as engine:
         engine.run(["rtsp://camera/stream"])
 
-`watch` finds events in a stream as its tracks come, `receivers` are whom they can be told to, `sending` does it: behind
-a bounded queue each, with retries, so that no receiver ever delays or fails a run, `kept` keeps those of live sources
-over a kill. Targets are the operator's own: what
-comes with a job can't name one.
+`watch` detects events in a stream as its tracks arrive, `receivers` are the kinds of targets, `sending` delivers events
+from a bounded queue per target, with retries, so that no receiver ever delays or fails a run, and `kept` saves the
+events of live sources across a kill. Targets are set by the operator: a job can't name one.
 """
 
 from engine.alarms.kept import Kept

@@ -22,7 +22,7 @@ _LARGEST = 1 << 26
 
 class Kept:
     """The file of a run, in `state`, a folder below its output folder that is made where it is missing. One thread
-    writes it, several times a second at most. It never fails a run."""
+    writes it, several times per second at most. It never fails a run."""
 
     def __init__(self, alarms: Alarms, output: Folder, state: str) -> None:
         self._alarms, self._output, self._state = alarms, output, state
@@ -74,7 +74,7 @@ def _encoded(waiting: Sequence[Notice]) -> bytes:
 
 
 def _notices(text: bytes) -> list[Notice]:
-    """Return what a file holds. Raises ValueError, KeyError or TypeError where it is damaged."""
+    """Return what a file holds. Raises ValueError, KeyError or TypeError if it is damaged."""
     values = json.loads(text)
     if values["schema"] != _SCHEMA:
         raise ValueError("of another version")

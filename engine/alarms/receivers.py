@@ -1,7 +1,7 @@
-"""Whom events can be told to. Each takes one event as JSON and raises DeliveryError where it was not taken.
+"""Whom events can be told to. Each takes one event as JSON and raises DeliveryError if it was not taken.
 
 COMMAND ARG ...            the event on its standard input; run as it is written, by no shell
-http://, https://          POST, signed where there is a secret; no redirect is followed
+http://, https://          POST, signed if there is a secret; no redirect is followed
 mqtt://, mqtts://HOST/TOPIC   published at QoS 1 (extra `mqtt`)
 """
 
@@ -45,7 +45,7 @@ class Receiver(Protocol):
 
 
 def check_target(target: str) -> str:
-    """Return `target`. Raise ConfigError where it is no receiver that can be used here."""
+    """Return `target`. Raise ConfigError if it is no receiver that can be used here."""
     receiver_of(target, None, 1.0).close()
     return target
 

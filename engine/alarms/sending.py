@@ -38,7 +38,7 @@ class Notice:
 @dataclass(frozen=True)
 class AlarmSettings:
     """`targets` are told of events of these `kinds` (crossing, enter, loiter, stay, track; empty: those of the scene,
-    or tracks where there is none). `loiter_s` is how long a stay lasts before it is told of while it goes on, in zones
+    or tracks if there is none). `loiter_s` is how long a stay lasts before it is told of while it continues, in zones
     of a scene that do not say it themselves. `secret` signs what goes to URLs. `waiting` events may wait for a
     receiver, each is tried `tries` times, for `timeout_s` each; `first_pause_s` is the first pause. At a run's end what
     still waits has `close_s`."""
@@ -60,7 +60,7 @@ class Alarms:
     may be told again: after a kill, nobody knows who has got it."""
 
     def __init__(self, settings: AlarmSettings) -> None:
-        """Raise ConfigError where a target is none."""
+        """Raise ConfigError if a target is none."""
         self.settings = settings
         self._lines = [
             _Line(receiver_of(target, settings.secret, settings.timeout_s), settings) for target in settings.targets

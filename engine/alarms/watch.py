@@ -46,9 +46,9 @@ class Outbox(Protocol):
 
 @dataclass(frozen=True)
 class WatchSettings:
-    """Which events of a stream are told: of these `kinds`, or, where there are none, those of the scene. `loiter_s` is
-    how long a stay lasts before it is told of while it goes on, in zones that do not say it themselves; None: in those
-    it is not told. `gone_after` are steps, between frames at the nominal rate, after which a track that was not seen is
+    """Which events of a stream are told: of these `kinds`, or, if there are none, those of the scene. `loiter_s` is how
+    long a stay lasts before it is told of while it continues, in zones that do not say it themselves; None: in those it
+    is not told. `gone_after` are steps, between frames at the nominal rate, after which a track that was not seen is
     gone for good."""
 
     kinds: tuple[str, ...] = ()
@@ -138,8 +138,8 @@ class StreamWatch:
         self._seen: dict[int, _Seen] = {}
 
     def open(self, info: StreamInfo, identity: str | None = None, state: dict[str, object] | None = None) -> None:
-        """Learn what the stream is; go on where `state` was taken, and tell again what was on its way then. The ids of
-        events follow from `identity`; without one they are this stream's alone."""
+        """Learn what the stream is; continue where `state` was taken, and tell again what was on its way then. The ids
+        of events follow from `identity`; without one they are this stream's alone."""
         self._live = info.live
         self._clock = None if info.live else self._clock_of(info.creation_time)
         self._begin(identity or secrets.token_hex(16))
@@ -175,7 +175,7 @@ class StreamWatch:
             self._break(error)
 
     def state(self) -> dict[str, object] | None:
-        """Return where it stands, as JSON values; None where it has broken."""
+        """Return where it stands, as JSON values; None if it has broken."""
         if self._broken:
             return None
         try:
@@ -351,12 +351,12 @@ def _lasts(stay: Stay | None, seconds: float) -> bool:
 
 
 def _encoded(event: Mapping[str, object]) -> bytes:
-    """Return it in ASCII, whatever stands in names: no receiver can take a part of one for something else."""
+    """Return it in ASCII, whatever is in names: no receiver can take a part of one for something else."""
     return json.dumps(event).encode("ascii") + b"\n"
 
 
 def _samples(rows: Sequence[Tracks], early: Samples | None) -> Samples | None:
-    """Return rows as samples, behind those that are some already; None where there are none."""
+    """Return rows as samples, behind those that are some already; None if there are none."""
     if not rows:
         return early
     counts = [len(tracks) for tracks in rows]

@@ -8,12 +8,11 @@
     counts = pandas.DataFrame(tables_of(answers)["counts"])
 
 In the order of the data: `samples` (rows as arrays), `scene` (lines and zones), `geometry`, `crossings` and `stays`
-(the rules), `trajectories` and `ground` (whole tracks), `stitching` (tracks that broke), `clock`, `analysis` (all of
-it), `bins` and `tables`.
-For runs: `settings` (what a configuration asks for), `naming` (of videos and cameras), `timeline` (the files of a
-camera), `ignore` (where nothing is detected), `vocabulary` (which names can come up), `live` (counts as frames come),
-`answering` (a manifest's answers), `run_answers` (those that a run writes), `heatmap`, `paths` (where tracks went, for
-pages), `verdicts` (what a reviewer rejected), `export` (files).
+(the rules), `trajectories` and `ground` (whole tracks), `stitching` (broken tracks), `clock`, `analysis` (everything
+together), `bins` and `tables`. For runs: `settings` (what a configuration requests), `naming` (of videos and cameras),
+`timeline` (the files of a camera), `ignore` (regions without detections), `vocabulary` (names that can occur), `live`
+(counts as frames arrive), `answering` (a manifest's answers), `run_answers` (those that a run writes), `heatmap`,
+`paths` (where tracks went, for pages), `verdicts` (a reviewer's rejections), `export` (files).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Recording:
     """One video of a camera, with its tracks.
 
     `offset_s` leads from its container's times to the camera's timeline, `examined_s` is the part of the timeline whose
-    frames were looked at; None where nothing was, as of a failed file. `size_wh` is that of the upright frame.
+    frames were looked at; None if nothing was, as of a failed file. `size_wh` is that of the upright frame.
     """
 
     video: str
@@ -78,7 +78,7 @@ def analyse(
 ) -> Answers:
     """Find what happened in the recordings of one camera, given in the order of their times.
 
-    Track ids are those of the whole sequence: the same id in two recordings is the same object. Raises InputError where
+    Track ids are those of the whole sequence: the same id in two recordings is the same object. Raises InputError if
     a recording has another aspect than the scene, or rows can't be read.
     """
     scene = scene or Scene()

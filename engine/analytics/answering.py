@@ -33,7 +33,7 @@ Entry = Mapping[str, Any]
 @dataclass(frozen=True)
 class CameraAnswers:
     """One camera's answers and the number of its objects; where they were, the way of each track and what a review
-    gave, where that was asked for. `offsets_s` leads from the container's times of a video, by its name, to the
+    gave, where that was requested. `offsets_s` leads from the container's times of a video, by its name, to the
     camera's timeline."""
 
     answers: Answers
@@ -74,7 +74,7 @@ def films_of(
     entries: Iterable[Entry], folder: Path, settings: AnswerSettings, *, just_tracked: bool = False
 ) -> list[Film]:
     """Return the videos of a manifest whose outputs are in `folder`, of a live source its segments. `just_tracked`:
-    nobody can have changed their rows since, and what was added up with them holds. Raises InputError where something
+    nobody can have changed their rows since, and what was added up with them holds. Raises InputError if something
     is missing."""
     films = []
     for entry in unrolled(entries):
@@ -156,7 +156,7 @@ def answer(
     verdicts: Sequence[Judged] | None = None,
 ) -> list[CameraAnswers]:
     """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows.
-    With `verdicts`, rows of tracks and events that were rejected count for nothing. Raises InputError where rows can't
+    With `verdicts`, rows of tracks and events that were rejected count for nothing. Raises InputError if rows can't
     be read, or a video has another aspect than its scene."""
     cameras: defaultdict[str, list[Film]] = defaultdict(list)
     for film in films:
@@ -258,7 +258,7 @@ def _paths() -> Paths:
 
 
 def _added_up(films: Sequence[Film], own_ids: bool) -> Heatmap | None:
-    """Return the sum of what was added up while the films of a camera were tracked; None where that is not to be had of
+    """Return the sum of what was added up while the films of a camera were tracked; None if that is not to be had of
     each, or ids begin again in each."""
     shown = [film for film in films if film.examined_s is not None]
     if len(shown) > 1 and not own_ids:

@@ -1,4 +1,4 @@
-"""Counts in bins of time, aligned to the clock. A bin without any stands there as zero; one of which nothing was
+"""Counts in bins of time, aligned to the clock. A bin without any is there as zero; one of which nothing was
 examined stands as empty."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ROUNDED_S = 1e-6
 
 @dataclass(frozen=True)
 class Bin:
-    """A stretch of a camera's timeline, in seconds; `starts`, `ends` on the wall clock where there is one."""
+    """A stretch of a camera's timeline, in seconds; `starts`, `ends` on the wall clock if there is one."""
 
     start_s: float
     end_s: float

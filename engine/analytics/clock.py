@@ -52,7 +52,7 @@ class ClockOrigin(StrEnum):
 
 @dataclass(frozen=True)
 class Clock:
-    """When the first frame of a recording was taken. `start` has a time zone; None where nothing tells it."""
+    """When the first frame of a recording was taken. `start` has a time zone; None if nothing tells it."""
 
     start: datetime | None
     origin: ClockOrigin

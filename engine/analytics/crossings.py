@@ -1,9 +1,9 @@
 """When a track crosses a line: once, however much its box flickers.
 
-A track has a settled side, at first that of its first sample off the line. It changes once a sample lies on the other
+A track has a settled side, at first that of its first sample off the line. It changes once a sample is on the other
 side by at least the margin, or when the track ends on the other side. The crossing is the last change of side of its
 path up to then, and counts if the path meets the line there between its ends. What happens within the margin meanwhile
-does not count, in either direction. A sample exactly on the line has the side of the sample before.
+does not count, in either direction. A sample exactly on the line has the side of the previous sample.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Crossings:
         return [(track_id, replace(track)) for track_id, track in self._tracks.items()]
 
     def restore(self, state: Iterable[tuple[int, Approach]]) -> None:
-        """Go on where `state` was taken."""
+        """Continue where `state` was taken."""
         self._tracks = {track_id: replace(track) for track_id, track in state}
 
     def _settle(self, track_id: int, track: Approach) -> list[Crossing]:

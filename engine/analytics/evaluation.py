@@ -19,7 +19,7 @@ from engine.errors import InputError, describe_os_error
 from engine.install import extra
 
 # MOT17's classes whose boxes nobody is asked to track: person on vehicle, static person, distractor, reflection. A
-# track that lies on one of them counts neither for nor against.
+# track that is on one of them counts neither for nor against.
 _DISTRACTORS = (2, 7, 8, 12)
 _PEDESTRIAN = 1
 _SAME_OBJECT = 0.5
@@ -82,7 +82,7 @@ def prepare(tracks: NDArray[np.float64], truth: NDArray[np.float64], *, distract
     """Bring tracks and truth, (N, 9) and (M, 9) as `read_boxes` gives them, into the form of the metrics.
 
     Rows of the truth whose flag is 0 are not asked for. With `distractors` the classes of MOT17 are honoured: only
-    pedestrians are asked for, and tracks that lie on distractors are left out. Raises InputError where an id stands
+    pedestrians are asked for, and tracks that are on distractors are left out. Raises InputError if an id stands
     twice in a frame.
     """
     has_classes = distractors and bool((truth[:, 7] > 0).any())
@@ -119,7 +119,7 @@ def prepare(tracks: NDArray[np.float64], truth: NDArray[np.float64], *, distract
 
 
 def score(sequences: Mapping[str, Prepared]) -> tuple[dict[str, Scores], Scores]:
-    """Return the scores of each sequence and of all together. Raises InputError where trackeval is not installed."""
+    """Return the scores of each sequence and of all together. Raises InputError if trackeval is not installed."""
     hota, clear, identity = _metrics()
     metrics = {"hota": hota, "clear": clear, "id": identity}
     results = {

@@ -90,7 +90,7 @@ class Shape:
 
 class PolyLine(Shape):
     """A line of two or more points. Its right hand, walking from the first to the last point on the screen (y grows
-    downwards), is the positive side. Its end segments go on without end to divide the frame into sides; only what
+    downwards), is the positive side. Its end segments continue without end to divide the frame into sides; only what
     meets the line between its ends is a crossing."""
 
     def sides(self, boxes_xyxy: Floats) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
@@ -101,7 +101,7 @@ class PolyLine(Shape):
         return self._sides_of_many(points, boxes_xyxy)
 
     def crossing(self, before: Sequence[float], after: Sequence[float]) -> Fraction | None:
-        """Return how far along the step from one box's anchor to the next the line is met, 0..1; None where the step
+        """Return how far along the step from one box's anchor to the next the line is met, 0..1; None if the step
         passes it beyond its ends. Of several meetings, the last."""
         a, b = exact_anchor(before, self.anchor), exact_anchor(after, self.anchor)
         met: list[Fraction] = []

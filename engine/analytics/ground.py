@@ -22,7 +22,7 @@ class Ground:
     @classmethod
     def fit(cls, points: SceneMap, size_wh: tuple[int, int]) -> Ground:
         """Fit by the normalised direct linear transform (Hartley and Zisserman, 2004, algorithm 4.2). Raises
-        ConfigError where the points lie on one line."""
+        ConfigError if the points are on one line."""
         source = np.array(points.image, dtype=np.float64) * size_wh
         target = np.array(points.metres, dtype=np.float64)
         (a, from_source), (b, from_target) = _normalised(source), _normalised(target)

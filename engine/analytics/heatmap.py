@@ -142,7 +142,7 @@ class Heatmap:
                 self._class(track.kind).dwell_us[track.cell] += step if 0 <= step <= _LONGEST_STEP_US else 0
             track.last_us, track.cell, track.kind = last_us[number], last_cells[number], names[last_kinds[number]]
             found.append(track)
-        # Where a track comes into another cell, or gets another class: most rows are like the one before.
+        # Where a track comes into another cell, or gets another class: most rows are like the previous one.
         comes = (np.diff(cells, prepend=-1) != 0) | (np.diff(kinds, prepend=-1) != 0)
         comes[starts] = True
         at = np.flatnonzero(comes)
@@ -197,7 +197,7 @@ class Heatmap:
 
     @classmethod
     def of(cls, state: HeatmapState) -> Heatmap:
-        """Return what `state` was taken of. Raises ValueError where it names a cell that there is not."""
+        """Return what `state` was taken of. Raises ValueError if it names a cell that there is not."""
         found = cls(state.size_wh)
         count = found.shape[0] * found.shape[1]
         named = [cell for cells in state.cells.values() for cell, *_ in cells]
@@ -246,7 +246,7 @@ def to_file(heatmap: Heatmap | None) -> bytes:
 
 
 def read_file(path: Path) -> HeatmapState:
-    """Return what `to_file` wrote. Raises OSError, and ValueError, KeyError or TypeError where it is something else."""
+    """Return what `to_file` wrote. Raises OSError, and ValueError, KeyError or TypeError if it is something else."""
     values = json.loads(path.read_bytes())
     width, height = values["size_wh"]
     cells = {

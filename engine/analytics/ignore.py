@@ -1,4 +1,4 @@
-"""Where nothing is to be detected: boxes whose centre lies in a region to ignore are dropped before tracking."""
+"""Where nothing is to be detected: boxes whose centre is in a region to ignore are dropped before tracking."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class IgnoreRegions:
 
     @classmethod
     def of(cls, scene: Scene | None) -> IgnoreRegions | None:
-        """Return the regions of a scene; None where it has none."""
+        """Return the regions of a scene; None if it has none."""
         return cls([region.polygon for region in scene.ignore]) if scene is not None and scene.ignore else None
 
     def filtered(self, found: Detections, size_wh: tuple[int, int]) -> Detections:
-        """Return the detections of an upright frame whose centres lie in no region."""
+        """Return the detections of an upright frame whose centres are in no region."""
         if not len(found):
             return found
         kept = ~self.cover(found.boxes_xyxy.astype(np.float64), size_wh)

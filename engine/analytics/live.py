@@ -74,7 +74,7 @@ class _Track:
 
 
 class LiveCounts:
-    """The counts of one video, in whose frames a scene lies at one size. Memory is bounded by the tracks seen of
+    """The counts of one video, in whose frames a scene is at one size. Memory is bounded by the tracks seen of
     late."""
 
     def __init__(self, scene: Scene, size_wh: tuple[int, int], gone_after: float, forget_after: float) -> None:
@@ -143,7 +143,7 @@ class LiveCounts:
         return self.state(since=self._step)
 
     def go_on(self, left: Mapping[str, object], step: float, *, joined: bool) -> None:
-        """Go on in the next file of the camera, whose first frame stands at `step`; where it is not `joined` to the one
+        """Continue in the next file of the camera, whose first frame is at `step`; where it is not `joined` to the one
         before, all tracks of that one have ended. Raises ValueError as `restore`."""
         self.restore(left)
         for track in self._tracks.values():
@@ -166,7 +166,7 @@ class LiveCounts:
         return found
 
     def restore(self, state: Mapping[str, object]) -> None:
-        """Go on where `state` was taken. Raises ValueError where it is none of this scene."""
+        """Continue where `state` was taken. Raises ValueError if it is none of this scene."""
         known = _states().validate_json(json.dumps(state), strict=True)
         self._totals = _counter(known.totals)
         self._gone = {}  # those that are find their way there with the next frame

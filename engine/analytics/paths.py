@@ -66,7 +66,7 @@ class Paths:
 
 
 def simplified(points: list[_Point], tolerance: float) -> list[_Point]:
-    """Leave out the points that lie within `tolerance` of the way without them (Ramer, 1972; Douglas and Peucker,
+    """Leave out the points that are within `tolerance` of the way without them (Ramer, 1972; Douglas and Peucker,
     1973). The first and the last stay."""
     keep = {0, len(points) - 1}
     parts = [(0, len(points) - 1)]

@@ -1,4 +1,4 @@
-"""A run's answers: what its configuration asks for, made from the rows that stand in its output folder."""
+"""A run's answers: what its configuration asks for, made from the rows that are in its output folder."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def answers_of(
     *,
     reported: bool = False,
 ) -> Counted | None:
-    """Write the tables that `config` asks for into `folder` and return what was counted; None where none are asked for.
-    What went wrong is its `error`: the videos are done all the same. `tick` is called while it goes on. `reported`: a
+    """Write the tables that `config` asks for into `folder` and return what was counted; None if none are asked for.
+    What went wrong is its `error`: the videos are done all the same. `tick` is called while it continues. `reported`: a
     report is written from it."""
     if not config.writes_tables:
         return None

@@ -197,7 +197,7 @@ def read_tracks(path: Path) -> Iterator[Samples]:
 def wrong_row(
     frames: NDArray[np.float64], track_ids: NDArray[np.float64], boxes_xyxy: NDArray[np.float64]
 ) -> tuple[int, str] | None:
-    """Return the first of N rows that can't be one of a track, and what is wrong with it; None where all can. Of
+    """Return the first of N rows that can't be one of a track, and what is wrong with it; None if all can. Of
     whatever is written as rows, nothing else is read again.
 
     frames, track_ids (N,), boxes_xyxy (N, 4), float64.
@@ -225,7 +225,7 @@ def _first_broken(rules: Iterable[tuple[NDArray[np.bool_], str]]) -> tuple[int, 
 def read_mot(path: Path, fps: float, *, ground_truth: bool = False) -> Iterator[Samples]:
     """Read a MOTChallenge file: `frame,id,left,top,width,height,score,class,...`, frames from 1.
 
-    Its rows have no times: frame F stands at (F - 1) / `fps` seconds. `ground_truth` leaves out rows whose flag, the
+    Its rows have no times: frame F is at (F - 1) / `fps` seconds. `ground_truth` leaves out rows whose flag, the
     seventh column, is 0. Rows may be in any order. Raises InputError that names the file and the line.
     """
     rows: list[tuple[float, ...]] = []
@@ -288,7 +288,7 @@ def _samples(
 
 
 def _wrong(table: NDArray[np.float64]) -> tuple[int, str] | None:
-    """Return the first of N rows that can't be counted, and what is wrong with it; None where all can."""
+    """Return the first of N rows that can't be counted, and what is wrong with it; None if all can."""
     if table.shape[1] != 10:
         return 0, "ten numbers a row are needed"
     with np.errstate(invalid="ignore"):

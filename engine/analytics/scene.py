@@ -86,7 +86,7 @@ class SceneIgnore(_Part):
 
 
 class SceneMap(_Part):
-    """Points of the frame and where they lie on the ground, in metres: what speeds and lengths are computed from."""
+    """Points of the frame and where they are on the ground, in metres: what speeds and lengths are computed from."""
 
     image: Annotated[tuple[RelativePoint, ...], Field(min_length=4, max_length=100)]
     metres: Annotated[tuple[tuple[float, float], ...], Field(min_length=4, max_length=100)]
@@ -161,7 +161,7 @@ class Scene(_Part):
             raise InputError(f"{video} {problem}.")
 
     def problem_of(self, size_wh: tuple[int, int]) -> str | None:
-        """Return why a video whose upright frames have this size is refused; None where it is not."""
+        """Return why a video whose upright frames have this size is refused; None if it is not."""
         if self.size is None:
             return None
         ratio = (size_wh[0] / size_wh[1]) / (self.size[0] / self.size[1])

@@ -43,7 +43,7 @@ class AnswerSettings:
 
     @classmethod
     def of(cls, config: EngineConfig) -> AnswerSettings:
-        """Take what concerns answers from a configuration. Raises ConfigError where a scene can't be read."""
+        """Take what concerns answers from a configuration. Raises ConfigError if a scene can't be read."""
         start = config.start or {}
         starts = start if isinstance(start, Mapping) else {"**": start}
         return cls(
@@ -64,7 +64,7 @@ class AnswerSettings:
         return clock_of(video, zone=self.zone, start=start, patterns=patterns, creation_time=creation_time)
 
     def clock_entry(self, entry: Mapping[str, Any]) -> ClockJson:
-        """Return a video's clock as it stands in the manifest, from its entry in a summary: its first frame's time, how
+        """Return a video's clock as it is in the manifest, from its entry in a summary: its first frame's time, how
         that is known, the zone."""
         clock = self.clock(name_of(entry), (entry.get("media") or {}).get("creation_time"))
         start = None if clock.start is None else clock.start.isoformat(timespec="milliseconds")
@@ -75,8 +75,8 @@ class AnswerSettings:
         return next((scene for scene in self.scenes if scene.matches(video)), None)
 
     def check_videos(self, videos: Sequence[str]) -> str | None:
-        """Return a sentence on the scenes that are for none of the videos, given by their names; None where each is for
-        some. Raise ConfigError where all are for none: nothing would be counted."""
+        """Return a sentence on the scenes that are for none of the videos, given by their names; None if each is for
+        some. Raise ConfigError if all are for none: nothing would be counted."""
         if not self.scenes or not videos:
             return None
         used = {id(scene) for name in videos if (scene := self.scene(name)) is not None}
@@ -92,7 +92,7 @@ class AnswerSettings:
         )
 
     def check_clips(self, config: EngineConfig, classes: Collection[str]) -> None:
-        """Raise ConfigError where nothing that could happen is what the key `clips` asks for. `classes` are those that
+        """Raise ConfigError if nothing that could happen is what the key `clips` asks for. `classes` are those that
         the model knows."""
         if config.clips is not None:
             from engine.analytics.vocabulary import Vocabulary
@@ -127,7 +127,7 @@ def load_scenes(given: tuple[Path | dict[str, Any], ...]) -> tuple[Scene, ...]:
         elif item.is_dir():
             files = sorted(item.glob("*.toml"))
             if not files:
-                raise ConfigError(f"Scene folder {item} holds no .toml file.")
+                raise ConfigError(f"Scene folder {item} contains no .toml file.")
             scenes += [Scene.load(file) for file in files]
         else:
             scenes.append(Scene.load(item))
@@ -135,7 +135,7 @@ def load_scenes(given: tuple[Path | dict[str, Any], ...]) -> tuple[Scene, ...]:
 
 
 def check_formats(formats: Iterable[str]) -> None:
-    """Raise ConfigError where the library for a format of tables is not installed."""
+    """Raise ConfigError if the library for a format of tables is not installed."""
     for name in formats:
         module = _NEEDS.get(name)
         if module is not None and importlib.util.find_spec(module) is None:

@@ -94,7 +94,7 @@ class Stays:
         return [stay] if stay is not None else []
 
     def of(self, track_id: int) -> Stay | None:
-        """Return the stay of a track that is inside, up to the last sample inside; None where it is not."""
+        """Return the stay of a track that is inside, up to the last sample inside; None if it is not."""
         return self._open.get(track_id)
 
     @property
@@ -107,7 +107,7 @@ class Stays:
         return list(self._open.items())
 
     def restore(self, state: Iterable[tuple[int, Stay | None]]) -> None:
-        """Go on where `state` was taken."""
+        """Continue where `state` was taken."""
         self._open = dict(state)
 
 
@@ -118,6 +118,6 @@ def _next(places: NDArray[np.intp], at: int, none: int) -> int:
 
 
 def _last(places: NDArray[np.intp], before: int) -> int:
-    """Return the last of the sorted `places` before `before`; 0 where there is none."""
+    """Return the last of the sorted `places` before `before`; 0 if there is none."""
     index = int(np.searchsorted(places, before)) - 1
     return int(places[index]) if index >= 0 else 0

@@ -1,7 +1,7 @@
-"""How many objects there were: tracks that broke are joined again, afterwards, where one goes on as another ended.
+"""How many objects there were: tracks that broke are joined again, afterwards, where one continues as another ended.
 
 A track ends where its object is hidden for longer than the tracker waits, and the object gets a second id. Of two
-tracks of one class the later goes on with the earlier where it begins soon after, near the place where the earlier
+tracks of one class the later continues with the earlier where it begins soon after, near the place where the earlier
 would be by then, and is about as large. Each has one successor at most; the nearest pairs are joined first.
 
 `stitch` and `count_objects` do that with all tracks of a camera at hand. `ObjectCounter` counts the same while tracks
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from engine.analytics.samples import Samples, Tracked
 
-# Velocity is that of the last, or first, second of a track; beyond as long a gap nobody goes on straight.
+# Velocity is that of the last, or first, second of a track; beyond as long a gap nobody continues straight.
 _VELOCITY_S = 1.0
 # Frames that are taken in together.
 _FRAMES_AT_ONCE = 64
@@ -107,7 +107,7 @@ class Fragments:
         tracks = samples.by_track()
         rows, starts = tracks.samples, tracks.starts
         x1, y1, x2, y2 = rows.boxes_xyxy.T
-        # Rounded: where the same rows lie on the timeline by another sum, the same gaps are as long.
+        # Rounded: where the same rows are on the timeline by another sum, the same gaps are as long.
         times = np.round(rows.times_s + rows.offset_s, 6)
         found = [self._found.setdefault(track_id, Fragment(track_id)) for track_id in tracks.ids]
         firsts = zip(found, times[starts].tolist(), strict=True)
@@ -191,7 +191,7 @@ def count_objects(fragments: list[Fragment]) -> Objects:
 
 
 def _distance(earlier: Ends, later: Ends, rules: StitchRules) -> float | None:
-    """Return how far the later begins from where the earlier would be, and the other way round, in heights; None where
+    """Return how far the later begins from where the earlier would be, and the other way round, in heights; None if
     they can't be one."""
     if earlier.class_id != later.class_id:
         return None
@@ -252,7 +252,7 @@ class ObjectCounterState:
 
 @dataclass
 class _Alive:
-    """A track that may go on. `head` is complete where `begun` is there, which then stands for all of it."""
+    """A track that may continue. `head` is complete where `begun` is there, which then stands for all of it."""
 
     number: int
     votes: dict[int, float]

@@ -70,7 +70,7 @@ def csv_of(columns: Sequence[str], rows: Sequence[Row]) -> str:
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
-    """Read rows that `csv_of` wrote, without the apostrophes. Raises ValueError where that is no CSV."""
+    """Read rows that `csv_of` wrote, without the apostrophes. Raises ValueError if that is no CSV."""
     try:
         rows = list(csv.DictReader(io.StringIO(text, newline=""), restval=""))
     except csv.Error as error:

@@ -1,6 +1,6 @@
 """The files of one camera, one after another, on one timeline.
 
-Files are ordered by their clocks, where all have one, else by their names as people count. Where containers go on
+Files are ordered by their clocks, where all have one, else by their names as people count. Where containers continue
 counting from one file to the next, their times tell how the files lie to each other; else the clocks do; and where
 neither does, each begins where the one before ended. A clock of whole seconds can't tell less than a second: what it
 puts that near is taken to follow at once.
@@ -25,8 +25,8 @@ class Film:
     """One video with its tracks.
 
     `name` is its path below the input folder, `size_wh` that of the upright frame. `first_s` is the container's time
-    of the file's first frame; `examined_s` from the first frame that was looked at to the end of the last, None where
-    none was. `tracks` is the file of its rows, None where there is none. `sequence_offset_s` and `sequence_joined` are
+    of the file's first frame; `examined_s` from the first frame that was looked at to the end of the last, None if
+    none was. `tracks` is the file of its rows, None if there is none. `sequence_offset_s` and `sequence_joined` are
     there where it was tracked as a part of its camera's sequence: where it lay on the timeline then, with ids that are
     those of the camera. `recording` is the name of the live source that it is a segment of. `heatmap` is
     the file of what was added up while it was tracked, where that holds, so that its rows need not be asked; `objects`
@@ -54,7 +54,7 @@ class Film:
 
 @dataclass(frozen=True)
 class Placed:
-    """A film on its camera's timeline: `offset_s` leads from its container's times there; `joined`: it goes on where
+    """A film on its camera's timeline: `offset_s` leads from its container's times there; `joined`: it continues where
     the one before ended."""
 
     film: Film
@@ -91,7 +91,7 @@ def place(film: Film, before: Placed | None, first: Placed | None, max_gap_s: fl
     end_s = before.film.examined_s[1]
     if film.examined_s is not None and film.first_s > before.film.first_s:
         distance = film.examined_s[0] - end_s
-        if -max_overlap_s - 1e-6 <= distance <= max_gap_s + 1e-6:  # its container goes on counting
+        if -max_overlap_s - 1e-6 <= distance <= max_gap_s + 1e-6:  # its container continues counting
             return Placed(film, before.offset_s, joined=True)
     behind = end_s + before.offset_s - film.first_s
     offset_s = _by_clock(film, first, behind)

@@ -1,7 +1,7 @@
 """What a reviewer said of events and tracks: the file that the report's page saves, honoured by `analyze`.
 
 A verdict names exactly one event: camera, video, track, kind, place, direction and pts. Other tracks, or another scene,
-make other events: a verdict on what is not there any more is told, and counts for nothing.
+make other events: a verdict on what no longer exists is told, and counts for nothing.
 
     {"schema": 1, "report": "5f0c...", "verdicts": [
       {"verdict": "rejected", "camera": "north", "track_id": 12, "kind": "crossing", "place": "middle",
@@ -83,7 +83,7 @@ def read_verdicts(path: Path) -> tuple[Judged, ...]:
     except OSError as error:
         raise ConfigError(f"Verdicts {path} can't be read: {describe_os_error(error)}.") from error
     if len(raw) > _MAX_FILE_BYTES:
-        raise ConfigError(f"Verdicts {path} are larger than {_MAX_FILE_BYTES} bytes: no file of verdicts.")
+        raise ConfigError(f"Verdicts {path} are larger than {_MAX_FILE_BYTES} bytes: not a file of verdicts.")
     try:
         return _File.model_validate_json(raw).verdicts
     except ValidationError as error:

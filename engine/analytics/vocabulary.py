@@ -43,7 +43,7 @@ class Possible:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What may happen, and the classes that are looked for; None where nobody noted them: then any may come up."""
+    """What may happen, and the classes that are looked for; None if nobody noted them: then any may come up."""
 
     possible: tuple[Possible, ...]
     classes: Collection[str] | None = None
@@ -103,7 +103,7 @@ def check_places(
     in_rows: Callable[[], Collection[str]],
 ) -> None:
     """Raise ConfigError for a line or zone, in words and with the classes that it is for, that is for one which is
-    neither among `classes` (None: nobody noted them) nor `in_rows`, where people may have mended them."""
+    neither among `classes` (None: nobody noted them) nor `in_rows`, where people may have corrected them."""
     known = classes
     for what, names in places:
         for name in names:

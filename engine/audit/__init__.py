@@ -1,8 +1,8 @@
-"""Whether a finished run is what its manifest says: no byte, frame or row of it another, and its boxes the model's.
+"""Check a finished run against its manifest: every byte, frame and row, and its boxes against the model.
 
-In the order in which it is asked: `claims` reads the manifest, `files` compares sizes and hashes, `rows` what the data
-files say of each other, `frames` decodes each source, has the model look at some of its frames again and compares the
-boxes, `again` does whole videos once more. Each gives `findings`; `auditing` puts them together.
+In the order of the checks: `claims` reads the manifest, `files` compares sizes and hashes, `rows` checks the data files
+against each other, `frames` decodes each source, infers some of its frames again and compares the boxes, and `again`
+repeats whole videos. Each yields `findings`; `auditing` combines them.
 """
 
 from engine.audit.auditing import ALL, audit

@@ -26,7 +26,7 @@ def do_again(engine: Engine, claims: Sequence[Claim], folder: Path) -> dict[str,
     def assignments() -> Iterator[Assignment]:
         for claim in claims:
             behind = tuple(stem for stem in claim.behind if stem in stems)
-            while not set(map(str, behind[:1])) <= entries.keys():  # its tracks go on from there
+            while not set(map(str, behind[:1])) <= entries.keys():  # its tracks continue from there
                 with changed:
                     changed.wait(_LOOK_EVERY_S)
             yield Assignment(Video(str(claim.source), claim.stem), behind=behind, job="audit")

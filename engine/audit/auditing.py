@@ -40,13 +40,13 @@ def audit(
     begun: Callable[[str], None] = lambda what: None,
     tick: Callable[[], None] = lambda: None,
 ) -> Audit:
-    """Compare what lies in the output folder of a run or a job with what its manifest says.
+    """Compare what is in the output folder of a run or a job with what its manifest says.
 
     All hashes are compared, and `frames` frames of each video are inferred again with the model and precision that are
     claimed: 0 for none, ALL for whole videos. The same `seed` takes the same frames. `sources` is where the videos lie
     now, if not where they lay; `changes` are keys of the configuration that say where and with what file to compute
-    here. `begun` is told what is looked at, `tick` is called while it goes on. Raises InputError where there is no
-    manifest, or one of a later version, and ConfigError, ModelError or BackendMissing where the model can't be run
+    here. `begun` is told what is looked at, `tick` is called while it continues. Raises InputError if there is no
+    manifest, or one of a later version, and ConfigError, ModelError or BackendMissing if the model can't be run
     here.
     """
     if not (folder / "manifest.json").is_file():

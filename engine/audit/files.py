@@ -77,7 +77,7 @@ def _check(
 ) -> Iterator[Finding]:
     try:
         if path.is_symlink() or not path.is_file():
-            what = "is no regular file" if path.is_symlink() or path.exists() else "is not there"
+            what = "is not a regular file" if path.is_symlink() or path.exists() else "is not there"
             yield Finding(Kind.MISSING, video, shown, what)
             return
         found = identity(path, tick) if claimed is not None else None

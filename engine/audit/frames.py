@@ -47,7 +47,7 @@ _OF_A_STEP = 0.4  # by which a frame of the annotated video may be off
 @dataclass
 class _Looked:
     """A frame that was inferred again. `rows` are the model's boxes; `before` and `behind` are the times, in ticks, of
-    the frames beside it, None where tracks need not go on from there."""
+    the frames beside it, None if tracks need not continue from there."""
 
     index: int
     pts: int
@@ -80,7 +80,7 @@ def look_again(
     claim: Claim, engine: Engine, count: int, seed: int, tick: Callable[[], None]
 ) -> tuple[AuditedVideo, list[Finding]]:
     """Decode a video, infer `count` of its frames again, and compare frames and boxes with what is stored. The same
-    `seed` takes the same frames. `tick` is called while it goes on."""
+    `seed` takes the same frames. `tick` is called while it continues."""
     try:
         looked, times = _decoded(claim, engine, _chosen(claim, count, seed), tick)
     except EngineError as error:
@@ -184,7 +184,7 @@ def _annotated(claim: Claim, times: Sequence[float]) -> Iterator[Finding]:
         shown = np.array(sorted(_times_in(path))) + claim.offset_s
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if path.is_file():
-            yield Finding(Kind.CHANGED, claim.name, claim.shown("video"), f"it is no video: {error}")
+            yield Finding(Kind.CHANGED, claim.name, claim.shown("video"), f"it is not a video: {error}")
         return
     wanted = np.array(times)
     step = float(np.median(np.diff(wanted))) if len(wanted) > 1 else 1.0
@@ -269,7 +269,7 @@ def _compare_boxes(mine: _Looked, stored: list[Row], conf: float, compared: Comp
 
 def _tracks(claim: Claim, looked: Sequence[_Looked], compared: Compared, engine: Engine) -> None:
     """Compare the rows of tracks with the boxes that they were made of: class and score are theirs, and the filter's
-    box lies on them. A detection need not have a row; where its track has rows before and behind, it does."""
+    box is on them. A detection need not have a row; where its track has rows before and behind, it does."""
     beside = {time for frame in looked for time in (frame.before, frame.pts, frame.behind) if time is not None}
     stored = _rows_at("tracks", claim, beside)
     for mine in looked:

@@ -45,7 +45,7 @@ class Row:
 
 
 class Unreadable(Exception):
-    """A data file has a line that is no row, or its rows are not in the order of their frames."""
+    """A data file has a line that is not a row, or its rows are not in the order of their frames."""
 
 
 def read(kind: str, path: Path) -> Iterator[tuple[int, list[Row]]]:
@@ -67,7 +67,7 @@ def _rows(path: Path, parse: Callable[[str], Row]) -> Iterator[Row]:
                 if not (line.endswith("\n") and math.isfinite(row.score + sum(row.box))):
                     raise ValueError
             except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError):
-                raise Unreadable(f"line {number:,} is no row") from None
+                raise Unreadable(f"line {number:,} is not a row") from None
             yield row
 
 

@@ -33,7 +33,7 @@ class Processor:
     flags: frozenset[str]
 
     def lacks(self, precision: Precision) -> str | None:
-        """Return what the processor would need for a precision, as a message names it; None where it has it."""
+        """Return what the processor would need for a precision, as a message names it; None if it has it."""
         if precision == "f32":
             return None
         named, flags = _NEEDED[precision]

@@ -1,9 +1,9 @@
-"""The command line `yolo-engine`: one file per command, and how results look to people.
+"""The command line `yolo-engine`: one file per command, and how results are displayed.
 
-What may enter: arguments, reading them into an `EngineConfig`, exit statuses, tables and progress bars. What computes
-lives elsewhere and prints nothing. A command's options are declared in a file here that imports nothing heavy, so that
-`--help` answers at once; what it does is in `commands`, and loaded when it is run.
-Others use: `main.run` (its options are those of a job as well), `progress.print_summary`, `repeats`.
+What belongs here: arguments, turning them into an `EngineConfig`, exit statuses, tables and progress bars. Computation
+belongs elsewhere and prints nothing. A file here declares a command's options and imports nothing heavy, so that
+`--help` answers at once; the command's action is in `commands`, which is imported when it runs.
+Other rooms use `main.run` (jobs have the same options), `progress.print_summary` and `repeats`.
 """
 
 __all__ = ["main", "progress", "repeats"]

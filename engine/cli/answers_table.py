@@ -17,7 +17,7 @@ NOT_EXAMINED = "-"
 
 
 def answers_view(answers: AnswersJson) -> RenderableType | None:
-    """Return what a summary's "answers" say; None where they say nothing."""
+    """Return what a summary's "answers" say; None if they say nothing."""
     if error := answers.get("error"):
         return Text(f"No counts: {printable(str(error))}", style="red")
     cameras = answers.get("cameras") or []

@@ -168,7 +168,7 @@ def _gpu() -> Finding:
 
 
 def _pycuda() -> Finding:
-    """Return what runs plans. It can be installed where there is no driver, and then not be loaded."""
+    """Return what runs plans. It can be installed if there is no driver, and then not be loaded."""
     from engine.inference.gpu.context import INSTALL, load_driver
 
     try:

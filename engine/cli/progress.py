@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on and when it ends."""
+"""What a person sees while a run continues and when it ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ProgressBars:
     """A bar for the whole and one for each video in progress, on standard error. Where that is no terminal: a line now
     and then, more rarely the longer it takes.
 
-    `total` gives the whole run, where there is one; `now` tells the time, tests set it.
+    `total` gives the whole run, if there is one; `now` tells the time, tests set it.
     """
 
     def __init__(

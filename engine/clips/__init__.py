@@ -1,12 +1,12 @@
-"""Clips of what happened, cut from the sources of a finished run.
+"""Clips of events, cut from the sources of a finished run.
 
-In the order of the data: `plan` (which parts of which videos), `packets` (what a file holds, and where it can be cut),
-`writing` (a clip that grows), `joining` (a part to the frame, its middle as it is), `copying` (parts of a file in one
-reading), `encoding` (a part to the frame, all of it anew), `cutting` (all of it), `lists` (clips.csv, and empty.txt for
-the videos in which nothing was found).
+In the order of the data: `plan` (which parts of which videos), `packets` (a file's packets, and where it can be cut),
+`writing` (a growing clip), `joining` (an exact part whose middle is copied), `copying` (parts of a file in one pass),
+`encoding` (an exact part, fully re-encoded), `cutting` (everything together), `lists` (clips.csv, and empty.txt for the
+videos in which nothing was found).
 
-A clip holds every frame of the events that it is for. Packets are copied only where the frames they decode to are
-those that the rows number; else the part is encoded anew.
+A clip contains every frame of its events. Packets are copied only if they decode to exactly the frames that the rows
+number; otherwise the part is re-encoded.
 """
 
 from engine.clips.cutting import Clip, Cut, cut_clips

@@ -1,8 +1,8 @@
 """Parts of a video as they are: packets copied from a key frame on, with the sound beside them, nothing lost; or joined
-with what is encoded anew, so that they begin and end at the very frame.
+with what is re-encoded, so that they begin and end at the very frame.
 
-All parts of a file are copied in one reading. Sound stands in a file up to some seconds before or behind the picture it
-belongs to: what was read last is kept, and a clip takes sound for a while behind its last picture.
+All parts of a file are copied in one reading. Sound is in a file up to some seconds before or behind the image it
+belongs to: what was read last is kept, and a clip takes sound for a while behind its last image.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ _PARTS = re.compile(r"\.clip-[0-9a-f]{16}-\d+\.part.*", re.DOTALL)
 class Clip:
     """One clip: its path, below the folder of the clips as `name`, and the frames in it, by their numbers in the rows;
     seconds are those of the video's container. `mode` is copy or exact, `lead_s` how much was copied in front of what
-    was asked for, `encoded_frames` how many of its frames were encoded anew; `note` says why it is not as asked."""
+    was requested, `encoded_frames` how many of its frames were re-encoded; `note` says why it is not as asked."""
 
     path: Path
     name: PurePosixPath
@@ -83,7 +83,7 @@ def cut_clips(
     A clip appears whole or not at all. What can't be cut is told in the result, and the rest is cut all the same. The
     clips of an earlier run that are not cut again go; files of others stay: where one has the name of a list, that is
     an error, unless `overwrite` says that it may go. With `roots`, only sources below one of them are opened. Raises
-    InputError where rows can't be read, and OutputError.
+    InputError if rows can't be read, and OutputError.
     """
     try:
         with _opened(run, folder) as target, sole_writer(target):
@@ -174,7 +174,7 @@ class _VideoCutter:
                 discard(each)
 
     def _check(self, file: OpenedFile) -> None:
-        """Raise VideoError where the source is not the one that the run read."""
+        """Raise VideoError if the source is not the one that the run read."""
         video = self._video
         if video.size_bytes not in (None, file.facts.st_size):
             raise VideoError("is not the file that the tracks are of: its size has changed since the run")
@@ -242,7 +242,7 @@ class _VideoCutter:
 
     def _shift_of(self, index: PacketIndex) -> _Shift:
         """Compare the rows with the frames of the file; where they don't fit, note it in the index. Raises InputError,
-        and VideoError where an annotated video is not that of the rows."""
+        and VideoError if an annotated video is not that of the rows."""
         origin: int | None = None
         if self._video.tracks is None:
             return _Shift(0, 0.0)
@@ -321,7 +321,7 @@ class _Shift:
 
 @dataclass(frozen=True)
 class _Made:
-    """A clip that is complete and does not stand under its name yet."""
+    """A clip that is complete and is not under its name yet."""
 
     path: Path
     suffix: str
@@ -336,7 +336,7 @@ class _Made:
 
 
 def name_words(video: FinishedVideo, part: Part) -> list[str]:
-    """Return what stands in a clip's name: the video, the clock (or the second in the video), the first event and its
+    """Return what is in a clip's name: the video, the clock (or the second in the video), the first event and its
     track, and how many more there are."""
     happening, span = part.happenings[0]
     at = happening.at

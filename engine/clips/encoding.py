@@ -1,4 +1,4 @@
-"""Parts of a video to the frame: decoded as a run decodes them, and encoded anew, with the sound beside them."""
+"""Parts of a video to the frame: decoded as a run decodes them, and re-encoded, with the sound beside them."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class _Cutter:
             made.replace(self.target)
         self._sink.suspend()
         self._sink.abort()
-        notes = tuple(note for note in self._sink.notes if "moved by" not in note)
+        notes = tuple(note for note in self._sink.notes if "shifted by" not in note)
         return Encoded(self._first.index, self._last.index, self._first.time_s, ends_s, notes)
 
     def abort(self) -> None:

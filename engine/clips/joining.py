@@ -1,8 +1,8 @@
-"""A clip to the frame, encoded anew only where that is needed: in front of its first key frame, and behind the last
+"""A clip to the frame, re-encoded only where that is needed: in front of its first key frame, and behind the last
 packet up to which nothing is missing. What lies between is copied, bit for bit.
 
 A decoder meets up to three streams, one behind the other. With H.264 the encoder's parameter sets have numbers of their
-own and stand beside the source's in the file's head; H.265's can't, so each stream begins with its sets, behind the end
+own and are beside the source's in the file's head; H.265's can't, so each stream begins with its sets, behind the end
 of the sequence before.
 """
 
@@ -41,7 +41,7 @@ class CantJoin(Exception):
 
 
 class Joiner(Writer):
-    """One clip that is written of a head that is encoded anew, packets as they are, and a tail."""
+    """One clip that is written of a head that is re-encoded, packets as they are, and a tail."""
 
     def __init__(self, source: Source, audio: Any, copy: Copy) -> None:
         assert copy.joint is not None
@@ -64,7 +64,7 @@ class Joiner(Writer):
             self.refuse(f"its parts can't be joined ({type(error).__name__})")
 
     def see(self, packet: Any, number: int) -> None:
-        """Take a video packet: to be copied, or to be decoded for what is encoded anew."""
+        """Take a video packet: to be copied, or to be decoded for what is re-encoded."""
         if self.refused:
             return
         try:
@@ -173,7 +173,7 @@ class _Setting:
         return cls(codec, given, options, context.extradata, (profile, level))
 
     def sets(self) -> list[bytes]:
-        """Return the parameter sets that the encoder gives. Raises CantJoin where they are not of the source's kind."""
+        """Return the parameter sets that the encoder gives. Raises CantJoin if they are not of the source's kind."""
         kinds = (7, 8) if self._codec == "h264" else (32, 33, 34)
         head = self.encoder().extradata
         sets = [unit for unit in units_of_head(self._codec, head) if kind_of(self._codec, unit) in kinds]
@@ -205,7 +205,7 @@ class _Encoding:
     last: many clips may be under way."""
 
     def __init__(self, setting: _Setting, ahead: Sequence[bytes], piece: Piece) -> None:
-        """`ahead` are units that stand in front of the first picture."""
+        """`ahead` are units that are in front of the first image."""
         self._setting, self._ahead, self._piece = setting, ahead, piece
         self._decoder: Any = None
         self._encoder: Any = None
@@ -270,7 +270,7 @@ def _level_of(codec: str, sets: Sequence[bytes]) -> tuple[int, int]:
 
 
 def _free_number(sets: Sequence[bytes]) -> int:
-    """Return a number that no parameter set of an H.264 stream has. Raises CantJoin where there is none."""
+    """Return a number that no parameter set of an H.264 stream has. Raises CantJoin if there is none."""
     taken = set()
     for unit in sets:
         bits = Bits(unit)

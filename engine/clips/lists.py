@@ -32,7 +32,7 @@ _LARGEST_LIST = 1 << 28
 
 def clips_csv(clips: Sequence[Clip], kept: Iterable[Mapping[str, str]] = ()) -> str:
     """Return the list of clips as CSV, a row each. Seconds are the video's own, `lead_s` those that were copied
-    in front of what was asked for, back to a key frame; `encoded_frames` are those that were encoded anew. `kept` are
+    in front of what was requested, back to a key frame; `encoded_frames` are those that were re-encoded. `kept` are
     rows of an earlier list that hold still."""
     rows: list[Row] = [*map(_row, clips)]
     rows += [{key: row.get(key, "") for key in COLUMNS} for row in kept]

@@ -39,7 +39,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Piece:
-    """Frames that are encoded anew, by their times, and the packets [`first`, `stop`) that they are decoded from."""
+    """Frames that are re-encoded, by their times, and the packets [`first`, `stop`) that they are decoded from."""
 
     first: int
     stop: int
@@ -49,7 +49,7 @@ class Piece:
 @dataclass(frozen=True)
 class Joint:
     """A clip to the frame of which the middle is copied: the packets [`key`, `stop`), from one at which decoding may
-    begin, without those shown before it. What is in front of it and behind it is encoded anew."""
+    begin, without those shown before it. What is in front of it and behind it is re-encoded."""
 
     head: Piece | None
     key: int
@@ -58,7 +58,7 @@ class Joint:
 
     @property
     def encoded(self) -> int:
-        """How many frames are encoded anew."""
+        """How many frames are re-encoded."""
         return sum(len(piece.wanted_pts) for piece in (self.head, self.tail) if piece is not None)
 
 
@@ -133,7 +133,7 @@ class PacketIndex:
 
     def origin_of(self, frames: NDArray[np.int64], times_s: NDArray[np.float64], offset_s: float) -> int | None:
         """Return by how much rows number the frames higher than they stand here, of a video whose own clock is
-        `offset_s` behind theirs; None where they are not its rows. frames (N,) int64, times_s (N,) float64."""
+        `offset_s` behind theirs; None if they are not its rows. frames (N,) int64, times_s (N,) float64."""
         own_s = self.frames_pts * float(self.time_base)
         if not len(own_s) or not len(frames):
             return None
@@ -145,7 +145,7 @@ class PacketIndex:
         return origin
 
     def frames_of(self, part: Part) -> tuple[int, int] | None:
-        """Return the first and last frame of a part; None where there is none."""
+        """Return the first and last frame of a part; None if there is none."""
         times = self.frames_pts
         ticks = float(1 / self.time_base)
         first = int(np.searchsorted(times, (part.begins_s - _ROUNDED_S) * ticks, "left"))
@@ -158,11 +158,11 @@ class PacketIndex:
         return (first, last) if first <= last else None
 
     def cut(self, first_frame: int, last_frame: int) -> Cut | None:
-        """Return the packets that show the frames from `first_frame` to `last_frame`; None where no key frame stands
+        """Return the packets that show the frames from `first_frame` to `last_frame`; None if no key frame stands
         in front of them.
 
         Decoding begins at the last key frame that is shown no later than the first of them. Behind an open group of
-        pictures some are shown before the key frame that they follow: they are none of the clip's.
+        images some are shown before the key frame that they follow: they are none of the clip's.
         """
         begin, end = int(self.frames_pts[first_frame]), int(self.frames_pts[last_frame])
         number_of = np.flatnonzero(self.pts == begin)
@@ -188,7 +188,7 @@ class PacketIndex:
 
     def joint(self, first_frame: int, last_frame: int) -> Joint | None:
         """Return how the frames from `first_frame` to `last_frame`, and no others, can be shown with some of them
-        copied; None where none can.
+        copied; None if none can.
 
         What is copied begins at the first key frame that nothing around it refers past, and ends with the last packet
         up to which, in the order of decoding, there is all that is shown so far and nothing that is shown later.
@@ -247,7 +247,7 @@ class PacketIndex:
 
 
 def begins_anew(codec: str, head: bytes | None, packet: bytes) -> bool:
-    """Say whether a key frame's packet may come behind other parameters: with H.264 an IDR picture, with H.265 any
+    """Say whether a key frame's packet may come behind other parameters: with H.264 an IDR image, with H.265 any
     random access point behind the end of a sequence. `head` is the stream's."""
     if codec not in ("h264", "hevc"):
         return False
@@ -257,7 +257,7 @@ def begins_anew(codec: str, head: bytes | None, packet: bytes) -> bool:
 
 def _decoding_times(pts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return times of decoding for packets in that order, where a container has none: they grow, and none is later than
-    the picture's time on the screen."""
+    the image's time on the screen."""
     in_order = np.sort(pts)
     times: NDArray[np.int64] = in_order - max(0, int((in_order - pts).max()))
     return times

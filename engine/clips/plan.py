@@ -16,7 +16,7 @@ from engine.finished.happenings import Span
 class ClipSettings:
     """`pre_s` and `post_s` are added before and after; parts less than `merge_gap_s` apart become one clip, unless that
     were longer than `max_length_s`. A single happening that is longer is cut into clips that follow each other.
-    `exact`: a clip begins and ends at the very frame, for which it is encoded anew where no key frame is there."""
+    `exact`: a clip begins and ends at the very frame, for which it is re-encoded where no key frame is there."""
 
     selection: Selection = field(default_factory=Selection)
     pre_s: float = 5.0
@@ -42,7 +42,7 @@ class ClipSettings:
 @dataclass(frozen=True)
 class Part:
     """A part of a video that is to become a clip: seconds of its container, ends included; `frames` must be in it,
-    wherever they lie. Of a happening that is too long, `number` counts its parts from 1; what lies at or before
+    wherever they lie. Of a happening that is too long, `number` counts its parts from 1; what is at or before
     `after_s` is in the part before."""
 
     begins_s: float

@@ -24,8 +24,8 @@ _SAME_S = Fraction(1, 1000)
 
 @dataclass(frozen=True)
 class Copy:
-    """One clip to be made of packets, in `path`, which lies in what is called `folder`; `suffix` is that of its
-    container. `joint` says what of it is encoded anew; None: it is copied as a whole."""
+    """One clip to be made of packets, in `path`, which is in what is called `folder`; `suffix` is that of its
+    container. `joint` says what of it is re-encoded; None: it is copied as a whole."""
 
     cut: Cut
     path: Path

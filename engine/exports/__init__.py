@@ -1,8 +1,8 @@
-"""Tracks for the tools in which people correct and learn from them, and back.
+"""Export tracks to annotation and training tools, and import corrections.
 
-In the order of the data: `boxes` (a video's tracks as arrays), `key_frames` (those from which the rest follows),
-`formats/` (one file a format), `images` (frames as pictures), `exporting` (all of it), `corrected` (what a person has
-mended becomes rows again).
+In the order of the data: `boxes` (a video's tracks as arrays), `key_frames` (frames from which the others can be
+interpolated), `formats/` (one file per format), `images` (frames as JPEG), `exporting` (everything together),
+`corrected` (turns a person's corrections into rows again).
 """
 
 from engine.exports import formats, images

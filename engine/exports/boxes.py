@@ -29,7 +29,7 @@ class TrackBoxes:
     boxes_xyxy: NDArray[np.float64]
 
     def clipped(self, size_wh: tuple[int, int]) -> TrackBoxes:
-        """Return it as far as it lies in the frame."""
+        """Return it as far as it is in the frame."""
         boxes = self.boxes_xyxy.copy()
         boxes[:, 0::2] = boxes[:, 0::2].clip(0, size_wh[0])
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, size_wh[1])
@@ -75,7 +75,7 @@ class VideoBoxes:
 
 
 def boxes_of(video: FinishedVideo, tick: Callable[[], None] = lambda: None) -> VideoBoxes | None:
-    """Read the tracks of a video; None where no frame was looked at. Raises InputError."""
+    """Read the tracks of a video; None if no frame was looked at. Raises InputError."""
     if video.tracks is None or video.size_wh is None:
         return None
     found: defaultdict[int, list[tuple[NDArray[np.float64], ...]]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""What a person has mended in CVAT, or in any tool that writes MOTChallenge files, becomes rows again.
+"""What a person has corrected in CVAT, or in any tool that writes MOTChallenge files, becomes rows again.
 
 A row needs its frame's time. Where the source is there, it is asked; else the rows that are there tell it, and what
 lies between them is interpolated.
@@ -120,7 +120,7 @@ def import_corrected(
 
 
 def _keep(rows: Path, kept: Path) -> None:
-    """Give the rows a second name; a copy does where the file system has none. Raises OSError."""
+    """Give the rows per second name; a copy does where the file system has none. Raises OSError."""
     try:
         os.link(rows, kept)
     except OSError as error:
@@ -145,8 +145,8 @@ def _video(run: FinishedRun, name: str | None) -> FinishedVideo:
 def _refuse_another(
     run: FinishedRun, target: FinishedVideo, found: Corrections, first: int | None, *, named: bool
 ) -> None:
-    """Raise InputError where a file of corrections says that it is of another video than `target`. `first` is the
-    frame at which it begins, None where none was given; `named`: a person has said that it is of this one."""
+    """Raise InputError if a file of corrections says that it is of another video than `target`. `first` is the
+    frame at which it begins, None if none was given; `named`: a person has said that it is of this one."""
     claims = found.claims
     if claims.names and not any(map(_names_of(target).__contains__, map(_shortened, claims.names))):
         others = [each.name for each in run.videos if _names_of(each).intersection(map(_shortened, claims.names))]
@@ -156,7 +156,7 @@ def _refuse_another(
         if files and not named:
             raise InputError(
                 f"{found.shown} says that it is of {printable(files[0], 200)}, and the run's video is {target.name}. "
-                f"If that is the same, say --video {target.name}."
+                f"If it is the same video, pass --video {target.name}."
             )
     if None not in (claims.size_wh, target.size_wh) and claims.size_wh != target.size_wh:
         asked, there = ("{}x{}".format(*size) for size in (claims.size_wh, target.size_wh) if size is not None)
@@ -192,7 +192,7 @@ def _shortened(name: str) -> str:
 
 
 def _length(run: FinishedRun, video: FinishedVideo) -> int | None:
-    """Return how many frames a video has; None where the run did not see all of them."""
+    """Return how many frames a video has; None if the run did not see all of them."""
     config = run.config
     (film,) = (film for each, film in zip(run.videos, run.films, strict=True) if each is video)
     whole = video.status == "ok" and not config.start_s and config.part_ends_s is None and not film.sequence_joined
@@ -200,7 +200,7 @@ def _length(run: FinishedRun, video: FinishedVideo) -> int | None:
 
 
 def _part(run: FinishedRun, video: FinishedVideo) -> tuple[float, float] | None:
-    """Return the seconds of a video, by its container, between which a run was asked to look; None where it was asked
+    """Return the seconds of a video, by its container, between which a run was asked to look; None if it was asked
     for all of it."""
     config = run.config
     if not config.start_s and config.part_ends_s is None:
@@ -210,7 +210,7 @@ def _part(run: FinishedRun, video: FinishedVideo) -> tuple[float, float] | None:
 
 
 def _refuse_outside(part: tuple[float, float] | None, video: FinishedVideo, frame: int, second: float) -> None:
-    """Raise InputError where a frame lies outside the part that was examined: in tables no bin is for it."""
+    """Raise InputError if a frame is outside the part that was examined: in tables no bin is for it."""
     if part is None:
         return
     half_s = float(video.step_s or 0) / 2  # a part ends where its last frame does, and that is a step behind its time
@@ -271,7 +271,7 @@ class _Times:
 
 
 def _times_of_source(run: FinishedRun, video: FinishedVideo, last: int) -> dict[int, tuple[int, float]] | None:
-    """Return pts and seconds of the frames up to `last`, by their numbers; None where the source is not there, or is
+    """Return pts and seconds of the frames up to `last`, by their numbers; None if the source is not there, or is
     another file by now."""
     if video.source is None:
         return None

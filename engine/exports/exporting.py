@@ -27,7 +27,7 @@ __all__ = ["Export", "ExportSettings", "export_run", "told"]
 @dataclass(frozen=True)
 class Export:
     """What was written: the folder, and how many videos, tracks, boxes and images are in it; `keys` are the boxes that
-    the others follow from, None where all are written."""
+    the others follow from, None if all are written."""
 
     form: str
     folder: Path
@@ -49,7 +49,7 @@ def export_run(
     tick: Callable[[], None] = lambda: None,
 ) -> Export:
     """Write the tracks of a run as `form` into `folder` (None: `export/<form>` in the run's own); `only` names some of
-    its videos. An earlier export of ours there is replaced. Raises InputError where rows or sources can't be read, and
+    its videos. An earlier export of ours there is replaced. Raises InputError if rows or sources can't be read, and
     OutputError."""
     settings = settings or ExportSettings()
     kind, writer = EXPORTS[form], import_module(f"engine.exports.formats.{form}")
@@ -61,7 +61,7 @@ def export_run(
         raise InputError(f"{run.folder} has no video {unknown[0]}.")
     videos = with_stems([each for each in found if each is not None])
     if not videos:
-        raise InputError(f"{run.folder} holds no tracks: a run writes them with --formats tracks.")
+        raise InputError(f"{run.folder} contains no tracks: a run writes them with --formats tracks.")
     try:
         with _parent(run, folder) as parent:
             refuse_foreign_export(parent, target)

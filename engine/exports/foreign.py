@@ -117,7 +117,9 @@ def _read_folder(path: Path) -> Corrections:
         raise InputError(
             f"{path} holds {counted(len(several), 'video')}: name the folder of one, such as {several[0]}."
         )
-    raise InputError(f"{path} holds neither {_XML} nor {_ROWS}: it is no export of CVAT, and none of ours. {_EXPECTED}")
+    raise InputError(
+        f"{path} contains neither {_XML} nor {_ROWS}: it is neither a CVAT export nor one of ours. {_EXPECTED}"
+    )
 
 
 def _content(path: Path) -> bytes:
@@ -127,7 +129,7 @@ def _content(path: Path) -> bytes:
 
 
 def _beside(path: Path) -> str:
-    """Return a small text that lies beside rows; "" where there is none."""
+    """Return a small text that is beside rows; "" if there is none."""
     if not path.is_file() or path.stat().st_size > _LARGEST_BESIDE:
         return ""
     return path.read_text(encoding="utf-8", errors="replace")
@@ -139,7 +141,7 @@ def _read_archive(path: Path) -> Corrections:
             found = {name: archive.getinfo(name) for name in archive.namelist()}
             name = _inside(found)
             if name is None:
-                raise InputError(f"{path} holds neither {_XML} nor {_ROWS}: it is no export of CVAT. {_EXPECTED}")
+                raise InputError(f"{path} contains neither {_XML} nor {_ROWS}: it is not a CVAT export. {_EXPECTED}")
             if found[name].file_size > _LARGEST:
                 raise InputError(f"{path}: {name} is larger than {_LARGEST:,} bytes.")
             with archive.open(name) as file:
@@ -193,7 +195,7 @@ def _claims(sequence: str) -> Claims:
 def _corrections(content: bytes, shown: str, labels: str) -> Corrections:
     head = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n")
     if b"\0" in head:
-        raise InputError(f"{shown} holds no corrections: it is no text. {_EXPECTED}")
+        raise InputError(f"{shown} contains no corrections: it is not a text file. {_EXPECTED}")
     if not content.strip() and not shown.endswith("gt.txt"):  # an export without a track is such a file
         raise InputError(f"{shown} is empty. {_EXPECTED}")
     if head.startswith(b"<") or shown.endswith(".xml"):
@@ -223,7 +225,7 @@ def _read_mot(content: bytes, shown: str, labels: Sequence[str]) -> Iterator[Box
         if flag == 0:
             continue
         if labels and not 1 <= kind <= len(labels):
-            raise InputError(f"{shown}, line {number}: class {kind} is none of the {len(labels)} in labels.txt.")
+            raise InputError(f"{shown}, line {number}: class {kind} is not one of the {len(labels)} in labels.txt.")
         name = labels[kind - 1] if labels else "object" if kind < 1 else f"class {kind}"
         yield Box(int(frame) - 1, int(track_id), name, (left, top, left + width, top + height))
 
@@ -261,7 +263,7 @@ class _Cvat:
         return Corrections(self._shown, self._boxes, self._claims())
 
     def _claims(self) -> Claims:
-        """Return what stands in the head. Of a project with several tasks it is not known which of them is meant."""
+        """Return what is in the head. Of a project with several tasks it is not known which of them is meant."""
         said = self._said
         if any(len(found) > 1 for found in said.values()):
             return Claims()
@@ -300,7 +302,7 @@ class _Cvat:
                 raise ValueError(f"frame {frame}")
             box = tuple(float(given[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
             if not np.isfinite(box).all():
-                raise ValueError("a side that is no number")
+                raise ValueError("a side that is not a number")
             self._given[frame] = given.get("outside") == "1", (box[0], box[1], box[2], box[3])
 
     def _end(self, name: str) -> None:

@@ -20,7 +20,7 @@ def runs_of(frames: NDArray[np.int64]) -> list[slice]:
 
 def key_frames(frames: NDArray[np.int64], boxes: NDArray[np.float64], error_px: float) -> NDArray[np.intp]:
     """Return the places (K,) of the boxes to keep, ends included: no side of any other box is further than `error_px`
-    pixels from what lies on the line between its neighbours kept. frames (N,) int64, boxes (N, 4) float64, of a part
+    pixels from what is on the line between its neighbours kept. frames (N,) int64, boxes (N, 4) float64, of a part
     without a hole. The same arguments give the same places."""
     keep = np.zeros(len(frames), dtype=np.bool_)
     if not len(frames):

@@ -21,7 +21,7 @@ from typing import IO
 
 from engine.errors import OutputError
 
-# Errors that say that a file, or the folder around it, is not there any more.
+# Errors that say that a file, or the folder around it, no longer exists.
 GONE = frozenset({errno.ENOENT, errno.ESTALE})
 
 # Errors of a file system that has no hard links. rclone's is EIO; where it means what it says, what is done instead
@@ -96,12 +96,12 @@ class Folder:
             raise
 
     def path(self, name: str) -> Path:
-        """Return a path to a file of this very folder, for those who take paths only. It is of no use once this is
+        """Return a path to a file of this very folder, for those who take paths only. It is useless once this is
         closed."""
         return Path(f"/proc/self/fd/{self.descriptor}", name)
 
     def create(self, name: str) -> IO[bytes]:
-        """Open a new file for writing. Raises FileExistsError where anything has that name, and OSError."""
+        """Open a new file for writing. Raises FileExistsError if anything has that name, and OSError."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         return open(os.open(name, flags, 0o666, dir_fd=self.descriptor), "w+b")
 
@@ -189,7 +189,7 @@ class Folder:
         os.rename(name, target, src_dir_fd=self.descriptor, dst_dir_fd=there)
 
     def rename_to_new(self, name: str, target: str, into: Folder) -> None:
-        """As `rename`, but replaces nothing: raises FileExistsError where anything else has that name."""
+        """As `rename`, but replaces nothing: raises FileExistsError if anything else has that name."""
         try:
             os.link(name, target, src_dir_fd=self.descriptor, dst_dir_fd=into.descriptor, follow_symlinks=False)
         except FileExistsError:
@@ -205,7 +205,7 @@ class Folder:
         self.remove(name)
 
     def link_to_new(self, name: str, other: str) -> None:
-        """Give a file a second name; where the file system has none, that one alone. Raises FileExistsError where
+        """Give a file a second name; where the file system has none, that one alone. Raises FileExistsError if
         another file has it, and OSError."""
         try:
             os.link(name, other, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor, follow_symlinks=False)
@@ -231,7 +231,7 @@ class Folder:
             self.rename(name, target, into)
 
     def remove(self, name: str) -> bool:
-        """Remove a file; a link itself, not what it leads to. False where there is none. Raises OSError."""
+        """Remove a file; a link itself, not what it leads to. False if there is none. Raises OSError."""
         try:
             os.unlink(name, dir_fd=self.descriptor)
         except OSError as error:
@@ -255,7 +255,7 @@ class Folder:
             os.rmdir(name, dir_fd=self.descriptor)
 
     def names(self) -> list[str]:
-        """Return what is in it, asked anew. Raises OSError."""
+        """Return what is in it, asked again. Raises OSError."""
         with Folder(os.open(".", _FOLDER_FLAGS, dir_fd=self.descriptor), self.shown) as again:
             return os.listdir(again.descriptor)
 
@@ -264,7 +264,7 @@ class Folder:
         return facts is not None and stat.S_ISLNK(facts.st_mode)
 
     def facts(self, name: str) -> os.stat_result | None:
-        """Return the status of the name itself, not of what a link leads to; None where there is none. Raises
+        """Return the status of the name itself, not of what a link leads to; None if there is none. Raises
         OSError."""
         try:
             return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
@@ -293,7 +293,7 @@ class Folder:
 
 def rename_to_new(name: str | Path, target: str | Path, source: int = _HERE, into: int = _HERE) -> None:
     """Rename a file in one step that replaces nothing, each name relative to an open folder. Raises FileExistsError
-    where the name is taken, OSError with one of `NO_SUCH_RENAME` where there is no such step."""
+    where the name is taken, OSError with one of `NO_SUCH_RENAME` if there is no such step."""
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(target))
@@ -303,7 +303,7 @@ def rename_to_new(name: str | Path, target: str | Path, source: int = _HERE, int
 
 
 def _lock(file: IO[bytes], kind: int) -> None:
-    """Lock a file until it is closed. Raises BlockingIOError where another holds it."""
+    """Lock a file until it is closed. Raises BlockingIOError if another holds it."""
     try:
         fcntl.flock(file, kind)
     except BlockingIOError:
@@ -315,7 +315,7 @@ def _lock(file: IO[bytes], kind: int) -> None:
 
 @contextlib.contextmanager
 def opened(place: Path | Folder, *names: str) -> Iterator[Folder | None]:
-    """Open the folder `names` below a path, or below an open folder, to read it; None where it can't be opened."""
+    """Open the folder `names` below a path, or below an open folder, to read it; None if it can't be opened."""
     folder: Folder | None = None
     try:
         folder = place.again() if isinstance(place, Folder) else Folder.at(place)

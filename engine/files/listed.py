@@ -58,7 +58,7 @@ class ListedFiles:
         self._made.add(name)
 
     def end(self, kept: Iterable[PurePosixPath] = ()) -> None:
-        """Remove the files of earlier runs that were not made again, but for those to be `kept`. Raises OSError."""
+        """Remove the files of earlier runs that were not made again, except for those to be `kept`. Raises OSError."""
         for name in sorted(self._own - self._made - set(kept)):
             with self._below(name.parent) as folder:
                 if folder is not None:
@@ -84,7 +84,7 @@ class ListedFiles:
         return names
 
     def _fit(self, text: object) -> PurePosixPath | None:
-        """Return a name as one of ours; None where it is none."""
+        """Return a name as one of ours; None if it is none."""
         if not isinstance(text, str) or "\0" in text:
             return None
         name = PurePosixPath(text)

@@ -32,7 +32,7 @@ class OpenedFile:
     """A regular file, open for reading until `close`. Any number of readers share it, each with a place of its own."""
 
     def __init__(self, path: str, roots: Sequence[Path] = ()) -> None:
-        """Open `path`; with `roots`, only where it lies below one of them, links resolved. Raises SourceError."""
+        """Open `path`; with `roots`, only where it is below one of them, links resolved. Raises SourceError."""
         self.path = path
         self.descriptor = -1
         try:
@@ -53,7 +53,7 @@ class OpenedFile:
             raise
 
     def reader(self) -> Reader:
-        """Return a reader that stands at the beginning. It does not outlive the file."""
+        """Return a reader that is at the beginning. It does not outlive the file."""
         return Reader(self.descriptor, self.path)
 
     def close(self) -> None:
@@ -158,11 +158,11 @@ def _below(path: str, roots: Sequence[Path], flags: int) -> int:
             return _walk(top, Path(resolved).relative_to(root).parts, flags)
         finally:
             os.close(top)
-    raise SourceError(f"lies outside the folders that may be read ({os.pathsep.join(map(str, roots))})")
+    raise SourceError(f"is outside the folders that may be read ({os.pathsep.join(map(str, roots))})")
 
 
 def _walk(top: int, steps: tuple[str, ...], flags: int) -> int:
-    """Open the last of `steps`, each below the one before, and none of them a link."""
+    """Open the last of `steps`, each below the previous one, and none of them a link."""
     folder = os.dup(top)
     try:
         for step in steps[:-1]:

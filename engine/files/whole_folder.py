@@ -73,7 +73,7 @@ def _lock(folder: Folder, *, wait: bool) -> bool:
 @contextlib.contextmanager
 def _alone(parent: Folder) -> Iterator[None]:
     """Hold others who do the same in a folder off for a moment."""
-    # Opened anew: what is locked by one descriptor is not locked against its copies.
+    # Opened again: what is locked by one descriptor is not locked against its copies.
     with Folder(os.open(".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=parent.descriptor), parent.shown) as held:
         _lock(held, wait=True)
         yield

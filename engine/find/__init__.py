@@ -1,7 +1,7 @@
-"""Search over all runs and jobs of a tree of output folders: which object, where, when, for how long.
+"""Search over all runs and jobs in a tree of output folders: which object, where, when, for how long.
 
-In the order of the data: `index` (a DuckDB file per tree, kept current from tracks.csv and events.csv), `query` (what
-is asked of it), `crops` (what was found, as pictures). DuckDB comes with the extra `find`.
+In the order of the data: `index` (a DuckDB file per tree, kept current from tracks.csv and events.csv), `query` (the
+search), `crops` (images of the results). DuckDB comes with the extra `find`.
 """
 
 from engine.find.crops import cut_crops

@@ -1,4 +1,4 @@
-"""What was found, as pictures: each track in the frame that shows it best."""
+"""What was found, as images: each track in the frame that shows it best."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def cut_crops(
     """Write a JPEG of each thing found into `folder`, and found.csv, which lists them. Return their paths by its place
     in `found`, and why there is none, by video. Of a run that blurs there are none: its sources show what it hides.
 
-    The pictures of an earlier search go; files of others stay: where one is called found.csv, that is an error, unless
+    The images of an earlier search go; files of others stay: where one is called found.csv, that is an error, unless
     `overwrite` says that it may go. Raises OutputError.
     """
     try:
@@ -61,7 +61,7 @@ def cut_crops(
 def _cut(
     index: Index, found: Sequence[Found], target: Folder, files: ListedFiles
 ) -> tuple[dict[int, str], dict[str, str]]:
-    """Return the names of the pictures that were written, and why there are no others. Raises OSError."""
+    """Return the names of the images that were written, and why there are no others. Raises OSError."""
     wanted: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     made: dict[int, str] = {}
     failed: dict[str, str] = {}

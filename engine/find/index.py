@@ -1,6 +1,6 @@
 """The index of a tree: a DuckDB file in the user's cache, made of the tables that runs and jobs wrote.
 
-It is made anew where the tables of a folder have changed, and nowhere else. It never lies in the tree: a database that
+It is rebuilt where the tables of a folder have changed, and nowhere else. It never is in the tree: a database that
 others could write is not opened.
 """
 
@@ -53,7 +53,7 @@ _LONGEST_HEAD = 1 << 16
 
 # A name that a spreadsheet would take for a formula has an apostrophe in front in the table.
 _PLAIN = "CASE WHEN {0}[1] = chr(39) AND {0}[2] IN ('=', '+', '-', '@', chr(9), chr(13)) THEN {0}[2:] ELSE {0} END"
-# Local time and its distance from UTC stand in one text.
+# Local time and its distance from UTC are in one text.
 _LOCAL = "TRY_CAST(left({0}, 23) AS TIMESTAMP)"
 _ZONE = "substr({0}, 24)"
 _OF_DAY = "epoch(begins) - epoch(date_trunc('day', begins))"
@@ -125,7 +125,7 @@ class _Staged:
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What a look at the tree found: folders in all, those read anew, and why some could not be."""
+    """What a look at the tree found: folders in all, those re-read, and why some could not be."""
 
     folders: int
     read: int
@@ -135,8 +135,8 @@ class Refreshed:
 class Index:
     """The index of one tree, open and current, as a context manager. Another process waits for its turn.
 
-    `root` is its folder, `connection` DuckDB's. Raises ConfigError where DuckDB is not installed, InputError where the
-    tree is none or holds no results, and OutputError where the cache can't be written.
+    `root` is its folder, `connection` DuckDB's. Raises ConfigError if DuckDB is not installed, InputError if the
+    tree is none or contains no results, and OutputError if the cache can't be written.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Index:
         if importlib.util.find_spec("duckdb") is None:
             raise ConfigError("find needs duckdb, which is not installed: pip install 'yolo-engine[find]'")
         if not root.is_dir():
-            raise InputError(f"{root} is no folder: name the output folder of a run, or one that holds some.")
+            raise InputError(f"{root} is not a folder: name the output folder of a run, or one that holds some.")
         self.root = root.resolve()
         self._tick = tick
         name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:32]
@@ -208,7 +208,7 @@ class Index:
         there = {os.path.relpath(folder, self.root): folder for folder in folders_of(self.root)}
         if not there:
             raise InputError(
-                f"{self.root} holds no results: no manifest.json is in it, or in a folder below it. Name the output "
+                f"{self.root} contains no results: no manifest.json is in it, or in a folder below it. Name the output "
                 "folder of a run or a job, or one that holds some."
             )
         failed: dict[str, str] = {}

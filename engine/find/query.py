@@ -68,7 +68,7 @@ class Answer:
 
 
 def ask(index: Index, question: Question) -> Answer:
-    """Look for what is asked, in the order of time. Raises InputError where nothing can be found: there is no such
+    """Look for what is asked, in the order of time. Raises InputError if nothing can be found: there is no such
     class, zone or line in any of the runs."""
     events = bool(question.zones or question.lines)
     source = _EVENTS if events else _TRACKS
@@ -176,7 +176,7 @@ def _seconds(moment: time) -> float:
 
 
 def _check(index: Index, question: Question) -> None:
-    """Raise InputError where nothing that could be in the index is what is asked for: a name that is in none of its
+    """Raise InputError if nothing that could be in the index is what is asked for: a name that is in none of its
     runs, or limits that exclude each other."""
     if question.longer_s is not None and question.shorter_s is not None and question.longer_s > question.shorter_s:
         raise InputError(f"Nothing lasts at least {question.longer_s:g} s and at most {question.shorter_s:g} s.")

@@ -1,9 +1,9 @@
-"""What a run or a job left in its output folder, as records: for whatever goes on from there.
+"""The output folder of a finished run or job as records, for everything that processes it further.
 
     run = FinishedRun.load(Path("out"))
     tracks = {video.name: video.tracks for video in run.videos}
 
-What others say of a folder, its manifest, is checked here once; nothing is opened but the manifest.
+The manifest, which others may have written, is validated here once; nothing else is opened.
 """
 
 from engine.finished import happenings

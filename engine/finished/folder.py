@@ -29,11 +29,11 @@ class FinishedVideo:
     """One video of a run.
 
     `name` is its path below the input folder, as in all tables, `stem` that of its outputs; of a live source each
-    segment is one. `source` is where the video lies, None for a live one. `tracks` is the file of its rows, None where
-    there is none. `size_wh` is that of the upright frame, None where no frame was looked at; `examined` counts frames
+    segment is one. `source` is where the video lies, None for a live one. `tracks` is the file of its rows, None if
+    there is none. `size_wh` is that of the upright frame, None if no frame was looked at; `examined` counts frames
     that the model saw. `time_base` and `step_s` are the container's unit of time and the seconds between two frames at
-    its nominal rate. `size_bytes` and `sha256` are the source's own when it was read, None where nobody noted them.
-    `annotated` is its annotated video, None where there is none, which begins at `annotated_s` of the source's time.
+    its nominal rate. `size_bytes` and `sha256` are the source's own when it was read, None if nobody noted them.
+    `annotated` is its annotated video, None if there is none, which begins at `annotated_s` of the source's time.
     """
 
     name: str
@@ -58,10 +58,10 @@ class FinishedVideo:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """The videos of a run, with the clocks and cameras by which they lie on timelines, and what the run was made with.
+    """The videos of a run, with the clocks and cameras by which they are on timelines, and what the run was made with.
 
     `films` are the same videos, in the same order, as `engine.analytics` takes them. `classes` are those that the model
-    knows, None where nobody noted them. `counted` are the answers of the films' cameras, where somebody has read all
+    knows, None if nobody noted them. `counted` are the answers of the films' cameras, where somebody has read all
     rows just before. `remade` says how tracks were made again since the run, by the stems of their videos.
     """
 
@@ -81,7 +81,7 @@ class FinishedRun:
         cls, folder: Path, *, sources: Path | None = None, scenes: Sequence[Path] = (), counts: bool = True
     ) -> FinishedRun:
         """Read the manifest of an output folder. `sources` is where the videos lie now, if not where they lay; `scenes`
-        take the place of the run's own, where there are any. Who counts nothing needs no scene: with `counts` False
+        take the place of the run's own, if there are any. Who counts nothing needs no scene: with `counts` False
         none is read. Raises InputError and ConfigError."""
         manifest = read_manifest(folder)
         config = EngineConfig(**manifest["config"])
@@ -109,8 +109,8 @@ class FinishedRun:
         settings: AnswerSettings | None = None,
         counted: Sequence[CameraAnswers] = (),
     ) -> FinishedRun:
-        """Take the entries of a manifest, and where there are any the answers of all of them. Raises InputError, and
-        KeyError, TypeError or ValueError where they are none."""
+        """Take the entries of a manifest, and if there are any the answers of all of them. Raises InputError, and
+        KeyError, TypeError or ValueError if they are none."""
         settings = settings or AnswerSettings.of(config)
         # What is not examined has no rows either: a failed file, a live source that never came.
         kept = unrolled(entry for entry in entries if "stem" in entry)
@@ -123,17 +123,17 @@ class FinishedRun:
         return cls(folder, tuple(videos), tuple(films), config, settings, name, sha256, counted=tuple(counted))
 
     def check_asked(self, keys: ClipKeys) -> None:
-        """Raise ConfigError where nothing that could have happened in the run is what `keys` ask for."""
+        """Raise ConfigError if nothing that could have happened in the run is what `keys` ask for."""
         Vocabulary.of(self.settings.scenes, self._classes_beside(keys.classes or ())).check(keys)
 
     @property
     def looked_for(self) -> Collection[str] | None:
-        """The classes that the run looked for; None where nobody noted them."""
+        """The classes that the run looked for; None if nobody noted them."""
         return None if self.classes is None else looked_for(self.classes, self.config.classes)
 
     def _classes_beside(self, names: Sequence[str]) -> Collection[str] | None:
-        """Return the classes that were looked for; with those in the rows, which people may have mended, where `names`
-        has others."""
+        """Return the classes that were looked for; with those in the rows, which people may have corrected, where
+        `names` has others."""
         kept = self.looked_for
         if kept is None or set(names) <= set(kept):
             return kept

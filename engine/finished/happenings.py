@@ -46,7 +46,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Span:
-    """The part of a happening that lies in one video: seconds of its container, of the first and last frame in which
+    """The part of a happening that is in one video: seconds of its container, of the first and last frame in which
     it is; `frames` are those between which it happened, where it happened between two."""
 
     video: int
@@ -75,7 +75,7 @@ class Happening:
 def happenings_of(
     run: FinishedRun, selection: Selection, tick: Callable[[], None] = lambda: None
 ) -> Iterator[Happening]:
-    """Find what is chosen, by camera and time. Raises InputError where rows can't be read."""
+    """Find what is chosen, by camera and time. Raises InputError if rows can't be read."""
     numbers = {id(film): number for number, film in enumerate(run.films)}
     by_camera: defaultdict[str, list[Film]] = defaultdict(list)
     for film in run.films:

@@ -30,7 +30,7 @@ class HeadReader:
         return partial(self.read, answer, input_hw)
 
     def read(self, output: NDArray[Any], input_hw: tuple[int, int]) -> Anchors:
-        """Read one image's output, 2-D. Raises NotFinite where no number of it is usable, and BackendError where it
+        """Read one image's output, 2-D. Raises NotFinite if no number of it is usable, and BackendError if it
         does not have the layout."""
         non_finite = count_non_finite(output)
         try:
@@ -44,7 +44,7 @@ class HeadReader:
 
 
 def count_non_finite(output: NDArray[Any]) -> int:
-    """Return how many values of one image's output, 2-D, are NaN or infinite. Raise NotFinite where no anchor is whole.
+    """Return how many values of one image's output, 2-D, are NaN or infinite. Raise NotFinite if no anchor is whole.
 
     A kernel looks whether all are finite; only another output is looked at closely.
     """

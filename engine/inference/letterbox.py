@@ -52,7 +52,7 @@ class LetterboxSpec:
         )
 
     def make(self) -> Letterbox:
-        """Make the CPU's letterbox. Raises ValueError where the arguments are none of its."""
+        """Make the CPU's letterbox. Raises ValueError if the arguments are none of its."""
         return Letterbox(
             self.src_wh,
             self.dst_hw,
@@ -81,7 +81,7 @@ class Letterboxes:
         return len(self._made)
 
     def of(self, image: av.VideoFrame, tensor_hw: tuple[int, int]) -> tuple[LetterboxSpec, Letterbox]:
-        """Return what `image` needs. Raises ValueError where it can't be letterboxed."""
+        """Return what `image` needs. Raises ValueError if it can't be letterboxed."""
         kind = (image.width, image.height, image.format.name, tensor_hw, *colour_of(image))
         found = self._made.get(kind)
         if found is None:

@@ -173,7 +173,7 @@ def _on_cpu(config: EngineConfig, model: CpuModel) -> Backend:
             log.info("ONNX Runtime computes: %s", error)
             return _made("onnxruntime", model)
     if config.device.startswith("cuda") and not BACKENDS[name].gpu:
-        raise BackendMissing(f"--device {config.device} was asked for, but --backend {name} runs on the CPU.")
+        raise BackendMissing(f"--device {config.device} was requested, but --backend {name} runs on the CPU.")
     return _made(name, model)
 
 
@@ -183,8 +183,8 @@ def _made(name: str, model: CpuModel) -> Backend:
 
 
 def _in_precision(config: EngineConfig, asked: CpuModel) -> Backend:
-    """Return the model in bfloat16 or in 8-bit integers. Raises BackendMissing where processor or software lack it, and
-    ConfigError where the model or another key speaks against it."""
+    """Return the model in bfloat16 or in 8-bit integers. Raises BackendMissing if processor or software lack it, and
+    ConfigError if the model or another key speaks against it."""
     precision = config.precision
     if config.backend not in ("auto", "openvino"):
         raise ConfigError(
@@ -193,7 +193,7 @@ def _in_precision(config: EngineConfig, asked: CpuModel) -> Backend:
         )
     if (lacking := processor().lacks(precision)) is not None:
         raise BackendMissing(
-            f"--precision {precision} was asked for, but this processor has no {lacking}. Repair: --precision f32"
+            f"--precision {precision} was requested, but this processor has no {lacking}. Repair: --precision f32"
         )
     from engine.inference.backends.openvino import OpenVinoBackend
     from models.batching import batch_safe
@@ -212,7 +212,7 @@ def _in_precision(config: EngineConfig, asked: CpuModel) -> Backend:
     if quantized:
         raise ConfigError(
             f"precision must be f32 or int8 for {config.model}: its file is quantized. Name the file that it was made "
-            "of, or say --precision int8."
+            "of, or pass --precision int8."
         )
     from engine.inference.trt.to_float32 import plain
 
@@ -235,7 +235,7 @@ def _in_precision(config: EngineConfig, asked: CpuModel) -> Backend:
 def fake_model(config: EngineConfig) -> LoadedModel:
     """Return the model of `--backend fake`, which computes nothing. Raises BackendMissing on a GPU."""
     if config.device.startswith("cuda"):
-        raise BackendMissing(f"--device {config.device} was asked for, but --backend fake runs on the CPU.")
+        raise BackendMissing(f"--device {config.device} was requested, but --backend fake runs on the CPU.")
     manifest = fake_manifest(*(config.input_size or (128, 128)))
     shape = TensorShape((manifest.input.height, manifest.input.width), 32, rect=config.shape != "square")
     return LoadedModel(manifest, FakeBackend(), get_layout("end2end"), shape, "", why="--backend fake")

@@ -70,7 +70,7 @@ class FirstLook:
         return self._done
 
     def see(self, signs: Signs | None) -> None:
-        """Take the next inferred frame's signs, None where they were not counted. Raises BackendError once enough
+        """Take the next inferred frame's signs, None if they were not counted. Raises BackendError once enough
         frames say that the output is not what it was taken for."""
         if self._done or signs is None or not signs.boxes:
             return

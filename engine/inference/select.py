@@ -1,7 +1,7 @@
 """What computes a model, and why: one of the backends for a GPU (engine.choices.backends), or the CPU.
 
 `--device auto` takes the first of them, in their turn, that can be used and says why not the ones before it. A GPU that
-was asked for is never replaced by the CPU. Nothing is built unasked: a plan must be there, and the TensorRT provider is
+was requested is never replaced by the CPU. Nothing is built unasked: a plan must be there, and the TensorRT provider is
 taken by itself only where its cache has this model's engine.
 """
 
@@ -72,9 +72,9 @@ def choose(
     workers: int | None,
     on_cpu: Callable[[], Backend],
 ) -> Chosen:
-    """`on_cpu` makes the backend that computes on the CPU. `workers`: None where they were not given.
+    """`on_cpu` makes the backend that computes on the CPU. `workers`: None if they were not given.
 
-    Raises BackendMissing, PlanError or ConfigError where what was asked for can't be had.
+    Raises BackendMissing, PlanError or ConfigError if what was requested can't be had.
     """
     chosen = _choose(_Asked(config, resolved, freed, sha256, workers or 2), on_cpu)
     log.info("%s computes on %s: %s", chosen.backend.provider, chosen.device, chosen.why)
@@ -92,7 +92,7 @@ def _choose(asked: _Asked, on_cpu: Callable[[], Backend]) -> Chosen:
     if config.device == "cpu" and needs_gpu(name):
         what = f"--backend {config.backend}" if config.backend != AUTO else "a TensorRT plan"
         raise BackendMissing(
-            f"{what} was asked for, but it needs a GPU, and --device is cpu. Leave --device out, or "
+            f"{what} was requested, but it needs a GPU, and --device is cpu. Leave --device out, or "
             f"{for_the_cpu(config)}."
         )
     if config.device == "cpu" or not (name == AUTO or BACKENDS[name].gpu):
@@ -100,7 +100,7 @@ def _choose(asked: _Asked, on_cpu: Callable[[], Backend]) -> Chosen:
     if needs_gpu(name):
         return _on_gpu(asked, name)
     if asked.gpu is None and config.device == "auto":
-        return _cpu(on_cpu(), "no NVIDIA GPU answers here")
+        return _cpu(on_cpu(), "no NVIDIA GPU was found")
     names = _turns(asked) if name == AUTO else [name]
     for each in names:
         try:
@@ -115,7 +115,7 @@ def _choose(asked: _Asked, on_cpu: Callable[[], Backend]) -> Chosen:
 
 
 def _why_in(config: EngineConfig) -> str:
-    """Return why a precision is computed on the CPU. Raises ConfigError where a GPU was asked for, too."""
+    """Return why a precision is computed on the CPU. Raises ConfigError if a GPU was requested, too."""
     if config.device.startswith("cuda") or is_plan(config.model) or needs_gpu(config.backend):
         raise ConfigError(
             f"precision must be f32 on a GPU: it is that of CPUs, and a plan has its own (`yolo-engine build-trt "
@@ -131,7 +131,7 @@ def _cpu(backend: Backend, why: str) -> Chosen:
 
 
 def _none(error: PlanError | BackendMissing, asked: _Asked) -> BackendMissing:
-    """Return the error of a GPU that was asked for and can't be used, with why not each way."""
+    """Return the error of a GPU that was requested and can't be used, with why not each way."""
     return BackendMissing(" ".join([str(error), *(f"And not {reason}." for reason in asked.passed)]))
 
 

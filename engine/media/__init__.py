@@ -1,9 +1,9 @@
-"""Inputs: finding videos, opening containers, and what their structure tells.
+"""Inputs: finding videos, opening containers, and reading their structure.
 
-`inputs` makes a list of videos of what the user named, `listing` walks folders and says what is left out (`annotated`
-videos among it), `source` opens one and gives its packets, `extent` says how far
-a file reaches by its container's own account, `lead` finds the way to a place inside a video. What a header claims is a
-hint: counts and durations are intentions, and a file is cut off where its structure says so.
+`inputs` turns the user's arguments into a list of videos, `listing` walks folders and reports what is left out
+(including `annotated` videos), `source` opens one and returns its packets, `extent` measures how far a file reaches by
+its container's own structure, `lead` finds the way to a position inside a video. Claims in a header are only hints: a
+file is truncated only if its structure shows it.
 """
 
 __all__ = ["annotated", "inputs", "lead", "listing", "planes", "references", "side_data", "source", "suffixes", "units"]

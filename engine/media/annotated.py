@@ -23,7 +23,7 @@ _ROWS = tuple(each.suffix for each in FORMATS.values())
 _HALF_MADE = ".mp4.new"
 _LARGEST_HEAD = 1 << 28
 _LARGEST_MANIFEST = 1 << 28
-_TAIL = 4096  # the note stands at the end of the head
+_TAIL = 4096  # the note is at the end of the head
 
 
 class OutputFolders:
@@ -125,7 +125,7 @@ def bears_note(file: Any) -> bool:
 
 
 def _head(file: Any) -> bytes:
-    """Return the last bytes of the box `moov` of an MP4; empty where there is none."""
+    """Return the last bytes of the box `moov` of an MP4; empty if there is none."""
     while len(header := file.read(8)) == 8:
         size, kind = int.from_bytes(header[:4], "big"), header[4:]
         if size == 1:

@@ -1,7 +1,7 @@
 """How far a file reaches by its container's own account: what tells a truncated file from one that merely claims much.
 
 Counts and durations in a header are what a writer meant to do. The sizes of the parts that it did write are facts: a
-part that goes on beyond the end of the file has lost its end. AVI, MP4, Matroska, ASF, Flash, GIF and MPEG transport
+part that continues beyond the end of the file has lost its end. AVI, MP4, Matroska, ASF, Flash, GIF and MPEG transport
 streams are known; anything else has no such account.
 """
 
@@ -30,7 +30,7 @@ class _Account(Protocol):
 
 
 def missing_bytes(file: IO[bytes]) -> int | None:
-    """Return how many bytes the last part of a container lacks; 0 where it is whole, None where nobody can tell.
+    """Return how many bytes the last part of a container lacks; 0 where it is whole, None if nobody can tell.
 
     `file` is read from any place and left at any. Raises OSError.
     """
@@ -44,7 +44,7 @@ def missing_bytes(file: IO[bytes]) -> int | None:
 
 def appended_at(file: IO[bytes]) -> int | None:
     """Return where a second video begins that was appended to a first one, in a container whose readers stop or skip
-    there (MP4, QuickTime, ASF, Flash); None where there is none.
+    there (MP4, QuickTime, ASF, Flash); None if there is none.
 
     `file` is read from any place and left at any. Raises OSError.
     """
@@ -216,7 +216,7 @@ def _matroska(file: IO[bytes], size: int) -> int | None:
 
 
 def _element(head: bytes) -> tuple[int, int | None, int] | None:
-    """Return id, size (None: unknown) and length of an element's head; None where it is none."""
+    """Return id, size (None: unknown) and length of an element's head; None if it is none."""
     if not head or head[0] < _MIN_ID:
         return None
     id_length = 9 - head[0].bit_length()
@@ -259,7 +259,7 @@ def _gif(file: IO[bytes], size: int) -> int | None:
 
 
 def _transport(file: IO[bytes], size: int) -> int | None:
-    """Return where a second video begins behind an MPEG transport stream, whose packets have one length; None where
+    """Return where a second video begins behind an MPEG transport stream, whose packets have one length; None if
     that is another transport stream, or there is none."""
     return _packets(file, size, _TS_PACKET, 0)
 

@@ -19,7 +19,7 @@ from engine.media.suffixes import VIDEO_SUFFIXES
 from engine.text.did_you_mean import near
 from engine.text.masks import without_password
 
-# Moving pictures that are seldom meant as videos: taken when they are named, passed over in a folder.
+# Moving images that are seldom meant as videos: taken when they are named, passed over in a folder.
 _PASSED_OVER = frozenset("gif apng".split())
 
 _LONGEST_PROBE_S = 5.0
@@ -45,7 +45,7 @@ def find_videos(
     """Return the videos of all inputs (file, folder, glob, URL) in a stable order, each once.
 
     A folder is searched recursively; everything below `output` is passed over, and what else is left out, and why, is
-    in listing.py: it is added to `left_out`. What is named itself is always taken. With `roots`, only what lies below
+    in listing.py: it is added to `left_out`. What is named itself is always taken. With `roots`, only what is below
     one of them is opened or searched, links resolved. Raises InputError for an input that does not exist or can't
     be read, and when there is no video at all.
     """
@@ -112,7 +112,7 @@ def _takes(path: Path, roots: Sequence[Path]) -> bool:
 
 
 def _probe(path: Path, roots: Sequence[Path]) -> bool:
-    """Open a file of an unknown suffix. True when its container holds moving pictures."""
+    """Open a file of an unknown suffix. True when its container holds moving images."""
     try:
         with OpenedFile(str(path), roots) as file:
             if file.facts.st_size == 0 or points_elsewhere(file):

@@ -39,8 +39,8 @@ class LeftOut:
 class FolderWalk:
     """Walks folders, each once in all, however many links lead to it.
 
-    `output` is not entered. With `roots`, only what lies below one of them is opened, links resolved. `left_out` grows
-    as the walk goes on.
+    `output` is not entered. With `roots`, only what is below one of them is opened, links resolved. `left_out` grows
+    as the walk continues.
     """
 
     def __init__(self, output: Path, roots: Sequence[Path] = ()) -> None:
@@ -52,7 +52,7 @@ class FolderWalk:
         self._outputs = OutputFolders(roots)
 
     def files(self, folder: Path) -> Iterator[Path]:
-        """Return the files of a folder and those below, by name; what links lead to comes last. Raises OSError where
+        """Return the files of a folder and those below, by name; what links lead to comes last. Raises OSError if
         the folder itself can't be read."""
         self._seen.add(_identity(os.stat(folder)))
         links: list[Path] = []
@@ -121,15 +121,15 @@ class FolderWalk:
         return True
 
     def _refused(self, link: Path, root: str) -> str | None:
-        """Return why a link to a folder is not followed; None where it is."""
+        """Return why a link to a folder is not followed; None if it is."""
         real = os.path.realpath(link)
         if real == self._output:
             return "a link to the output folder"
         if _is_below(root, real):
-            return "a link that leads back to where it lies"
+            return "a link that leads back to its own folder"
         if self._roots and not any(_is_below(real, folder) for folder in self._roots):
-            return "a link that leads out of the folders allowed"
-        return None if self._is_new(link) else "a link to a folder that is searched already"
+            return "a link that leads out of the allowed folders"
+        return None if self._is_new(link) else "a link to a folder that is already searched"
 
     def _leave(self, path: Path, why: str) -> None:
         self.left_out.append(LeftOut(str(path), why))
@@ -151,11 +151,11 @@ def _is_no_place_for_videos(name: str) -> str | None:
     lower = name.lower()
     if lower in _BINS or lower.startswith(".trash"):
         return "a recycle bin"
-    return "a folder of the system" if lower in _SYSTEM else None
+    return "a system folder" if lower in _SYSTEM else None
 
 
 def _is_below(path: str, folder: str) -> bool:
-    """Return whether a real path lies in a folder, or is it."""
+    """Return whether a real path is in a folder, or is it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 

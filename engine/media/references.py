@@ -1,4 +1,4 @@
-"""How many pictures a decoder must keep, as an H.264 or H.265 stream says of itself in its sequence parameter sets.
+"""How many images a decoder must keep, as an H.264 or H.265 stream says of itself in its sequence parameter sets.
 
 The syntax is that of ITU-T H.264 (7.3.2.1.1) and H.265 (7.3.2.2), read up to the number and no further.
 """
@@ -19,7 +19,7 @@ _WITH_CHROMA_FORMAT = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 
 
 
 def kept_by_head(codec: str, head: bytes | None) -> int | None:
-    """Return the largest number that a parameter set of the stream's head asks for; None where there is none that can
+    """Return the largest number that a parameter set of the stream's head asks for; None if there is none that can
     be read, or for another codec. `head` is avcC, hvcC (ISO/IEC 14496-15) or Annex B."""
     if codec not in _READERS or not head:
         return None

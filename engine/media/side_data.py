@@ -1,6 +1,6 @@
 """The display matrix of a frame, whatever else the frame carries.
 
-PyAV wraps all side data of a frame to give any of it, and raises ValueError where FFmpeg knows a type that its own list
+PyAV wraps all side data of a frame to give any of it, and raises ValueError if FFmpeg knows a type that its own list
 lacks: EXIF in motion JPEG, the views of multi-view HEVC. Such a type is given a name here, and nobody asks for it.
 """
 
@@ -26,7 +26,7 @@ Type._missing_ = classmethod(_unnamed)  # type: ignore[method-assign, assignment
 
 
 def display_matrix(image: av.VideoFrame) -> bytes | None:
-    """Return nine int32, 16.16 fixed point, in the order of FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX; None where there is
+    """Return nine int32, 16.16 fixed point, in the order of FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX; None if there is
     none."""
     # Not image.side_data: the frame would keep it, and it the frame, until the garbage collector finds the pair.
     found = SideDataContainer(image)  # type: ignore[call-arg]  # its stub has none

@@ -34,7 +34,7 @@ URL_SCHEMES = LIVE_SCHEMES | {"http", "https"}
 _NOTHING_ELSE = "none"
 _BUFFER_BYTES = 256 * 1024
 
-# FFmpeg opens these as "video" too. One of many pictures would be a sequence of its neighbours.
+# FFmpeg opens these as "video" too. One of many images would be a sequence of its neighbours.
 _PICTURES = frozenset("image2 image2pipe alias_pix brender_pix ico".split())
 _TEXTS = frozenset("tty bin xbin adf idf ffmetadata".split())
 _REFERRING = frozenset("hls dash concat sdp imf webm_dash_manifest vobsub rtsp rtp sap lavfi".split())
@@ -191,7 +191,7 @@ class Source:
 
     @property
     def reached_end_of_index(self) -> bool | None:
-        """Whether the last packet that the index lists was read; None where it does not list every packet."""
+        """Whether the last packet that the index lists was read; None if it does not list every packet."""
         if not self._indexed or self._last_dts is None:
             return None
         entries = self.video.index_entries
@@ -201,7 +201,7 @@ class Source:
         return True
 
     def missing_bytes(self) -> int | None:
-        """Return what the file lacks at its end by its own account; None where there is none. See
+        """Return what the file lacks at its end by its own account; None if there is none. See
         engine/media/extent.py."""
         if self._opened is None:
             return None
@@ -211,7 +211,7 @@ class Source:
             return None
 
     def appended_at(self) -> int | None:
-        """Return the byte at which a second video begins that was appended to this one; None where there is none."""
+        """Return the byte at which a second video begins that was appended to this one; None if there is none."""
         if self._opened is None:
             return None
         try:
@@ -220,7 +220,7 @@ class Source:
             return None
 
     def changed(self) -> str | None:
-        """Return how the file that was opened has changed since, in words; None where it has not."""
+        """Return how the file that was opened has changed since, in words; None if it has not."""
         if self._opened is None:
             return None
         before, now = self._opened.facts, os.fstat(self._opened.descriptor)
@@ -290,7 +290,7 @@ class Source:
         return self.file or self._own_file
 
     def _input(self) -> OpenedFile:
-        """Return the file on disk, opened but once. Raises SourceError where it can't be a video."""
+        """Return the file on disk, opened but once. Raises SourceError if it can't be a video."""
         if self._opened is None:
             self._own_file = OpenedFile(self.path)
         file = self._opened
@@ -310,7 +310,7 @@ class Source:
 
 
 def open_container(file: OpenedFile, options: dict[str, str] | None = None, timeout: Any = None) -> Any:
-    """Return the container of a file on disk. What refers to other files, pictures and texts are refused (EINVAL), and
+    """Return the container of a file on disk. What refers to other files, images and texts are refused (EINVAL), and
     nothing but the file itself is opened. Raises av.error.FFmpegError and ValueError."""
     return _opened(file, _video_formats(), options or {}, timeout)
 
@@ -333,9 +333,9 @@ def _video_formats() -> str:
 
 
 def _what_else(file: OpenedFile) -> str | None:
-    """Return what a file is that was refused; None where it was not for its kind."""
+    """Return what a file is that was refused; None if it was not for its kind."""
     pictures = ",".join(sorted(_PICTURES | {name for name in av.formats_available if name.endswith("_pipe")}))
-    for formats, what in ((pictures, "a still picture"), (",".join(sorted(_TEXTS)), "a text")):
+    for formats, what in ((pictures, "a still image"), (",".join(sorted(_TEXTS)), "a text")):
         with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
             _opened(file, formats, {"max_pixels": "1"}).close()  # its kind is all that is wanted
             return what
@@ -401,7 +401,7 @@ class Clocks:
         ]
         more = len(self._steps) - len(told)
         also = f" and {counted(more, 'more time')}" if more else ""
-        return [f"the file's clock steps {', '.join(told)}{also}: the times given go on without the step"]
+        return [f"the file's clock jumps {', '.join(told)}{also}: timestamps continue without the jump"]
 
     def join(self, packet: av.Packet) -> None:
         """Move the times of a packet, in place."""

@@ -9,5 +9,5 @@ VIDEO_SUFFIXES = frozenset(
     " .tp .trp .vc1 .vob .vro .vvc .webm .wm .wmv .wtv .xvid .y4m".split()
 )
 
-# What cameras (GoPro, Insta360, DJI) put beside a video: the same in small, and its picture. Videos, if opened.
+# What cameras (GoPro, Insta360, DJI) put beside a video: the same in small, and its image. Videos, if opened.
 PREVIEW_SUFFIXES = frozenset(".lrf .lrv .thm".split())

@@ -39,7 +39,7 @@ def units_of_packet(codec: str, head: bytes | None, packet: Buffer) -> Iterator[
 
 
 def views_of_packet(codec: str, head: bytes | None, packet: Buffer) -> Iterator[memoryview]:
-    """Give the units of a packet; where their sizes stand in front of them, without a copy."""
+    """Give the units of a packet; where their sizes are in front of them, without a copy."""
     if head and head[0] == 1 and len(head) > 22:
         return _with_sizes(memoryview(packet), (head[4 if codec == "h264" else 21] & 3) + 1)
     return map(memoryview, _between_start_codes(bytes(packet)))
@@ -57,7 +57,7 @@ def kind_of(codec: str, unit: bytes) -> int:
 
 def _between_start_codes(data: bytes) -> Iterator[bytes]:
     for unit in _START.split(data)[1:]:
-        if unit := unit.rstrip(b"\0"):  # what stands in front of the next start code is none of it
+        if unit := unit.rstrip(b"\0"):  # what is in front of the next start code is none of it
             yield unit
 
 

@@ -71,7 +71,7 @@ _STAGE = ("threads", "stage")
 
 
 class _Collected(Collector):
-    """What is asked for anew at each scrape."""
+    """What is asked for again at each scrape."""
 
     def __init__(self, given: Families) -> None:
         self._given = given
@@ -83,7 +83,7 @@ class _Collected(Collector):
 @contextlib.contextmanager
 def served(address: Address, given: Families) -> Iterator[Address]:
     """Serve metrics for a block, as http://ADDRESS/metrics, and give the address with its port. `given` is asked at
-    each scrape. Raises ConfigError where nothing can listen there."""
+    each scrape. Raises ConfigError if nothing can listen there."""
     registry = CollectorRegistry()
     registry.register(_Collected(given))
     ProcessCollector(registry=registry)

@@ -43,7 +43,7 @@ def kept_as(folder: Folder, name: str) -> str:
 
 def make_room(folder: Folder, name: str, *, overwrite: bool = False) -> str | None:
     """Keep beside it what a result called `name` would replace and must not: corrected tracks, and with `overwrite`
-    False also what this program has not written. Return its new name, None where there is no such file.
+    False also what this program has not written. Return its new name, None if there is no such file.
 
     It can be done again at any moment: until the result is there, the file keeps its name as well, where the file
     system can give it two. Raises OSError.

@@ -1,4 +1,4 @@
-"""What a manifest must be for others to go on from it: each key that somebody reads, with its type and its bounds.
+"""What a manifest must be for others to continue from it: each key that somebody reads, with its type and its bounds.
 
 Whoever can write to an output folder may have written its manifest. It is checked here, once, and what comes back is
 what `engine.summary` says it is; keys that are not known, of another version, stay as they are.
@@ -221,13 +221,13 @@ def read_manifest(folder: Path) -> ManifestJson:
     except FileNotFoundError:
         if (folder / STATE_FOLDER).is_dir():
             raise InputError(
-                f"{folder} holds no manifest.json yet: what was begun there has not ended. If it was killed, the same "
-                "command goes on with it."
+                f"{folder} contains no manifest.json yet: the run there has not ended. If it was killed, the same "
+                "command resumes it."
             ) from None
-        what = "holds no manifest.json" if folder.is_dir() else "does not exist"
+        what = "contains no manifest.json" if folder.is_dir() else "does not exist"
         raise InputError(f"{folder} {what}. Name the output folder of a run or a job.") from None
     except NotADirectoryError:
-        raise InputError(f"{folder} is no folder. Name the output folder of a run or a job.") from None
+        raise InputError(f"{folder} is not a folder. Name the output folder of a run or a job.") from None
     except OSError as error:
         raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
     except (ValueError, RecursionError) as error:

@@ -23,7 +23,7 @@ from engine.files.folders import Folder
 from engine.media.annotated import OutputFolders, bears_note
 
 STATE_FOLDER = ".yolo-engine"
-"""Beside the results, what an unfinished run goes on from."""
+"""Beside the results, what an unfinished run continues from."""
 
 _Form = Callable[[IO[bytes]], bool]
 
@@ -79,7 +79,7 @@ def refuse_foreign_page(path: Path, *, overwrite: bool = False) -> None:
 
 
 def refuse_foreign(*paths: Path, overwrite: bool = False) -> None:
-    """Raise OutputError where a file that this program has not written stands in the place of one that it is to
+    """Raise OutputError if a file that this program has not written is in the place of one that it is to
     write; with `overwrite`, nothing is refused."""
     for path in () if overwrite else paths:
         if not is_own(path):
@@ -90,18 +90,18 @@ def foreign(path: Path) -> str:
     """Return what is said of a file that was not written by this program, and what can be done."""
     return (
         f"{path} was not written by yolo-engine, and would be overwritten. Move it away, name another output folder, "
-        "or say --overwrite."
+        "or pass --overwrite."
     )
 
 
 def refuse_foreign_export(parent: Folder, target: Path) -> None:
-    """Raise OutputError where what stands at `target`, in `parent`, is no export that the next one may replace. Raises
+    """Raise OutputError if what is at `target`, in `parent`, is no export that the next one may replace. Raises
     OSError."""
     facts = parent.facts(target.name)
     if facts is None:
         return
     if not stat.S_ISDIR(facts.st_mode):
-        raise OutputError(f"{target} is no folder. Move it away, or name another folder with --output DIR.")
+        raise OutputError(f"{target} is not a folder. Move it away, or name another folder with --output DIR.")
     with parent.sub(target.name) as there:
         note = there.facts(EXPORT_NOTE)
         if there.names() and (note is None or not stat.S_ISREG(note.st_mode)):
@@ -112,7 +112,7 @@ def refuse_foreign_export(parent: Folder, target: Path) -> None:
 
 
 def refuse_foreign_below(output: Path, *, clips: bool, exports: Iterable[str], overwrite: bool = False) -> None:
-    """Raise OutputError where something stands in the way of clips, or of exports in these formats, below an output
+    """Raise OutputError if something is in the way of clips, or of exports in these formats, below an output
     folder, before hours of work are done for them. `overwrite` says that lists of clips may go; a folder of somebody's
     own is never replaced as a whole."""
     with contextlib.ExitStack() as opened:
@@ -138,14 +138,14 @@ def refuse_foreign_below(output: Path, *, clips: bool, exports: Iterable[str], o
 
 
 def _own_folder(output: Folder, name: str) -> Folder | None:
-    """Open a folder below an output folder; None where there is none yet. Raises OutputError where it can't be one."""
+    """Open a folder below an output folder; None if there is none yet. Raises OutputError if it can't be one."""
     try:
         return output.sub(name)
     except FileNotFoundError:
         return None
     except NotADirectoryError:
         raise OutputError(
-            f"{output.shown / name} is no folder. Move it away, or name another folder with --output DIR."
+            f"{output.shown / name} is not a folder. Move it away, or name another folder with --output DIR."
         ) from None
     except OSError as error:
         raise OutputError(f"{output.shown / name} can't be read: {describe_os_error(error)}.") from error

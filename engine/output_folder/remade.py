@@ -61,7 +61,7 @@ class Remade:
 
 
 def manifest_above(folder: Path) -> str | None:
-    """Return the hash of the manifest in a folder, or in the nearest one above; None where there is none."""
+    """Return the hash of the manifest in a folder, or in the nearest one above; None if there is none."""
     for place in (folder, *folder.absolute().parents):
         if (text := _content(place, _MANIFEST, _LARGEST_MANIFEST)) is not None:
             return hashlib.sha256(text).hexdigest()

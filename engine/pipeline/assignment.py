@@ -1,4 +1,4 @@
-"""Videos that come one by one from elsewhere, such as a job system: what it says of each."""
+"""Videos that are assigned one by one from elsewhere, such as by a job system."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PIECE_SUFFIX = ".bin"
 
 
 def not_fenced() -> None:
-    """Do nothing: nobody else can get the video."""
+    """Do nothing: nobody else can take the video."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,15 @@ class PiecesOf:
 
 @dataclass(frozen=True)
 class Assignment:
-    """One video to be done.
+    """One video to process.
 
-    attempt  which attempt at it this is; goes into its entry as "attempts"
-    fence    called before anything is taken over, before each checkpoint and before outputs appear; raises
-             engine.errors.LeaseLost when this attempt has lost the video to another
-    pieces   of the video, which others may make meanwhile; None: it is nobody else's
-    behind   of a sequence: where the files before it of its camera have their outputs, the last one first; they have
-             ended
-    job      names all attempts, at any time, that work for the same end: what one of them finds stands for all. "":
-             what others found counts where it would be the same today, as between two runs
+    attempt  the number of this attempt; goes into its entry as "attempts"
+    fence    called before anything is taken over, before each checkpoint and before outputs are published; raises
+             engine.errors.LeaseLost if this attempt has lost the video to another
+    pieces   of the video, which others may process in the meantime; None: nobody else works on it
+    behind   in a sequence: where the camera's previous files, which have ended, have their outputs, the last one first
+    job      identifies all attempts, at any time, at the same results: the outcome of one holds for all. "": an earlier
+             outcome counts if it would be the same today, as between two runs
     """
 
     video: Video

@@ -1,8 +1,8 @@
 """Batch: frames of many streams become batches of one tensor shape.
 
-Batching never changes a result, only how many frames share one inference. A batch leaves when it is full, or when no
-further frame has come for `wait_s`, or when its first frame has waited `longest_s`: a video that ends, a slow source
-or many frames of another shape hold nobody up.
+Batching never changes a result, only how many frames share one inference. A batch leaves when it is full, when no frame
+has arrived for `wait_s`, or when its first frame has waited for `longest_s`: so a video that ends, a slow source or
+many frames of another shape delay nobody.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from engine.records import EndOfStream, Frame, FrameBatch
 
 
 class Batcher:
-    """Gives batches to several workers. `take` is called by one of them at a time.
+    """Hands batches to several workers. `take` is called by one of them at a time.
 
-    `bypass` gets, at once, what needs no inference: frames to be skipped and the ends of streams. The order within a
-    stream is restored behind the workers.
+    `bypass` immediately gets everything that needs no inference: skipped frames and the ends of streams. The order
+    within a stream is restored after the workers.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """The bounded queue between two threads.
 
-What happens when it is full is the producer's choice: files wait (`put`), live sources make room first
-(`drop_oldest`). A queue that failed or closed wakes both sides, so that no failure hangs.
+When it is full, the producer decides what happens: files wait (`put`), live sources make room first (`drop_oldest`). A
+queue that failed or closed wakes both sides, so no failure leads to a hang.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Closed(Exception):
-    """The queue was closed: nothing more goes in, and everything that was in it has come out."""
+    """The queue was closed: nothing more goes in, and everything in it has been taken out."""
 
 
 class Handoff(Generic[T]):
@@ -67,7 +67,7 @@ class Handoff(Generic[T]):
             return item
 
     def close(self, *, discard: bool = False) -> None:
-        """End the queue: waiting producers get Closed, consumers get what is left (nothing, with `discard`)."""
+        """Close the queue: waiting producers get Closed, consumers get the remaining records (none, with `discard`)."""
         with self._lock:
             self._closed = True
             if discard:

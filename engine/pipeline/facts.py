@@ -32,7 +32,7 @@ def gate_note(tally: Counters) -> str | None:
 
 def media_facts(info: StreamInfo, tally: Counters, end: EndOfStream) -> MediaJson | None:
     """Return the size of a video's upright frames, its time base, the nominal seconds between two frames, its creation
-    time, the container's time of its first frame, and from when to when its frames were looked at. None where no frame
+    time, the container's time of its first frame, and from when to when its frames were looked at. None if no frame
     was."""
     if tally.first_pts_s is None or tally.size_wh is None:
         return None

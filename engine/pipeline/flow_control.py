@@ -15,12 +15,12 @@ class Window:
         self._changed = threading.Condition()
 
     def narrow(self, size: int) -> None:
-        """Let in at most `size` frames from now on, one at least: they are large."""
+        """Admit at most `size` frames from now on, but at least one, because they are large."""
         with self._changed:
             self._size = min(self._size, max(1, size))
 
     def enter(self, *, wait: bool = True) -> bool:
-        """Return True when there is room for one more; False when there is none (`wait=False`) or the window was
+        """Return True once there is room for one more; False if there is none (`wait=False`) or the window was
         closed."""
         with self._changed:
             while wait and self._open and self._inside >= self._size:
@@ -42,7 +42,7 @@ class Window:
             self._changed.notify()
 
     def close(self) -> None:
-        """Wake whoever waits: nothing enters any more."""
+        """Wake all waiting threads: nothing enters any more."""
         with self._changed:
             self._open = False
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Where the results of each video go: its files, their sinks, and what they must not overwrite."""
+"""Where the results of each video go: its files, their sinks, and the files they must not overwrite."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SinkFactory = Callable[[Video], dict[str, tuple[Sink, Path]]]
 
 
 class Outputs:
-    """The files that a configuration asks for. `threads` is what each encoder may use."""
+    """The files that a configuration requests. `threads` is the number of threads per encoder."""
 
     def __init__(self, config: EngineConfig, class_names: Sequence[str], *, streams: int, threads: int) -> None:
         self._config = config
@@ -47,9 +47,9 @@ class Outputs:
         *,
         whole: bool = True,
     ) -> dict[str, tuple[Sink, Path]]:
-        """Return the sinks that the configuration asks for, and the final path of each; of a part of a live source,
-        which is not `whole`, without those that add up over all of it. `scene` is the video's; `clock` that of its
-        first frame, where its frames bear none."""
+        """Return the configured sinks, each with its final path. For a segment of a live source, which is not `whole`,
+        sinks that accumulate over the whole source are left out. `scene` is the video's; `clock` is that of its first
+        frame, for frames without their own."""
         config, names = self._config, self._names
         paths = paths_of(config, video, folder)
         limit = max(
@@ -97,8 +97,8 @@ class Outputs:
         return sinks
 
     def refuse_overwriting(self, named: list[str], videos: list[Video], folder: Path) -> None:
-        """Raise OutputError where an output, or what it grows in, would land on a source, or on a file that this
-        program has not written; or annotated videos among the sources, where the next run would take them for some."""
+        """Raise OutputError if an output, or the file it grows in, would overwrite a source or a file that this program
+        did not write, or if annotated videos would land among the sources, where the next run would process them."""
         if self._config.visualize and os.path.realpath(folder) in {os.path.realpath(name) for name in named}:
             raise OutputError(
                 f"{folder} is an input, and annotated videos can't go there: a second run would take them for sources. "
@@ -114,7 +114,7 @@ class Outputs:
 
 
 def paths_of(config: EngineConfig, video: Video, folder: Path) -> dict[str, Path]:
-    """Return the files that a configuration asks for of a video, by kind, in the order in which they are written."""
+    """Return the configured files of a video, by kind, in the order in which they are written."""
     base = folder / video.stem
     suffixes = {kind: form.suffix for kind, form in FORMATS.items() if kind in config.formats}
     suffixes |= {"store": STORE_SUFFIX} if config.store_conf is not None else {}
@@ -127,9 +127,9 @@ def paths_of(config: EngineConfig, video: Video, folder: Path) -> dict[str, Path
 def refuse_foreign_outputs(
     config: EngineConfig, videos: Iterable[Video], folder: Path, *, report: bool = False
 ) -> None:
-    """Raise OutputError where a file that this program has not written has the name of one that a configuration asks
-    for, of a video or of the whole, or something stands in the way of its clips and exports; `report`: a page is
-    written unless it is switched off. Nothing is begun then."""
+    """Raise OutputError if a file that this program did not write has the name of a configured output, of a video or of
+    the run, or if something is in the way of clips and exports. `report`: a report is written unless it is switched
+    off. Called before anything is started."""
     whole = ["manifest.json"]
     if config.writes_tables:
         from engine.analytics.export import table_names  # most runs write none and start without what computes them
@@ -152,8 +152,8 @@ def refuse_foreign_outputs(
 def scene_overlay(
     config: EngineConfig, scene: Scene | None, clock: Clock | None = None, longest_gap: float = 0.0
 ) -> SceneOverlay | None:
-    """Return what draws on a video what the configuration asks for beside its tracks; None where that is nothing.
-    `longest_gap`: steps for which some track was not seen, though it went on."""
+    """Return the overlay of the scene that the configuration requests on a video; None if it requests none.
+    `longest_gap`: the longest time, in steps, for which a continuing track was not seen."""
     if not (parts := config.drawn(has_scene=scene is not None)):
         return None
     from engine.analytics import Scene  # its models take their time, and most runs have none
@@ -171,7 +171,7 @@ def scene_overlay(
 
 
 def prepare(folder: Path) -> None:
-    """Make the output folder and prove that it can be written, and that what is kept there is kept in it."""
+    """Create the output folder, and check that it can be written and that its state folder is inside it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with Folder.at(folder) as output:

@@ -1,10 +1,10 @@
 """The pipeline: threads, the queues between them, and the one place where they start, fail and stop.
 
-    decoders (one a stream) --frames--> workers: batch, preprocess, infer, postprocess --results--> track
-    track --tracks of each stream--> sinks (one thread a stream)
+    decoders (one per stream) --frames--> workers: batch, preprocess, infer, postprocess --results--> track
+    track --tracks of each stream--> sinks (one thread per stream)
 
-A frame enters its stream's window when it is decoded and leaves it when its sinks have it, so that memory is bounded
-whatever the queues hold. An EndOfStream follows the last frame of each stream the whole way.
+A frame enters its stream's window when it is decoded and leaves it when its sinks have it, so memory is bounded
+whatever the queues hold. An EndOfStream follows the last frame of each stream all the way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engine.errors import BackendError, CheckpointMismatch, EngineError, NotFini
 from engine.media.source import Source
 from engine.pipeline.batch import Batcher
 from engine.pipeline.channel import Closed, Handoff
-from engine.pipeline.pieces import hash_of
+from engine.pipeline.pieces import key_of
 from engine.pipeline.reader import LARGE, ReaderSettings, StreamReader
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.profiling.metrics import DRAIN, IDLE, INPUT, ROOM, Clock, Metrics
@@ -54,11 +54,11 @@ class Stages:
 
 
 class Pipeline:
-    """Runs videos through the stages. One use: `run` once, `stop` from anywhere.
+    """Runs videos through the stages. Single use: `run` once, `stop` from anywhere.
 
-    streams  videos decoded at the same time
-    workers  threads that each take a batch from frames to detections
-    window   frames of a stream in flight at most
+    streams  videos decoded in parallel
+    workers  threads that each turn batches of frames into detections
+    window   maximum frames of a stream in flight
     reader   how each stream is read
     """
 
@@ -101,11 +101,11 @@ class Pipeline:
         tick: Callable[[list[Progress]], None] | None = None,
         ended: Callable[[StreamRun], object] | None = None,
     ) -> list[Outcome]:
-        """Process every video and return how each ended, in order of its key. `tick` is called while waiting, `ended`
-        on the video's own thread once its outcome is there. `runs` is pulled by one of these at a time.
+        """Process every video and return the outcomes, ordered by key. `tick` is called while waiting, `ended` on the
+        video's own thread once its outcome is known. `runs` is iterated by one of these threads at a time.
 
-        A failure of one video stays with it. A failure of inference ends the run: videos in progress and those not
-        begun come back as failed. What `tick` raises ends the run too, and is raised here; no thread outlives the run.
+        The failure of one video does not affect the others. A failure of inference ends the run: unfinished videos are
+        returned as failed. An exception from `tick` also ends the run, and is raised here; no thread outlives the run.
         """
         queue = iter(runs)
         slots: list[threading.Thread] = []
@@ -121,7 +121,7 @@ class Pipeline:
                 if tick is not None:
                     tick(self.progress())
         except BaseException:
-            self._fail(VideoError("the run was broken off"))
+            self._fail(VideoError("the run was aborted"))
             raise
         finally:
             self._frames.close()
@@ -132,13 +132,13 @@ class Pipeline:
                 thread.join()
             self.metrics.stop()
         for run in queue:
-            run.abandon(self._fatal or VideoError("interrupted before it was begun"))
+            run.abandon(self._fatal or VideoError("interrupted before it started"))
             self._outcomes.append(_outcome(run))
         return sorted(self._outcomes, key=lambda outcome: outcome.key)
 
     def stop(self, *, hand_over: bool = False) -> None:
-        """End every stream after its present frame and begin no other. Returns at once. `hand_over`: unfinished videos
-        keep their checkpoint only, for another run to go on with."""
+        """End every stream after its current frame and start no other. Returns at once. `hand_over`: unfinished videos
+        keep only their checkpoint, for another run to resume."""
         self._hand_over |= hand_over
         self._stopping.set()
         with self._lock:
@@ -162,7 +162,7 @@ class Pipeline:
             return dict(Counter(outcome.status.value for outcome in self._outcomes))
 
     def queues(self) -> dict[str, int]:
-        """Return how many records wait in front of the workers, of the tracker, and of the sinks of all streams."""
+        """Return how many records wait for the workers, for the tracker, and for the sinks of all streams."""
         with self._lock:
             tracks = sum(len(run.tracks) for run in self._active.values())
         return {"frames": len(self._frames), "results": len(self._results), "tracks": tracks}
@@ -170,7 +170,7 @@ class Pipeline:
     # -- threads --------------------------------------------------------------------------------------------------
 
     def _start(self, name: str, count: int, target: Callable[[Clock], None], started: list[threading.Thread]) -> None:
-        """Start threads and add each to `started`, so that they can be joined also when a later one can't start."""
+        """Start threads and add each to `started`, so that they can be joined even if a later one can't start."""
 
         def guarded() -> None:
             try:
@@ -188,7 +188,7 @@ class Pipeline:
             started.append(thread)
 
     def _slot(self, queue: Iterator[StreamRun], ended: Callable[[StreamRun], object] | None, clock: Clock) -> None:
-        """Take one video after the other and wait until its sinks are done."""
+        """Process one video after the other, waiting for its sinks each time."""
         while not self._stopping.is_set():
             with self._turn:
                 run = None if self._stopping.is_set() else next(queue, None)
@@ -207,7 +207,7 @@ class Pipeline:
             except BaseException as error:  # noqa: BLE001 - whatever a file brings about stays with that file
                 run.fail(error)
             if run.outcome is None:
-                run.abandon(self._fatal or VideoError("the run was broken off"))
+                run.abandon(self._fatal or VideoError("the run was aborted"))
             outcome = _outcome(run)
             _log(outcome)
             try:
@@ -231,7 +231,7 @@ class Pipeline:
             source.close()
 
     def _feed(self, run: StreamRun, source: Source, clock: Clock) -> None:
-        """Decode a video into the pipeline, its end included, and wait until its sinks are done."""
+        """Decode a video into the pipeline, including its end, and wait until its sinks are done."""
         with where("source", run.video.shown):
             part = run.piece
             settings = self._reader if part is None else replace(self._reader, start_s=part.start_s, end_s=part.end_s)
@@ -241,7 +241,7 @@ class Pipeline:
             self._read(run, reader, clock)
 
     def _alone_if_large(self, run: StreamRun, reader: StreamReader) -> contextlib.AbstractContextManager[object]:
-        """Hold up a stream of large images until no other is decoded, or it is stopped."""
+        """Hold a stream of large images until no other such stream is being decoded, or it is stopped."""
         if reader.info.live or not self._is_large(reader.picture_bytes):
             return contextlib.nullcontext()
         while not self._large.acquire(timeout=_TICK_S):
@@ -297,30 +297,30 @@ class Pipeline:
             clock.lap(DRAIN)
 
     def _start_tracking(self, run: StreamRun, info: StreamInfo, frame: Frame) -> None:
-        """Say ahead of a stream's first frame where it begins, and which tracker goes on in it, if that is not all as
-        usual."""
+        """Announce, before a stream's first frame, where it starts and with which tracker, if not from the beginning
+        with a new one."""
         track = self._stages.track
         tracker = run.place.tracker(track, frame, info) if run.place is not None else None
         if tracker is not None or frame.index:  # a beginning is passed over
             self._results.put(StartOfStream(run.key, frame.index, tracker or track.fresh()))
 
     def keep_state(self, key: int, state: TrackerState) -> None:
-        """Take a stream's tracker behind its last frame, for the next file of its camera."""
+        """Keep a stream's tracker after its last frame, for the next file of its camera."""
         with self._lock:
             run = self._active.get(key)
         if run is not None and run.place is not None:
             run.place.state = state
 
     def open_gate(self, key: int, stretch: int, level: int) -> None:
-        """Tell a stream's decoder how far its gate is open behind a window of the audit."""
+        """Tell a stream's decoder how far its gate is open after a window of the audit."""
         with self._lock:
             run = self._active.get(key)
         if run is not None:
             run.opening.tell(stretch, level)
 
     def _narrow(self, run: StreamRun, frame: Frame, *, live: bool) -> bool:
-        """Let large frames in one by one, so that what is in flight is bounded in bytes, whatever the images' size.
-        Return whether the frame is a large one."""
+        """Admit large frames one by one, so that the bytes in flight are bounded whatever the images' size. Return
+        whether the frame is a large one."""
         image = frame.image
         if image is None or not self._is_large(size := frame_bytes(image.format.name, image.width, image.height)):
             return False
@@ -332,7 +332,7 @@ class Pipeline:
         return self._reader.max_frame_bytes is not None and size > LARGE * self._reader.max_frame_bytes
 
     def _put_live(self, run: StreamRun, frame: Frame) -> None:
-        """Put in a frame of a live source, which never waits: the oldest frame still queued makes room for it."""
+        """Queue a frame of a live source without waiting: the oldest queued frame makes room for it."""
         if not run.window.enter(wait=False):
             oldest = self._frames.drop_oldest(lambda queued: isinstance(queued, Frame) and queued.stream == run.key)
             run.dropped += 1
@@ -345,14 +345,14 @@ class Pipeline:
         self._frames.put(frame)
 
     def _continue(self, run: StreamRun, reader: StreamReader, checkpoint: Checkpoint) -> None:
-        """Go on at a checkpoint: reader, tracker, sinks. Where one of them can't, the video is started over."""
+        """Resume reader, tracker and sinks from a checkpoint. If one of them can't, the video is started over."""
         try:
             try:
                 tracker = self._stages.track.restored(checkpoint.tracker)
             except ValueError as error:
-                raise CheckpointMismatch(f"the tracker's state is of no use: {error}") from error
+                raise CheckpointMismatch(f"the tracker's state can't be used: {error}") from error
             if not reader.go_to(checkpoint.mark):
-                raise CheckpointMismatch("the video decodes to other frames than before the checkpoint")
+                raise CheckpointMismatch("the video decodes to different frames than before the checkpoint")
             run.resume_sinks(reader.info, checkpoint)
             seen = checkpoint.tally.agreements
             if seen is not None:
@@ -372,10 +372,10 @@ class Pipeline:
             clock.lap(INPUT)
             if (left := self._not_known(batch, clock)) is not None:
                 self._infer(left, clock)
-            del batch, left  # or each idle worker would hold the pictures of its last one
+            del batch, left  # or each idle worker would hold the images of its last one
 
     def _not_known(self, batch: FrameBatch, clock: Clock) -> FrameBatch | None:
-        """Pass on the frames in whose pictures others have found what there is, and return those that are left."""
+        """Pass on the frames whose images others have already inferred, and return the rest."""
         if all(frame.known is None for frame in batch.frames):
             return batch
         left = []
@@ -383,7 +383,7 @@ class Pipeline:
             found = None
             if frame.known is not None and not self._stages.postprocess.looks_at(frame):
                 assert frame.image is not None
-                found = frame.known.get(hash_of(frame.image))
+                found = frame.known.get(key_of(frame.image))
             if found is None:
                 left.append(frame)
                 continue
@@ -408,7 +408,7 @@ class Pipeline:
         clock.lap(ROOM)
 
     def _regarded(self, frame: Frame, found: Detections) -> Detections:
-        """Return the detections without those in regions that the video's scene ignores."""
+        """Return the detections that are not in regions ignored by the video's scene."""
         with self._lock:
             run = self._active.get(frame.stream)
         if run is None or run.ignore is None or frame.image is None:
@@ -416,7 +416,7 @@ class Pipeline:
         return run.ignore.filtered(found, (frame.image.width, frame.image.height))
 
     def _reject(self, batch: FrameBatch, error: VideoError | NotFinite, clock: Clock) -> None:
-        """Fail the video whose frame, or output, can't be read. Frames of other streams go through one by one."""
+        """Fail the video whose frame or output can't be read. Frames of other streams are processed one by one."""
         if len(batch.frames) > 1:
             for frame in batch.frames:
                 self._infer(FrameBatch([frame], batch.tensor_hw), clock)
@@ -472,7 +472,7 @@ class Pipeline:
     # -- failure --------------------------------------------------------------------------------------------------
 
     def _fail(self, error: BaseException) -> None:
-        """End a run that can't go on: wake every thread; each unfinished video fails for this reason."""
+        """End a run that can't continue: wake every thread, and fail each unfinished video for this reason."""
         if self._fatal is None:
             self._fatal = error if isinstance(error, EngineError) else BackendError(f"{type(error).__name__}: {error}")
         self._stopping.set()
@@ -493,12 +493,12 @@ class Pipeline:
 
     @property
     def fatal(self) -> Exception | None:
-        """What ended the run, None when nothing did."""
+        """The error that ended the run, or None."""
         return self._fatal
 
 
 def probe_of(frame: Frame) -> Frame:
-    """Return a frame as it is inferred whole for the audit, beside what is looked at."""
+    """Return a copy of a frame that is inferred whole for the audit, besides the gated one."""
     return replace(frame, plan=None, infer=True, probe=True, mark=None, audio=(), look=False)
 
 

@@ -1,4 +1,4 @@
-"""Source and decode of one stream, on one thread: gives its frames in order, then its end."""
+"""Source and decode of one stream, on one thread: yields its frames in order, then its end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _BETWEEN_ANCHORS_S = 1.0
 # A header may claim a few frames more than there are; a file that ends before this share of its claim is cut short.
 _CUT_SHORT = 0.99
 
-# Sound lies in a file up to this many seconds behind the frames it belongs to.
+# Sound is in a file up to this many seconds behind the frames it belongs to.
 _SOUND_LAGS_S = 3
 
 # Packets of sound that may gather on the way to the part asked for before those that are not wanted go.
@@ -66,12 +66,12 @@ _LAST_PACKETS = 64
 @dataclass(frozen=True)
 class ReaderSettings:
     """between         frames between two inferences
-    decode_threads  of a large video
+    decode_threads  threads for decoding a large video
     checkpoint_s    seconds between two marks
-    start_s, end_s  the part that is given out, in seconds from the first frame: start_s <= time < end_s
+    start_s, end_s  the part to return, in seconds from the first frame: start_s <= time < end_s
     max_pixels, max_frame_bytes, max_duration_s, max_decode_s  limits; see EngineConfig
-    both            frames between two inferences wait for the second: no mark is on them
-    gate            what is inferred, where that is by what has changed; None: every frame that is between no others
+    both            frames between two inferences wait for the second one, and get no mark
+    gate            decides what is inferred; None: every frame that is not skipped
     """
 
     between: int = 0
@@ -146,14 +146,14 @@ class StreamReader:
 
     @property
     def picture_bytes(self) -> int:
-        """Of an image as the stream's head has it."""
+        """Bytes of an image, according to the stream's header."""
         return frame_bytes(self._source.video.codec_context.pix_fmt, *self.info.size_wh)
 
     def go_to(self, mark: Barrier) -> bool:
-        """Pass over the frames up to `mark`, so that `frames` gives those behind it. Call it after `open`.
+        """Skip the frames up to `mark`, so that `frames` yields those after it. Call it after `open`.
 
-        The short way leads over a key frame before the mark, the long one over all frames; what is met at the mark must
-        be what was seen there before. False when it is not: the reader stands at the beginning then.
+        The fast way seeks to a key frame before the mark, the slow way decodes all frames; the frame at the mark must
+        be the one seen there before. Returns False if it is not: the reader is then at the beginning.
         """
         if (anchor := anchor_of(mark, self.info)) is not None:
             if self.passes(mark, anchor):
@@ -170,8 +170,8 @@ class StreamReader:
         return False
 
     def look_back(self) -> None:
-        """Look which of the first frames the file before of the same camera had, where only the images can tell, and
-        stand at the beginning again. Call it after `open`. What can't be read is left for `frames` to tell."""
+        """Find which of the first frames the camera's previous file already had, if only the images can tell, and
+        return to the beginning. Call it after `open`. Read errors are left for `frames` to report."""
         place = self._run.place
         if place is None or not place.heads or self.info.live or self._settings.start_s > 0:
             return
@@ -191,8 +191,8 @@ class StreamReader:
         self.open()
 
     def go_to_start(self) -> None:
-        """Pass over what comes before the part asked for, so far as it need not be decoded. Call it after `open`, and
-        before anything keeps what it gave: it may open the source once more. Raises SourceError and DecodeError."""
+        """Skip everything before the requested part that need not be decoded. Call it after `open`, and before anything
+        keeps its results: it may reopen the source. Raises SourceError and DecodeError."""
         if not self._leads:
             return
         try:
@@ -206,7 +206,7 @@ class StreamReader:
 
     def go_to_piece(self) -> None:
         """Go to a key frame before the part asked for, as a piece of a video may: its frames are known by their
-        pictures, so that they need not be numbered, and what is not met is found by others. Raises SourceError and
+        images, so that they need not be numbered, and what is not met is found by others. Raises SourceError and
         DecodeError."""
         self._may_lead = self._leads = False
         first = self._next()
@@ -232,8 +232,8 @@ class StreamReader:
         self.open()
 
     def frames(self, clock: Clock) -> Iterator[Frame]:
-        """Yield every frame of the stream. A source that can't be read further ends it with a problem, not an error.
-        Raises DecodeError where it ends before the part asked for begins."""
+        """Yield every frame of the stream. If the source can't be read further, the stream ends with a problem, not an
+        error. Raises DecodeError if it ends before the requested part starts."""
         stop = self._run.stop
         stage = "source" if self.info.live else "decode"  # of a live one, most is waiting for its next frame
         self._marked_at = time.monotonic()
@@ -275,7 +275,7 @@ class StreamReader:
                     self._problem = f"{error} after {self._index} frames"
             if self._complete and self._origin is None and self._index:
                 if self._run.place is not None and not self._settings.start_s:
-                    raise DecodeError("has no frame that the file before it has not")
+                    raise DecodeError("has no frame that the previous file does not have")
                 raise DecodeError(f"ends before start_s = {self._settings.start_s:g}")
             if not self._source.live or stop.is_set():
                 return
@@ -305,7 +305,7 @@ class StreamReader:
         )
 
     def _problems(self) -> Iterator[str]:
-        """Yield why not every frame of the stream was given out, and what was damaged."""
+        """Yield the reasons why frames are missing, and what was damaged."""
         read_to_end = self._complete and not self._ended
         changed = self._source.changed() if read_to_end else None
         if self._problem:
@@ -321,15 +321,14 @@ class StreamReader:
             yield from self._gaps(lost + self._decoder.leading)
 
     def _gaps(self, lost: int) -> Iterator[str]:
-        """Yield what the container's own account says is missing. A count or duration that it claims is a hint, no
-        more."""
+        """Yield what is missing according to the container's structure. A claimed count or duration is only a hint."""
         listed, claimed = self._source.shown, self.info.frames
         if self._source.reached_end_of_index is False or self._is_cut():
             total = listed if listed is not None else claimed if self._source.counted else None
             if total and total > self._index:
                 yield f"ends early: {self._index} of {total} frames"
             else:
-                yield f"ends early: the file is cut off behind {self._index} frames"
+                yield f"ends early: the file is truncated after {self._index} frames"
         elif listed is not None and self._index + lost < listed and not self._decoder.problems():
             yield f"{listed - self._index - lost} of its {listed} frames can't be decoded"
         if (second := self._source.appended_at()) is not None:
@@ -337,11 +336,11 @@ class StreamReader:
 
     @cached_property
     def _missing(self) -> int | None:
-        """Bytes that the file lacks, asked for once, at its end."""
+        """Bytes missing at the end of the file, computed once."""
         return self._source.missing_bytes()
 
     def _is_cut(self) -> bool:
-        """Return whether frames went with the bytes that are missing at the end."""
+        """Return whether frames were lost with the bytes that are missing at the end."""
         claimed, listed = self.info.frames if self._source.counted else None, self._source.shown
         frames = self._index + self._decoder.discarded
         if self._missing and claimed:
@@ -359,8 +358,8 @@ class StreamReader:
             yield "the gate is of files: every frame of a live source was inferred"
         if (leading := self._decoder.leading) and not self.info.live and not self._settings.start_s:
             yield (
-                f"{counted(leading, 'frame')} in front of the first key frame can't be decoded: "
-                "what they refer to came before the file begins"
+                f"{counted(leading, 'frame')} before the first key frame can't be decoded: "
+                "they refer to frames from before the start of the file"
             )
         holes = self._decoder.holes - self._source.clock_steps  # where two recordings were joined, nothing is missing
         if holes > 0 and not self.info.live:
@@ -394,12 +393,11 @@ class StreamReader:
             self._decode_s += time.perf_counter() - self._asked_at
 
     def _decode(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        """Yield every frame that can be decoded; where the beginning is passed over, those of the part asked for."""
+        """Yield every frame that can be decoded; if the beginning is skipped, those of the requested part."""
         yield from self._decode_part() if self._leads else self._decode_all()
 
     def _decode_part(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        """Yield the frames from start_s on. Raises Astray, before any of them, where they can't be numbered in this
-        way."""
+        """Yield the frames from start_s on. Raises Astray, before any of them, if they can't be numbered this way."""
         lead = Lead(self._settings.start_s, self.info.time_base)
         held = self._packets_to_decode(lead)
         self._first_pts = lead.first_pts
@@ -424,7 +422,7 @@ class StreamReader:
             yield image, pts, duration
 
     def _packets_to_decode(self, lead: Lead) -> list[av.Packet]:
-        """Read up to the part asked for. Raises Astray."""
+        """Read up to the requested part. Raises Astray."""
         try:
             for packet in self._packets:
                 if self._run.stop.is_set():
@@ -468,7 +466,7 @@ class StreamReader:
             raise OverLimit(f"took {spent_s:.1f} seconds to decode, more than max_decode_s = {limit_s:g},")
 
     def _expected(self) -> int | None:
-        """Return how many frames will be given out, by the container's claims; None where it makes none."""
+        """Return the expected number of frames, by the container's claims; None if it makes none."""
         settings, frames, duration_s = self._settings, self.info.frames, self.info.duration_s
         if frames is None or (settings.start_s <= 0 and settings.end_s is None):
             return frames
@@ -478,22 +476,22 @@ class StreamReader:
         return round(frames * max(0.0, end_s - settings.start_s) / duration_s)
 
     def _seconds(self, pts: int) -> float:
-        """Time of a frame behind the stream's first one, which this may be."""
+        """Return a frame's seconds from the stream's first frame, which it may be itself."""
         if self._first_pts is None:
             self._first_pts = pts
         return float((pts - self._first_pts) * self._decoder.time_base)
 
     @cached_property
     def _wall_clock(self) -> WallClock | None:
-        """Of the file's first frame; a live source has none: its rows begin anew with each segment."""
+        """Return the wall-clock time of the file's first frame; None for a live source, whose rows restart with each
+        segment."""
         return None if self.info.live else self._run.clock_of(self.info.creation_time)
 
     def _is_before_start(self, pts: int) -> bool:
         return self._settings.start_s > 0 and self._seconds(pts) < self._settings.start_s
 
     def _was_there_before(self, pts: int) -> bool:
-        """Return whether the file before of the same camera had this frame, which comes ahead of all that are given
-        out."""
+        """Return whether the camera's previous file already had this frame, which precedes all returned ones."""
         place = self._run.place
         if place is None or self._origin is not None:
             return False
@@ -504,8 +502,8 @@ class StreamReader:
         return place.drops(pts, self.info)
 
     def _is_behind_end(self, pts: int) -> bool:
-        """Return whether the part asked for has ended, or what may be read of the file. Says so where it was not asked
-        for."""
+        """Return whether the requested part, or the part of the file that may be read, has ended. Notes the latter as a
+        problem."""
         end_s, limit_s = self._settings.end_s, self._settings.max_duration_s
         at_s = self._seconds(pts) if end_s is not None or limit_s is not None else 0.0
         if end_s is not None and at_s >= end_s:
@@ -519,7 +517,7 @@ class StreamReader:
         return False
 
     def _end_here(self) -> None:
-        """End where the part asked for ends, and read on for the sound that belongs to it."""
+        """Stop at the end of the requested part, and read on for the sound that belongs to it."""
         self._ended = self._complete = True
         end_s = self._settings.end_s if self._problem is None else self._settings.max_duration_s
         if self.info.audio is None or self._source.live or self._first_pts is None or end_s is None:
@@ -537,11 +535,11 @@ class StreamReader:
                     return
 
     def _drop_sound(self, before_s: float) -> None:
-        """Forget the sound read so far that ends by then: the part asked for begins later."""
+        """Drop the sound read so far that ends by then, because the requested part starts later."""
         self._audio = [packet for packet in self._audio if _at_s(packet, end=True) > before_s]
 
     def _heard(self) -> list[av.Packet]:
-        """Return the sound read and not given out yet, as far as it belongs to the part asked for."""
+        """Return the sound that was read but not returned yet and belongs to the requested part."""
         end_s, first_pts = self._settings.end_s, self._first_pts
         limit_s = self._settings.max_duration_s if not self._source.live else None
         ends = [item for item in (end_s, limit_s) if item is not None]
@@ -580,7 +578,7 @@ class StreamReader:
         return Frame(self._run.key, index, pts, duration, base, image, *told, known=known)
 
     def _check_waiting(self, image: av.VideoFrame) -> None:
-        """Raise VideoError where images are too large for several of them to wait for the next inferred one."""
+        """Raise VideoError if images are too large for several of them to wait for the next inferred one."""
         settings = self._settings
         if settings.both and settings.max_frame_bytes is not None:
             size = frame_bytes(image.format.name, image.width, image.height)
@@ -591,7 +589,7 @@ class StreamReader:
                 )
 
     def pass_over(self, pts: int) -> None:
-        """Count one more frame, and remember it where it is a place to seek to."""
+        """Count one more frame, and remember it if it can be sought to."""
         if self._decoder.at_key_frame:
             since = pts - self._anchors[-1][1] if self._anchors else None
             if since is None or since * self._decoder.time_base >= _BETWEEN_ANCHORS_S:
@@ -619,8 +617,8 @@ class StreamReader:
         )
 
     def passes(self, mark: Barrier, anchor: tuple[int, int] | None) -> bool:
-        """Decode up to the mark, from the key frame `anchor` or from the beginning. Whether the mark was met; also true
-        when the stream was stopped meanwhile."""
+        """Decode up to the mark, from the key frame `anchor` or from the beginning. Return whether the mark was
+        reached; also true if the stream was stopped in the meantime."""
         self._passing = True
         try:
             if anchor is not None:
@@ -670,7 +668,7 @@ def _raising(error: Exception) -> Iterator[Any]:
 
 
 def anchor_of(mark: Barrier, info: StreamInfo) -> tuple[int, int] | None:
-    """Return the last key frame from which all the sound behind the mark is read too; None: there is no such one."""
+    """Return the last key frame from which all the sound after the mark is also read; None if there is none."""
     if not mark.seekable:
         return None
     latest = mark.pts * info.time_base
@@ -683,8 +681,8 @@ def anchor_of(mark: Barrier, info: StreamInfo) -> tuple[int, int] | None:
 
 
 def _at_s(packet: av.Packet, *, end: bool = False) -> float:
-    """Return when a packet is due, or ends, on the stream's clock; what has no time belongs to whatever is around
-    it."""
+    """Return when a packet starts, or ends, on the stream's clock; packets without a time belong to their
+    neighbours."""
     at = packet.pts if packet.pts is not None else packet.dts
     if at is None or not packet.time_base:
         return math.inf if end else -math.inf

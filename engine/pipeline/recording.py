@@ -3,7 +3,7 @@
     <stem>-2026-11-30T10-15-00Z.tracks.jsonl, .mot.txt, .mp4   a segment, named after the time (UTC) it was begun
     <stem>.segments.jsonl                                      their list, a line each, over all runs
 
-A segment begins at frame 0 and time 0, its video with a key frame; track ids go on from one to the next. Each is an
+A segment begins at frame 0 and time 0, its video with a key frame; track ids continue from one to the next. Each is an
 attempt of its own (resume/attempts.py): it grows in a folder that nobody else writes into, and appears whole. What a
 killed run leaves of one becomes `.partial` files when the next run begins (`salvage`).
 """
@@ -137,7 +137,7 @@ class Recording:
         self._finish()
 
     def entries(self) -> list[SegmentJson]:
-        """Return the segments of this session, as they stand in the list, but with whole paths."""
+        """Return the segments of this session, as they are in the list, but with whole paths."""
         listed = self._list.entries()
         found = [entry for entry in listed if entry.get("session") == self._session and not entry.get("salvaged")]
         for entry in found:
@@ -239,7 +239,7 @@ class _Segment:
     def write(self, tracks: Tracks) -> None:
         """Give a frame to every output, numbered and timed from the segment's beginning. Raises SinkError."""
         frame = tracks.frame
-        # Numbered as they stand in its video: what was dropped has no number.
+        # Numbered as they are in its video: what was dropped has no number.
         own = replace(
             frame, index=self._tally.frames, pts=frame.pts - self._pts, audio=self._moved(frame.audio), mark=None
         )
@@ -460,7 +460,7 @@ def _is_taken(place: Folder, stem: PurePosixPath) -> bool:
 
 
 def _first_attempt(place: Folder, stem: PurePosixPath) -> Attempt | None:
-    """Begin an attempt; None where another has the name, which is not disturbed."""
+    """Begin an attempt; None if another has the name, which is not disturbed."""
 
     def alone() -> None:
         if attempt.number != 1:
@@ -490,7 +490,7 @@ def salvage(place: Folder, there: list[str]) -> None:
 
 
 def _segment_of(place: Folder, name: str) -> PurePosixPath | None:
-    """Return the stem of a segment that is not done with; None where the label is that of another video."""
+    """Return the stem of a segment that is not done with; None if the label is that of another video."""
     for job, values in left(place, name):
         stem = PurePosixPath(values.get("live", {}).get("segment", job))
         if label(stem) == name:

@@ -1,7 +1,8 @@
 """A file's place behind the one before it of the same camera: when it begins on the camera's timeline, which of its
-frames were there before, and the tracker that goes on.
+frames were there before, and the tracker that continues.
 
-What a file leaves to the next is kept with its verdict, as JSON values, so that a run that was killed goes on with it.
+What a file leaves to the next is kept with its verdict, as JSON values, so that a run that was killed continues with
+it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _NEAR = Fraction(1, 20)
 
 
 def chains(videos: Sequence[Video], settings: AnswerSettings) -> dict[int, int]:
-    """Return for each video, by its number, the one before it of the same camera, where there is one: by the clocks in
+    """Return for each video, by its number, the one before it of the same camera, if there is one: by the clocks in
     their names where all have one, else by their names."""
     if settings.camera is None:
         return {}
@@ -72,7 +73,7 @@ class Place:
         self._carried: CarriedJson | None = None
         self._placed: Placed | None = None
         self._film: Film | None = None
-        self._last: Fraction | None = None  # of the file before, on this one's clock
+        self._last: Fraction | None = None  # of the previous file, on this one's clock
         self._uncertain = False
         self.tail: deque[int] = deque(maxlen=_MAX_TAIL)
         """Sketches of the last frames, as far back as an overlap may reach."""
@@ -120,7 +121,7 @@ class Place:
         return len(self._carried.get("tail", ()))
 
     def recognise(self, sketches: Sequence[int], pts: Sequence[int], info: StreamInfo) -> None:
-        """Take the sketches and pts of the file's first frames: where they are the last ones of the file before, as
+        """Take the sketches and pts of the file's first frames: where they are the last ones of the previous file, as
         many as there can be, it begins that much earlier. A still image tells nothing."""
         if self._carried is None or self._placed is None or self._last is None or not self._uncertain:
             return
@@ -138,15 +139,15 @@ class Place:
                 return
 
     def drops(self, pts: int, info: StreamInfo) -> bool:
-        """Return whether a frame was there in the file before: it does not lie behind that one's last."""
+        """Return whether a frame was there in the previous file: it does not lie behind that one's last."""
         if self._placed is None or not self._placed.joined or self._last is None:
             return False
         step_s = info.step_s or Fraction(0)
         return pts * info.time_base <= self._last + step_s / 2
 
     def tracker(self, track: Track, frame: Frame, info: StreamInfo) -> StreamTracker | None:
-        """Return the tracker that goes on at the file's first frame; None: it begins anew. Where too much is missing
-        between the files, it goes on with its ids alone."""
+        """Return the tracker that continues at the file's first frame; None: it begins again. Where too much is missing
+        between the files, it continues with its ids alone."""
         if self._carried is None or self._placed is None or self._last is None:
             return None
         state = TrackerState.from_json(self._carried["tracker"])
@@ -190,8 +191,8 @@ class Place:
     def leave(
         self, heatmap: HeatmapState | None, counts: CountsJson | None, time_base: Fraction, end_s: float
     ) -> CarriedJson | None:
-        """Return what the next file needs; None where there is nothing new. Without a `heatmap` or `counts` of this
-        file that one goes on with what was left to this."""
+        """Return what the next file needs; None if there is nothing new. Without a `heatmap` or `counts` of this
+        file that one continues with what was left to this."""
         if self.state is None or self._placed is None or self._film is None:
             return self._carried
         start = self._film.clock.start

@@ -1,4 +1,4 @@
-"""One video on its way through the pipeline: what its threads share, and how it ended."""
+"""One video in the pipeline: the state that its threads share, and its outcome."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Outcome:
-    """How a video ended. `status` is ok, partial (all that could be read) or failed; `error` says why not ok.
-    `resumed_from` is the frame at which this run went on, 0 where it did the whole video; `done_before` counts the
-    frames that earlier runs did. `unfinished`: it ended for a reason not its own, and another run may go on with it.
-    `lost`: another attempt has taken the video over, and its result is not told here. `adopted` is the entry of another
-    attempt that had done the video before this one began. `offset_s` is the container's time at which the annotated
-    video begins, None where there is none. `segments` are those of a live source, and `outputs` the files of the last
-    one. `media` is what must be known of the video to track or draw it again, `objects` how many there were, at least
-    and at most; None where they were not counted."""
+    """How a video ended. `status` is ok, partial (the readable part) or failed; `error` says why it is not ok.
+    `resumed_from` is the frame at which this run resumed, 0 if it processed the whole video; `done_before` counts the
+    frames that earlier runs processed. `unfinished`: it ended for an external reason, and another run may resume it.
+    `lost`: another attempt has taken over the video, and its result is not reported here. `adopted` is the entry of
+    another attempt that had finished the video before this one started. `offset_s` is the container's time at which the
+    annotated video starts; None without one. `segments` are those of a live source, and `outputs` the files of the last
+    one. `media` is the data needed to track or draw the video again, `objects` the minimum and maximum number of
+    objects; None if they were not counted."""
 
     key: int
     video: Video
@@ -90,9 +90,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a video is. `frames_total` is by the container's claim, None where it makes none. `frames` counts what is
-    done: up to `resumed_from` an earlier run did it. Up to frame `checkpoint_frames` of the video they are kept.
-    `stem` is the place of its outputs, by which it is known in the output folder."""
+    """The progress of a video. `frames_total` is the container's claim, None if it makes none. `frames` counts finished
+    frames, those before `resumed_from` by earlier runs. Frames up to `checkpoint_frames` are saved. `stem` is the path
+    of its outputs, which identifies it in the output folder."""
 
     path: str
     frames: int
@@ -104,32 +104,32 @@ class Progress:
 
 
 class Watcher(Protocol):
-    """Looks on as the tracks of a stream come. It never raises and never waits."""
+    """Observes the tracks of a stream as they arrive. It never raises and never blocks."""
 
     def open(self, info: StreamInfo, identity: str | None, state: dict[str, object] | None = None) -> None:
-        """Begin, or go on where `state` was taken. `identity` is what all attempts at these results have in common;
-        None: there are no others."""
+        """Start, or continue from `state`. `identity` is shared by all attempts at these results; None: there are no
+        others."""
 
     def see(self, tracks: Tracks) -> None: ...
 
     def state(self) -> dict[str, object] | None:
-        """Return where it stands, as JSON values, for a checkpoint."""
+        """Return its state as JSON values, for a checkpoint."""
         ...
 
     def end(self) -> None: ...
 
 
 class StreamRun:
-    """Everything that belongs to one video and dies with it.
+    """Everything that belongs to one video and ends with it.
 
-    `attempt` is where its outputs grow, and how they appear; None: the sinks are a caller's. `checkpoints` keeps the
-    video's checkpoints; None: there are none, as of a live source. `on_begin` is called before the video is opened,
-    `open_file` opens it where it is a file; what they raise fails the video. Who made the run closes `file`.
-    `entry_of` gives an outcome as it stands in a summary; who has an attempt gives it. `recording` takes the place
-    of the sinks where the source proves to be live; its segments have attempts of their own. `scene` is what is to be
-    counted in it, `place` the file's in its camera's sequence, and `carried` what it leaves to the next one. `clock`
-    finds its wall clock, given what its container says of its making. Of a video in pieces, `ahead` is what others have
-    found; `piece`: this is one of them, and all that is wanted of it are its detections.
+    `attempt` is where its outputs grow, and how they are published; None: the caller owns the sinks. `checkpoints`
+    stores the video's checkpoints; None: there are none, as for a live source. `on_begin` is called before the video is
+    opened, `open_file` opens it if it is a file; an exception from either fails the video. The creator of the run
+    closes `file`. `entry_of` returns an outcome as a summary entry, and is required with an attempt. `recording`
+    replaces the sinks if the source proves to be live; its segments have their own attempts. `scene` is what to count
+    in it, `place` the file's place in its camera's sequence, and `carried` what it passes on to the next file. `clock`
+    returns its wall clock, given the container's creation time. For a video in pieces, `ahead` has the detections of
+    others; `piece`: this is a piece, and only its detections are needed.
     """
 
     def __init__(
@@ -192,12 +192,12 @@ class StreamRun:
         self._opened: list[Sink] = []
 
     def begin(self) -> None:
-        """Tell that the video is begun, opens its file and find its checkpoint, or that it is done: then its outcome is
-        there. Raises VideoError, and what `on_begin` raises."""
+        """Announce the start of the video, open its file, and find its checkpoint or, if it is already done, its
+        outcome. Raises VideoError, and whatever `on_begin` raises."""
         self._started = time.perf_counter()
         self._on_begin()
         if self.failed:
-            raise VideoError("failed before it was begun")
+            raise VideoError("failed before it started")
         if self._open_file is not None:
             self.file = self._open_file()
         if self.place is not None:
@@ -220,11 +220,11 @@ class StreamRun:
 
     @property
     def checkpoint(self) -> Checkpoint | None:
-        """The last checkpoint; before the first frame, the one to continue at."""
+        """The last checkpoint; before the first frame, the one to resume from."""
         return self.checkpoints.saved if self.checkpoints is not None else None
 
     def fail(self, error: BaseException) -> None:
-        """Fail the video with its first error; its source stops and what is in flight is thrown away."""
+        """Fail the video with its first error; its source stops and frames in flight are discarded."""
         if self._error is None:
             self._error = error
         self.stop.set()
@@ -235,23 +235,23 @@ class StreamRun:
         return self._error is not None
 
     def check_size(self, size_wh: tuple[int, int]) -> None:
-        """Refuse a video whose frames are not what its scene was drawn on, before work is spent. Raises VideoError."""
+        """Refuse a video whose frame size does not fit its scene, before any work. Raises VideoError."""
         if self._scene is not None and (problem := self._scene.problem_of(size_wh)):
             raise VideoError(problem)
 
     def clock_of(self, creation_time: str | None) -> Clock | None:
-        """Return the wall clock of its first frame; None where nothing tells it."""
+        """Return the wall clock of its first frame; None if nothing tells it."""
         found = self._clock(creation_time) if self._clock is not None else None
         return found if found is not None and found.start is not None else None
 
     @property
     def judged(self) -> bool:
-        """Whether enough of its boxes were seen to know that they are read rightly."""
-        return self._look.done or self.piece is not None  # of a piece, who tracks the video judges
+        """Whether enough of its boxes were checked to know that the output is read correctly."""
+        return self._look.done or self.piece is not None  # for a piece, whoever tracks the video decides
 
     @property
     def fenced(self) -> bool:
-        """Whether another attempt has taken the video over: what is on the disk is that one's."""
+        """Whether another attempt has taken over the video: the files on the disk are that attempt's."""
         return isinstance(self._error, LeaseLost)
 
     def open_sinks(self, info: StreamInfo) -> None:
@@ -283,7 +283,7 @@ class StreamRun:
                         del self._sinks[kind]
                         continue
                     if kind not in checkpoint.outputs:
-                        raise CheckpointMismatch(f"the checkpoint holds no {kind}")
+                        raise CheckpointMismatch(f"the checkpoint contains no {kind}")
                     if "lost" in checkpoint.outputs[kind]:
                         self._drop_output(kind, Unencodable(checkpoint.outputs[kind]["lost"]))
                         continue
@@ -298,7 +298,7 @@ class StreamRun:
         self.checkpoints.taken_over()
 
     def start_over(self, why: str) -> None:
-        """Drop a checkpoint that is of no use: the video is done from its beginning. Raises SinkError and LeaseLost."""
+        """Drop a checkpoint that can't be used, and start the video over. Raises SinkError and LeaseLost."""
         assert self.checkpoints is not None
         self._abort()
         self._opened.clear()
@@ -327,15 +327,15 @@ class StreamRun:
             self.fail(error)
 
     def idle(self) -> None:
-        """Note that a live source gave nothing for a while."""
+        """Note that a live source sent nothing for a while."""
         if self.recording is not None and not self.failed:
             self.recording.idle()
 
     def finish(self, end: EndOfStream) -> None:
-        """Complete or discard the outputs and settle how the video ended."""
+        """Complete or discard the outputs, and settle the outcome."""
         steps.reached("last frame")
         if self._watch is not None and not (end.interrupted and self.checkpoints is not None):
-            self._watch.end()  # else it goes on, and so does what is under way
+            self._watch.end()  # else it continues, and so does what is under way
         self._conclude(end)
         outputs: dict[str, str] = {}
         problems = list(end.problems)
@@ -352,7 +352,7 @@ class StreamRun:
         self._settle(end, outputs, problems)
 
     def _implausible(self, tracks: Tracks) -> bool:
-        """Return whether the first boxes tell that the model's output is read wrongly; the video then fails."""
+        """Return whether the first boxes show that the model's output is misread; the video then fails."""
         try:
             if tracks.detections is not None:
                 self._look.see(tracks.detections.signs)
@@ -361,7 +361,7 @@ class StreamRun:
         return self.failed
 
     def _conclude(self, end: EndOfStream) -> None:
-        """Judge a short video by all its frames, once there are no more."""
+        """Check a short video by all its frames, once there are no more."""
         if self.failed or end.interrupted:
             return
         try:
@@ -370,7 +370,7 @@ class StreamRun:
             self.fail(error)
 
     def abandon(self, error: BaseException) -> None:
-        """Discard the outputs, since the run failed around this video; what a checkpoint holds stays."""
+        """Discard the outputs because the run failed around this video; its checkpoint is kept."""
         self.fail(error)
         self._unfinished = self._error is error
         if self._unfinished and self.checkpoint is not None:
@@ -381,7 +381,7 @@ class StreamRun:
 
     @property
     def media_so_far(self) -> MediaJson | None:
-        """What is known of its images and times while it goes on; None before its first frame."""
+        """The data on its images and times so far; None before its first frame."""
         return None if self.info is None else media_facts(self.info, self.tally, EndOfStream(self.key, 0))
 
     def progress(self) -> Progress:
@@ -398,7 +398,7 @@ class StreamRun:
 
     @contextlib.contextmanager
     def _or_without(self, kind: str) -> Iterator[None]:
-        """Give up an annotated video that can't be made, so that the rows go on without it."""
+        """Drop an annotated video that can't be encoded, so that the rows continue without it."""
         try:
             yield
         except Unencodable as error:
@@ -418,7 +418,7 @@ class StreamRun:
             self.fail(error)
 
     def _states(self) -> dict[str, State]:
-        """Return what each output is to be continued at; of one that was given up, that it was."""
+        """Return the state from which each output can be resumed; for a dropped output, that it was dropped."""
         states: dict[str, State] = {}
         for kind, sink in self._files().items():
             with self._or_without(kind):
@@ -429,7 +429,8 @@ class StreamRun:
         return {kind: sink for kind, (sink, _) in self._sinks.items() if isinstance(sink, FileSink)}
 
     def _place(self, sink: Sink, path: Path) -> None:
-        """Make the folder that an output needs; it grows in the attempt's own. Raises SinkError and OutputError."""
+        """Create the folder that an output needs; it grows in the attempt's folder. Raises SinkError and
+        OutputError."""
         if not isinstance(sink, FileSink):
             return
         if self.attempt is not None:
@@ -442,7 +443,7 @@ class StreamRun:
             raise SinkError(f"{path.parent} can't be made: {describe_os_error(error)}") from error
 
     def _follow(self, sink: Sink) -> None:
-        """Let a heatmap, and the counts that are drawn, go on where those of the file before ended."""
+        """Let the heatmap and the drawn counts continue from those of the previous file."""
         if self.place is None:
             return
         if sink.kind == "heatmap":
@@ -451,21 +452,21 @@ class StreamRun:
             sink.scene.before = self.place.counts_before
 
     def _heatmap_left(self) -> HeatmapState | None:
-        """Return what the next file's heatmap goes on with; None where there is none, or nothing of this file's
-        stands."""
+        """Return the state from which the next file's heatmap continues; None without a heatmap, or if this file has no
+        valid one."""
         if self.failed or self.place is None or "heatmap" not in self._sinks:
             return None
         sink, _ = self._sinks["heatmap"]
         return cast("HeatmapSink", sink).left(self.place.offset_us)
 
     def _counts_left(self) -> CountsJson | None:
-        """Return what the counts on the next file's video go on with; None where there are none, as above."""
+        """Return the state from which the counts on the next file's video continue; None as above."""
         video = self._files().get("video")
         return None if self.failed or video is None or video.scene is None else video.scene.left()
 
     def _adopts(self, attempt: Attempt, verdict: Verdict) -> bool:
-        """Return whether another attempt has done the video; finishes what that one may have left to do. False where
-        its result is not this video's any more. Raises SinkError and LeaseLost."""
+        """Return whether another attempt has finished the video, and complete whatever it may have left undone. False
+        if its result no longer fits this video. Raises SinkError and LeaseLost."""
         same_end = bool(attempt.job) and attempt.job == verdict.get("job")
         if not same_end and not (self.checkpoints is not None and self.checkpoints.holds(verdict)):
             attempt.disregard()
@@ -497,8 +498,8 @@ class StreamRun:
         return True
 
     def _commit(self, end: EndOfStream, problems: list[str]) -> dict[str, str]:
-        """Let the outputs appear. Those of an interrupted video are valid, but named `.partial`; a later run that
-        completes the video takes them away."""
+        """Publish the outputs. Those of an interrupted video are valid, but named `.partial`; a later run that
+        completes the video removes them."""
         paths = {kind: partial_path(path) if end.interrupted else path for kind, (_, path) in self._sinks.items()}
         outputs = {kind: str(path) for kind, path in paths.items()}
         try:
@@ -545,14 +546,14 @@ class StreamRun:
         return verdict
 
     def _give_up(self, end: EndOfStream) -> None:
-        """Let nothing of this attempt appear. That the video has failed by itself is a verdict, too, which stands for
-        all attempts; it is not told where another one has taken the video over."""
+        """Publish nothing of this attempt. That the video failed by itself is also a verdict and holds for all
+        attempts; it is not recorded if another attempt has taken over the video."""
         attempt = self.attempt
         if self.failed and not self._unfinished and attempt is not None and attempt.begun and attempt.verdict is None:
             self._settle(end, {}, [])
             try:
                 attempt.commit(self._verdict({}))
-                attempt.publish()  # nothing; but it tells whether another has begun it anew
+                attempt.publish()  # nothing; but it tells whether another has begun it again
             except LeaseLost as error:
                 self._error = error
             except VideoError as error:  # a full disk: it has failed all the same
@@ -560,7 +561,8 @@ class StreamRun:
         self._abort()
 
     def _take_away_partials(self) -> None:
-        """Remove what interrupted runs have left: the whole is there. Not where a later run has begun anew."""
+        """Remove what interrupted runs left, because the complete outputs exist; but not if a later run has started
+        again."""
         assert self.attempt is not None
         found = partials_of(self.video, self.attempt.output)
         found += [partial_path(path) for _, path in self._sinks.values() if path.name]
@@ -569,8 +571,8 @@ class StreamRun:
                 self.attempt.take_away(path)
 
     def _set_aside(self) -> dict[str, str]:
-        """Return interrupted: makes the last checkpoint and leaves the parts to the next run; unless they are handed
-        over, the `.partial` outputs appear too."""
+        """End as interrupted: write the last checkpoint and leave the parts to the next run. Unless the video is handed
+        over, also publish the `.partial` outputs, which are returned."""
         assert self.checkpoints is not None
         assert self.attempt is not None
         self._unfinished = True
@@ -600,7 +602,7 @@ class StreamRun:
             sink.suspend()
 
     def _abort(self) -> None:
-        """Discard what has not appeared; where another attempt has taken over, it goes on from there."""
+        """Discard unpublished outputs; if another attempt has taken over, it continues from there."""
         if self.attempt is not None and self.attempt.verdict is not None and self.attempt.verdict["made"]:
             return  # whoever comes next lets appear what has not yet
         if self.fenced:
@@ -664,11 +666,11 @@ class StreamRun:
 
 
 def _lost(why: str) -> State:
-    """Return what a checkpoint says of an output that was given up."""
+    """Return a checkpoint's entry for an output that was dropped."""
     return lambda: {"lost": why}
 
 
 def _sentence(error: BaseException) -> str:
-    """Return the reason as it stands in the result. An error that is not the engine's own is named with its type."""
+    """Return the reason as the result states it. A foreign error is named with its type."""
     text = str(error)
     return text if isinstance(error, EngineError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

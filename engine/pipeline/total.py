@@ -1,7 +1,7 @@
-"""How far a run as a whole is, and how long it will go on.
+"""The progress of a run as a whole, and an estimate of the remaining time.
 
-Videos that are not open yet have told nothing: their frames are guessed from their size, at the frames a byte of those
-that are known. A live source has no end, so that a run with one has no estimate.
+The frames of videos that are not open yet are estimated from their size, at the frames per byte of the known ones. A
+live source has no end, so a run with one has no estimate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MIN_S = 1.0  # of a run, before its speed says anything
 
 @dataclass(frozen=True)
 class Total:
-    """`frames_total` and `left_s` are estimates, None where there is none. `fps` is this run's speed."""
+    """`frames_total` and `left_s` are estimates; None: unknown. `fps` is this run's speed."""
 
     videos: int
     done: int
@@ -45,10 +45,10 @@ class Total:
 
 
 class Totals:
-    """Adds up a run. `ended` comes from its threads, `now` from whoever shows it."""
+    """Adds up a run. Its threads call `ended`, the display calls `now`."""
 
     def __init__(self, videos: Iterable[Video], earlier: Iterable[tuple[Video, int]] = ()) -> None:
-        """`earlier` has the videos that a run before had done, with their frames."""
+        """`earlier` has the videos that an earlier run finished, with their frames."""
         self._started = time.monotonic()
         self._lock = threading.Lock()
         self._waiting = {str(video.stem): _size(video) for video in videos}
@@ -61,7 +61,7 @@ class Totals:
             self._before += frames
 
     def ended(self, stem: str, frames: int, resumed_from: int = 0) -> None:
-        """Take a video that is done, with `frames` frames."""
+        """Count a finished video with `frames` frames."""
         with self._lock:
             size = self._waiting.pop(stem, 0)
             self._done += 1
@@ -72,7 +72,7 @@ class Totals:
                 self._known_bytes += size
 
     def now(self, active: Iterable[Progress]) -> Total:
-        """Return the total with what is under way."""
+        """Return the total, including the videos under way."""
         with self._lock:
             waiting, frames, before = dict(self._waiting), self._frames, self._before
             known_frames, known_bytes, done = self._known_frames, self._known_bytes, self._done

@@ -20,7 +20,7 @@ As JSON, under `verdict` in a summary (`yolo-engine run --stats --json`, `Engine
                  core (`queued_ms`); the rest of it slept: for a disk, a network, a card or Python's lock
     cores        `count` that this process may use, `used` by it and by `others` on average, `left` to it
 
-Stages are open, decode (`source` of a live one), gate (where there is one), recall (of a video in pieces),
+Stages are open, decode (`source` of a live one), gate (if there is one), recall (for a video in pieces),
 preprocess, infer, postprocess, track, `sink NAME` of each sink, tally (counting, checkpoints) and finish (encoders
 emptied, files moved to their place). In `Engine.stream`, `sink callback` is the caller. Numbers per frame are of the
 frames that the stage had; of open and finish, of the run.
@@ -159,7 +159,7 @@ class Verdict:
 
     @property
     def next(self) -> Change | None:
-        """The best repair of a stage; None where none gives more."""
+        """The best repair of a stage; None if none gives more."""
         return next((change for change in self.changes if change.change is ChangeKind.WITHOUT), None)
 
     def predict(self, stage: str, left: float = 0.0) -> float:
@@ -191,7 +191,7 @@ class Verdict:
 
 
 def verdict_of(usage: Usage, *, on_card: bool = False) -> Verdict | None:
-    """Return the verdict on a run; None where no frame was done. `on_card`: a card computes inference, and more workers
+    """Return the verdict on a run; None if no frame was done. `on_card`: a card computes inference, and more workers
     don't make it faster."""
     if not usage.frames or usage.elapsed_s <= 0:
         return None

@@ -85,7 +85,7 @@ class Load:
         """Return the lowest ceiling, and how near it such a run would come.
 
         Where threads that compute and the cores allow about the same, each spoils it for the other: now and then a
-        thread that could go on has no core. The sum of powers is a rule of thumb; two equal limits give 92 % of one.
+        thread that could continue has no core. The sum of powers is a rule of thumb; two equal limits give 92 % of one.
         """
         ceilings = self.ceilings()
         lowest = ceilings[0]
@@ -101,9 +101,9 @@ class Load:
     def _limit(self, found: dict[str, Ceiling], of: str, costs: list[Cost], frame_s: float) -> None:
         """Add what a kind of thread, or the cores, allow if they take `frame_s` for a frame of one stream.
 
-        Where all streams share them, they go on while one of the streams ends and begins, but not at the beginning and
-        the end of the run. One stream takes its frames, the way of a first frame through all stages, and the time in
-        which no frame moves.
+        Where all streams share them, they continue while one of the streams ends and begins, but not at the beginning
+        and the end of the run. One stream takes its frames, the way of a first frame through all stages, and the time
+        in which no frame moves.
         """
         between = [cost for cost in self.costs if cost.stage in BETWEEN]
         between_s = sum(cost.own_s for cost in between)
@@ -167,7 +167,7 @@ def load_of(usage: Usage) -> Load:
 
 def cores_left(usage: Usage) -> float:
     """Return cores that this process has, or would have if it wanted all of them: a fair share beside other programs,
-    if they go on as they did. How many of their threads there are shows in how long ours had to wait for a core."""
+    if they continue as they did. How many of their threads there are shows in how long ours had to wait for a core."""
     machine = usage.cores.machine
     if usage.others < _FEW:
         return usage.cores.usable

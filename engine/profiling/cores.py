@@ -28,7 +28,7 @@ def cores_of_process() -> Cores:
 
 
 def cgroup_quota(proc: Path = _PROC, root: Path = _CGROUPS) -> float | None:
-    """Return cores that the control groups of this process grant it, version 1 or 2; None where they set no limit."""
+    """Return cores that the control groups of this process grant it, version 1 or 2; None if they set no limit."""
     quotas = []
     for line in _read(proc / "self" / "cgroup").splitlines():
         _, _, rest = line.partition(":")

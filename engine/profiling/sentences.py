@@ -19,16 +19,16 @@ def sentences(verdict: VerdictJson) -> list[str]:
     """Say what binds, then what a change would give."""
     lowest, cores = verdict["limits"][0], verdict["cores"]
     if lowest["of"] == "cores":
-        binds = f"Verdict: the cores bind, and {verdict['stage']} takes most of them"
+        binds = f"Verdict: the cores are the limit, and {verdict['stage']} takes most of them"
     else:
-        binds = f"Verdict: {verdict['stage']} binds"
+        binds = f"Verdict: {verdict['stage']} is the limit"
     lines = [
         f"{binds}. {_first_up(_WHO[lowest['of']])} can do {lowest['fps']:.1f} fps; this run did {verdict['fps']:.1f}."
     ]
     if verdict["explained"] < _BARELY:
         lines.append(
-            f"Only {verdict['explained']:.0%} of that was reached: what is not measured (Python's lock, frames that "
-            "differ, little work) binds too."
+            f"Only {verdict['explained']:.0%} of that was reached: unmeasured limits (Python's lock, uneven frames, "
+            "too little work) apply too."
         )
     used = f"Cores: {cores['used']:.1f} of {cores['count']:g} used"
     lines.append(used + (f", {cores['others']:.1f} by other programs." if cores["others"] >= 0.1 else "."))
@@ -50,7 +50,7 @@ def _told(change: ChangeJson) -> str:
         "doubled": f"With twice the {more}",
     }[change["change"]]
     then = "the cores" if change["then"] == "cores" else change["then"]
-    return f"{what}: {change['fps']:.1f} fps, bound by {then}."
+    return f"{what}: {change['fps']:.1f} fps, limited by {then}."
 
 
 def _first_up(text: str) -> str:

@@ -1,16 +1,15 @@
-"""Pages to look at: the report of a run or a job, and the page on which a scene is drawn.
+"""HTML pages: the report of a run or a job, and the scene editor.
 
-A page is one HTML file that opens from disk and reaches for nothing: styles, scripts, pictures and data are in it, and
-its Content-Security-Policy allows no other. The annotated videos are the exception: they lie beside it, by their
-relative path.
+A page is one HTML file that opens from disk and loads nothing else: styles, scripts, images and data are in it, and its
+Content-Security-Policy allows no other. The annotated videos are the exception: they are beside it, linked by relative
+path.
 
-In the order of the data: `gather` makes `records` from a manifest, the tracks and the videos (`stills`: the frame
-without those who pass); `charts` draws counts; `island` lays the data into the page; `pages` renders `templates/` with
-the words of `words`, and writes. `editor` is the page for scenes. What is in `static/` is put into the pages as it
-stands.
+In the order of the data: `gather` builds `records` from a manifest, the tracks and the videos (`stills`: the frame
+without moving objects); `charts` draws counts; `island` embeds the data in the page; `pages` renders `templates/` with
+the texts of `words`, and writes. `editor` is the page for scenes. The files in `static/` are embedded unchanged.
 
-Whatever a stranger may have written (names of files, messages, classes) reaches a page as text: Jinja2 escapes it, the
-data island holds no `<`, and scripts set texts, never HTML.
+Everything a stranger may have written (file names, messages, classes) reaches a page as text: Jinja2 escapes it, the
+data island contains no `<`, and scripts set text, never HTML.
 """
 
 from engine.report.editor import write_scene_page

@@ -30,7 +30,7 @@ _WIDEST_BAR = 56.0
 
 @dataclass(frozen=True)
 class Bar:
-    """Some bins drawn as one: `up` and `down` have the counts of each class. `examined` is false where none was."""
+    """Some bins drawn as one: `up` and `down` have the counts of each class. `examined` is false if none was."""
 
     start_s: float
     end_s: float
@@ -116,7 +116,7 @@ def chart(bars: Sequence[Bar], classes: Sequence[str], into: str, out: str, titl
 
 
 def moment(at: datetime | None, seconds: float) -> str:
-    """Return a time of day where there is a clock, else hours, minutes and seconds from the beginning."""
+    """Return a time of day if there is a clock, else hours, minutes and seconds from the beginning."""
     if at is not None:
         return f"{at:%H:%M}" if not at.second else f"{at:%H:%M:%S}"
     minutes, rest = divmod(max(0, round(seconds)), 60)

@@ -56,7 +56,7 @@ def crops_of(archives: Iterable[tuple[Path, Path | None]], tick: Callable[[], No
     `archives` has each with the rows of its video as they are now: `retrack` and corrections give other ids than those
     that an archive names, and a crop is of the track that has a row in its frame where its box is. None: the ids are
     those of the run still. Archives that are damaged, or hold something else, are passed over: a page without them is
-    complete but for its pictures. Raises InputError where rows can't be read.
+    complete but for its images. Raises InputError if rows can't be read.
     """
     found: dict[int, Crop] = {}
     for path, rows in archives:
@@ -74,7 +74,7 @@ def crops_of(archives: Iterable[tuple[Path, Path | None]], tick: Callable[[], No
 
 
 def _owners(crops: Sequence[_Indexed], rows: Path, tick: Callable[[], None]) -> list[int | None]:
-    """Return for each crop the track whose box lies where its own does; None where there is none."""
+    """Return for each crop the track whose box lies where its own does; None if there is none."""
     in_frame: dict[int, list[int]] = {}
     for place, crop in enumerate(crops):
         in_frame.setdefault(crop.frame, []).append(place)

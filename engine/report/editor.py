@@ -59,9 +59,9 @@ def write_scene_page(
 
     `scenes` are edited where they are for one of the videos; one alone, with the videos of one camera, always.
     `camera` is as in EngineConfig. `earlier` is the output folder of a run and its manifest: its tracks are shown
-    beneath. `tick` is told each video. Raises InputError where there is no video, or none that can be read, ConfigError
-    where no scene is for any of them, and OutputError, also where what stands at `page` is no page of this program,
-    unless `overwrite` says that it may go; an input never does.
+    beneath. `tick` is called with each video. Raises InputError if there is no video, or none that can be read,
+    ConfigError if no scene fits any of them, and OutputError, also if the file at `page` is not a page of this program,
+    unless `overwrite` permits replacing it; inputs are never replaced.
     """
     if os.path.realpath(page) in map(os.path.realpath, inputs):
         raise OutputError(f"{page} is an input and would be overwritten. Name another file with --output.")

@@ -78,7 +78,7 @@ class Gathering:
 
 
 def cameras(work: Gathering) -> Iterator[CameraReport]:
-    """Give the cameras by name, one at a time: of a long job, not all are held. Raises InputError where tracks are
+    """Give the cameras by name, one at a time: of a long job, not all are held. Raises InputError if tracks are
     missing or can't be read."""
     tracked = [entry for entry in work.entries if not _untracked(entry)]
     entries = {name_of(entry): cast("VideoJson", entry) for entry in unrolled(tracked)}
@@ -234,7 +234,7 @@ def _part(manifest: JobManifestJson) -> Part | None:
 
 
 def _annotated(folder: Path, entry: VideoJson) -> str | None:
-    """Return the annotated video's path below the folder, which may have been moved since; None where it is not
+    """Return the annotated video's path below the folder, which may have been moved since; None if it is not
     there."""
     written = (entry.get("outputs") or {}).get("video")
     if written is None:
@@ -287,7 +287,7 @@ def _provenance(manifest: JobManifestJson, config: Mapping[str, object]) -> Prov
 
 
 def _precision(manifest: JobManifestJson) -> str:
-    """Return what a CPU computed in; empty where that is the model's own, or stands in the provider's name."""
+    """Return what a CPU computed in; empty where that is the model's own, or is in the provider's name."""
     backend = manifest["backend"]
     return str(backend.get("precision") or ("f32" if backend.get("name") in ("native", "openvino") else ""))
 

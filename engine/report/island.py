@@ -47,7 +47,7 @@ class Island:
 
 
 def safe_json(value: object) -> Markup:
-    """Return JSON that can stand in a script element: ASCII, and without what begins a tag, a comment or an entity."""
+    """Return JSON that can be in a script element: ASCII, and without what begins a tag, a comment or an entity."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 

@@ -1,8 +1,8 @@
 """The engine's own messages in Spanish: errors, notes, and where the time went.
 
-They stand in manifests in English, as the engine wrote them. Those of fixed wording are known here as they are in the
-source, with `{name}` where something is put in: that stays what it is, but for numbers, which are written as people of
-the language do, and for what is a message itself. What is not known here, such as FFmpeg's or a system's own words,
+They are in manifests in English, as the engine wrote them. Those of fixed wording are known here as they are in the
+source, with `{name}` where something is put in: that stays what it is, except for numbers, which are written as people
+of the language do, and for what is a message itself. What is not known here, such as FFmpeg's or a system's own words,
 stays English and is marked so.
 """
 
@@ -20,11 +20,11 @@ MESSAGES: tuple[tuple[str, str], ...] = (
     ("is empty (zero bytes)", "está vacío (cero bytes)"),
     ("is a playlist, not a video", "es una lista de reproducción, no un vídeo"),
     ("is {message}, not a video", "es {message}, no un vídeo"),
-    ("a still picture", "una imagen fija"),
+    ("a still image", "una imagen fija"),
     ("a text", "un texto"),
     ("is not a file", "no es un archivo"),
     ("does not exist", "no existe"),
-    ("lies outside the folders that may be read ({value})", "está fuera de las carpetas que se pueden leer ({value})"),
+    ("is outside the folders that may be read ({value})", "está fuera de las carpetas que se pueden leer ({value})"),
     ("has no video stream", "no tiene flujo de vídeo"),
     (
         "has a codec that this build of FFmpeg can't decode",
@@ -35,7 +35,7 @@ MESSAGES: tuple[tuple[str, str], ...] = (
         "no tiene ningún fotograma que se pueda decodificar ({message})",
     ),
     ("has no frame that can be decoded", "no tiene ningún fotograma que se pueda decodificar"),
-    ("has no frame that the file before it has not", "no tiene ningún fotograma que no tenga el archivo anterior"),
+    ("has no frame that the previous file does not have", "no tiene ningún fotograma que no tenga el archivo anterior"),
     ("ends before start_s = {number}", "termina antes de start_s = {number}"),
     ("can't be opened: {message}", "no se puede abrir: {message}"),
     ("can't be read: {message}", "no se puede leer: {message}"),
@@ -55,13 +55,13 @@ MESSAGES: tuple[tuple[str, str], ...] = (
     ("{message} after {number} frames", "{message} tras {number} {number:fotograma|fotogramas}"),
     ("interrupted", "interrumpido"),
     ("cancelled", "cancelado"),
-    ("cancelled before it was begun", "cancelado antes de comenzar"),
+    ("cancelled before it started", "cancelado antes de comenzar"),
     ("cancelled after its worker had died", "cancelado después de que muriera su worker"),
-    ("interrupted before it was begun", "interrumpido antes de comenzar"),
-    ("failed before it was begun", "falló antes de comenzar"),
+    ("interrupted before it started", "interrumpido antes de comenzar"),
+    ("failed before it started", "falló antes de comenzar"),
     ("was not processed", "no se procesó"),
-    ("the run was broken off", "la ejecución se interrumpió"),
-    ("another attempt has taken this video over", "otro intento se ha hecho cargo de este vídeo"),
+    ("the run was aborted", "la ejecución se interrumpió"),
+    ("another attempt has taken over this video", "otro intento se ha hecho cargo de este vídeo"),
     (
         "begins in the middle of a group of pictures: its first {number} frame{s} can't be decoded",
         "empieza en medio de un grupo de imágenes: {number:su primer fotograma no se puede|sus primeros"
@@ -74,12 +74,12 @@ MESSAGES: tuple[tuple[str, str], ...] = (
     ("{number} damaged packet{s}", "{number} {number:paquete dañado|paquetes dañados}"),
     ("{number} damaged frame{s}", "{number} {number:fotograma dañado|fotogramas dañados}"),
     (
-        "pictures of no size, or of more than max_frame_bytes = {number}",
+        "images with no size, or with more than max_frame_bytes = {number}",
         "imágenes sin tamaño, o de más de max_frame_bytes = {number}",
     ),
     ("ends early: {number} of {other_number} frames", "termina antes de tiempo: {number} de {other_number} fotogramas"),
     (
-        "ends early: the file is cut off behind {number} frames",
+        "ends early: the file is truncated after {number} frames",
         "termina antes de tiempo: el archivo está cortado tras {number} {number:fotograma|fotogramas}",
     ),
     (
@@ -108,11 +108,11 @@ MESSAGES: tuple[tuple[str, str], ...] = (
         "tardó {number} segundos en decodificarse, más que max_decode_s = {other_number},",
     ),
     (
-        "has a picture of {value} = {number} pixels, more than max_pixels = {other_number}",
+        "has an image of {value} = {number} pixels, more than max_pixels = {other_number}",
         "tiene una imagen de {value} = {number} píxeles, más que max_pixels = {other_number}",
     ),
     (
-        "has a picture of {value} in {number} bytes, more than max_frame_bytes = {other_number}",
+        "has an image of {value} in {number} bytes, more than max_frame_bytes = {other_number}",
         "tiene una imagen de {value} en {number} bytes, más que max_frame_bytes = {other_number}",
     ),
     # Outputs.
@@ -133,12 +133,12 @@ MESSAGES: tuple[tuple[str, str], ...] = (
     ("the engine made no progress for {number} s", "el motor no avanzó durante {number} s"),
     ("the engine {message}", "el motor {message}"),
     ("does not answer", "no responde"),
-    ("was ended by {value}", "terminó por {value}"),
+    ("was killed by {value}", "terminó por {value}"),
     ("ended with status {number}", "terminó con el estado {number}"),
     # Notes.
     (
-        "{number} frame{s} in front of the first key frame can't be decoded: what they refer to came before the file"
-        " begins",
+        "{number} frame{s} before the first key frame can't be decoded: they refer to frames from before the start of"
+        " the file",
         "{number} {number:fotograma|fotogramas} antes del primer fotograma clave no se {number:puede|pueden}"
         " decodificar: se refieren a lo anterior al comienzo del archivo",
     ),
@@ -153,16 +153,16 @@ MESSAGES: tuple[tuple[str, str], ...] = (
         "el contenedor dice tener {number} fotogramas y tiene {other_number}",
     ),
     (
-        "the file's clock steps {message}: the times given go on without the step",
+        "the file's clock jumps {message}: timestamps continue without the jump",
         "el reloj del archivo salta {message}: los tiempos dados siguen sin el salto",
     ),
     ("{message} and {number} more time{s}", "{message} y {number} {number:vez|veces} más"),
     ("{message}, {rest}", "{message}, {rest}"),
     ("back by {number} s at {other_number} s", "{number} s atrás en {other_number} s"),
     ("ahead by {number} s at {other_number} s", "{number} s adelante en {other_number} s"),
-    ("annotated video moved by {number} s to begin at 0", "vídeo anotado desplazado {number} s para empezar en 0"),
+    ("annotated video shifted by {number} s to start at 0", "vídeo anotado desplazado {number} s para empezar en 0"),
     (
-        "annotated video: the gap of {number} s is longer than MP4 can hold, times after it are off",
+        "annotated video: the gap of {number} s is longer than MP4 can hold, and times after it are wrong",
         "vídeo anotado: el hueco de {number} s es más largo de lo que admite MP4, y los tiempos posteriores no son"
         " exactos",
     ),
@@ -192,23 +192,23 @@ MESSAGES: tuple[tuple[str, str], ...] = (
     ("the checkpoint is damaged", "el punto de control está dañado"),
     ("the journal is damaged ({value})", "el diario está dañado ({value})"),
     (
-        "the video decodes to other frames than before the checkpoint",
+        "the video decodes to different frames than before the checkpoint",
         "el vídeo se decodifica en otros fotogramas que antes del punto de control",
     ),
-    ("{value} is not there any more", "{value} ya no está"),
+    ("{value} no longer exists", "{value} ya no está"),
     ("{value} is shorter than at the checkpoint", "{value} es más corto que en el punto de control"),
     # What was left out of a folder.
     ("a link that leads nowhere", "un enlace que no lleva a ninguna parte"),
     ("a camera's preview or thumbnail of another file", "una vista previa o miniatura de otro archivo, de la cámara"),
     ("an annotated video of an earlier run", "un vídeo anotado de una ejecución anterior"),
     ("a link to the output folder", "un enlace a la carpeta de salida"),
-    ("a link that leads back to where it lies", "un enlace que lleva de vuelta a donde está"),
-    ("a link that leads out of the folders allowed", "un enlace que lleva fuera de las carpetas permitidas"),
-    ("a link to a folder that is searched already", "un enlace a una carpeta que ya se recorre"),
+    ("a link that leads back to its own folder", "un enlace que lleva de vuelta a donde está"),
+    ("a link that leads out of the allowed folders", "un enlace que lleva fuera de las carpetas permitidas"),
+    ("a link to a folder that is already searched", "un enlace a una carpeta que ya se recorre"),
     ("a recycle bin", "una papelera"),
-    ("a folder of the system", "una carpeta del sistema"),
+    ("a system folder", "una carpeta del sistema"),
     # Why it was computed there.
-    ("no NVIDIA GPU answers here", "aquí no responde ninguna GPU de NVIDIA"),
+    ("no NVIDIA GPU was found", "aquí no responde ninguna GPU de NVIDIA"),
     ("nothing on the GPU can be used", "no se puede usar nada en la GPU"),
     ("ONNX Runtime has its CUDA provider", "ONNX Runtime tiene su proveedor CUDA"),
     ("the plan {value} is for this GPU ({other})", "el plan {value} es para esta GPU ({other})"),
@@ -232,18 +232,18 @@ MESSAGES: tuple[tuple[str, str], ...] = (
     ),
     # Where the time went.
     (
-        "Verdict: the cores bind, and {value} takes most of them. {message} can do {number} fps; this run did"
+        "Verdict: the cores are the limit, and {value} takes most of them. {message} can do {number} fps; this run did"
         " {other_number}.",
         "Veredicto: limitan los núcleos, y {value} ocupa la mayor parte. Máximo de {message}: {number} fps; esta"
         " ejecución hizo {other_number}.",
     ),
     (
-        "Verdict: {value} binds. {message} can do {number} fps; this run did {other_number}.",
+        "Verdict: {value} is the limit. {message} can do {number} fps; this run did {other_number}.",
         "Veredicto: limita {value}. Máximo de {message}: {number} fps; esta ejecución hizo {other_number}.",
     ),
     (
-        "Only {number}% of that was reached: what is not measured (Python's lock, frames that differ, little work)"
-        " binds too.",
+        "Only {number}% of that was reached: unmeasured limits (Python's lock, uneven frames, too little work)"
+        " apply too.",
         "Solo se alcanzó el {number} %: también limita lo que no se mide (el bloqueo de Python, fotogramas desiguales,"
         " poco trabajo).",
     ),
@@ -253,15 +253,15 @@ MESSAGES: tuple[tuple[str, str], ...] = (
     ),
     ("Cores: {number} of {other_number} used.", "Núcleos: {number} de {other_number} usados."),
     (
-        "If {value} cost nothing: {number} fps, bound by {message}.",
+        "If {value} cost nothing: {number} fps, limited by {message}.",
         "Si {value} no costara nada: {number} fps, con el límite en {message}.",
     ),
     (
-        "If {value} cost half: {number} fps, bound by {message}.",
+        "If {value} cost half: {number} fps, limited by {message}.",
         "Si {value} costara la mitad: {number} fps, con el límite en {message}.",
     ),
     (
-        "With twice the {other_message}: {number} fps, bound by {message}.",
+        "With twice the {other_message}: {number} fps, limited by {message}.",
         "Con el doble de {other_message}: {number} fps, con el límite en {message}.",
     ),
     ("Decoders", "los decodificadores"),
@@ -311,7 +311,7 @@ def _parts(text: str, words: Words) -> Iterator[tuple[str, str | None]]:
 
 
 def _translated(text: str, words: Words, depth: int = 0) -> str | None:
-    """Return a message in Spanish; None where it is not known. A message in it that is not stays as it is."""
+    """Return a message in Spanish; None if it is not known. A message in it that is not stays as it is."""
     if depth > _DEEPEST:
         return None
     for pattern, spanish in _patterns():

@@ -128,9 +128,9 @@ def write_report(
     """Write `report.html` of a run or a job into its output folder, from its manifest and its tracks.
 
     Where one page would be larger than `max_bytes`, it is an index, and `report/` has a page for each camera. Each
-    appears whole or not at all. `roots`: only videos below one of them are opened; `tick` is called while it goes on.
+    appears whole or not at all. `roots`: only videos below one of them are opened; `tick` is called while it continues.
     With `verdicts`, what a reviewer rejected is left out. `counted` are answers of cameras whose rows need not be read
-    again. Raises InputError where the manifest or tracks can't be read, and OutputError, also where a file has the name
+    again. Raises InputError if the manifest or tracks can't be read, and OutputError, also where a file has the name
     of a page and this program has not written it, unless `overwrite` says that it may go.
     """
     refuse_foreign(folder / NAME, overwrite=overwrite)

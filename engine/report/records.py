@@ -16,7 +16,7 @@ from engine.report.stills import Still
 @dataclass(frozen=True)
 class VideoFacts:
     """One video as its manifest has it. `name` is its path below the input folder; `annotated` that of its annotated
-    video below the output folder, None where there is none; the annotated video's zero is `offset_s` of the
+    video below the output folder, None if there is none; the annotated video's zero is `offset_s` of the
     container's time. `duration_s` is its length, `examined_s` how much of it was looked at: 0 where it failed. `clock`
     says how its wall clock is known: given, name, container, none."""
 
@@ -39,7 +39,7 @@ class VideoFacts:
 
 @dataclass(frozen=True)
 class Part:
-    """The part of each video that was asked for: seconds from its beginning; None: from there, or up to its end."""
+    """The part of each video that was requested: seconds from its beginning; None: from there, or up to its end."""
 
     start_s: float | None
     end_s: float | None

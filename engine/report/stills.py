@@ -25,12 +25,12 @@ from engine.stages.decode import Decoder, never_begun
 _FRAMES = 15
 _LONGEST_S = 20.0  # that one video may take: a still is not worth more
 _PACKETS_OF_A_FRAME = 400  # from a key frame on, until the wanted one must have come
-_FIRST_FRAMES = 200  # looked at where there is no way to go further on
+_FIRST_FRAMES = 200  # looked at if there is no way to go further on
 
 
 @dataclass(frozen=True)
 class Still:
-    """A picture as JPEG, and the size of the upright frames that it shows, which is not its own."""
+    """An image as JPEG, and the size of the upright frames that it shows, which is not its own."""
 
     jpeg: bytes
     size_wh: tuple[int, int]
@@ -44,10 +44,10 @@ def median_still(
     max_width: int = 960,
     tick: Callable[[], None] = lambda: None,
 ) -> Still | None:
-    """Return the median of frames of the first of `videos` that can be read; None where none can.
+    """Return the median of frames of the first of `videos` that can be read; None if none can.
 
     Frames are taken from all over it, where it can be sought in, else from its beginning. The limits of `config` on
-    pictures hold; with `roots`, only files below one of them are read. `tick` is called after each frame.
+    images hold; with `roots`, only files below one of them are read. `tick` is called after each frame.
     """
     for path in videos:
         with contextlib.suppress(VideoError, av.error.FFmpegError, OSError, ValueError):
@@ -65,7 +65,7 @@ def median_still(
 
 
 def jpeg_of(image_rgb: NDArray[np.uint8], quality: int = 4) -> bytes:
-    """Return an (H, W, 3) uint8 picture of even sides as JPEG. `quality` is FFmpeg's: 2 is best, 31 smallest."""
+    """Return an (H, W, 3) uint8 image of even sides as JPEG. `quality` is FFmpeg's: 2 is best, 31 smallest."""
     height, width, _ = image_rgb.shape
     encoder = av.CodecContext.create("mjpeg", "w")
     assert isinstance(encoder, av.VideoCodecContext)
@@ -129,7 +129,7 @@ def _decoder(source: Source, info: StreamInfo, config: EngineConfig) -> Decoder:
 def _frame_at(
     source: Source, info: StreamInfo, decoder: Decoder, seconds: float, seen: set[int | None], until: float
 ) -> av.VideoFrame | None:
-    """Return the key frame before a moment, or where that was `seen` the frame of the moment itself; None where it
+    """Return the key frame before a moment, or where that was `seen` the frame of the moment itself; None if it
     can't be had."""
     try:
         wanted = (source.video.start_time or 0) + round(seconds / info.time_base)

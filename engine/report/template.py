@@ -42,8 +42,8 @@ def template(name: str) -> Template:
 
 
 def policy(script: str, style: str) -> str:
-    """Return the Content-Security-Policy of a page: its own script and style by their hashes, pictures that are in it,
-    what lies beside it, and nothing else."""
+    """Return the Content-Security-Policy of a page: its own script and style by their hashes, images that are in it,
+    what is beside it, and nothing else."""
     return (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src 'self' data:;"
         " media-src 'self'; base-uri 'none'; form-action 'none'"
@@ -91,5 +91,5 @@ def _printable(value: object) -> object:
 
 
 def data_uri(jpeg: bytes) -> Markup:
-    """Return a picture as a URL that holds it."""
+    """Return an image as a URL that holds it."""
     return Markup("data:image/jpeg;base64,") + Markup(base64.b64encode(jpeg).decode())

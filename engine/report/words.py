@@ -29,7 +29,7 @@ _REPORT: dict[str, tuple[str, str]] = {
         "Nada: todos los vídeos se leyeron enteros y la línea de tiempo no tiene huecos.",
     ),
     "all_well_part": (
-        "Nothing: of every video the part that was asked for, {part}, was read whole, and the timeline has no gap.",
+        "Nothing: of every video the part that was requested, {part}, was read whole, and the timeline has no gap.",
         "Nada: de cada vídeo se leyó entera la parte pedida, {part}, y la línea de tiempo no tiene huecos.",
     ),
     "part_from": ("from {start} on", "desde {start}"),
@@ -293,7 +293,7 @@ _SCRIPT: dict[str, tuple[str, str]] = {
         "{count} verdicts loaded, {other} of another run.",
         "{count} veredictos cargados, {other} de otra ejecución.",
     ),
-    "j_bad_file": ("This is no file of verdicts.", "No es un archivo de veredictos."),
+    "j_bad_file": ("This is not a file of verdicts.", "No es un archivo de veredictos."),
     "j_video_of": ("Annotated video of {name}", "Vídeo anotado de {name}"),
 }
 

@@ -54,12 +54,12 @@ _PARTIAL = ".partial"  # in an attempt's folder: made for a `.partial` name, not
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _TRIES = 50
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-_LOST = "another attempt has taken this video over"
+_LOST = "another attempt has taken over this video"
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an attempt before left to go on with. `parts` gives the path of an output's part, by the output's path
+    """What an attempt before left to continue with. `parts` gives the path of an output's part, by the output's path
     relative to the output folder; it is good until the attempt that found this one is closed. `number` 0: it was made
     by the version before this one."""
 
@@ -87,7 +87,7 @@ class Attempt:
         place: Folder | None = None,
     ) -> None:
         """`job` names those attempts that work for the same end: what one of them finds stands for all. `fence` raises
-        LeaseLost where the caller knows that another attempt follows this one. `replaces`: published outputs take the
+        LeaseLost if the caller knows that another attempt follows this one. `replaces`: published outputs take the
         place of what an earlier run published under their names; else nothing may have these names. `overwrite`: they
         take the place of files that this program has not written, too. `place` is the output folder where it is open
         already: a link that has come there since is not followed."""
@@ -120,7 +120,7 @@ class Attempt:
         OutputError.
 
         The order matters: a number is taken before the fence is asked. So who passes it has a lower number than
-        whoever follows it at the fence, and can't revoke that one, however late it goes on from here.
+        whoever follows it at the fence, and can't revoke that one, however late it continues from here.
         """
         try:
             self._claim()
@@ -238,7 +238,7 @@ class Attempt:
             self.damaged = str(error)
 
     def disregard(self) -> None:
-        """Pass over the verdict found, which is not for this attempt: the video is done anew."""
+        """Pass over the verdict found, which is not for this attempt: the video is done again."""
         self.verdict, self._winner = None, None
 
     # -- what it grows ------------------------------------------------------------------------------------------------
@@ -259,13 +259,13 @@ class Attempt:
         return self._own
 
     def keep(self, journal: Journal) -> None:
-        """Write the journal, durably and whole. Raises SinkError, and LeaseLost where its folder was swept away."""
+        """Write the journal, durably and whole. Raises SinkError, and LeaseLost if its folder was swept away."""
         self._fence()
         steps.reached("journal")
         self._write(_JOURNAL, {**journal, "job": self.job})
 
     def make_way(self, path: Path) -> None:
-        """Make the folder that an output will appear in, and check that it can: that nothing stands there that is not
+        """Make the folder that an output will appear in, and check that it can: that nothing is there that is not
         this program's own. Raises SinkError and OutputError."""
         assert self._root is not None
         relative = path.relative_to(self.output)
@@ -313,7 +313,7 @@ class Attempt:
     # -- its end ------------------------------------------------------------------------------------------------------
 
     def commit(self, verdict: Verdict) -> None:
-        """Make this attempt the one whose result stands. Raises LeaseLost where another one has taken the video over,
+        """Make this attempt the one whose result stands. Raises LeaseLost if another one has taken the video over,
         and SinkError. `made` in the verdict names finished files in the own folder."""
         self._write(_VERDICT, {**verdict, "job": self.job})
         steps.reached("verdict written")
@@ -348,7 +348,7 @@ class Attempt:
 
     def publish(self) -> dict[str, Path]:
         """Let the outputs of the verdict appear, where they have not yet, and return their paths by kind. Can be done
-        again, by anybody. Raises SinkError, and LeaseLost where the verdict is history."""
+        again, by anybody. Raises SinkError, and LeaseLost if the verdict is history."""
         assert self.verdict is not None
         try:
             if (winner := self._winner) is not None:
@@ -459,7 +459,7 @@ class Attempt:
         return facts is not None and self._made_before.get(str(PurePosixPath(path))) == facts.st_size
 
     def _check_place(self) -> None:
-        """Raise SinkError where the output folder is not where it was: nothing appears under the paths that would be
+        """Raise SinkError if the output folder is not where it was: nothing appears under the paths that would be
         told."""
         assert self._root is not None
         try:
@@ -482,7 +482,7 @@ class Attempt:
 
 
 def made_file(file: Path, path: PurePath) -> MadeFile:
-    """Return a finished file of an attempt's folder, and where it is to appear, as it stands in a verdict. It has just
+    """Return a finished file of an attempt's folder, and where it is to appear, as it is in a verdict. It has just
     been written, and most of it is read from memory. Raises SinkError."""
     try:
         with open(file, "rb") as made:
@@ -493,7 +493,7 @@ def made_file(file: Path, path: PurePath) -> MadeFile:
 
 
 def identities(made: Mapping[str, MadeFile]) -> dict[str, FileJson]:
-    """Return the size and hash of each file of a verdict, as they stand in a summary."""
+    """Return the size and hash of each file of a verdict, as they are in a summary."""
     return {
         kind: {"size_bytes": each["size"], "sha256": each["sha256"]} for kind, each in made.items() if "sha256" in each
     }
@@ -507,7 +507,7 @@ def label(stem: PurePath) -> str:
 
 def peek(output: Path, stem: PurePath) -> int:
     """Return frames that the next attempt at the video `stem` need not do again: those of its last checkpoint, or all
-    where it is done; 0 where there is none, or it is damaged. Reads only."""
+    where it is done; 0 if there is none, or it is damaged. Reads only."""
     frames = 0
     with opened(output) as root:
         if root is None:
@@ -549,7 +549,7 @@ def _last_word(folder: Folder) -> Written:
 
 
 def verdict_of(output: Path | Folder, stem: PurePath) -> Verdict | None:
-    """Return the last word on a video, as far as one can see without taking part; None where there is none. Reads
+    """Return the last word on a video, as far as one can see without taking part; None if there is none. Reads
     only."""
     with opened(output, STATE_FOLDER, label(stem)) as found:
         for number in sorted(attempt_numbers(found), reverse=True) if found is not None else ():
@@ -605,8 +605,8 @@ def forget(output: Path | Folder, stem: PurePath, *jobs: str) -> None:
 
 
 def _emptied(folder: Folder) -> None:
-    """Remove the files of an attempt that nothing is needed of. First goes what another attempt would go on from, last
-    what says that it was committed: whoever is killed half-way leaves nothing that is taken for unfinished. Never
+    """Remove the files of an attempt that nothing is needed of. First goes what another attempt would continue from,
+    last what says that it was committed: whoever is killed half-way leaves nothing that is taken for unfinished. Never
     raises."""
     last = (_TICKET, _COMMITTED, _ASIDE)
     with contextlib.suppress(OSError):
@@ -616,7 +616,7 @@ def _emptied(folder: Folder) -> None:
 
 
 def _state(folder: Folder) -> tuple[bool, str | None]:
-    """Return whether an attempt may still commit, and whose it is; None where that is not to be read any more."""
+    """Return whether an attempt may still commit, and whose it is; None if that is not to be read any more."""
     for name in (_TICKET, _COMMITTED, _ASIDE):
         with contextlib.suppress(OSError, ValueError):
             if (text := _read(folder, name)) is not None:
@@ -683,7 +683,7 @@ def _read(folder: Folder, name: str) -> bytes | None:
 
 
 def _values(folder: Folder, name: str) -> Written:
-    """Raise Damaged, also where there is no such file, and OSError."""
+    """Raise Damaged, also if there is no such file, and OSError."""
     try:
         text = _read(folder, name)
     except ValueError as error:
@@ -716,7 +716,7 @@ def _kept_frames(journal: Journal, default: int) -> int:
 
 
 def _of_before(root: Folder, stem: PurePath) -> Callable[[], bytes | None] | None:
-    """Read the journal of the version before; None where there is none."""
+    """Read the journal of the previous version; None if there is none."""
     try:
         folder = root.sub(STATE_FOLDER)
         with folder as state:

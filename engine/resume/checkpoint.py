@@ -1,4 +1,4 @@
-"""The checkpoints of one video: taken while it goes on, and found again by the next run.
+"""The checkpoints of one video: taken while it continues, and found again by the next run.
 
 A checkpoint is a cut through the data behind one frame: where the reader stood, what the tracker knew, what was counted
 and how far each output had come. It is kept once every output is durable up to that frame.
@@ -85,7 +85,7 @@ class Checkpoint:
         return cls(mark, TrackerState.from_json(found), tally, values["outputs"], events)
 
     def check_classes(self, count: int) -> None:
-        """Raise ValueError where it names a class that a model of `count` classes does not have."""
+        """Raise ValueError if it names a class that a model of `count` classes does not have."""
         named = [*self.tracker.class_ids.tolist(), *(class_id for class_id, _ in self.tally.tracks_by_class)]
         named += [class_id for _, class_id, _ in self.tally.votes]
         if not all(0 <= class_id < count for class_id in named):
@@ -195,7 +195,7 @@ class Checkpoints:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def part(self, kind: str) -> Path:
-        """Return where the attempt that is continued had its part of an output. Raises CheckpointMismatch where it had
+        """Return where the attempt that is continued had its part of an output. Raises CheckpointMismatch if it had
         none."""
         assert self._from is not None
         path = self._from.journal["outputs"].get(kind)
@@ -213,7 +213,7 @@ class Checkpoints:
         self._attempt.sweep()
 
     def start_over(self, why: str) -> None:
-        """Drop a checkpoint that is of no use, and say so. Raises SinkError and LeaseLost."""
+        """Drop a checkpoint that is useless, and say so. Raises SinkError and LeaseLost."""
         self.saved = None
         self._say(why)
         self._journal.pop("checkpoint", None)

@@ -63,7 +63,7 @@ def seed_of(file: OpenedFile | None) -> str:
 
 
 def difference(before: Fingerprint, now: Fingerprint) -> str | None:
-    """Return what has changed, as the beginning of a sentence: "the model has". None where nothing has. A key of the
+    """Return what has changed, as the beginning of a sentence: "the model has". None if nothing has. A key of the
     configuration that a journal does not name is newer than that journal, which was made with what is its default."""
     said = []
     for part in {**before, **now}:

@@ -1,4 +1,4 @@
-"""A journal: what an attempt at a video leaves to go on with, as a JSON file with a checksum.
+"""A journal: what an attempt at a video leaves to continue with, as a JSON file with a checksum.
 
 The classes here are the shapes of its values; `unpacked` checks that a file has them. The last word on a video, a
 `Verdict`, is kept in the same way. Nothing heavy is imported here: other processes look into journals too.
@@ -57,7 +57,7 @@ class MadeFile(TypedDict):
 
 class LiveJson(TypedDict):
     """What is known of a segment of a live source: `stem` is the source's, `segment` its own, `audio` the format of its
-    sound in hexadecimal digits. `line`, in a verdict, is how it stands in the list of segments."""
+    sound in hexadecimal digits. `line`, in a verdict, is how it is in the list of segments."""
 
     stem: str
     segment: str
@@ -75,7 +75,7 @@ class DoneJson(TypedDict):
 
 
 class Journal(TypedDict, total=False):
-    """What an attempt leaves to go on with.
+    """What an attempt leaves to continue with.
 
     `attempts` says how often the video was begun, and is written before it is opened. `outputs` has the path of each
     output by kind, relative to the output folder. `checkpoint` is absent before the first one.
@@ -160,7 +160,7 @@ def unpacked(text: bytes) -> Written:
 
 
 def _wrong(values: Any) -> str | None:
-    """Return the first value that is of a wrong type; None where there is none."""
+    """Return the first value that is of a wrong type; None if there is none."""
     if not isinstance(values, dict):
         return "it"
     if not isinstance(values.get("fingerprint", {}), dict):

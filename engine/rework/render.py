@@ -1,4 +1,4 @@
-"""`yolo-engine render`: the annotated video again, from the source and the tracks that lie beside the manifest."""
+"""`yolo-engine render`: the annotated video again, from the source and the tracks that are beside the manifest."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def render(
 
     `sources` is where the videos lie now, if not where they lay; `changes` are keys of the configuration with which
     they are drawn otherwise than in the run; `overwrite`: a NAME.mp4 that this program has not written is replaced,
-    too. Raises InputError where the manifest, tracks or source is missing or not the run's own, ConfigError, VideoError
+    too. Raises InputError if the manifest, tracks or source is missing or not the run's own, ConfigError, VideoError
     where a source can't be read, and OutputError and SinkError.
     """
     run = FinishedRun.load(folder, sources=sources, counts=False)
@@ -75,14 +75,14 @@ def render(
     if not jobs and any(video.tracks is not None and video.source is None for video in run.videos):
         raise InputError(f"{folder} is of live sources, of which no file is kept that could be drawn again.")
     if not jobs:
-        raise InputError(f"{folder} holds no tracks: a run writes them with --formats tracks.")
+        raise InputError(f"{folder} contains no tracks: a run writes them with --formats tracks.")
     for _, _, source, tracks in jobs:
         target = _target(tracks)
         if target.exists() and source.exists() and target.samefile(source):
             raise InputError(f"{source} is the source and would be overwritten: move it out of {target.parent}.")
         refuse_foreign(target, overwrite=overwrite)
     with sole_writer(folder):
-        left: dict[str, CountsJson | None] = {}  # of cameras: what the next of their files goes on with
+        left: dict[str, CountsJson | None] = {}  # of cameras: what the next of their files continues with
         for video, film, source, tracks in jobs:
             scene = settings.scene(video.name)
             drawn = scene_overlay(config, scene, longest_gap=_longest_gap(tracks, video.step_s))
@@ -94,7 +94,7 @@ def render(
 
 
 def _settings_of(config: EngineConfig) -> AnswerSettings:
-    """Return by what scenes and clocks are found. Raises ConfigError where a scene that is to be drawn is gone."""
+    """Return by what scenes and clocks are found. Raises ConfigError if a scene that is to be drawn is gone."""
     if config.drawn(has_scene=True) == config.drawn(has_scene=False):
         return AnswerSettings.of(config.updated(scene=None))  # it need not be there any more
     try:
@@ -109,13 +109,13 @@ def _before(left: Mapping[str, CountsJson | None], film: Film) -> tuple[CountsJs
 
 def _jobs(run: FinishedRun) -> Iterator[tuple[FinishedVideo, Film, Path, Path]]:
     """Give the videos of a run that have tracks, those of a camera in their order, each with its source and its rows.
-    Raises InputError where one of the two is missing."""
+    Raises InputError if one of the two is missing."""
     pairs = list(zip(run.videos, run.films, strict=True))
     for video, film in sorted(pairs, key=lambda pair: pair[1].first_s + (pair[1].sequence_offset_s or 0.0)):
         if video.source is None or video.tracks is None:
             continue
         if not video.tracks.is_file():
-            raise InputError(f"{video.tracks} is not there any more: {video.name} can't be drawn.")
+            raise InputError(f"{video.tracks} no longer exists: {video.name} can't be drawn.")
         yield video, film, video.source, video.tracks
 
 
@@ -166,7 +166,7 @@ def _one(
             preset=config.video_preset,
             threads=available_cores(),
             style=OverlayStyle.of(config),
-            blur=BlurSettings.of(config),  # a video that hid something goes on hiding it
+            blur=BlurSettings.of(config),  # a video that hid something continues hiding it
             scene=drawn,
         )
         try:
@@ -234,7 +234,8 @@ def _settings(config: EngineConfig) -> ReaderSettings:
 
 
 def _longest_gap(path: Path, step_s: Fraction | None) -> float:
-    """Return for how many steps a track was not seen and went on, at most: they may have been joined since the run."""
+    """Return for how many steps a track was not seen and continued, at most: they may have been joined since the
+    run."""
     seen: dict[int, tuple[int, float]] = {}
     frames, seconds = 0, 0.0
     for samples in read_tracks(path):

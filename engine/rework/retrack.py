@@ -66,7 +66,7 @@ class Retracked:
 
 
 def stores_in(source: Path) -> list[Path]:
-    """Return the stored detections in a folder, or the one that is named. Raises InputError where there are none."""
+    """Return the stored detections in a folder, or the one that is named. Raises InputError if there are none."""
     if source.is_file():
         return [source]
     if not source.is_dir():
@@ -78,7 +78,8 @@ def stores_in(source: Path) -> list[Path]:
         found += [Path(folder, name) for name in sorted(files) if name.endswith(STORE_SUFFIX)]
     if not found:
         raise InputError(
-            f"{source} holds no stored detections (*{STORE_SUFFIX}). Run `yolo-engine run` with --store-conf 0.1 first."
+            f"{source} contains no stored detections (*{STORE_SUFFIX}). Run `yolo-engine run` with --store-conf 0.1 "
+            "first."
         )
     return found
 
@@ -104,7 +105,7 @@ def retrack(
     """Make the tracks of all stored detections in `source` again, and let them appear in their place, or below
     `output`. `join` gives the fragments of an object one id.
 
-    Each file appears whole or not at all. Raises ConfigError, InputError, and OutputError where the folder can't be
+    Each file appears whole or not at all. Raises ConfigError, InputError, and OutputError if the folder can't be
     written, a run is writing to it, or tracks there were corrected by hand, or not written by this program: with
     `overwrite` they are replaced, and corrected ones kept beside.
     """
@@ -134,7 +135,7 @@ def _made_with(done: Retracked, base: Path, *, join: bool) -> dict[str, object]:
 
 
 def _refuse_lost(path: Path, place: Path, changes: Mapping[str, object]) -> None:
-    """Raise OutputError where tracks that a person has corrected, or another program's files, would be replaced."""
+    """Raise OutputError if tracks that a person has corrected, or another program's files, would be replaced."""
     with Store(path) as store:
         wanted = _wanted(place, changed(store.header.config, changes))
     refuse_foreign(*wanted.values())
@@ -142,7 +143,7 @@ def _refuse_lost(path: Path, place: Path, changes: Mapping[str, object]) -> None
         if folder is not None and "tracks" in wanted and are_corrected(folder, wanted["tracks"].name):
             raise OutputError(
                 f"{wanted['tracks']} was corrected by hand (`yolo-engine import`), and retrack would replace it. Name "
-                "another folder with -o, or say --overwrite: the corrected tracks are then kept as "
+                "another folder with -o, or pass --overwrite: the corrected tracks are then kept as "
                 f"{kept_as(folder, wanted['tracks'].name)}."
             )
 

@@ -35,13 +35,13 @@ def pairs(tracks: Path, truth: Path, suffix: str = MOT) -> dict[str, tuple[Path,
     """Return tracks and ground truth by the name of the sequence: of two files, or of all files in two folders.
 
     The truth of NAME.mot.txt in a folder is NAME/gt/gt.txt, as MOTChallenge has it, NAME/gt.txt, NAME.txt or
-    NAME.mot.txt. Raises InputError where there is nothing to compare, or tracks have no truth.
+    NAME.mot.txt. Raises InputError if there is nothing to compare, or tracks have no truth.
     """
     if tracks.is_file() and truth.is_file():
         return {_name(tracks, suffix): (tracks, truth)}
     files = [tracks] if tracks.is_file() else sorted(tracks.rglob(f"*{suffix}")) if tracks.is_dir() else []
     if not files:
-        raise InputError(f"{tracks} holds no tracks (*{suffix}).")
+        raise InputError(f"{tracks} contains no tracks (*{suffix}).")
     found: dict[str, tuple[Path, Path]] = {}
     for file in files:
         name = _name(file, suffix)

@@ -1,7 +1,7 @@
-"""One use of an engine: its state and how it is stopped (`run`), what its inputs are (`identities`), what of live
-sources is there while it goes on (`recorded`), and what is made of its tracks once its videos are done (`follow_up`).
+"""One use of an engine: its state and how it is stopped (`run`), its inputs' identities (`identities`), the manifest of
+live sources while they are recorded (`recorded`), and the work on its tracks once its videos are done (`follow_up`).
 
-The facade, engine/engine.py, makes a run; the pipeline does its work. What follows up is imported where it is wanted.
+The facade, engine/engine.py, makes a run; the pipeline does its work. The follow-up work is imported on demand.
 """
 
 __all__ = ["follow_up", "identities", "recorded", "run"]

@@ -26,7 +26,7 @@ class Followed:
 
     @property
     def error(self) -> str | None:
-        """The first error; None where all went well."""
+        """The first error; None if all went well."""
         parts = (self.made.get("answers"), self.made.get("clips"), self.made.get("exports"))
         return next((each["error"] for each in parts if each is not None and "error" in each), None)
 
@@ -46,7 +46,8 @@ def follow_up(
 
     That is "answers", "clips" and "exports", each only where it is asked for. What went wrong is the "error" of each:
     the videos are done all the same, and the rest is made. `reported`: the answers are to be those of a report, too, so
-    that rows are read once. With `roots`, only sources below one of them are opened. `tick` is called while it goes on.
+    that rows are read once. With `roots`, only sources below one of them are opened. `tick` is called while it
+    continues.
     """
     settings = settings or AnswerSettings.of(config)
     found: FollowUpJson = {}

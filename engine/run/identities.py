@@ -49,7 +49,7 @@ class Identities:
         self._found[key] = self._pool.submit(identity)
 
     def of(self, run: StreamRun) -> FileJson | None:
-        """Wait for a video's identity; None where there is none, or it was broken off."""
+        """Wait for a video's identity; None if there is none, or it was aborted."""
         return found.result() if (found := self._found.get(run.key)) is not None else None
 
     def close(self, run: StreamRun) -> None:

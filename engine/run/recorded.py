@@ -1,6 +1,6 @@
-"""What a run over live sources has recorded so far: its manifest while it goes on.
+"""What a run over live sources has recorded so far: its manifest while it continues.
 
-Such a run may last for weeks, and be killed. With every segment that is complete the manifest is written anew, so that
+Such a run may last for weeks, and be killed. With every segment that is complete the manifest is written again, so that
 what there is can be counted, cut and found meanwhile, and after a kill.
 """
 
@@ -70,7 +70,7 @@ def _segments(stream: StreamRun) -> list[SegmentJson]:
 
 
 def _entry(stream: StreamRun, segments: Sequence[SegmentJson]) -> VideoResult:
-    """Return a source by its segments. A track that goes on from one to the next counts in each."""
+    """Return a source by its segments. A track that continues from one to the next counts in each."""
     duration_s = sum(segment["duration_s"] for segment in segments)
     return VideoResult(
         path=stream.video.shown,

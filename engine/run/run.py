@@ -66,7 +66,7 @@ class Run:
     def stop(self, *, hand_over: bool = False) -> None:
         """End it after the frames in flight: what is complete is kept. Return at once. After its end, do nothing.
 
-        Unfinished videos keep a checkpoint, from which the next run goes on, and appear as `.partial` outputs; with
+        Unfinished videos keep a checkpoint, from which the next run continues, and appear as `.partial` outputs; with
         `hand_over` they don't appear.
         """
         with self._lock:
@@ -80,12 +80,12 @@ class Run:
         return self.state in (RunState.STOPPING, RunState.STOPPED) and self.pipeline.fatal is None
 
     def total(self, streams: list[Progress]) -> Total | None:
-        """Return how far it is as a whole, with what is under way in `streams`; None where its videos come one by one,
+        """Return how far it is as a whole, with what is under way in `streams`; None if its videos come one by one,
         or before they are known."""
         return self.totals.now(streams) if self.totals is not None else None
 
     def verdict(self) -> Verdict | None:
-        """Return what bound it, and what a change would give (engine.profiling); None where no frame was done."""
+        """Return what bound it, and what a change would give (engine.profiling); None if no frame was done."""
         from engine.profiling.bottleneck import verdict_of  # a run that is not asked starts without it
 
         return verdict_of(self.pipeline.usage(), on_card=self._on_gpu)

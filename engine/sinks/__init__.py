@@ -1,10 +1,9 @@
-"""Sinks: what becomes of the tracks. Row files, annotated video, memory.
+"""Sinks write the tracks: row files, annotated video, memory.
 
-`base` is the contract: a sink takes the tracks of one stream, frame by frame, tells its size at a mark, and appears
-under its final name only when it is complete. A sink of rows is one file here and one line of
-engine/choices/formats.py. `packet_log` is what an annotated video grows as, since a log can be cut behind any packet
-and an MP4 can't; `mux` makes the MP4; `overlay` is what is drawn in it, `scene_overlay` what of that comes from a
-scene.
+`base` is the contract: a sink takes the tracks of one stream, frame by frame, reports its size at a barrier, and
+appears under its final name only once it is complete. A row sink is one file here and one line in
+engine/choices/formats.py. An annotated video grows as a `packet_log`, because a log can be truncated after any packet
+and an MP4 can't; `mux` makes the MP4; `overlay` draws on it, `scene_overlay` draws the scene.
 """
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What a sink is: something that takes the tracks of one stream, frame by frame, and keeps them."""
+"""The contract of a sink, which takes the tracks of one stream, frame by frame, and stores them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _CHUNK_BYTES = 1 << 20
 
 
 class DrawnState(TypedDict, total=False):
-    """What the drawing on an annotated video's next frames depends on (engine/sinks/overlay.py): its `trails`, where
-    the `labels` of tracks stood, and what is known of its `scene`."""
+    """The state on which the drawing of an annotated video's next frames depends (engine/sinks/overlay.py): its
+    `trails`, the positions of the tracks' `labels`, and the state of its `scene`."""
 
     trails: list[list[float]]
     labels: list[list[int]]
@@ -32,8 +32,8 @@ class DrawnState(TypedDict, total=False):
 
 
 class OutputState(DrawnState, total=False):
-    """How far an output has come: its first `offset` bytes are durable; or why it is `lost`: it is made no longer.
-    `blur` is what an annotated video hides further on (engine/sinks/blur.py), `heatmap` is where tracks were
+    """The state of an output: its first `offset` bytes are durable; or the reason why it is `lost`, that is, no longer
+    written. `blur` is the state of blurring (engine/sinks/blur.py), `heatmap` that of the heatmap
     (engine/sinks/heatmap.py)."""
 
     offset: int
@@ -43,7 +43,7 @@ class OutputState(DrawnState, total=False):
 
 
 State = Callable[[], OutputState | None]
-"""How far an output had come at a moment, once all up to there is durable; None as long as it is not."""
+"""Returns the state of an output at a moment, once everything up to it is durable; None until then."""
 
 
 class Sink(Protocol):
@@ -56,7 +56,7 @@ class Sink(Protocol):
     def write(self, tracks: Tracks) -> None: ...
 
     def commit(self, end: EndOfStream, path: Path) -> None:
-        """Complete the output and let it appear as `path`, whole or not at all."""
+        """Complete the output and publish it as `path`, atomically."""
         ...
 
     def abort(self) -> None:
@@ -65,57 +65,57 @@ class Sink(Protocol):
 
 
 class FileSink:
-    """Base of the sinks that keep one file a video and can go on where a checkpoint left it.
+    """Base of the sinks that write one file per video and can resume from a checkpoint.
 
-    Until it is complete, the output grows in a part: beside its final path, or where `grow_in` says. `open` or `resume`
-    begins it; `commit` or `abort` ends it, or `complete`, which leaves the finished file to be published by others, or
-    `suspend`, which leaves the part for a later run.
+    Until it is complete, the output grows in a part file: beside its final path, or in the folder set with `grow_in`.
+    `open` or `resume` starts it. `commit` or `abort` ends it; so do `complete`, which leaves publishing the finished
+    file to others, and `suspend`, which leaves the part for a later run.
     """
 
     kind: str
 
     @property
     def scene(self) -> SceneOverlay | None:
-        """What draws a scene on the output; None where none is drawn."""
+        """The overlay that draws a scene on the output; None if there is none."""
         return None
 
     @property
     def offset_s(self) -> float | None:
-        """The source's time at which the file begins; None where it keeps the source's times, or has not begun."""
+        """The source's time at which the file starts; None if it keeps the source's times, or has not started."""
         return None
 
     def grow_in(self, folder: Path) -> None:
-        """Say where the part is to be. Called before `open` and `resume`, if at all."""
+        """Set the folder of the part. Called before `open` and `resume`, if at all."""
         raise NotImplementedError
 
     def open(self, info: StreamInfo) -> None:
-        """Begin a new output. What an earlier run left of it goes. Raises SinkError."""
+        """Start a new output; the remains of an earlier run are removed. Raises SinkError."""
         raise NotImplementedError
 
     def resume(self, info: StreamInfo, state: OutputState, part: Path) -> None:
-        """Go on where `state`, of a `mark`, was taken, with a copy of what stood in `part` then. Raises
-        CheckpointMismatch where that can't be, and SinkError."""
+        """Resume from `state`, returned by a `mark`, with a copy of the contents of `part` at that moment. Raises
+        CheckpointMismatch if that is impossible, and SinkError."""
         raise NotImplementedError
 
     def write(self, tracks: Tracks) -> None:
         raise NotImplementedError
 
     def mark(self) -> State:
-        """Remember this moment, behind a frame, and return the function that gives the output's `offset` at it."""
+        """Remember this moment, after a frame, and return a function that returns the output's state at it."""
         raise NotImplementedError
 
     def drain(self) -> None:
-        """Bring all frames given so far into the part."""
+        """Write all frames received so far to the part."""
 
     def complete(self, end: EndOfStream) -> Path:
-        """Do all of `commit` but the last step: the finished file is durable, and has not appeared. Its path."""
+        """Do everything but the last step of `commit`, and return the path of the durable, unpublished file."""
         raise NotImplementedError
 
     def commit(self, end: EndOfStream, path: Path) -> None:
         raise NotImplementedError
 
     def suspend(self) -> None:
-        """Close the part and leave it. Never raises."""
+        """Close the part and keep it. Never raises."""
         raise NotImplementedError
 
     def abort(self) -> None:
@@ -123,29 +123,29 @@ class FileSink:
 
 
 def part_path(path: Path) -> Path:
-    """Return where an output grows until it is complete."""
+    """Return the path at which an output grows until it is complete."""
     return path.with_name(path.name + ".part")
 
 
 def spare_path(path: Path) -> Path:
-    """Return where a whole file is made that will take the place of another: a shortened part, a muxed video."""
+    """Return the path at which a file that will replace another is written: a shortened part, a muxed video."""
     return path.with_name(path.name + ".new")
 
 
 def fresh(part: Path) -> IO[bytes]:
-    """Open a part anew: another file, not the old one emptied, to which a halted process may still write."""
+    """Open a new, empty part: another file, because a suspended process may still write to the old one."""
     part.unlink(missing_ok=True)
     return open(part, "x+b")
 
 
 def existing(part: Path) -> IO[bytes]:
-    """Open a part for reading. Raises OSError, and CheckpointMismatch where it is no file: a link is not followed, a
-    FIFO not waited for."""
+    """Open a part for reading. Raises OSError, and CheckpointMismatch if it is not a regular file; does not follow
+    links or block on a FIFO."""
     try:
         descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ENOENT:
-            raise CheckpointMismatch(f"{part.name} is not there any more") from error
+            raise CheckpointMismatch(f"{part.name} no longer exists") from error
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise CheckpointMismatch(f"{part.name} is not a file") from error
         raise
@@ -156,8 +156,8 @@ def existing(part: Path) -> IO[bytes]:
 
 
 def cut(source: Path, target: Path, size: int) -> None:
-    """Make `target` a durable copy of the first `size` bytes of `source`, in a file of its own. Raises OSError, and
-    CheckpointMismatch where the source is shorter, or no file."""
+    """Make `target`, a new file, a durable copy of the first `size` bytes of `source`. Raises OSError, and
+    CheckpointMismatch if the source is shorter or not a regular file."""
     with existing(source) as old, fresh(target) as new:
         if os.fstat(old.fileno()).st_size < size:
             raise CheckpointMismatch(f"{source.name} is shorter than at the checkpoint")
@@ -179,14 +179,13 @@ def cut(source: Path, target: Path, size: int) -> None:
 
 
 def reopened(part: Path, size: int, source: Path) -> IO[bytes]:
-    """Open a copy of the first `size` bytes of another part, to be written on. Raises OSError and
-    CheckpointMismatch."""
+    """Open a copy of the first `size` bytes of another part for appending. Raises OSError and CheckpointMismatch."""
     cut(source, part, size)
     return open(part, "ab")
 
 
 def publish(part: Path, path: Path) -> None:
-    """Let a finished file appear under its final name. Raises SinkError."""
+    """Publish a finished file under its final name. Raises SinkError."""
     try:
         os.replace(part, path)
         folder = os.open(path.parent, os.O_RDONLY)
@@ -199,18 +198,18 @@ def publish(part: Path, path: Path) -> None:
 
 
 def discard(part: Path) -> None:
-    """Remove an unfinished file, if it is there and the folder still lets us."""
+    """Remove an unfinished file, if it exists and the folder permits it."""
     with contextlib.suppress(OSError):
         part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def sole_writer(folder: Path | Folder) -> Iterator[None]:
-    """Hold the output folder, given by its path or open, so that two runs don't mix their files. Raises OutputError
-    where another run has it.
+    """Lock the output folder, given by path or opened, so that two runs don't mix their files. Raises OutputError if
+    another run holds it.
 
-    The lock dies with its process, so that a killed run blocks nobody. Some network file systems have no locks; there
-    the folder is used without one.
+    The lock ends with its process, so a killed run blocks nobody. On network file systems without locks the folder is
+    used without one.
     """
     path = folder / _LOCK_NAME if isinstance(folder, Path) else folder.path(_LOCK_NAME)
     descriptor = _locked(path, folder if isinstance(folder, Path) else folder.shown)
@@ -223,8 +222,8 @@ def sole_writer(folder: Path | Folder) -> Iterator[None]:
 
 @contextlib.contextmanager
 def shared_writer(folder: Path) -> Iterator[None]:
-    """Hold the output folder beside others who share it, such as the workers of one job: against a run of its own,
-    which wants it for itself. Raises OutputError where one has it."""
+    """Share the output folder with others, such as the workers of one job, and keep out a run, which needs it
+    exclusively. Raises OutputError if one holds it."""
     path = folder / _LOCK_NAME
     descriptor = _locked(path, folder, fcntl.LOCK_SH)
     try:

@@ -1,10 +1,9 @@
-"""What must not be seen in a frame, and how it is hidden: boxes of tracks, through gaps, before they were known and
-after they were lost.
+"""What to hide in a frame, and how: boxes of tracks, also through gaps, before they were known and after they were
+lost.
 
-Frames are held for a while, so that what is learned later of a track hides it earlier: where it was between two
-sightings, and where it came from before the tracker was sure of it. Detections hide by themselves, sure or not; those
-that are reported and that no track takes are followed, too, however few they are. What no detection and no track tells
-of is seen: this is no guarantee.
+Frames are held for a while, so that later knowledge of a track hides it earlier: between two sightings, and before the
+tracker was sure of it. Detections are hidden by themselves, however uncertain; reported ones that match no track are
+also followed. What no detection and no track covers stays visible: this is no guarantee.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ _ROUNDED_S = 1e-6
 
 @dataclass(frozen=True)
 class BlurSettings:
-    """Classes by name; `pad` is added on each side of a box, in its sizes. For `hold_s` seconds a box stays after a
-    track was seen last, and is there before it was seen first; so long are frames held, too. `boxes`: draw the tracks
-    as well. `conf` is the lowest score of a detection that hides, `followed_conf` of one that is followed where no
-    track takes it."""
+    """Classes by name; `pad` is the margin on each side of a box, relative to its size. A box is hidden for `hold_s`
+    seconds before its track was first seen and after it was last seen; frames are held for as long. `boxes`: also draw
+    the tracks. `conf` is the minimum score of a detection to hide, `followed_conf` of one to follow if it matches no
+    track."""
 
     classes: frozenset[str]
     fill: bool = False
@@ -53,7 +52,7 @@ class BlurSettings:
 
     @classmethod
     def of(cls, config: EngineConfig) -> BlurSettings | None:
-        """Take what a configuration asks for; None where nothing is to be hidden."""
+        """Take what a configuration asks for; None if nothing is to be hidden."""
         if not config.blur:
             return None
         return cls(
@@ -160,7 +159,7 @@ class BlurWindow(Generic[T]):
         ]
 
     def restore(self, state: Iterable[Mapping[str, object]]) -> None:
-        """Go on where `state` was taken. Raise ValueError, KeyError or TypeError where it is none."""
+        """Continue where `state` was taken. Raise ValueError, KeyError or TypeError if it is none."""
         for each in state:
             seen: deque[tuple[float, Boxes]] = deque(maxlen=_SIGHTINGS)
             given = each["seen"]
@@ -176,7 +175,7 @@ class BlurWindow(Generic[T]):
 
     def _follow(self, time_s: float, taken: Sequence[Boxes], followed: Boxes) -> list[tuple[int, Boxes]]:
         """Return detections that no track takes under ids of their own, below 0: those that were followed before, where
-        they overlap what was expected of one, best first, and others anew."""
+        they overlap what was expected of one, best first, and others again."""
         if taken and len(followed):
             followed = followed[iou_matrix(followed, np.stack(taken)).max(axis=1) < _TAKEN_IOU]
         if not len(followed):

@@ -1,15 +1,14 @@
-"""`<stem>.crops.zip`: of each track the crop that shows its object best, as JPEG, and an index of them.
+"""`<stem>.crops.zip`: for each track, the crop that shows its object best, as JPEG, and an index of them.
 
-The best is the one with the largest worth: score x area x sharpness, a quarter of that at the frame's edge. Tracks are
-looked at in every eighth inferred frame, new ones at once, and another crop takes the place of the one before when it
-is worth a fifth more: something that comes nearer is not cut out of every frame.
+The best crop is the one with the largest worth: score x area x sharpness, divided by four at the frame's edge. Tracks
+are examined in every eighth inferred frame, new ones at once, and a crop is replaced by one that is worth a fifth more,
+so that an approaching object is not cropped from every frame.
 
-Crops are cut out of the frame that is there, before anything is drawn on it. Of a track that is alive one waits in
-memory, as the frame's own planes, scaled down where it is large; once the track is gone, or a checkpoint is due, it is
-encoded and appended to a log. Of a track's records there the last one counts: the archive that is made of them at the
-end does not depend on where checkpoints were. It is an uncompressed ZIP, one file that appears whole or not at all like
-every output, which everything opens. JPEGs are made by FFmpeg's encoder through PyAV, which takes a frame's planes as
-they are.
+Crops are taken from the decoded frame before anything is drawn on it. The crop of a live track waits in memory, as the
+frame's own planes, scaled down if it is large; once the track is gone, or a checkpoint is due, it is encoded and
+appended to a log. The last of a track's records counts, so the final archive does not depend on where checkpoints were.
+It is an uncompressed ZIP, which everything opens, and appears atomically like every output. FFmpeg's encoder makes the
+JPEGs through PyAV, directly from the frame's planes.
 """
 
 from __future__ import annotations
@@ -106,7 +105,7 @@ class _Cut:
 
 @dataclass(slots=True)
 class _Best:
-    """Of a track that is alive, its best crop so far; `image` None: it stands in the log."""
+    """Of a track that is alive, its best crop so far; `image` None: it is in the log."""
 
     worth: float
     shown: _Shown | None = None
@@ -114,7 +113,7 @@ class _Best:
 
 
 class Crops(FileSink):
-    """Keeps the best crop of each track. Memory depends on the tracks alive, not on the length of the video."""
+    """Keeps the best crop of each track. Memory depends on the live tracks, not on the length of the video."""
 
     kind = "crops"
 
@@ -140,7 +139,7 @@ class Crops(FileSink):
         try:
             found = TypeAdapter(CropsState).validate_json(json.dumps(state), strict=True)
         except (ValidationError, ValueError, TypeError) as error:
-            raise CheckpointMismatch(f"{self._part.name} is damaged: it holds no state of the crops") from error
+            raise CheckpointMismatch(f"{self._part.name} is damaged: it contains no state of the crops") from error
         try:
             self._file, self._size = reopened(self._part, found.offset, part), found.offset
         except OSError as error:
@@ -224,7 +223,7 @@ class Crops(FileSink):
         return json.dumps(values).encode() + b"\n"
 
     def _keep(self, track_id: int) -> None:
-        """Append a track's best crop to the log, if it does not stand there."""
+        """Append a track's best crop to the log, if it is not there."""
         best = self._best.get(track_id)
         if best is None or best.image is None or best.shown is None:
             return
@@ -294,8 +293,8 @@ def name_of(track_id: int) -> str:
 
 
 def make_archive(log: Path, target: Path, size: int | None = None) -> None:
-    """Make the ZIP of the first `size` bytes of a log, None: of all, durable. Raises OSError, CheckpointMismatch where
-    the log is no file, and ValueError where it is damaged."""
+    """Make the ZIP of the first `size` bytes of a log, None: of all, durable. Raises OSError, CheckpointMismatch if
+    the log is no file, and ValueError if it is damaged."""
     with existing(log) as file, fresh(target) as made:
         found = dict(_records(file, os.fstat(file.fileno()).st_size if size is None else size))
         with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as archive:

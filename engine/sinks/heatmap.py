@@ -1,7 +1,7 @@
-"""`<stem>.heatmap.json`: where the objects of a video were, added up while they are tracked.
+"""`<stem>.heatmap.json`: where the objects of a video were, accumulated while they are tracked.
 
-What it holds follows from the rows of `tracks.jsonl`, rounded as they are: whoever reads those gets the same. It has no
-part while it grows: a checkpoint holds what there is, which is bounded by the cells and the tracks alive.
+Its contents follow from the rounded rows of `tracks.jsonl`: whoever reads those gets the same result. It has no part
+file while it grows: a checkpoint holds its state, which is bounded by the cells and the live tracks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST_KEPT = 1000
 
 
 class HeatmapSink(FileSink):
-    """Adds up where tracks were. Memory depends on the tracks alive, not on the length of the video."""
+    """Accumulates where tracks were. Memory depends on the live tracks, not on the length of the video."""
 
     kind = "heatmap"
 
@@ -63,7 +63,7 @@ class HeatmapSink(FileSink):
                 self._heatmap = Heatmap.of(HeatmapState.from_json(found["cells"]))
             self._seen = {int(track_id): float(seen) for track_id, seen in found["seen"]}
         except (KeyError, ValueError, TypeError) as error:
-            raise CheckpointMismatch(f"{self._part.name} is damaged: it holds no state of a heatmap") from error
+            raise CheckpointMismatch(f"{self._part.name} is damaged: it contains no state of a heatmap") from error
 
     def write(self, tracks: Tracks) -> None:
         if self._heatmap is None and tracks.frame.image is not None:
@@ -105,8 +105,8 @@ class HeatmapSink(FileSink):
             self._heatmap.forget(gone)
 
     def left(self, ahead_us: int) -> HeatmapState | None:
-        """Return what the next file of the camera goes on with: the tracks alive, by times that are `ahead_us` ahead of
-        this file's. None where nothing was seen."""
+        """Return what the next file of the camera continues with: the tracks alive, by times that are `ahead_us` ahead
+        of this file's. None if nothing was seen."""
         self._take_in()
         self._forget()
         return None if self._heatmap is None else HeatmapState(self._heatmap.size_wh, {}, self._heatmap.alive(ahead_us))

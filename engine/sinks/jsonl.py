@@ -17,7 +17,7 @@ from engine_ext.rows import detections_jsonl, tracks_jsonl
 
 
 class JsonlSink(RowSink):
-    """What both files share: the class names, quoted once."""
+    """Base of both files, with the class names, quoted once."""
 
     def __init__(self, rows: RowFile, class_names: Sequence[str]) -> None:
         super().__init__(rows)
@@ -29,8 +29,8 @@ class JsonlSink(RowSink):
 
 
 class TracksJsonl(JsonlSink):
-    """Rows {"frame", "pts", "time_s", "track_id", "class_id", "class", "score", "box_xyxy"}, by frame and id; behind
-    "time_s" stands "time" where the wall clock is known."""
+    """Rows {"frame", "pts", "time_s", "track_id", "class_id", "class", "score", "box_xyxy"}, by frame and id; "time_s"
+    is followed by "time" if the wall clock is known."""
 
     kind = "tracks"
 
@@ -44,13 +44,13 @@ class TracksJsonl(JsonlSink):
 
 
 class DetectionsJsonl(JsonlSink):
-    """Rows {"frame", "pts", "class_id", "class", "score", "box_xyxy"} of the detections, best first; behind "pts"
-    stands "carried": true for what was not found in this very frame, but carried over by the gate."""
+    """Rows {"frame", "pts", "class_id", "class", "score", "box_xyxy"} of the detections, best first; "pts" is followed
+    by "carried": true for boxes that the gate carried over."""
 
     kind = "detections"
 
     def __init__(self, rows: RowFile, class_names: Sequence[str], conf: float = 0.0) -> None:
-        """`conf` is the lowest score that is reported."""
+        """`conf` is the minimum score that is reported."""
         super().__init__(rows, class_names)
         self._conf = conf
 

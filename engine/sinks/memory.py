@@ -1,4 +1,4 @@
-"""Sinks that keep results in memory: the running totals of a stream, and tracks handed to a Python caller."""
+"""Sinks in memory: the running totals of a stream, and tracks handed to a Python caller."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class CountersState:
 
 
 class Counters:
-    """Counts what the summary says of a video. Its memory depends on the tracks alive, not on the video's length.
+    """Computes a video's counts for the summary. Memory grows with the number of live tracks, not the video's length.
 
-    A track counts for the class that has most of its scores, added up.
+    A track counts for the class with the highest total score.
     """
 
     def __init__(self, conf: float = 0.0, *, objects: bool = False) -> None:
-        """`conf`: the lowest score of a detection that counts. `objects`: count those, too."""
+        """`conf`: the minimum score of a detection that counts. `objects`: also estimate the number of objects."""
         self.frames = 0
         self.inferred = 0
         self.detections = 0
@@ -102,7 +102,7 @@ class Counters:
 
     @property
     def objects(self) -> tuple[int, int] | None:
-        """How many objects the tracks so far stand for, at least and at most; None where they are not counted."""
+        """The minimum and maximum number of objects behind the tracks so far; None if they are not counted."""
         if self._objects is None:
             return None
         found = self._objects.objects()
@@ -149,7 +149,7 @@ class Counters:
         )
 
     def restore(self, state: CountersState) -> None:
-        """Go back, or on, to where `state` was taken."""
+        """Return to `state`."""
         self.frames, self.inferred, self.detections = state.frames, state.inferred, state.detections
         self.without_area, self.non_finite = state.without_area, state.non_finite
         self.ended_by_class = Counter(dict(state.tracks_by_class))
@@ -174,7 +174,7 @@ def _winner(votes: dict[int, float]) -> int:
 
 
 class CallbackSink:
-    """Hands each frame's tracks to a function, in order. What the function raises fails the stream."""
+    """Hands each frame's tracks to a function, in order. An exception from it fails the stream."""
 
     kind = "callback"
 

@@ -1,4 +1,4 @@
-"""From a packet log to the MP4 that appears: the stream's parameters, the times, the sound."""
+"""From a packet log to the final MP4: the stream's parameters, the times, the sound."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MP4_AUDIO = frozenset("aac mp2 mp3 ac3 eac3 dts alac opus flac".split())
 _NEED_HEADER = frozenset("alac opus flac".split())
 _OPTIONS = {"crf", "preset", "bf"}
 # Pictures of more pixels than 4K has are encoded with as few of them held as can be: x264 takes up to 90 MB for one of
-# 8K, and has one in hand for each that it looks ahead, and one more to learn how long a picture lasts.
+# 8K, and has one in hand for each that it looks ahead, and one more to learn how long an image lasts.
 _MANY_PIXELS = 4096 * 2304
 _FRUGAL = "force-cfr=1:rc-lookahead=0:sync-lookahead=0:ref=1"
 _LARGEST_TIMESCALE = 2**31 - 1
@@ -47,7 +47,7 @@ def sink_error(name: str, error: BaseException) -> SinkError:
 
 
 def audio_problem(source: av.AudioStream) -> str | None:
-    """Return why an input's audio stream can't be copied into MP4; None where it can."""
+    """Return why an input's audio stream can't be copied into MP4; None if it can."""
     context = source.codec_context
     codec = context.codec.canonical_name if context is not None else "an unknown codec"
     if codec not in _MP4_AUDIO:
@@ -137,7 +137,7 @@ class _Muxer:
         self._audio_dts: int | None = None
         self._video_dts: int | None = None
         moved_s = float(self._shift * self._time_base)
-        self.notes = [f"annotated video moved by {moved_s:.3f} s to begin at 0"] if self._shift else []
+        self.notes = [f"annotated video shifted by {moved_s:.3f} s to start at 0"] if self._shift else []
 
     def video(self, packet: av.Packet) -> None:
         self._note_long_gap(packet)
@@ -171,7 +171,7 @@ class _Muxer:
         assert self._video.time_base is not None
         if gap_s > _LONGEST_GAP_TICKS * self._video.time_base:
             self.notes.append(
-                f"annotated video: the gap of {gap_s:.0f} s is longer than MP4 can hold, times after it are off"
+                f"annotated video: the gap of {gap_s:.0f} s is longer than MP4 can hold, and times after it are wrong"
             )
         self._video_dts = packet.dts
 

@@ -1,4 +1,4 @@
-"""What is drawn on a frame of an annotated video, and how: boxes, labels, trails, and what there is of a scene."""
+"""Drawing on the frames of an annotated video: boxes, labels, trails and the scene."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _FRAMES_BETWEEN_PURGES = 64
 
 @dataclass(frozen=True)
 class OverlayStyle:
-    """label      what stands in a label, in this order; () for none
-    colour_by  what has a colour of its own: each track, or each class
-    line_width, label_size   in pixels; None: by the frame's size
-    trail_s    seconds of its way that follow a track
+    """label      the contents of a label, in this order; () for none
+    colour_by  one colour per track, or per class
+    line_width, label_size   in pixels; None: by frame size
+    trail_s    seconds of a track's path to draw behind it
     """
 
     label: Sequence[str] = ("class", "id")
@@ -54,7 +54,7 @@ class OverlayStyle:
 class Overlay:
     """Draws on the frames of one video, in their order. `state` gives a checkpoint what the next frames depend on.
 
-    Tracks are drawn as they stand in the file of tracks, from which `render` draws the same again: boxes to 0.01 pixel,
+    Tracks are drawn as they are in the file of tracks, from which `render` draws the same again: boxes to 0.01 pixel,
     scores to 0.0001.
     """
 
@@ -148,8 +148,8 @@ class Overlay:
         return state
 
     def restore(self, state: DrawnState) -> None:
-        """Go on behind the frame at which `state` was taken; an empty one is that before the first. Raises ValueError,
-        TypeError, KeyError or OverflowError where it is none."""
+        """Continue behind the frame at which `state` was taken; an empty one is that before the first. Raises
+        ValueError, TypeError, KeyError or OverflowError if it is none."""
         self._trails = {}
         for values in state.get("trails", ()):
             if len(values) % 3 != 2:

@@ -1,11 +1,11 @@
-"""A log of encoded packets: what an annotated video grows as until it is complete.
+"""A log of encoded packets, in which an annotated video grows until it is complete.
 
-An MP4 is of no use before its end is written, and can't be cut. A log can be cut behind any record, and continued.
-Records follow each other without gaps:
+An MP4 is useless before its end is written, and can't be truncated. A log can be truncated after any record, and
+continued. Records follow each other without gaps:
 
     kind, flags, pts, dts, duration, time base (numerator, denominator), size | payload
 
-The first record is the header: JSON, the parameters of the encoder and its extradata. Side data stands in a record of
+The first record is the header: JSON, the parameters of the encoder and its extradata. Side data is in a record of
 its own, in front of the packet it belongs to.
 """
 
@@ -89,7 +89,7 @@ class PacketLog:
 def read_header(path: Path) -> LogHeader:
     """Return the header of a log, whose values nobody has checked: a log may be a stranger's.
 
-    Raises OSError, ValueError where the file is no log, and CheckpointMismatch where there is no file.
+    Raises OSError, ValueError if the file is no log, and CheckpointMismatch if there is no file.
     """
     with existing(path) as file:
         kind, *_, payload = next(_records(file, None), (None, b""))
@@ -104,7 +104,7 @@ def read_header(path: Path) -> LogHeader:
 def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.Packet]]:
     """Yield VIDEO or AUDIO, and the packet, for every packet in the first `size` bytes; None: all of them.
 
-    Raises OSError, and ValueError where the log ends within a record.
+    Raises OSError, and ValueError if the log ends within a record.
     """
     with existing(path) as file:
         side_data = []

@@ -21,9 +21,9 @@ _LONGEST_IN_MEMORY_S = 5.0
 class RowFile:
     """A text file of rows.
 
-    At most `limit` rows wait in memory. With `intermediate`, what is beyond, or older than a few seconds, stands in
-    `<path>.part` and survives a killed process; without, in an unnamed temporary file beside it, and a killed process
-    leaves nothing.
+    At most `limit` rows wait in memory. With `intermediate`, further rows, and those older than a few seconds, are in
+    `<path>.part` and survive a killed process; without it, they are in an unnamed temporary file beside it, and a
+    killed process leaves nothing.
     """
 
     def __init__(self, path: Path, *, limit: int, intermediate: bool) -> None:
@@ -38,14 +38,14 @@ class RowFile:
 
     @property
     def path(self) -> Path:
-        """The part."""
+        """The path of the part."""
         return self._part
 
     def grow_in(self, folder: Path) -> None:
         self._part = folder / self._part.name
 
     def begin(self) -> None:
-        """Begin a new file: nothing of an earlier run is there from now on. Raises SinkError."""
+        """Start a new file, without the remains of an earlier run. Raises SinkError."""
         self._file, self._size = None, 0
         try:
             self._part.unlink(missing_ok=True)
@@ -53,14 +53,14 @@ class RowFile:
             raise self._error(error) from error
 
     def resume(self, size: int, part: Path) -> None:
-        """Go on behind the first `size` bytes of another part. Raises CheckpointMismatch and SinkError."""
+        """Continue after the first `size` bytes of another part. Raises CheckpointMismatch and SinkError."""
         try:
             self._file, self._size = reopened(self._part, size, part), size
         except OSError as error:
             raise self._error(error) from error
 
     def mark(self) -> int:
-        """Return the size of the file with all rows so far, which are in it from now on. Raises SinkError."""
+        """Write all rows so far to the file, and return its size. Raises SinkError."""
         self._spill()
         return self._size
 
@@ -73,7 +73,7 @@ class RowFile:
             raise self._error(error) from error
 
     def suspend(self) -> None:
-        """Close the part and leave it."""
+        """Close the part and keep it."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
@@ -88,7 +88,7 @@ class RowFile:
             self._spill()
 
     def complete(self) -> None:
-        """Make the part the finished file, durable. Raises SinkError."""
+        """Complete the part and make it durable. Raises SinkError."""
         try:
             self._spill()
             assert self._file is not None
@@ -132,7 +132,7 @@ class RowFile:
 
 
 class RowSink(FileSink):
-    """Base of the sinks that write rows: each says only how a frame's tracks become rows."""
+    """Base of the sinks that write rows: each only converts a frame's tracks to rows."""
 
     def __init__(self, rows: RowFile) -> None:
         self._rows = rows

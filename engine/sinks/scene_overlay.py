@@ -1,7 +1,7 @@
-"""What is drawn of a scene on an annotated video: its lines and zones, their counts up to the frame, and the time.
+"""The scene on an annotated video: its lines and zones, their counts up to the frame, and the time.
 
-Signs stand beside what they are of, where they lie on no other sign and on as little of the lines as can be. Each has
-room for counts that grow, so that it stays where it is.
+Signs are placed beside their lines and zones, never on another sign, and cover as little of the lines as possible. Each
+has room for growing counts, so it never moves.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class SceneJson(TypedDict):
 
 
 class CountsJson(TypedDict):
-    """What the counts on the next file's video go on with: the scene's hash, the size of the frames, and the state of
-    its LiveCounts."""
+    """What the counts on the next file's video continue with: the scene's hash, the size of the frames, and the state
+    of its LiveCounts."""
 
     scene: str
     size_wh: list[int]
@@ -125,7 +125,7 @@ class SceneOverlay:
         self._counts.see(samples, step)
 
     def left(self) -> CountsJson | None:
-        """Return what the next file of the camera goes on with; None where nothing is counted."""
+        """Return what the next file of the camera continues with; None if nothing is counted."""
         if self._counts is None:
             return None
         return {"scene": self._digest, "size_wh": list(self._size_wh), "counts": self._counts.left()}
@@ -169,7 +169,7 @@ class SceneOverlay:
         return {"first_s": self._first_s, "size_wh": list(self._size_wh), "counts": counts}
 
     def restore(self, state: SceneJson | None) -> None:
-        """Go on where `state` was taken; None: begin anew. Raises ValueError, TypeError or KeyError for anything
+        """Continue where `state` was taken; None: begin again. Raises ValueError, TypeError or KeyError for anything
         else."""
         self._first_s = self._counts = self._saved = None
         if state is None:
@@ -298,7 +298,7 @@ def _room(
     others: Sequence[Room],
     covered: Points,
 ) -> Room:
-    """Return the cheapest room at one of the points; in a column of the frame where each would lie on another sign."""
+    """Return the cheapest room at one of the points; in a column of the frame where each would be on another sign."""
     width, height = sign_wh
     low = np.array([edge, edge])
     high = np.maximum(np.array(size_wh) - sign_wh - edge, 0)

@@ -13,7 +13,7 @@ _ERRORS = (av.error.FFmpegError, OSError, ValueError)
 
 
 def sound_head(audio: av.AudioStream | None) -> bytes:
-    """Return the format of an open input's audio stream. Empty where there is none, or it can't be written down."""
+    """Return the format of an open input's audio stream. Empty if there is none, or it can't be written down."""
     if audio is None:
         return b""
     head = io.BytesIO()
@@ -28,7 +28,7 @@ def sound_head(audio: av.AudioStream | None) -> bytes:
 
 
 def sound_of(head: bytes) -> av.AudioStream | None:
-    """Return an audio stream of the format in `head`, without packets; None where there is none."""
+    """Return an audio stream of the format in `head`, without packets; None if there is none."""
     if not head:
         return None
     try:

@@ -1,8 +1,8 @@
-"""`<stem>.detections.bin`: every frame and its detections, exact and compact, from which tracks can be made again.
+"""`<stem>.detections.bin`: every frame and its detections, exact and compact, for making tracks again.
 
 A line of magic, a line of JSON (StoreHeader), then for each frame 24 bytes (index, pts, duration, count; -1 where it
 was not inferred), and for each of its detections, best first, 22 bytes: x1 y1 x2 y2 score as float32, the class as
-uint16. Little-endian. At 25 frames a second with 10 detections each that is 22 MB an hour.
+uint16. Little-endian. At 25 frames per second with 10 detections each that is 22 MB per hour.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _KEPT = set(RESULT_KEYS - {"class_names"})
 
 @dataclass(frozen=True)
 class StoreHeader:
-    """What all frames share. `conf` is the lowest score that is stored; `step_s` and `wall_start` as in StreamInfo."""
+    """The data shared by all frames. `conf` is the minimum stored score; `step_s` and `wall_start` are as in
+    StreamInfo."""
 
     class_names: tuple[str, ...]
     time_base: Fraction
@@ -128,9 +129,9 @@ class Store:
         self._file.close()
 
     def frames(self) -> Iterator[tuple[Frame, Detections | None]]:
-        """Give every frame, without its image, and its detections; None where it was not inferred. Frames have their
-        wall clock where it is known and the first frame of the video, from which it counts, is stored. Raises
-        InputError where the file is cut short or damaged."""
+        """Yield every frame, without its image, and its detections; None if it was not inferred. Frames have their wall
+        clock if it is known and the video's first frame, from which it counts, is stored. Raises InputError if the file
+        is truncated or damaged."""
         header, before = self.header, -1
         clock, first_pts = Clock(header.wall_start, ClockOrigin.GIVEN), None
         while head := self._file.read(_FRAME.size):

@@ -1,7 +1,7 @@
 """`<stem>.mp4`: the source's frames with boxes, on the source's own timeline, with its audio copied.
 
-Boxes are drawn on the planes of the decoded frame; H.264 in, H.264 out, no RGB between. Every frame keeps its pts and
-duration, so that a variable frame rate stays variable.
+Boxes are drawn on the planes of the decoded frame, without a detour through RGB. Every frame keeps its pts and
+duration, so a variable frame rate stays variable.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ _KEPT_COLOUR = ("color_primaries", "color_trc", "colorspace", "color_range")
 class AnnotatedVideo(FileSink):
     """Writes one annotated video. Its size is that of the first frame.
 
-    Encoded packets go to a log, `<path>.part`; `complete` makes the MP4 of it. The sound read ahead of a frame stands
-    in front of the frame's packet, so that the log up to that packet is the video up to that frame.
+    Encoded packets go to a log, `<path>.part`, from which `complete` makes the MP4. The sound read before a frame
+    precedes the frame's packet, so the log up to that packet is the video up to that frame.
     """
 
     kind = "video"
@@ -82,7 +82,7 @@ class AnnotatedVideo(FileSink):
         blur: BlurSettings | None = None,
         scene: SceneOverlay | None = None,
     ) -> None:
-        """With `blur`, frames are held a while before they are encoded (engine/sinks/blur.py)."""
+        """With `blur`, frames are held for a while before they are encoded (engine/sinks/blur.py)."""
         self._part = part_path(path)
         self._muxed = spare_path(path)
         self._names = class_names
@@ -106,14 +106,14 @@ class AnnotatedVideo(FileSink):
 
     @property
     def scene(self) -> SceneOverlay | None:
-        """What draws the video's scene; None where none is drawn."""
+        """What draws the video's scene; None if none is drawn."""
         return self._overlay.scene
 
     def grow_in(self, folder: Path) -> None:
         self._part, self._muxed = folder / self._part.name, folder / self._muxed.name
 
     def open(self, info: StreamInfo) -> None:
-        """Open the log. The audio's format is read from the input, which is open by now."""
+        """Open the log. The audio format is read from the input, which is already open."""
         self._begin(info)
         self._header = None
         self._overlay.restore({})
@@ -190,8 +190,8 @@ class AnnotatedVideo(FileSink):
     def _hidden(
         self, tracks: Tracks
     ) -> tuple[list[tuple[int, NDArray[np.float64]]], NDArray[np.float64], NDArray[np.float64]]:
-        """Return what hides in a frame: the tracks, all that was detected there, and what of that is followed, of the
-        classes that are meant."""
+        """Return what must be hidden in a frame, for the configured classes: tracks, all detections, and those of them
+        to follow."""
         assert self._blur is not None
         classes, conf = self._blur.classes, self._blur.conf
         rows = zip(tracks.track_ids.tolist(), tracks.class_ids.tolist(), tracks.boxes_xyxy, strict=True)
@@ -240,8 +240,8 @@ class AnnotatedVideo(FileSink):
         return state
 
     def drain(self) -> None:
-        """End the encoder: what it still holds goes to the log. Frames of which it is not known yet what must be hidden
-        stay behind. Raises SinkError."""
+        """Flush the encoder to the log. Frames for which it is not yet known what to hide are left out. Raises
+        SinkError."""
         try:
             if self._encoder is not None:
                 self._keep(self._encoder[1].encode(None))
@@ -290,7 +290,7 @@ class AnnotatedVideo(FileSink):
         self._audio = None if problem else info.audio
 
     def _configure(self, image: av.VideoFrame, frame: Frame) -> None:
-        """Open the encoder and write the log's header: all that is needed to go on, or to mux what is there."""
+        """Open the encoder and write the log's header, with everything needed to resume or to mux."""
         assert self._info is not None
         assert self._log is not None
         aspect, stored_wh = self._info.pixel_aspect, self._info.size_wh
@@ -328,7 +328,7 @@ class AnnotatedVideo(FileSink):
             self._encoder = None
 
     def _fitted(self, image: av.VideoFrame) -> av.VideoFrame:
-        """Return a frame of another size or colour than the first, made like the first."""
+        """Convert a frame of another size or colour than the first to match the first."""
         assert self._header is not None
         width, height, pixel_format, *_ = self._header["look"]
         matrix, full_range = colour_of(image)
@@ -345,7 +345,7 @@ class AnnotatedVideo(FileSink):
         return _even(fitted)
 
     def _keep(self, packets: list[av.Packet]) -> None:
-        """Log what came out of the encoder: a packet per frame, in the frames' order, as there are no B-frames."""
+        """Log the encoder's output: one packet per frame, in frame order, because there are no B-frames."""
         assert self._log is not None
         for packet in packets:
             # The encoder knows a frame's start only; the source's duration matters most for the last one.
@@ -367,14 +367,14 @@ class AnnotatedVideo(FileSink):
 
 
 def _look(image: av.VideoFrame) -> tuple[int, int, str, int, int]:
-    """Return what must stay the same from frame to frame."""
+    """Return the properties that must stay the same from frame to frame."""
     return image.width, image.height, image.format.name, int(image.colorspace), int(image.color_range)
 
 
 def _drawable(image: av.VideoFrame) -> av.VideoFrame:
-    """Return a 4:2:0 frame of even size that nobody else reads: the decoder may still need its own copy."""
+    """Return a private 4:2:0 copy of even size, because the decoder may still need the original."""
     if image.format.name in ("rgb24", "bgr24", "gray"):
-        # Players read the matrix from the tag, and guess by the size where there is none. RGB's own tag (0) is no
+        # Players read the matrix from the tag, and guess by the size if there is none. RGB's own tag (0) is no
         # matrix for YUV.
         matrix = "bt709" if image.height >= _HD_ROWS else "bt601"
         image = image.reformat(format="yuv420p", dst_colorspace=_SWS[matrix], dst_color_range=_LIMITED_RANGE)
@@ -387,8 +387,8 @@ def _drawable(image: av.VideoFrame) -> av.VideoFrame:
 
 
 def _even(image: av.VideoFrame) -> av.VideoFrame:
-    """Return the frame with its last row and column repeated where their number is odd: 4:2:0 H.264 has whole blocks
-    only. The chroma planes are the same; they cover the added row and column already."""
+    """Repeat the last row or column of a frame if its number is odd, because 4:2:0 H.264 needs whole blocks. The chroma
+    planes already cover the added row and column."""
     if image.width % 2 == 0 and image.height % 2 == 0:
         return image
     width, height = 2 * math.ceil(image.width / 2), 2 * math.ceil(image.height / 2)

@@ -1,7 +1,7 @@
-"""Agreement: what a gated stream gives beside what whole frames would have given, over windows of frames.
+"""Agreement: the results of a gated stream compared with those of whole frames, over windows of frames.
 
-Three shares: of boxes (F1 at IoU 0.5, in one class), of ids (of the tracks that agree, those with the id that the
-tracker gives where it goes on with whole frames), and of the numbers of ids. All is counted in whole numbers.
+Three shares: boxes (F1 at IoU 0.5, within a class), ids (the share of matching tracks whose id equals the one that the
+tracker assigns if it continues with whole frames), and the numbers of ids. All counts are integers.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class Auditor:
     """The audit of one stream, frame by frame in order."""
 
     def __init__(self, target: float, conf: float, known: Agreements | None = None) -> None:
-        """`conf` is the lowest score of a box that counts, `known` what an earlier run had seen."""
+        """`conf` is the minimum score of a box that counts, `known` the result of an earlier run."""
         self.seen = known.copy() if known is not None else Agreements()
         self._target, self._conf = target, conf
         self._window = _Window()
 
     def see(self, plan: Plan, given: Tracks, whole: Tracks) -> None:
-        """Take a frame of a window: what is given, and what a tracker gives that went on with whole frames from where
-        the window begins; each with the detections it was made of."""
+        """Take a frame of a window: the gated tracks, and those of a tracker that continued with whole frames from the
+        start of the window; each with its detections."""
         window, mine, theirs = self._window, given.detections, whole.detections
         assert mine is not None
         assert theirs is not None
@@ -69,7 +69,7 @@ class _Window:
 
 
 def agreeing_pairs(one: Detections | Tracks, other: Detections | Tracks) -> list[tuple[int, int]]:
-    """Return which boxes of a class overlap by `IOU`, each with one of the other side at most, the best first."""
+    """Return the pairs of boxes of one class that overlap by `IOU`, each box in at most one pair, best first."""
     boxes = (np.ascontiguousarray(each.boxes_xyxy, np.float64) for each in (one, other))
     overlap = iou_matrix(*boxes)
     overlap[one.class_ids[:, None] != other.class_ids[None, :]] = 0.0

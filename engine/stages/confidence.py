@@ -1,4 +1,4 @@
-"""Where a share that was seen in some windows of a stream lies in the whole stream, with 95 %."""
+"""Where a share that was seen in some windows of a stream is in the whole stream, with 95 %."""
 
 from __future__ import annotations
 

@@ -53,13 +53,12 @@ _UPRIGHT: dict[tuple[int, ...], list[tuple[str, str | None]]] = {
 
 
 class Decoder:
-    """Decodes one stream. State lives and dies with it.
+    """Decodes one stream. Its state ends with it.
 
-    `problems` collects what was wrong, one phrase a kind, for the result's status. `lost_at_start` counts frames before
-    the first one given: a recording that begins in the middle of a group of pictures; `leading` those in front of a key
-    frame that the file begins with, which refer to what came before it and are not meant to be shown. `at_key_frame`
-    tells of the frame given last. `repaired` says that a time was made up, so that a frame's pts is not the container's
-    alone.
+    `problems` collects the faults, one phrase per kind, for the result's status. `lost_at_start` counts frames before
+    the first returned one, if a recording begins in the middle of a group of pictures; `leading` counts those before
+    the key frame at the start of the file, which refer to earlier frames and are not meant to be shown. `at_key_frame`
+    is about the last returned frame. `repaired` says that a time was made up, so that not every pts is the container's.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class Decoder:
         max_pixels: int | None = None,
         max_frame_bytes: int | None = None,
     ) -> None:
-        """`decode` and `flush` raise OverLimit at an image of more than `max_pixels` or `max_frame_bytes`."""
+        """`decode` and `flush` raise OverLimit for an image of more than `max_pixels` or `max_frame_bytes`."""
         self.time_base = time_base
         self.packets = 0
         self.at_key_frame = False
@@ -98,7 +97,7 @@ class Decoder:
         self._pts_is_dts = False
         self._may_grow = False  # whether packets may bring parameter sets, which say how many images are to be kept
         self._kept: int | None = None  # the most images that a parameter set so far asks to be kept
-        self._checked: tuple[str, int, int] | None = None  # format and size of the image before
+        self._checked: tuple[str, int, int] | None = None  # format and size of the previous image
         self._decoded_as: tuple[str | None, int, int] | None = None
         self._offset = 0
         self._restart = False
@@ -122,13 +121,14 @@ class Decoder:
             self._context.options = {**self._context.options, **never_begun(self._max_frame_bytes), **one_by_one}
 
     def resume_after(self, gap_s: float) -> None:
-        """Go on after a break: the next frame follows the last after `gap_s` seconds, whatever its own clock says."""
+        """Continue after a break: the next frame follows the last after `gap_s` seconds, whatever its own clock
+        says."""
         gap = max(self._tick, int(gap_s / self.time_base))
         self._offset = 0 if self._last_pts is None else self._last_pts + gap
         self._restart = self._last_pts is not None
 
     def decode(self, packet: av.Packet) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        """Give (image, pts, duration) of each frame that the packet completes. Damage is counted, not raised."""
+        """Yield (image, pts, duration) of each frame that the packet completes. Damage is counted, not raised."""
         self.packets += 1
         self.discarded += bool(packet.is_discard)
         self.holes += bool(packet.is_corrupt)
@@ -162,7 +162,7 @@ class Decoder:
             raise
 
     def flush(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        """Give the frames that the decoder still holds at the end of the stream."""
+        """Yield the frames that the decoder still holds at the end of the stream."""
         try:
             images = self._context.decode(None)
         except av.error.EOFError:
@@ -173,13 +173,13 @@ class Decoder:
         yield from self._finish(images)
 
     def forgive(self) -> None:
-        """Forget what was wrong so far: behind a seek, frames whose references were not decoded are none."""
+        """Forget the faults so far: after a seek, frames whose references were not decoded don't count."""
         self.errors = self.corrupt = self.holes = self.discarded = self.lost_at_start = self.leading = 0
         self.repaired = False
 
     @property
     def clean(self) -> bool:
-        """Whether all frames so far are the container's, whole and at its times."""
+        """Whether all frames so far are undamaged and at the container's times."""
         lost = self.lost_at_start or self.leading
         return not (self.errors or self.corrupt or self.discarded or self.repaired or lost)
 
@@ -187,7 +187,7 @@ class Decoder:
         """Return what was damaged, in words."""
         found = []
         if self.errors and self._max_frame_bytes is not None and self._context is not None and not self._context.width:
-            found.append(f"pictures of no size, or of more than max_frame_bytes = {self._max_frame_bytes:,}")
+            found.append(f"images with no size, or with more than max_frame_bytes = {self._max_frame_bytes:,}")
         if self.errors:
             found.append(counted(self.errors, "damaged packet"))
         if self.corrupt:
@@ -210,7 +210,7 @@ class Decoder:
             yield readable(self._upright(image)), pts, duration
 
     def _note_start(self, packet: av.Packet, pts: int | None) -> None:
-        """Remember the packets before the first frame: those that should have been shown before it are lost."""
+        """Remember the packets before the first frame: frames that should have been shown before it are lost."""
         if self._waiting is None:
             return
         if self.packets == 1:
@@ -223,7 +223,7 @@ class Decoder:
         del self._waiting[:-_MAX_WAITING]
 
     def _tell_start(self, pts: int) -> None:
-        """Count what was lost before the first frame. Without times, that is what came before the first key frame."""
+        """Count the frames lost before the first one. Without times, those are the ones before the first key frame."""
         assert self._waiting is not None
         timed = [waiting for waiting in self._waiting if waiting is not None]
         untimed = len(self._waiting) - len(timed) if self._key_read else 0
@@ -245,8 +245,8 @@ class Decoder:
         return limit is not None and self._picture_bytes * _MAX_KEPT_ANYWHERE > limit * _LARGEST_KEPT
 
     def _note_kept(self, packet: av.Packet) -> None:
-        """Read how many images are to be kept; also while they are small, for the parameter set of larger ones comes
-        first."""
+        """Read how many images must be kept for reference, even while they are small, because the parameter set of
+        larger ones comes first."""
         name, head = self._context.name, self._context.extradata
         found = kept_by_packet(name, head, packet)
         if found is not None:
@@ -257,8 +257,8 @@ class Decoder:
                 self._kept = max(found, self._kept or 0)
 
     def _check_what_is_decoded(self) -> None:
-        """Raise OverLimit where the last packet made the images too large. They are not given before the decoder has as
-        many of them as it may put in order."""
+        """Raise OverLimit if the last packet made the images too large. The decoder returns them only once it has as
+        many as it may reorder."""
         now = self._context.pix_fmt, self._context.width, self._context.height
         if now != self._decoded_as:
             self._decoded_as = now
@@ -266,7 +266,8 @@ class Decoder:
             self._check_kept()
 
     def _check_kept(self) -> None:
-        """Raise OverLimit where the decoder would keep too many large images: a few bytes each, and a gigabyte."""
+        """Raise OverLimit if the decoder would keep too many large images: a few bytes of input could take a
+        gigabyte."""
         kept = self._kept
         if not self._large or kept is None or self._max_frame_bytes is None:
             return
@@ -278,7 +279,7 @@ class Decoder:
             )
 
     def _timestamp(self, image: av.VideoFrame) -> tuple[int, int]:
-        """Return the container's own pts; where it is missing or does not grow, the smallest repair."""
+        """Return the container's own pts; if it is missing or does not increase, the smallest repair."""
         duration = image.duration or self._tick
         pts = heapq.heappop(self._pts_of_packets) if self._pts_of_packets else image.pts
         time_base = image.time_base
@@ -299,7 +300,7 @@ class Decoder:
         return pts, duration
 
     def _upright(self, image: av.VideoFrame) -> av.VideoFrame:
-        """Turn and mirror a frame as its display matrix says, to what a player shows, with its first row first."""
+        """Rotate and mirror a frame by its display matrix, as a player does, with its first row first."""
         matrix = display_matrix(image)
         filters = [] if matrix is None else _UPRIGHT.get(_signs(matrix), [])
         if not filters and image.planes[0].line_size < 0:  # stored from the last row up; the kernels read downwards
@@ -326,20 +327,19 @@ def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
     """Raise OverLimit for an image of more than `max_pixels`."""
     if max_pixels is not None and width * height > max_pixels:
         raise OverLimit(
-            f"has a picture of {width}x{height} = {width * height:,} pixels, more than max_pixels = {max_pixels:,}"
+            f"has an image of {width}x{height} = {width * height:,} pixels, more than max_pixels = {max_pixels:,}"
         )
 
 
 def never_begun(max_frame_bytes: int) -> dict[str, str]:
-    """Return FFmpeg's option for images that are refused before they are begun. A pixel takes a byte at least; decoders
-    count their margins, too."""
+    """Return FFmpeg's option that refuses images before they are allocated. A pixel takes at least a byte; decoders
+    also count their margins."""
     return {"max_pixels": str(max_frame_bytes + max_frame_bytes // 16 + _MARGIN_PIXELS)}
 
 
 @lru_cache
 def frame_bytes(pixel_format: str | None, width: int, height: int) -> int:
-    """Return bytes of a decoded image, without what pads its rows. Where its format is not known, one a pixel: the
-    least."""
+    """Return the bytes of a decoded image without row padding. For an unknown format: one per pixel, the minimum."""
     if pixel_format is None:
         return width * height
     parts = av.VideoFormat(pixel_format, width, height).components
@@ -350,13 +350,13 @@ def check_frame_bytes(pixel_format: str | None, width: int, height: int, max_fra
     """Raise OverLimit for an image of more than `max_frame_bytes`."""
     if max_frame_bytes is not None and (size := frame_bytes(pixel_format, width, height)) > max_frame_bytes:
         raise OverLimit(
-            f"has a picture of {width}x{height} in {size:,} bytes, more than max_frame_bytes = {max_frame_bytes:,}"
+            f"has an image of {width}x{height} in {size:,} bytes, more than max_frame_bytes = {max_frame_bytes:,}"
         )
 
 
 def _signs(matrix: bytes) -> tuple[int, ...]:
-    """Return a, b, c, d of a display matrix (nine int32, 16.16 fixed point) as -1, 0 or 1; () for what is no quarter
-    turn. A degree of slack, as in FFmpeg's own program."""
+    """Return a, b, c, d of a display matrix (nine int32, 16.16 fixed point) as -1, 0 or 1; () if it is not a quarter
+    turn. One degree of tolerance, as in FFmpeg's own program."""
     a, b, _, c, d = struct.unpack_from("=5i", matrix)
     largest = max(abs(a), abs(b), abs(c), abs(d))
     values = [value / largest if largest else 0.0 for value in (a, b, c, d)]

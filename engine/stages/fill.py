@@ -1,6 +1,6 @@
 """Fill: the detections of gated frames that were not inferred, or only in part.
 
-It stands in front of the tracker, which so gets detections in every frame: what is parked neither ages nor flickers.
+It runs in front of the tracker, which therefore gets detections in every frame: parked objects neither age nor flicker.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from engine.records import Detections, Frame, Look, Plan
 from engine_ext.geometry import iou_matrix
 
 # Overlap of two boxes of a class that are of one thing: of what was there before and what is found there, and of what
-# may have gone on meanwhile.
+# may have continued meanwhile.
 _SAME_THING = 0.3
 _ON_ITS_WAY = 0.05
 # Of a box carried over with a new one of any class, above which it gives way.
@@ -24,21 +24,24 @@ _GIVES_WAY = 0.45
 # large a share of it has changed.
 _AROUND = 6.0
 _CHANGED = 0.15
-# Of a new box, what lies within a known one that was not seen as a whole, from which on it is a piece of that one.
-_A_PIECE = 0.8
+# A new box is a piece of a known one if at least `_A_PIECE` of it lies within that one, it ends within `_NEAR` of an
+# edge of its part, and the known one extends at least `_CUT` beyond that edge; both in pixels of the tensor.
+_A_PIECE, _NEAR, _CUT = 0.8, 16.0, 3.0
 
 
 class Fill:
     """The detections of one stream, frame by frame in order."""
 
-    def __init__(self, max_detections: int, filled: tuple[Detections, int] | None = None) -> None:
-        """Start, or go on where `state` gave `filled`."""
-        self._max_detections = max_detections
+    def __init__(
+        self, max_detections: int, filled: tuple[Detections, int] | None = None, *, lowest: float = 0.0
+    ) -> None:
+        """Start, or continue from `filled`, as returned by `state`. `lowest` is the minimum score that is of use."""
+        self._max_detections, self._lowest = max_detections, lowest
         self._before, self._pts = filled if filled is not None else (Detections(), 0)
         self._held: list[Frame] = []
 
     def take(self, frame: Frame, found: Detections | None) -> Iterator[tuple[Frame, Detections | None]]:
-        """Take the next frame and what was found in it, and give those whose detections are known by now."""
+        """Take the next frame and its detections, and yield the frames whose detections are now known."""
         plan = frame.plan
         if plan is None:
             yield frame, found
@@ -54,28 +57,29 @@ class Fill:
         if held:
             pairs = matches(before, now, _ON_ITS_WAY)
             for each in held:
-                yield each, self._limited(_between(before, now, pairs, (each.pts - pts) / (frame.pts - pts)))
+                share = (each.pts - pts) / (frame.pts - pts)
+                yield each, self._limited(_between(before, now, pairs, share, self._lowest))
         yield frame, now
 
     def rest(self) -> Iterator[tuple[Frame, Detections]]:
-        """Give the last frames of the stream, behind which nothing was looked at."""
+        """Yield the last frames of the stream, after which nothing was inferred."""
         held, self._held = self._held, []
         for frame in held:
             yield frame, _carried(self._before)
 
     def state(self) -> tuple[Detections, int]:
-        """Return what the next frames depend on, behind a frame that is not between others."""
+        """Return the state on which the next frames depend, after a frame that is not interpolated."""
         return self._before, self._pts
 
     def _limited(self, found: Detections) -> Detections:
-        """Return detections in order of their scores, as many as are kept."""
+        """Return the highest-scoring detections, sorted, up to the limit."""
         order = np.argsort(-found.scores, kind="stable")[: self._max_detections]
         return _picked(found, order)
 
 
 def matches(one: Detections, other: Detections, least: float = _SAME_THING) -> NDArray[np.intp]:
-    """Return pairs (P, 2) of detections of one class that overlap by `least`, of which each has one at most: those that
-    overlap most first."""
+    """Return pairs (P, 2) of detections of one class that overlap by `least`, each detection in at most one pair,
+    largest overlap first."""
     overlap = iou_matrix(one.boxes_xyxy.astype(np.float64), other.boxes_xyxy.astype(np.float64))
     overlap[one.class_ids[:, None] != other.class_ids[None, :]] = 0.0
     rows, columns = np.nonzero(overlap >= least)
@@ -106,7 +110,7 @@ def _carried(before: Detections) -> Detections:
 
 
 def _joined(before: Detections, found: Detections, plan: Plan) -> Detections:
-    """Return what was found in parts of a frame, and of what was there before, what still must be."""
+    """Return the detections in the parts of a frame, and those previous ones that must still be there."""
     found = _picked(found, np.flatnonzero(~_pieces(before, found, plan)))
     left = np.ones(len(before), np.bool_)
     left[matches(before, found)[:, 0]] = False
@@ -126,21 +130,32 @@ def _joined(before: Detections, found: Detections, plan: Plan) -> Detections:
 
 
 def _pieces(before: Detections, found: Detections, plan: Plan) -> NDArray[np.bool_]:
-    """Return which of the boxes found are of no thing as a whole: a part ends within a known thing, of which the model
-    has seen no more than that part shows. Where it was as a whole is the better answer, until it is seen so again."""
-    whole = np.array([_is_seen(box, plan) for box in before.boxes_xyxy.tolist()], np.bool_)
-    known, new = before.boxes_xyxy[~whole].astype(np.float64), found.boxes_xyxy.astype(np.float64)
+    """Return which of the boxes found are cut: they lie within a known box that goes on behind an edge of a part, and
+    end near that edge. The known one is the better answer, until all of the thing is seen again."""
+    known, new = before.boxes_xyxy.astype(np.float64), found.boxes_xyxy.astype(np.float64)
     sides = np.minimum(known[:, None, 2:], new[None, :, 2:]) - np.maximum(known[:, None, :2], new[None, :, :2])
     area = (new[:, 2] - new[:, 0]) * (new[:, 3] - new[:, 1])
     within = np.maximum(sides, 0).prod(axis=2) >= _A_PIECE * area
-    of_it = before.class_ids[~whole][:, None] == found.class_ids[None, :]
-    pieces: NDArray[np.bool_] = (within & (of_it | (iou_matrix(known, new) > _GIVES_WAY))).any(axis=0)
+    within &= (before.class_ids[:, None] == found.class_ids[None, :]) | (iou_matrix(known, new) > _GIVES_WAY)
+    known, new = ((boxes * (plan.ratio_xy * 2) + plan.pad_xy * 2).T for boxes in (known, new))
+    centre_x, centre_y = (new[0] + new[2]) / 2, (new[1] + new[3]) / 2
+    (height, width), cut = plan.whole_hw, np.zeros(within.shape, np.bool_)
+    for part in plan.parts:
+        left, top, right, bottom = part.x, part.y, part.x + part.width, part.y + part.height
+        inside = (centre_x >= left) & (centre_x < right) & (centre_y >= top) & (centre_y < bottom)
+        over = np.zeros(within.shape, np.bool_)
+        for side, edge, inner in ((0, left, left > 0), (1, top, top > 0)):
+            over |= inner & (new[side] < edge + _NEAR) & (known[side] < edge - _CUT)[:, None]
+        for side, edge, inner in ((2, right, right < width), (3, bottom, bottom < height)):
+            over |= inner & (new[side] > edge - _NEAR) & (known[side] > edge + _CUT)[:, None]
+        cut |= over & inside
+    pieces: NDArray[np.bool_] = (within & cut).any(axis=0)
     return pieces
 
 
 def _is_gone(box: list[float], plan: Plan) -> bool:
-    """Return whether a box x1 y1 x2 y2 that was not found again was looked at, and there is reason to believe what was
-    seen."""
+    """Return whether a box x1 y1 x2 y2 that was not found again is gone: it was inferred, and the result is
+    believable."""
     changed, block_px = plan.changed, plan.block_px
     assert changed is not None
     left, top, right, bottom = (int(side // block_px) for side in box)
@@ -165,19 +180,22 @@ def _is_seen(box: list[float], plan: Plan) -> bool:
     )
 
 
-def _between(before: Detections, now: Detections, pairs: NDArray[np.intp], share: float) -> Detections:
-    """Return the detections of a frame that is `share` of the way from one to another: what is in both is on its way,
-    what is in one is in the nearer half."""
+def _between(before: Detections, now: Detections, pairs: NDArray[np.intp], share: float, lowest: float) -> Detections:
+    """Return the detections of a frame that is `share` of the way from one frame to another. Boxes in both are
+    interpolated. Those in one only fade towards the other and are dropped below `lowest`: faint boxes that come and go
+    with the noise are the first to be left out."""
     rows, columns = pairs[:, 0], pairs[:, 1]
     weight = np.float32(share)
     boxes = before.boxes_xyxy[rows] * (1 - weight) + now.boxes_xyxy[columns] * weight
     scores = before.scores[rows] * (1 - weight) + now.scores[columns] * weight
-    nearer, paired = (before, rows) if share <= 0.5 else (now, columns)
+    nearer, paired, left = (before, rows, 1 - weight) if share <= 0.5 else (now, columns, weight)
     alone = np.setdiff1d(np.arange(len(nearer)), paired)
+    faded = nearer.scores[alone] * left
+    alone, faded = alone[faded >= np.float32(lowest)], faded[faded >= np.float32(lowest)]
     class_ids = np.concatenate((before.class_ids[rows], nearer.class_ids[alone]))
     return Detections(
         np.concatenate((boxes, nearer.boxes_xyxy[alone])),
-        np.concatenate((scores, nearer.scores[alone])),
+        np.concatenate((scores, faded)),
         class_ids,
         carried=np.ones(len(class_ids), np.bool_),
     )

@@ -23,7 +23,7 @@ class Gaps:
     """The gaps of one stream. Shown the tracks of each frame in order, gives them back in order."""
 
     def __init__(self, before: Reported | None = None) -> None:
-        """Start, or go on behind the inferred frame with the tracks `before`."""
+        """Start, or continue behind the inferred frame with the tracks `before`."""
         self._before = before
         self._held: list[Tracks] = []
 

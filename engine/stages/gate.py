@@ -1,7 +1,7 @@
-"""Gate: which frames of a stream are inferred, and what of them, by what has changed since it was looked at.
+"""Gate: decide which frames of a stream, or which parts, are inferred, by what has changed since the last inference.
 
-What is decided depends on the pixels, their times and the settings alone: not on when anything else is done, so that
-results do not depend on it either. Its state is part of a checkpoint.
+The decision depends only on the pixels, their times and the settings, not on the timing of anything else, so results
+don't depend on timing either. Its state is part of a checkpoint.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from engine_ext.letterbox import Letterbox
 from engine_ext.motion import MotionMap
 
 # Seconds behind the last frame that was looked at, up to which one frame, and several, may be between it and the next:
-# every second frame at 10 to 28 frames a second, two of three at 30.
+# every second frame at 10 to 28 frames per second, two of three at 30.
 _ONE_BETWEEN_S, _SEVERAL_BETWEEN_S = Fraction(101, 1000), Fraction(7, 100)
 MOST_BETWEEN = 4
 
@@ -49,13 +49,13 @@ _LARGEST_STATE = 1 << 20
 
 @dataclass(frozen=True)
 class GateSettings:
-    """full_every_s  seconds behind a frame that was inferred whole, after which the next one is again
-    shape_of      gives height and width of the tensor of a frame of this width and height, at the model's own scale
-    fine_shape_of the same at the scale of parts; None: the model has one size, or computes elsewhere: no parts
-    letterbox_of  gives how an image comes to lie in a tensor of this height and width
+    """full_every_s  seconds after which a frame is inferred whole again
+    shape_of      returns the tensor's height and width for a frame of this width and height, at the model's own scale
+    fine_shape_of the same at the scale of parts; None: the model has one size, or runs elsewhere: no parts
+    letterbox_of  returns the mapping of an image into a tensor of this height and width
     stride        of the model, to which parts are aligned
-    largest       bytes of images that may be held up for the next one; of larger ones, none is between
-    audit         whether windows of frames are inferred whole, too, and the gate may open by what is seen in them
+    largest       maximum bytes of an image that may wait for the next one; larger ones are never interpolated
+    audit         whether windows of frames are also inferred whole, and the gate may open by the result
     """
 
     full_every_s: Fraction
@@ -73,9 +73,9 @@ class Gate:
     def __init__(
         self, settings: GateSettings, ignored: Ignored | None = None, *, seed: str = "", opening: Opening | None = None
     ) -> None:
-        """`ignored` tells of boxes (N, 4) in a frame of this width and height which lie where nothing is detected.
-        `seed` decides which frames are audited, and `opening` tells how far the gate opens; None: not at all, and no
-        frame is audited."""
+        """`ignored` says which boxes (N, 4) in a frame of this width and height are in ignored regions. `seed` decides
+        which frames are audited, and `opening` returns how far the gate opens; None: not at all, and no frame is
+        audited."""
         self._settings = settings
         self._windows, self._opening = Windows(seed), opening
         self._level = 0
@@ -88,7 +88,7 @@ class Gate:
         self._restless_until = -1 << 62
 
     def see(self, image: av.VideoFrame, pts: int, time_base: Fraction) -> Plan:
-        """Return how the next frame is looked at. Where the gate may open, wait until it is known whether it does."""
+        """Return how to treat the next frame. If the gate may open, wait until it is known whether it does."""
         if self._opening is None:
             return self._plan(image, pts, time_base)
         place = self._windows.place(self._number)
@@ -135,7 +135,7 @@ class Gate:
         return base64.b64encode(zlib.compress(head + self._map.get_state(), 1)).decode()
 
     def restore(self, state: str) -> None:
-        """Go on where `state` was called. Raises ValueError for anything else."""
+        """Continue from the result of `state`. Raises ValueError for anything else."""
         try:
             unpacker = zlib.decompressobj()
             values = unpacker.decompress(base64.b64decode(state, validate=True), _LARGEST_STATE)
@@ -160,7 +160,7 @@ class Gate:
         return seen
 
     def _may_wait(self, image: av.VideoFrame, since: Fraction) -> bool:
-        """Return whether the frame, `since` seconds behind the one looked at last, may be one between two others."""
+        """Return whether the frame, `since` seconds after the last inferred one, may be interpolated."""
         most = (MOST_BETWEEN, 1, 0)[min(self._level, 2)]
         if self._held >= most or since > (_SEVERAL_BETWEEN_S if self._held else _ONE_BETWEEN_S):
             return False
@@ -173,7 +173,7 @@ class Gate:
         return Plan(Look.WHOLE, cost=1.0)
 
     def _in_parts(self, image: av.VideoFrame, changed: NDArray[np.bool_]) -> Plan | None:
-        """Return the parts that have changed; None where the whole frame should be inferred."""
+        """Return the parts that have changed; None if the whole frame should be inferred."""
         settings, seen, size_wh = self._settings, self._map, (image.width, image.height)
         assert seen is not None
         if settings.fine_shape_of is None or self._level >= 3:

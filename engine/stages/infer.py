@@ -1,4 +1,4 @@
-"""Infer: a batch of frames becomes the heads of a model. Here the CPU's way and the GPU's meet, and nowhere else."""
+"""Infer: a batch of frames becomes the heads of a model. This is the only place where CPU and GPU paths meet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from engine.stages.preprocess_gpu import PreprocessOnGpu
 
 Lap = Callable[[str, int], object]
-"""Called behind each step with its name and how many frames it was done for."""
+"""Called after each step with its name and the number of frames."""
 
 
 def _not_timed(step: str, frames: int) -> None:
@@ -26,12 +26,12 @@ class Runner(Protocol):
     """FrameBatch -> RawOutputs. Safe to call from several threads at once."""
 
     def run(self, batch: FrameBatch, lap: Lap = ...) -> RawOutputs:
-        """Raise DecodeError where a frame can't be read, and BackendError."""
+        """Raise DecodeError if a frame can't be read, and BackendError."""
         ...
 
 
 class TensorRunner:
-    """Frames are letterboxed on the CPU, into a tensor that any backend takes."""
+    """Letterboxes frames on the CPU, into a tensor that any backend takes."""
 
     def __init__(self, backend: Backend, preprocess: Preprocess, reader: HeadReader) -> None:
         self._backend = backend
@@ -48,7 +48,7 @@ class TensorRunner:
 
 
 class FrameRunner:
-    """The planes of frames go to the GPU as they are: it letterboxes them, and reads heads where it can."""
+    """Uploads the planes of frames as they are; the GPU letterboxes them, and reads heads if it can."""
 
     def __init__(self, backend: FrameBackend, preprocess: PreprocessOnGpu, reader: HeadReader) -> None:
         self._backend = backend
@@ -66,7 +66,7 @@ class FrameRunner:
 
 
 def runner_of(model: LoadedModel, reader: HeadReader) -> Runner:
-    """Return what runs frames through a model, as its backend can."""
+    """Return the runner that fits a model's backend."""
     spec, backend = model.manifest.input, model.backend
     if (on_gpu := frame_backend(backend)) is not None:
         from engine.stages.preprocess_gpu import PreprocessOnGpu

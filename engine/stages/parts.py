@@ -1,8 +1,8 @@
-"""Parts: rectangles of the tensor that a frame would become, which are inferred in a smaller tensor of their own.
+"""Parts: rectangles of a frame's tensor that are inferred in a smaller tensor.
 
-Parts are whole cells of the model's stride, and stay so in the smaller tensor: a thing lies on the same grid of the
-model as it would in the whole frame, and gets nearly the same answer. Each frame has a tensor of its own, as small as
-its parts: so nothing that is found in one frame depends on another.
+Parts are aligned to the model's stride, and stay so in the smaller tensor: an object is on the same grid as in the
+whole frame, and gets nearly the same result. Each frame has its own tensor, as small as its parts, so the detections of
+one frame never depend on another.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ _CUT = 3.0
 def cells_covered(
     blocks: int, block_px: int, ratio: float, pad: int, size: int, cell: int, count: int, margin: int
 ) -> NDArray[np.bool_]:
-    """Return which of `count` cells along one axis each block covers, (blocks, cells) bool: blocks of `block_px` pixels
-    of a frame of `size`, which lies `ratio` times as large behind `pad` pixels of the tensor, with `margin` around."""
+    """Return which of `count` cells along one axis each block covers, (blocks, cells) bool. Blocks have `block_px`
+    pixels of a frame of `size`, which is scaled by `ratio` and placed after `pad` pixels of the tensor; each gets a
+    `margin`."""
     starts = np.arange(blocks) * block_px
     first = np.floor((starts * ratio + pad - margin) / cell)
     end = np.ceil((np.minimum(starts + block_px, size) * ratio + pad + margin) / cell)
@@ -37,8 +38,7 @@ def cells_covered(
 
 
 def rectangles(cells: NDArray[np.bool_]) -> list[Rect]:
-    """Return rectangles, none of which overlap, around all cells (rows, columns) that touch each other, at a corner,
-    too."""
+    """Return non-overlapping rectangles around all groups of cells (rows, columns) that touch, even at a corner."""
     left = {(int(y), int(x)) for y, x in np.argwhere(cells)}
     found: list[Rect] = []
     while left:
@@ -54,7 +54,8 @@ def rectangles(cells: NDArray[np.bool_]) -> list[Rect]:
 
 
 def packed(rects: Sequence[Rect], cell: int) -> tuple[tuple[Part, ...], tuple[int, int]]:
-    """Return the parts, and height and width of the smallest tensor found for them: rows of parts, highest first."""
+    """Return the parts, and the height and width of the smallest tensor found for them: rows of parts, highest
+    first."""
     order = sorted(rects, key=lambda rect: (rect[1] - rect[3], rect))
     widest = max(right - left for left, _, right, _ in order)
     best: tuple[int, int, int, list[tuple[int, int]]] | None = None
@@ -73,8 +74,8 @@ def packed(rects: Sequence[Rect], cell: int) -> tuple[tuple[Part, ...], tuple[in
 
 
 def in_whole(anchors: Anchors, parts: Sequence[Part], whole_hw: tuple[int, int]) -> Anchors:
-    """Return anchors found in a tensor of parts where they lie in that of the whole frame. What a part's edge cuts is
-    left out, unless that is the frame's, and so is what lies in none."""
+    """Map anchors from a tensor of parts to that of the whole frame. Boxes cut by a part's edge are dropped, unless it
+    is the frame's edge, and so are boxes outside all parts."""
     boxes, height, width = anchors.boxes_xyxy, *whole_hw
     centre_x, centre_y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
     kept, moved = np.zeros(len(boxes), np.bool_), boxes.copy()
@@ -92,7 +93,7 @@ def in_whole(anchors: Anchors, parts: Sequence[Part], whole_hw: tuple[int, int])
         kept |= inside
         shift_x, shift_y = np.float32(part.x - left), np.float32(part.y - top)
         moved[inside] += np.array((shift_x, shift_y, shift_x, shift_y), np.float32)
-        # At the frame's edge: what reaches over it must not lie in a neighbour of the smaller tensor.
+        # At the frame's edge: what reaches over it must not be in a neighbour of the smaller tensor.
         lowest = np.array((part.x, part.y) * 2, np.float32)
         highest = np.array((part.x + part.width, part.y + part.height) * 2, np.float32)
         moved[inside] = np.clip(moved[inside], lowest, highest)

@@ -17,7 +17,7 @@ from engine_ext.nms import nms
 
 
 class Postprocess:
-    """RawOutputs -> one Detections a frame. Safe to call from several threads at once."""
+    """RawOutputs -> one Detections per frame. Safe to call from several threads at once."""
 
     def __init__(
         self,
@@ -31,10 +31,10 @@ class Postprocess:
         reported: float = 0.0,
         groups: tuple[int, ...] | None = None,
     ) -> None:
-        """`class_count` is how many classes have a name; None: any may come. In frames before number `look_until` of
-        their stream, while that is not judged, signs of a wrong layout are counted. Only detections with a score of
-        `reported` and above count in them, and as without area; lower ones may be among the anchors. `groups` has for
-        each class the number under which boxes suppress each other."""
+        """`class_count` is the number of named classes; None: any class may occur. Signs of a wrong layout are counted
+        in frames before number `look_until` of their stream, until that is decided. Only detections with a score of at
+        least `reported` count there and as boxes without area; the anchors may include lower ones. `groups` has, for
+        each class, the number of the group within which boxes suppress each other."""
         self._layout = layout
         self._nms_iou = nms_iou
         self._max_detections = max_detections
@@ -72,8 +72,8 @@ class Postprocess:
         *,
         look: bool = False,
     ) -> Detections:
-        """Read one slot of a batch: NMS, undo the letterbox of `image` and clip to it. Boxes of which nothing lies in
-        the frame take no part."""
+        """Read one slot of a batch: NMS, undo the letterbox of `image` and clip to it. Boxes entirely outside the frame
+        are ignored."""
         assert image is not None, "a dropped frame is never inferred"
         boxes, scores, class_ids = anchors.boxes_xyxy, anchors.scores, anchors.class_ids
         self._check_classes(class_ids)
@@ -104,7 +104,7 @@ class Postprocess:
         return Detections(in_frame[kept], scores[kept], class_ids[kept], anchors.non_finite, without_area, signs)
 
     def _check_classes(self, class_ids: NDArray[np.int32]) -> None:
-        """Refuse a class without a name: the output is read in the wrong way, or the list of names is too short."""
+        """Refuse a class without a name: the output is misread, or the list of names is too short."""
         highest = int(class_ids.max(initial=0))
         if self._class_count is not None and highest >= self._class_count:
             raise BackendError(

@@ -19,7 +19,7 @@ from models.manifest import InputSpec
 
 
 class Preprocess:
-    """FrameBatch -> TensorBatch. Safe to call from several threads; each keeps a tensor of its own and reuses it."""
+    """FrameBatch -> TensorBatch. Safe to call from several threads; each thread reuses its own tensor."""
 
     def __init__(self, spec: InputSpec, dtype: str) -> None:
         self._dtype = np.dtype(dtype)
@@ -29,7 +29,7 @@ class Preprocess:
         self._own = threading.local()
 
     def process(self, batch: FrameBatch) -> TensorBatch[NDArray[Any]]:
-        """Raise DecodeError where a frame can't be read."""
+        """Raise DecodeError if a frame can't be read."""
         tensor = self._tensor("tensor", len(batch.frames), batch.tensor_hw)
         letterboxes = []
         for slot, frame in zip(tensor, batch.frames, strict=True):

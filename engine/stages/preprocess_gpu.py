@@ -1,4 +1,4 @@
-"""Preprocess for a GPU, which letterboxes itself: the planes of decoded frames, checked, as they are."""
+"""Preprocess for a GPU that letterboxes itself: check the planes of decoded frames and pass them on unchanged."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from models.manifest import InputSpec
 
 
 class PreprocessOnGpu:
-    """FrameBatch -> TensorBatch whose tensor is made on the GPU: the planes of the frames, checked, as they are."""
+    """FrameBatch -> TensorBatch whose tensor is made on the GPU: the frames' planes, checked and unchanged."""
 
     def __init__(self, spec: InputSpec, dtype: str) -> None:
         self._letterboxes = Letterboxes(spec, dtype)
 
     def process(self, batch: FrameBatch) -> TensorBatch[PlaneBatch]:
-        """Raise DecodeError where a frame can't be read."""
+        """Raise DecodeError if a frame can't be read."""
         letterboxes: list[Letterbox] = []
         planes: list[FramePlanes] = []
         for frame in batch.frames:

@@ -1,4 +1,4 @@
-"""Track: detections of each stream, put back in order, become tracks. One tracker a stream, dropped when it ends."""
+"""Track: each stream's detections, back in order, become tracks. One tracker per stream, dropped when it ends."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _ALIVE_EVERY = 64
 
 @dataclass(frozen=True)
 class TrackerSettings:
-    """Which tracker, with which parameters (engine.trackers.registry); what is missing has its default.
+    """Which tracker, with which parameters (engine.trackers.registry); missing ones have their defaults.
 
-    `conf` is the lowest score of a detection that the tracker is given. `groups` has for each class the number under
-    which it is joined to tracks; None: its own. Of what is found in a gated frame and what is carried over to it,
-    `max_detections` are kept; where their audited agreement is below `gate_target`, among boxes of a score of
-    `reported` and above, the gate opens. `both`: frames that were not inferred wait for the next one that is, and get
-    their boxes from both sides.
+    `conf` is the minimum score of a detection that the tracker gets. `groups` has, for each class, the number of the
+    group within which it is matched; None: its own. In a gated frame, `max_detections` of the detected and carried-over
+    boxes are kept; if their audited agreement, among boxes with a score of at least `reported`, is below `gate_target`,
+    the gate opens. `both`: frames that were not inferred wait for the next inferred one, and get their boxes from both
+    sides.
     """
 
     name: str = registry.DEFAULT
@@ -49,9 +49,9 @@ class TrackerSettings:
 
     @classmethod
     def of(cls, config: EngineConfig, class_names: Sequence[str]) -> TrackerSettings:
-        """Return the settings that a configuration has for a model of these classes. Raises ConfigError.
+        """Return a configuration's settings for a model with these classes. Raises ConfigError.
 
-        What counts a track's first detections counts frames: where only some are inferred, fewer will do.
+        Parameters for a track's first detections count frames: if only some frames are inferred, fewer suffice.
         """
         parameters = registry.parameters_of(config.tracker, config.model_dump(include=set(registry.KEYS)))
         for key in registry.FIRST_HITS:
@@ -65,8 +65,8 @@ class TrackerSettings:
 
 
 def groups_of(groups: Mapping[str, Sequence[str]] | None, class_names: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the number of each class's group: that of the group's first class, or its own. Raises ConfigError where a
-    group names a class that the model does not have."""
+    """Return each class's group number: that of the group's first class, or its own. Raises ConfigError if a group
+    names a class that the model does not have."""
     if not groups:
         return None
     numbers = list(range(len(class_names)))
@@ -92,8 +92,8 @@ class StreamTracker:
         self._kernel = kind.make(parameters, class_aware=settings.class_aware)
         self._groups = None if settings.groups is None else np.array(settings.groups, np.int32)
         self._latest = Detections()
-        self._pts: int | None = None  # of the frame before
-        self._gap_s: Fraction | None = None  # to the frame before, where that was in another file
+        self._pts: int | None = None  # of the previous frame
+        self._gap_s: Fraction | None = None  # to the previous frame, where that was in another file
         self._step: tuple[int, Fraction, Fraction | None, float] | None = None  # ticks, time base, step, how many steps
 
     def follow(self, frame: Frame, detections: Detections | None) -> Tracks:
@@ -122,12 +122,12 @@ class StreamTracker:
         )
 
     def state(self) -> TrackerState:
-        """Return everything the next frames depend on."""
+        """Return the state on which the next frames depend."""
         latest = self._latest
         return TrackerState(self._name, self._kernel.get_state(), latest.class_ids, latest.scores, self._pts or 0)
 
     def restore(self, state: TrackerState) -> None:
-        """Go on where `state` was taken. Raises ValueError when it is of another tracker, or of other parameters."""
+        """Continue from `state`. Raises ValueError if it belongs to another tracker or other parameters."""
         if state.name != self._name:
             raise ValueError(f"it is of the tracker {state.name:.20}, and {self._name} is wanted")
         self._kernel.set_state(state.kernel)
@@ -136,13 +136,13 @@ class StreamTracker:
         self._latest, self._pts = Detections(boxes, state.scores, state.class_ids), state.pts
 
     def carry_on(self, state: TrackerState, gap_s: Fraction) -> None:
-        """Go on in another file, whose first frame is `gap_s` seconds behind the one at which `state` was taken. Raises
-        ValueError as `restore` does."""
+        """Continue in another file, whose first frame is `gap_s` seconds after the one of `state`. Raises ValueError as
+        `restore` does."""
         self.restore(state)
         self._gap_s = gap_s
 
     def forget_all(self, state: TrackerState) -> None:
-        """Go on where `state` was taken with the ids alone: its tracks have ended. Raises ValueError as `restore`."""
+        """Continue only the ids of `state`; its tracks have ended. Raises ValueError as `restore` does."""
         self.restore(state)
         self._kernel.update(np.empty((0, 5)), np.empty(0, np.int32), _BEYOND_ANY_AGE)
         self._latest, self._pts = Detections(), None
@@ -173,11 +173,11 @@ class _Stream:
     # Frames that came before their turn, by index.
     early: dict[int, tuple[Frame, Detections | None]] = field(default_factory=dict)
     end: EndOfStream | None = None
-    shadow: StreamTracker | None = None  # goes on with whole frames, in a window
+    shadow: StreamTracker | None = None  # continues with whole frames, in a window
     probes: dict[int, Detections | None] = field(default_factory=dict)  # of whole frames, by index
 
     def ready(self) -> tuple[Frame, Detections | None] | None:
-        """Take the next frame, once all of it is there."""
+        """Return the next frame, once it is complete."""
         item = self.early.get(self.next_index)
         if item is None or (item[0].plan is not None and item[0].plan.probed and self.next_index not in self.probes):
             return None
@@ -187,7 +187,7 @@ class _Stream:
 
 
 class Track:
-    """Restores each stream's order behind parallel workers and runs its tracker. Called by one thread."""
+    """Restores each stream's order after the parallel workers and runs its tracker. Called by one thread."""
 
     def __init__(
         self,
@@ -195,16 +195,16 @@ class Track:
         at_end: Callable[[int, TrackerState], None] | None = None,
         at_window: Callable[[int, int, int], None] | None = None,
     ) -> None:
-        """`at_end` is given each stream's key and the state of its tracker behind its last frame, before the stream's
-        end goes on: with `StreamTracker.carry_on` the next file of a camera continues there. `at_window` is
-        told, behind each window of the audit, the stream's key, the stretch and how far the gate is open then."""
+        """`at_end` gets each stream's key and the state of its tracker after its last frame, before the stream's end is
+        passed on: the next file of a camera continues from it with `StreamTracker.carry_on`. `at_window` gets, after
+        each window of the audit, the stream's key, the stretch and how far the gate is then open."""
         self._settings = settings
         self._at_end = at_end
         self._at_window = at_window
         self._streams: dict[int, _Stream] = {}
 
     def restored(self, state: TrackerState) -> StreamTracker:
-        """Return a tracker that stands where `state` was taken. Raises ValueError when it is of other settings."""
+        """Return a tracker in this state. Raises ValueError if it belongs to other settings."""
         tracker = StreamTracker(self._settings)
         tracker.restore(state)
         return tracker
@@ -214,14 +214,14 @@ class Track:
         return StreamTracker(self._settings)
 
     def start(self, start: StartOfStream) -> None:
-        """Take the start of a stream that continues, ahead of its first frame."""
-        fill = Fill(self._settings.max_detections, start.filled)
+        """Take the start of a resumed stream, before its first frame."""
+        fill = self._fill(start.filled)
         auditor = Auditor(self._settings.gate_target, self._settings.reported, start.agreements)
         gaps = Gaps(start.reported) if self._settings.both else None
         self._streams[start.stream] = _Stream(start.tracker, fill, auditor, gaps, start.frames)
 
     def process(self, frame: Frame, detections: Detections | None) -> Iterator[Tracks | EndOfStream]:
-        """Take a frame in any order and give what is now in order. A frame without an image only keeps its place."""
+        """Take a frame in any order and yield what is now in order. A frame without an image only keeps its place."""
         stream = self._of(frame.stream)
         if frame.probe:
             stream.probes[frame.index] = detections
@@ -235,10 +235,13 @@ class Track:
         stream.end = end
         yield from self._ready(stream)
 
+    def _fill(self, filled: tuple[Detections, int] | None = None) -> Fill:
+        return Fill(self._settings.max_detections, filled, lowest=self._settings.conf)
+
     def _of(self, key: int) -> _Stream:
         if key not in self._streams:
             auditor = Auditor(self._settings.gate_target, self._settings.reported)
-            fill = Fill(self._settings.max_detections)
+            fill = self._fill()
             gaps = Gaps() if self._settings.both else None
             self._streams[key] = _Stream(StreamTracker(self._settings), fill, auditor, gaps)
         return self._streams[key]
@@ -271,7 +274,7 @@ class Track:
         return tracks
 
     def _audit(self, stream: _Stream, plan: Plan, tracks: Tracks) -> None:
-        """Compare the tracks of a frame with those of the whole one."""
+        """Compare the tracks of a gated frame with those of the whole frame."""
         frame, shadow = tracks.frame, stream.shadow
         whole = stream.probes.pop(frame.index) if plan.probed else tracks.detections
         assert shadow is not None

@@ -1,8 +1,9 @@
-"""Windows: which frames of a gated stream are inferred whole, too, to see what the gate costs; and how far it is open.
+"""Windows: which frames of a gated stream are also inferred whole, to measure the cost of the gate; and how far it is
+open.
 
-A stream is divided by frame numbers alone. Each stretch has one window of frames that follow each other, at a place
-that a seed decides. By a fixed number of frames behind it, what was seen there is known, however frames are batched:
-there, and nowhere else, the gate may open.
+A stream is divided into stretches by frame numbers alone. Each stretch has one window of consecutive frames, at a
+position that a seed decides. A fixed number of frames after it, its result is known however frames are batched: only
+there may the gate open.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import threading
 from dataclasses import dataclass
 
 WINDOW = 8
-"""Frames of a window."""
+"""Frames per window."""
 DELAY = 64
-"""Frames from a window's end to the frame at which the gate may open by what was seen in it."""
+"""Frames from the end of a window to the frame at which the gate may open by its result."""
 LEVELS = 4
-"""How far the gate opens: 0 not at all; 1 one frame is between two others, at most; 2 none is; 3 nothing is inferred in
-parts; 4 every frame is inferred whole."""
+"""How far the gate opens: 0 not at all; 1 at most one frame is skipped between two others; 2 none is; 3 nothing is
+inferred in parts; 4 every frame is inferred whole."""
 
 # The first stretches are short, so that clips of ten seconds have windows too; of the others, 2 % is seen whole.
 _SHORT, _MANY_SHORT, _LONG = 96, 3, 400
@@ -25,8 +26,8 @@ _SHORT, _MANY_SHORT, _LONG = 96, 3, 400
 
 @dataclass(frozen=True)
 class Place:
-    """Where a frame lies: in which stretch; `audited`: in its window, of which it may be the last one (`ends`);
-    `decides`: here the gate may open."""
+    """A frame's place: its stretch; `audited`: it is in the window, and may be its last frame (`ends`); `decides`: the
+    gate may open here."""
 
     stretch: int
     audited: bool
@@ -42,7 +43,7 @@ class Windows:
         self._known: tuple[int, int] = (-1, 0)
 
     def place(self, number: int) -> Place:
-        """Return where frame `number`, counted from 0, lies."""
+        """Return the place of frame `number`, counted from 0."""
         shorts = _SHORT * _MANY_SHORT
         if number < shorts:
             stretch, begins, length = number // _SHORT, number // _SHORT * _SHORT, _SHORT
@@ -51,7 +52,7 @@ class Windows:
             begins, length = shorts + (stretch - _MANY_SHORT) * _LONG, _LONG
         if self._known[0] != stretch:
             chance = int.from_bytes(hashlib.sha256(f"{self._seed} {stretch}".encode()).digest()[:8], "big")
-            # Not with the first frame: the tracker has nothing yet from which another could go on.
+            # Not with the first frame: the tracker has nothing yet from which another could continue.
             self._known = stretch, begins + 1 + chance % (length - WINDOW - DELAY)
         first = self._known[1]
         last = first + WINDOW - 1
@@ -59,7 +60,7 @@ class Windows:
 
 
 class Opening:
-    """How far the gate of one stream is open: told by the thread that tracks, waited for by the one that decodes."""
+    """How far the gate of one stream is open: set by the tracker's thread, awaited by the decoder's."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -67,20 +68,20 @@ class Opening:
         self._closed = False
 
     def tell(self, stretch: int, level: int) -> None:
-        """Say how far it is open once the window of a stretch has been seen."""
+        """Set how far it is open after the window of a stretch."""
         with self._changed:
             self._stretch, self._level = stretch, level
             self._changed.notify_all()
 
     def level(self, stretch: int) -> int | None:
-        """Return how far it is open behind the window of a stretch, once that is known; None where nobody will tell."""
+        """Wait for, and return, how far it is open after the window of a stretch; None if nobody will set it."""
         with self._changed:
             while self._stretch < stretch and not self._closed:
                 self._changed.wait()
             return self._level if self._stretch >= stretch else None
 
     def close(self) -> None:
-        """Wake who waits: nothing more is told."""
+        """Wake waiting threads: nothing more will be set."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

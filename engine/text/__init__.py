@@ -1,7 +1,7 @@
-"""Text for people: strangers' words made printable, secrets masked, names that were meant.
+"""Text for people: printable forms of untrusted text, masked secrets, suggestions for misspelt names.
 
-Everything that is shown goes through `say` or `printable`: names of files, messages of libraries and metadata may hold
-control characters. URLs go through `masks`.
+All output goes through `say` or `printable`, because file names, library messages and metadata may contain control
+characters. URLs go through `masks`.
 """
 
 __all__ = ["counted", "did_you_mean", "masks", "printable", "say"]

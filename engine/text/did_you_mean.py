@@ -8,7 +8,7 @@ _MOST_NAMES = 20
 
 
 def near(path: Path, *, folders_only: bool = False) -> Path | None:
-    """Return what has nearly this name in the same folder; None where nothing has, or the folder can't be read."""
+    """Return what has nearly this name in the same folder; None if nothing has, or the folder can't be read."""
     try:
         names = sorted(entry.name for entry in path.absolute().parent.iterdir() if not folders_only or entry.is_dir())
     except OSError:

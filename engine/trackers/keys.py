@@ -13,7 +13,7 @@ from engine.trackers.registry import DEFAULT, TRACKERS
 
 
 def not_bool(value: Any) -> Any:
-    """Refuse true and false where a number is meant: Python counts them as 1 and 0."""
+    """Refuse true and false if a number is meant: Python counts them as 1 and 0."""
     if isinstance(value, bool):
         raise ValueError("a number, not true or false")
     return value

@@ -18,7 +18,7 @@ _MISSING = Fraction(3, 2)
 
 
 def nominal_step_s(average: Fraction | None, declared: Fraction | None) -> Fraction | None:
-    """Return the seconds between two frames at the nominal rate; None where it is not known.
+    """Return the seconds between two frames at the nominal rate; None if it is not known.
 
     average: frames over duration, as the container has them. declared: the rate on whose grid all its times lie. That
     one is the nominal rate unless it is much faster: then it is only the grid of a rate that varies.

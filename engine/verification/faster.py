@@ -1,6 +1,6 @@
 """What a faster precision gave when `yolo-engine verify --precision` measured it, kept to be told once after a run.
 
-A record per model and precision lies in the user's cache. It is of use on the processor it was measured on alone. A
+A record per model and precision is in the user's cache. It is of use on the processor it was measured on alone. A
 record that can't be read or written is no reason to fail: it is as if nothing had been measured.
 """
 
@@ -86,6 +86,6 @@ def _recall(sha256: str, precision: str) -> Measured | None:
         numbers = all(isinstance(each, int | float) and math.isfinite(each) for each in (found.f1, found.times))
         texts = all(isinstance(each, str) for each in (found.model, found.processor, found.video))
     except (ModelError, ValueError, TypeError, RecursionError) as error:
-        log.info("%s is no record of a precision: %s", path, error)
+        log.info("%s is not a record of a precision: %s", path, error)
         return None
     return found if whole and numbers and texts and (found.sha256, found.precision) == (sha256, precision) else None

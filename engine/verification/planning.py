@@ -34,7 +34,7 @@ PROBE_S = 12.0
 STRETCHES = 6
 _LEAST_S = 0.5  # of a stretch
 
-# Shares of the model's own size, and seconds between whole frames, that are tried: the next only where the one before
+# Shares of the model's own size, and seconds between whole frames, that are tried: the next only where the previous one
 # it falls short.
 _SIZES = (1.0, 0.75, 0.5)
 _GATES_S = (2.0, 0.5)
@@ -69,7 +69,7 @@ class Setting:
 @dataclass(frozen=True)
 class Probed:
     """A setting, the F1 of its boxes at IoU 0.5 beside those of the strongest one, in which interval that of the whole
-    video lies with 95 %, and frames a second here."""
+    video lies with 95 %, and frames per second here."""
 
     setting: Setting
     f1: float
@@ -81,7 +81,7 @@ class Probed:
 @dataclass(frozen=True)
 class Planned:
     """What was found for `target`: `probed` begins with the strongest setting; `best` is the fastest one that reaches
-    the target, None where none is faster than the strongest. `left_out` says what could not be tried, and why."""
+    the target, None if none is faster than the strongest. `left_out` says what could not be tried, and why."""
 
     video: str
     target: float
@@ -236,7 +236,7 @@ class _Probe:
         self._expected: list[dict[int, Detections]] = []
 
     def measure(self, base: EngineConfig, setting: Setting, loaded: LoadedModel) -> Probed:
-        """Run a setting over the stretches. Raises VideoError where that fails."""
+        """Run a setting over the stretches. Raises VideoError if that fails."""
         first, agreed, seconds = not self._expected, Ratio(), 0.0
         if first:
             self._classes = tuple(loaded.manifest.classes)

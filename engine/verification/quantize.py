@@ -209,7 +209,7 @@ def _images(paths: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
             with av.open(os.fspath(path)) as container:
                 yield next(container.decode(video=0)).to_ndarray(format="rgb24")
         except (av.FFmpegError, StopIteration, IndexError) as error:
-            raise ConfigError(f"--calib: {path} is no image that can be read.") from error
+            raise ConfigError(f"--calib: {path} is not a readable image.") from error
 
 
 def _tensor(image: NDArray[np.uint8], spec: Any) -> NDArray[Any]:

@@ -3,7 +3,7 @@ this package.
 
 `python -m models.train --help` trains, `python -m models.train.export` writes the ONNX file. The recipe in short:
 
-* `samples`  pictures with boxes: labelled ones, and others whose boxes the teacher found at several scales (`pseudo`)
+* `samples`  images with boxes: labelled ones, and others whose boxes the teacher found at several scales (`pseudo`)
 * `views`    mosaics, scales, flips and colours: what one training step sees
 * `teacher`  YOLOX-nano, asked about the very same view: its scores, boxes and features of every cell
 * `targets`  what the student should say in every cell: the teacher's answer, or a box's where that is surer (`assign`)

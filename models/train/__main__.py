@@ -27,7 +27,7 @@ log = logging.getLogger("models.train")
 def collect(
     data: Path, videos: tuple[Path, ...], extra: tuple[Path, ...], teacher: Path, profile: Profile
 ) -> list[Sample]:
-    """Return the labelled pictures of `data/labelled`, and those of `data/unlabelled`, `extra` and `videos` as the
+    """Return the labelled images of `data/labelled`, and those of `data/unlabelled`, `extra` and `videos` as the
     teacher labels them."""
     found = list(islice(samples.labelled(data / "labelled"), profile.limit))
     log.info("%d labelled pictures", len(found))

@@ -28,8 +28,8 @@ from models.train.views import Views
 
 @dataclass(frozen=True)
 class Batch:
-    """A process's part of a step: pictures (N, 3, H, W) float32 BGR 0..255; boxes (n, 4) and soft scores (n, classes)
-    of each picture; what the teacher says of every cell; its features."""
+    """A process's part of a step: images (N, 3, H, W) float32 BGR 0..255; boxes (n, 4) and soft scores (n, classes)
+    of each image; what the teacher says of every cell; its features."""
 
     pictures: Tensor
     labels: list[tuple[Tensor, Tensor]]
@@ -39,8 +39,8 @@ class Batch:
 
 
 class Batches:
-    """Makes batches. Which depends on seed, step and process alone, so a training that goes on after a break sees what
-    it would have seen."""
+    """Makes batches. Which depends on seed, step and process alone, so a training that continues after a break sees
+    what it would have seen."""
 
     def __init__(self, samples: list[Sample], teacher: Path, profile: Profile, seed: int) -> None:
         self._views = Views(samples)

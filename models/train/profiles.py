@@ -8,7 +8,7 @@ from models.train.network import Shape
 @dataclass(frozen=True)
 class Profile:
     """`steps` of `batch` views; `sizes` are the views' (height, width), one drawn a step; `limit` keeps only so many
-    pictures of each kind; a checkpoint is written `every` so many steps. AdamW's learning `rate` rises for `warmup`
+    images of each kind; a checkpoint is written `every` so many steps. AdamW's learning `rate` rises for `warmup`
     steps; `decay` is its weight decay, `average` that of the moving average. Videos give a frame each `frame_every_s`.
     `dense` asks the teacher about every cell of every view, `features` compares its features, too."""
 

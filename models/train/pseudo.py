@@ -1,6 +1,6 @@
-"""Boxes for pictures that nobody labelled: the teacher looks at several scales and at tiles.
+"""Boxes for images that nobody labelled: the teacher looks at several scales and at tiles.
 
-At its own 416 pixels the teacher misses people of a few pixels; on an enlarged part of the picture it sees them. What
+At its own 416 pixels the teacher misses people of a few pixels; on an enlarged part of the image it sees them. What
 it finds keeps its score as a soft label.
 """
 
@@ -36,7 +36,7 @@ def annotate(name: str, picture: Picture, teacher: Teacher) -> Sample:
 
 
 def _tiles(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield four overlapping quarters, each 0.6 of the picture's sides: x, y, width, height."""
+    """Yield four overlapping quarters, each 0.6 of the image's sides: x, y, width, height."""
     w, h = int(width * 0.6), int(height * 0.6)
     for y in (0, height - h):
         for x in (0, width - w):

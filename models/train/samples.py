@@ -16,8 +16,8 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture `(H, W, 3)` uint8 BGR, its boxes `(n, 4)` float32 x1 y1 x2 y2 in pixels, and how sure each is of each
-    class: `(n, classes)` float32, one 1 a row in a picture labelled `by_hand`."""
+    """An image `(H, W, 3)` uint8 BGR, its boxes `(n, 4)` float32 x1 y1 x2 y2 in pixels, and how sure each is of each
+    class: `(n, classes)` float32, one 1 per row in an image labelled `by_hand`."""
 
     name: str
     picture: Picture
@@ -53,7 +53,7 @@ def read_labels(path: Path) -> NDArray[np.float64]:
 
 def labelled(folder: Path) -> Iterator[Sample]:
     """`folder/*.jpg` with `folder/labels/*.txt`, a line an object: COCO class id, centre x, centre y, width, height, as
-    shares of the picture. Classes we do not train are left out."""
+    shares of the image. Classes we do not train are left out."""
     for path in sorted(folder.glob("*.jpg")):
         picture = read_picture(path)
         height, width = picture.shape[:2]

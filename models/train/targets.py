@@ -39,7 +39,7 @@ def student_scores(raw: Tensor) -> Tensor:
 
 @torch.no_grad()
 def merge(teacher: Target, labels: list[tuple[Tensor, Tensor]], raw: Tensor, predicted: Tensor, grid: Grid) -> Target:
-    """Lay labels, a pair of boxes (n, 4) and soft scores (n, classes) a picture, over the teacher's answer.
+    """Lay labels, a pair of boxes (n, 4) and soft scores (n, classes) an image, over the teacher's answer.
 
     A cell that SimOTA gives to a box should say the box's score times how well the cell's own box fits, but not less
     than `MIN_QUALITY` of the score, so that there is something to learn from at the start. Where the teacher is

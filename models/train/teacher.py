@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 
 
 def cell_grid(height: int, width: int) -> tuple[Floats, Floats]:
-    """Return column and row `(cells, 2)` and stride `(cells, 1)` of every cell of a picture, in the order models list
+    """Return column and row `(cells, 2)` and stride `(cells, 1)` of every cell of an image, in the order models list
     them."""
     corners, strides = [], []
     for stride in STRIDES:

@@ -1,4 +1,4 @@
-"""What one training step sees: cut, scaled, flipped, recoloured pictures, alone or four in a mosaic."""
+"""What one training step sees: cut, scaled, flipped, recoloured images, alone or four in a mosaic."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from models.train.samples import Picture, Sample
 
 PAD = 114
 MOSAIC_SHARE = 0.5
-SCALES = (0.6, 2.2)  # of a picture that just covers its place
-OBJECT_SHARE = 0.5  # of the places, filled with a picture around an object
+SCALES = (0.6, 2.2)  # of an image that just covers its place
+OBJECT_SHARE = 0.5  # of the places, filled with an image around an object
 OBJECT_SIDE = 20.0  # pixels: the least side such an object gets; the largest is that of its place
 OBJECT_SCALES = (0.25, 4.0)
 SMALLEST_SIDE = 4.0
 SMALLEST_SHARE = 0.35  # of a box's area that must be left in the view
 RARE = 0.3
-BY_HAND = 2.5  # the pictures with true labels are also the most varied ones, and few
+BY_HAND = 2.5  # the images with true labels are also the most varied ones, and few
 
 Floats = NDArray[np.float32]
 
@@ -45,7 +45,7 @@ class View:
 def repeat_weights(samples: list[Sample]) -> NDArray[np.float64]:
     """Return how often to draw each sample, as shares that sum to 1: those with rare classes more often.
 
-    A class that is in the share f of the pictures counts max(1, sqrt(RARE / f)), a picture as much as its rarest class:
+    A class that is in the share f of the images counts max(1, sqrt(RARE / f)), an image as much as its rarest class:
     the repeat factor of LVIS (Gupta et al., 2019, arXiv:1908.03195). One labelled by hand counts `BY_HAND` times that.
     """
     present = np.array([(s.scores > 0.4).any(0) for s in samples])
@@ -110,7 +110,7 @@ class Views:
         return (boxes[keep] + (x1, y1, x1, y1)).astype(np.float32), sample.scores[keep]
 
     def _anywhere(self, rng: np.random.Generator, w: int, h: int) -> Placed:
-        """Return a random picture, part of it where it is larger than its place, somewhere inside where it is
+        """Return a random image, part of it where it is larger than its place, somewhere inside where it is
         smaller."""
         sample = self._samples[rng.choice(len(self._samples), p=self._weights)]
         source_h, source_w = sample.picture.shape[:2]
@@ -126,7 +126,7 @@ class Views:
         side = np.exp(rng.uniform(np.log(OBJECT_SIDE), np.log(max(w, h, OBJECT_SIDE))))
         scale = float((side / np.sqrt((right - left) * (bottom - top) + 1e-6)).clip(*OBJECT_SCALES))
         source_h, source_w = sample.picture.shape[:2]
-        # Its centre anywhere, but no empty border where the picture could fill the place.
+        # Its centre anywhere, but no empty border where the image could fill the place.
         dx, dy = (
             float(np.clip(rng.uniform(0, side) - centre * scale, min(0, free), max(0, free)))
             for side, centre, free in (
@@ -138,11 +138,11 @@ class Views:
 
 
 def _warp(picture: Picture, matrix: NDArray[np.float64], width: int, height: int, averaged: bool) -> Picture:
-    """`warpAffine`, which knows no averaging: where asked, a picture that shrinks much is averaged to half its size
+    """`warpAffine`, which knows no averaging: where asked, an image that shrinks much is averaged to half its size
     first."""
     while averaged and abs(matrix[0, 0]) < 0.6:
         picture = np.asarray(cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
-        half = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])  # where a pixel of the smaller picture was
+        half = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])  # where a pixel of the smaller image was
         matrix = matrix @ half
     return np.asarray(
         cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(PAD, PAD, PAD)), np.uint8

@@ -20,6 +20,7 @@ from redis.retry import Retry
 
 from engine.text import masks
 from orchestrator.errors import BrokerUrlError
+from orchestrator.settings import broker_folder
 
 _SCHEMES = ("redis", "rediss", "redis+socket", "unix")
 _CERT_REQS = {"CERT_REQUIRED": "required", "CERT_OPTIONAL": "optional", "CERT_NONE": "none"}
@@ -28,6 +29,13 @@ _SSL_FILES: tuple[Literal["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"], ...] =
     "ssl_certfile",
     "ssl_keyfile",
 )
+# Kombu has these, and what each lacks was tried or is in its documentation.
+_CAN_NOT = {
+    "memory": "it is seen by one process alone",
+    "sqla": "Celery removes a message from a database when a worker takes it, and there are no priorities",
+    "sqlalchemy": "Celery removes a message from a database when a worker takes it, and there are no priorities",
+    "sqs": "SQS keeps no priorities and does not tell what waits",
+}
 _NEXT_URL = re.compile(r";(?=[a-z][a-z0-9+]*://)")
 
 
@@ -76,23 +84,45 @@ def client(url: str, timeout_s: float = 2.0) -> redis.Redis:
             socket_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
             protocol=2,  # RESP3 begins with a command that old servers and some proxies do not know
-            driver_info=None,  # nothing is sent but what was asked for
+            driver_info=None,  # nothing is sent but what was requested
             decode_responses=True,
             encoding_errors="backslashreplace",
         )
     )
 
 
-def _parameters(url: str, timeout_s: float) -> _Parameters:
+def one_broker(url: str) -> None:
+    """Check that a URL names one broker, of a kind that can carry jobs. Raises BrokerUrlError."""
     shown = without_password(url)
     if ";" in url and _NEXT_URL.search(url):
         raise BrokerUrlError(f"{shown}: this names several brokers. Name one: jobs need one place that holds them.")
     scheme = url.partition("://")[0] if "://" in url else ""
-    if scheme not in _SCHEMES:
+    if scheme in (*_SCHEMES, "amqp", "amqps"):
+        return
+    if (folder := broker_folder(url)) is not None:
+        if folder.is_absolute():
+            return
+        raise BrokerUrlError(f"{shown}: name a folder by its whole path, filesystem:///srv/yolo/queue.")
+    kind = scheme.partition("+")[0]
+    if kind in _CAN_NOT:
         raise BrokerUrlError(
-            f"{shown}: a broker's URL must start with redis://, rediss:// or redis+socket://, "
-            f"like redis://localhost:6379/0. Got {scheme or 'none of them'}."
+            f"{shown}: {_CAN_NOT[kind]}, so it can't carry jobs. Name a Redis (redis://localhost:6379/0), a RabbitMQ "
+            "(amqp://localhost//) or a folder that all machines share (filesystem:///srv/yolo/queue), or have this "
+            "machine bring its own: `yolo-server --worker --embedded`."
         )
+    raise BrokerUrlError(
+        f"{shown}: a broker's URL must start with redis://, rediss://, redis+socket://, amqp://, amqps:// or "
+        "filesystem://, "
+        f"like redis://localhost:6379/0. Got {scheme or 'none of them'}."
+    )
+
+
+def _parameters(url: str, timeout_s: float) -> _Parameters:
+    shown = without_password(url)
+    one_broker(url)
+    scheme = url.partition("://")[0]
+    if scheme not in _SCHEMES:
+        raise BrokerUrlError(f"{shown}: this is no Redis.")
     try:
         # Read like http, as Celery does, so that user and password are found also before the path of a socket.
         parts = urlsplit("http://" + url.partition("://")[2])

@@ -24,14 +24,16 @@ from redis import exceptions
 
 from engine.text.counted import counted
 from models import errors, registry
-from orchestrator.broker import keys, refusals
+from orchestrator.broker import folder_results, keys
 from orchestrator.broker.connection import client, without_password
-from orchestrator.broker.heartbeats import Heartbeat, Look, consumers, look
+from orchestrator.broker.heartbeats import Heartbeat, Look, consumers
+from orchestrator.broker.opened import open_broker
 from orchestrator.broker.preflight import begin, explain, extra_s, failure_of
-from orchestrator.broker.queues import lengths
+from orchestrator.broker.redis_broker import RedisBroker
+from orchestrator.broker.view import Broker
 from orchestrator.errors import JobError
 from orchestrator.job.outcomes import told
-from orchestrator.settings import worker_command
+from orchestrator.settings import Settings, worker_command
 
 
 class State(StrEnum):
@@ -61,17 +63,25 @@ class Check:
 
 
 def check_health(
-    broker_url: str, result_url: str, *, queues: Sequence[str], model: str | None, output: Path
+    broker_url: str,
+    result_url: str,
+    *,
+    queues: Sequence[str],
+    model: str | None,
+    output: Path,
+    given: Settings | None = None,
 ) -> list[Check]:
     """Do all checks, in a fixed order. Never raises, and takes at most 5 s, longer only where the broker answers late.
 
     `queues` are those that somebody should consume; `model` is a name of the zoo or a path, None skips that check;
-    `output` need not exist yet. What only a broker can tell is left out when there is none.
+    `output` need not exist yet; `given` are the settings, where the board of a RabbitMQ is not at its default place.
+    What only a broker can tell is left out when there is none.
     """
     ends = time.monotonic() + DEADLINE_S
     workers: list[Heartbeat] = []
+    settings = Settings(broker_url=broker_url) if given is None else given
     questions: list[tuple[str, Callable[[], list[Check]]]] = [
-        ("broker", lambda: _broker_side(broker_url, queues, workers)),
+        ("broker", lambda: _broker_side(settings, queues, workers)),
         ("results", lambda: [check_results(result_url)]),
         ("disk", lambda: [check_disk(output)]),
     ]
@@ -125,8 +135,9 @@ def _of_no_worker_s_machine(check: Check) -> Check:
 # The broker and what it knows
 
 
-def _broker_side(url: str, queues: Sequence[str], workers: list[Heartbeat]) -> list[Check]:
+def _broker_side(given: Settings, queues: Sequence[str], workers: list[Heartbeat]) -> list[Check]:
     """Do the checks that ask the broker; fill `workers` on the way."""
+    url = given.broker_url
     shown = without_password(url)
     try:
         failure = failure_of(url)
@@ -136,35 +147,49 @@ def _broker_side(url: str, queues: Sequence[str], workers: list[Heartbeat]) -> l
         what, remedy = explain(failure, url)
         return [Check("broker", State.FAILED, f"{shown}: {what}", remedy)]
     try:
-        with client(url) as connection:
-            return _known_to_broker(connection, shown, queues, workers)
-    except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+        with open_broker(given) as broker:
+            return _known_to_broker(broker, shown, queues, workers)
+    except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
         what, remedy = explain(error, url)
         return [Check("broker", State.FAILED, f"{shown}, while it was being asked: {what}", remedy)]
 
 
-def _known_to_broker(
-    connection: redis.Redis, shown: str, queues: Sequence[str], workers: list[Heartbeat]
-) -> list[Check]:
+def _known_to_broker(broker: Broker, shown: str, queues: Sequence[str], workers: list[Heartbeat]) -> list[Check]:
+    if not isinstance(broker, RedisBroker):
+        broker.ping()  # connects
     began = time.perf_counter()
-    connection.ping()
-    took_ms = (time.perf_counter() - began) * 1000
-    info = _allowed(lambda: connection.info())
-    seen, told = _workers(connection)
+    broker.ping()
+    answers = f"{shown} answers in {(time.perf_counter() - began) * 1000:.1f} ms"
+    seen, told = _workers(broker)
     workers += seen.workers
     return [
-        _broker(f"{shown} answers in {took_ms:.1f} ms", info),
+        *(_of_redis(broker.client, answers, seen) if isinstance(broker, RedisBroker) else _of_another(broker, answers)),
+        told,
+        *_queues(broker, queues, seen.workers),
+        *check_refusals(broker),
+    ]
+
+
+def _of_redis(connection: redis.Redis, answers: str, seen: Look) -> list[Check]:
+    info = _allowed(lambda: connection.info())
+    return [
+        _broker(answers, info),
         _memory(info),
         _persistence(info, _allowed(lambda: connection.config_get("save"))),
         _clock(connection, seen),
-        told,
-        *_queues(connection, queues, seen.workers),
-        *check_refusals(connection),
+    ]
+
+
+def _of_another(broker: Broker, answers: str) -> list[Check]:
+    """Say what a broker is that does not tell its clients how it is, and where to look for that."""
+    return [
+        Check("broker", State.OK, f"{broker.name} at {answers}"),
+        *(Check(each.what, State.OK, f"not told: {each.instead}") for each in broker.untold),
     ]
 
 
 def _allowed(ask: Callable[[], Mapping[Any, Any]]) -> Mapping[Any, Any] | None:
-    """Return the answer, or None where this user or this server does not allow the question."""
+    """Return the answer, or None if this user or this server does not allow the question."""
     try:
         return ask()
     except exceptions.ResponseError:
@@ -265,10 +290,10 @@ def _clock(connection: redis.Redis, seen: Look) -> Check:
     )
 
 
-def _workers(connection: redis.Redis) -> tuple[Look, Check]:
+def _workers(broker: Broker) -> tuple[Look, Check]:
     """Return the workers that are alive, and what to say of them."""
     try:
-        seen = look(connection)
+        seen = broker.look()
     except exceptions.ResponseError:
         nobody = Look([], {}, 0, 0, complete=False)
         return nobody, Check(
@@ -291,15 +316,15 @@ def _told_of(seen: Look) -> Check:
     return Check("workers", State.OK, f"{len(workers)} alive: {named}{more}")
 
 
-def _queues(connection: redis.Redis, queues: Sequence[str], workers: Sequence[Heartbeat]) -> list[Check]:
+def _queues(broker: Broker, queues: Sequence[str], workers: Sequence[Heartbeat]) -> list[Check]:
     """Return one check per queue."""
     try:
-        waiting = lengths(connection, queues)
+        waiting = broker.lengths(queues)
         suspects = [queue for queue in queues if waiting[queue] and _idle(queue, workers)]
         if suspects:
             # A message that was just sent is fetched in a moment.
             time.sleep(_SECOND_LOOK_S)
-            again, workers_again = lengths(connection, queues), look(connection).workers
+            again, workers_again = broker.lengths(queues), broker.look().workers
             suspects = [queue for queue in suspects if again[queue] >= waiting[queue] and _idle(queue, workers_again)]
             waiting, workers = again, workers_again
     except exceptions.ResponseError:
@@ -324,10 +349,10 @@ def _queue(queue: str, waiting: int, workers: Sequence[Heartbeat], suspect: bool
     return Check(name, State.OK, f"{said}, {counted(len(serving), 'worker')}")
 
 
-def check_refusals(connection: redis.Redis) -> list[Check]:
+def check_refusals(broker: Broker) -> list[Check]:
     """Return a check for each watched folder whose last sweep failed, and one for the tasks refused lately."""
     try:
-        found = refusals.recent(connection)
+        found = broker.refusals()
     except exceptions.ResponseError:  # this user may not ask
         return []
     checks = [
@@ -360,6 +385,8 @@ def check_results(url: str) -> Check:
     if failure is not None:
         what, remedy = explain(failure, url, "CELERY_RESULT_BACKEND")
         return Check("results", State.FAILED, f"{shown}: {what}", remedy)
+    if folder_results.is_folder(url):  # it was written to and read
+        return Check("results", State.OK, f"{shown} writes and reads")
     key, value = f"{keys.PROBES}{uuid4().hex}", uuid4().hex
     with client(url) as connection:
         try:

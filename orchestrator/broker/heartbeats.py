@@ -91,13 +91,13 @@ def write(client: redis.Redis, beat: Heartbeat) -> None:
 def live(client: redis.Redis) -> list[Heartbeat]:
     """Return the workers that live, by name. Raises what the broker's client raises."""
     names = sorted(client.scan_iter(match=f"{keys.HEARTBEATS}*", count=1000))
-    return _live(map(_read, client.mget(names) if names else []))
+    return living(map(_read, client.mget(names) if names else []))
 
 
 @dataclass(frozen=True)
 class Look:
     """The workers that live, by name, as `look` found them. `skew_s`: how far a worker's clock is ahead of the
-    broker's, by its name, where that is known; `complete` is False where there was no time to see all keys."""
+    broker's, by its name, where that is known; `complete` is False if there was no time to see all keys."""
 
     workers: list[Heartbeat]
     skew_s: dict[str, float]
@@ -129,7 +129,7 @@ def look(client: redis.Redis) -> Look:
         beats.append(beat)
         if pttl > 0:
             skew_s[beat.node] = beat.time - (present - EXPIRES_S + pttl / 1000)
-    return Look(_live(beats), skew_s, found, unreadable, complete)
+    return Look(living(beats), skew_s, found, unreadable, complete)
 
 
 def consumers(workers: Iterable[Heartbeat], queue: str) -> list[Heartbeat]:
@@ -137,7 +137,8 @@ def consumers(workers: Iterable[Heartbeat], queue: str) -> list[Heartbeat]:
     return [beat for beat in workers if queue in beat.queues]
 
 
-def _live(beats: Iterable[Heartbeat | None]) -> list[Heartbeat]:
+def living(beats: Iterable[Heartbeat | None]) -> list[Heartbeat]:
+    """Return the heartbeats of workers that live, by name, without those of processes of this machine that ended."""
     return sorted((beat for beat in beats if beat is not None and not beat.gone), key=lambda beat: beat.node)
 
 

@@ -3,8 +3,8 @@
 Whoever may submit can put any bytes on a queue. Celery trusts what it finds there: a header of the wrong type ends the
 worker, an envelope names the queue that a message goes back to, headers and the third part of the body become fields of
 the running task, links and chains are sent on with the worker's rights, compressed bodies grow without bound. So a
-message is read here with a fixed form, and only that form goes on: unknown headers are left out, what is for display is
-rebuilt, and a message that is given back goes where it came from.
+message is read here with a fixed form, and only that form continues: unknown headers are left out, what is for display
+is rebuilt, and a message that is given back goes where it came from.
 
 Both protocols of Celery are read; the second is what comes out.
 """

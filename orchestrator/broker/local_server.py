@@ -97,7 +97,7 @@ class EmbeddedBroker:
 
     `directory` is for the socket, `state` for the data; both are made if need be, with mode 0700. Without any
     argument it is the one embedded broker of this user, which `find_embedded()` finds and which keeps queued jobs over
-    a reboot. With `directory` alone the data lie in it.
+    a reboot. With `directory` alone the data are in it.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class EmbeddedBroker:
             if found is None:
                 raise EmbeddedBrokerTaken("Another process is just starting the embedded broker. Try again.")
             raise EmbeddedBrokerTaken(
-                f"The embedded broker runs already: process {found.owner} on {found.host} owns it. "
+                f"The embedded broker is already running: process {found.owner} on {found.host} owns it. "
                 f"Use it: `export CELERY_BROKER_URL='{found.url}'`. To end it: `kill {found.owner}`."
             )
         self.owner_lock, self._owner = lock, os.getpid()
@@ -233,7 +233,9 @@ class EmbeddedBroker:
         config.write_bytes(self._config())
         self.socket.unlink(missing_ok=True)
         if not _wait_until_free(self.state / "server.lock", STOP_S):
-            raise EmbeddedBrokerError(f"A former server still writes to {self.state}. Try again in some seconds.")
+            raise EmbeddedBrokerError(
+                f"An earlier server is still writing to {self.state}. Try again in a few seconds."
+            )
         self._server = _Server(str(program), config, self.state / "server.lock", self.log)
         self.pid = self._server.pid
         try:
@@ -258,7 +260,7 @@ class EmbeddedBroker:
                     pass
             if server.ended.wait(_POLL_S):
                 raise EmbeddedBrokerError(
-                    f"The embedded broker ended at once: {_last_line(self.log)} "
+                    f"The embedded broker exited at once: {_last_line(self.log)} "
                     f"Its log is {self.log}. To begin with an empty queue, move {self.state} away."
                 )
             if not loading and time.monotonic() > deadline:
@@ -430,7 +432,7 @@ def _read_card(state: Path) -> _Card | None:
 
 
 def _pid_of(url: str) -> int | None:
-    """Return the process id of the server that answers there, None where none does."""
+    """Return the process id of the server that answers there, None if none does."""
     try:
         with client(url, 1.0) as connection:
             return int(connection.info("server")["process_id"])

@@ -17,11 +17,15 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import redis
+from amqp.exceptions import AMQPError
 from redis import exceptions
 
-from orchestrator.broker import keys
-from orchestrator.broker.connection import client, without_password
+from orchestrator.broker import amqp_preflight, folder_results, keys
+from orchestrator.broker.amqp_broker import Address, AmqpFailed
+from orchestrator.broker.connection import client, one_broker, without_password
+from orchestrator.broker.folder_queues import FolderQueues
 from orchestrator.errors import BrokerUnreachable
+from orchestrator.settings import broker_folder, is_amqp
 
 ANSWER_S = 2.0
 _SECOND_TRY_S = 0.7
@@ -31,6 +35,9 @@ MAX_LOOK_S = 3 * DEADLINE_S + 1.0
 """How long a look takes at most, at a server that answers each question late."""
 
 _NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
+
+_LOOK_REDIS = "Look: `redis-cli -u URL ping`, `systemctl status redis-server`."
+_LOOK_AMQP = "Look: `rabbitmq-diagnostics ping`, `systemctl status rabbitmq-server`."
 
 T = TypeVar("T")
 
@@ -47,7 +54,7 @@ def preflight(url: str, *, write: bool = True, variable: str = "CELERY_BROKER_UR
     """Ask the server at `url` once. Return, or raise BrokerUnreachable, within 5 s of its last sign of life; raise
     BrokerUrlError for a bad URL.
 
-    `write` also stores a key for a second, which a full server or a read-only replica refuses; False where only
+    `write` also stores a key for a second, which a full server or a read-only replica refuses; False if only
     reading is meant. A user who may not write that key passes. `variable` is the environment variable that the
     message names.
     """
@@ -60,19 +67,18 @@ def preflight(url: str, *, write: bool = True, variable: str = "CELERY_BROKER_UR
 def failure_of(url: str, *, write: bool = True) -> Exception | None:
     """Return why the server at `url` does not serve us, as it was raised; None when it does. Takes at most 5 s, longer
     only while the server answers."""
-    connection = client(url, ANSWER_S)  # outside: a bad URL needs no server
+    questions = _questions(url, write)  # outside: a bad URL needs no server
     answered = time.monotonic()
 
     def ask() -> Exception | None:
         nonlocal answered
         try:
-            with connection:
-                for took in _asked(connection, write):
-                    answered = time.monotonic()
-                    if took is not None:
-                        _round_trips[url] = took
-        except (exceptions.RedisError, OSError) as error:
-            return _of_the_other_kind(error, url, connection) or error
+            for took in questions:
+                answered = time.monotonic()
+                if took is not None:
+                    _round_trips[url] = took
+        except (exceptions.RedisError, AMQPError, OSError) as error:
+            return _of_the_other_kind(error, url) or error
         return None
 
     answer = begin(ask)
@@ -84,8 +90,36 @@ def failure_of(url: str, *, write: bool = True) -> Exception | None:
                 return error
 
 
+def _questions(url: str, write: bool) -> Iterator[float | None]:
+    """Return what asks a server one question after the other; it yields, for a plain one, the seconds that its answer
+    took. Raises BrokerUrlError; what the server answers is raised where it is asked."""
+    if folder_results.is_folder(url):
+        return _of_folder(url)
+    one_broker(url)
+    if (folder := broker_folder(url)) is not None:
+        return _of_queues(FolderQueues(folder))
+    if is_amqp(url):
+        Address.of(url)
+        return amqp_preflight.asked(url, ANSWER_S, write=write)
+    return _asked(client(url, ANSWER_S), write)
+
+
+def _of_folder(url: str) -> Iterator[None]:
+    folder_results.probe(url)
+    yield None
+
+
+def _of_queues(queues: FolderQueues) -> Iterator[None]:
+    queues.probe()
+    yield None
+
+
 def _asked(connection: redis.Redis, write: bool) -> Iterator[float | None]:
-    """Ask one question after the other; yield, for a plain one, the seconds that its answer took."""
+    with connection:
+        yield from _asked_redis(connection, write)
+
+
+def _asked_redis(connection: redis.Redis, write: bool) -> Iterator[float | None]:
     pool = connection.connection_pool
     pool.release(pool.get_connection())
     yield None
@@ -107,12 +141,12 @@ class _SpeaksPlain(exceptions.ConnectionError):
     """A server that failed an encrypted connection answers on a plain one."""
 
 
-def _of_the_other_kind(error: Exception, url: str, connection: redis.Redis) -> Exception | None:
+def _of_the_other_kind(error: Exception, url: str) -> Exception | None:
     """Return what the server is when it did not understand us and would have with TLS, or without. No password is
     sent."""
     if isinstance(error, exceptions.AuthenticationError) or not url.startswith(("redis://", "rediss://")):
         return None
-    address = connection.connection_pool.connection_kwargs
+    address = client(url).connection_pool.connection_kwargs
     try:
         with socket.create_connection((address["host"], address["port"]), _SECOND_TRY_S) as plain:
             if url.startswith("rediss://"):
@@ -142,7 +176,7 @@ def begin(ask: Callable[[], T]) -> Callable[[float], T]:
     def run() -> None:
         try:
             results.append(ask())
-        except BaseException as error:  # noqa: BLE001 - raised again where it was asked for
+        except BaseException as error:  # noqa: BLE001 - raised again where it was requested
             errors.append(error)
 
     thread = threading.Thread(target=run, name="yolo-ask", daemon=True)
@@ -165,6 +199,11 @@ def explain(error: BaseException, url: str, variable: str = "CELERY_BROKER_URL")
         f"Name your Redis: `export {variable}=redis://HOST:6379/0`. For one on this machine: "
         "`sudo apt-get install redis-server`. Without any: `yolo-server --worker --embedded`."
     )
+    if is_amqp(url):
+        own = (
+            f"Name your RabbitMQ: `export {variable}=amqp://USER:PASSWORD@HOST:5672//`. For one on this machine: "
+            "`sudo apt-get install rabbitmq-server`. Without any: `yolo-server --worker --embedded`."
+        )
     certificate = "If the server asks for a certificate, add `&ssl_certfile=FILE&ssl_keyfile=FILE`."
     text = str(error)
     causes = list(_chain(error))
@@ -188,7 +227,11 @@ def explain(error: BaseException, url: str, variable: str = "CELERY_BROKER_URL")
     if isinstance(error, exceptions.InvalidResponse):
         return "something answers there, but it is not a Redis", own
     if isinstance(error, exceptions.BusyLoadingError):
-        return "the server is still loading its data from the disk", "Try again in some seconds."
+        return "the server is still loading its data from the disk", "Try again in a few seconds."
+    if is_amqp(url) and (found := amqp_preflight.explain(causes, variable)) is not None:
+        return found
+    if folder_results.is_folder(url) or broker_folder(url) is not None:
+        return f"can't be written: {_reason(causes)}", f"Name a folder that workers and programs share: {variable}."
     if has(socket.gaierror):
         return "the name of the host is not known", f"Check its spelling and the network. {own}"
     if has(ConnectionRefusedError):
@@ -205,11 +248,14 @@ def explain(error: BaseException, url: str, variable: str = "CELERY_BROKER_URL")
         return (
             "no answer in time",
             "The server hangs or is overloaded, or a firewall drops what is sent to it. "
-            f"Look: `redis-cli -u URL ping`, `systemctl status redis-server`. {own}",
+            f"{_LOOK_AMQP if is_amqp(url) else _LOOK_REDIS} {own}",
         )
+    server = "RabbitMQ" if is_amqp(url) else "Redis"
     return _explain_answer(error, text, variable, own) or (
         f"the connection broke without an answer ({_reason(causes)})",
-        certificate if url.startswith("rediss://") else f"It is not a Redis, or it is just restarting. {own}",
+        certificate
+        if url.startswith(("rediss://", "amqps://"))
+        else f"It is not a {server}, or it is just restarting. {own}",
     )
 
 
@@ -218,7 +264,7 @@ def _explain_answer(error: BaseException, text: str, variable: str, own: str) ->
     if isinstance(error, exceptions.AuthenticationError):
         with_password = f"`export {variable}=redis://USER:PASSWORD@HOST:6379/0`"
         if "required" in text.lower():
-            return "authentication required: the URL holds no password", f"Give one: {with_password}."
+            return "authentication required: the URL contains no password", f"Give one: {with_password}."
         if "without any password" in text:
             return "the URL holds a password, but the server has none", "Remove it from the URL."
         return (
@@ -248,7 +294,7 @@ def _explain_answer(error: BaseException, text: str, variable: str, own: str) ->
         return "it has no connection left", "Close clients, or `redis-cli config set maxclients 10000`."
     if "DB index is out of range" in text:
         return "it has no database of that number", "Use /0 at the end of the URL."
-    if isinstance(error, exceptions.ConnectionError):
+    if isinstance(error, exceptions.ConnectionError | AmqpFailed) or type(error) is OSError:
         return None
     return f"it answers with an error: {text}", "The server's log may say more."
 

@@ -7,21 +7,21 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import redis
-
 from engine.choices.backends import needs_gpu
 from engine.inference.trt.find import is_plan
-from orchestrator.broker import keys
+from orchestrator.broker.messages import priority_of
 from orchestrator.errors import RequestError
 from orchestrator.job.atomic_json import object_in, write_quick
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.leases import numbered
 from orchestrator.job.records import Priority, Sent
 from orchestrator.job.turns import proceed
-from orchestrator.settings import GPU_QUEUE, LOG_QUEUE, QUEUE
+from orchestrator.settings import GPU_QUEUE, LOG_QUEUE, QUEUE, is_amqp
 
 if TYPE_CHECKING:
     from celery import Celery
+
+    from orchestrator.broker.view import Broker
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,13 @@ def queue_of(job: Job) -> str:
     return process_queue(job.spec.queue, job.spec.config)
 
 
+def queue_for_step(job: Job, key: str) -> str:
+    """Return the queue of one of the job's steps."""
+    return LOG_QUEUE if key in _SHORT else queue_of(job)
+
+
 def process_queue(asked: str | None, config: Mapping[str, object]) -> str:
-    """Return the queue of a job's process steps: the one that was asked for, else the one that its configuration
+    """Return the queue of a job's process steps: the one that was requested, else the one that its configuration
     needs."""
     if asked:
         return asked
@@ -82,8 +87,8 @@ def times_sent(job: Job, key: str) -> int:
 
 def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
     """Send the message of one step and return its id. Raises what kombu raises when the broker is away, and
-    RequestError where the job's queue is not one of this machine's."""
-    queue = LOG_QUEUE if key in _SHORT else queue_of(job)
+    RequestError if the job's queue is not one of this machine's."""
+    queue = queue_for_step(job, key)
     if queue not in app.conf.task_queues:
         raise RequestError(
             f"Job {job.id} goes to the queue {queue}, and the settings of this machine have none of that name: "
@@ -91,13 +96,14 @@ def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
         )
     sent = task_id(job, key) + (f".again-{again}" if again else "")
     proceed(job, key)
+    level = level_of(job, key)
     app.send_task(
         _SHORT.get(key, "process_videos_yolo"),
         args=(job.spec.video_folder, job.config),
         kwargs={"job": str(job.folder)} | ({} if key in _SHORT else {"step": key}),
         task_id=sent,
         queue=queue,
-        priority=level_of(job, key),
+        priority=priority_of(level) if is_amqp(app.conf.broker_url) else level,
     )
     with contextlib.suppress(OSError):
         write_quick(job.folder / "tasks" / f"{key}.sent.json", Sent(sent, queue, now(), again).to_json())
@@ -105,16 +111,16 @@ def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
     return sent
 
 
-def announce(client: redis.Redis, job: Job) -> None:
+def announce(broker: Broker, job: Job) -> None:
     """Let workers on other machines know of a job, in case its messages are lost. Best effort."""
     try:
-        client.hset(keys.JOBS, job.id, str(job.folder))
+        broker.announce(job.id, str(job.folder))
     except Exception as error:  # noqa: BLE001 - whatever the broker's client raises; the job's own files are the truth
         log.debug("job %s can't be announced: %s", job.id, error)
 
 
-def withdraw(client: redis.Redis, job_id: str) -> None:
+def withdraw(broker: Broker, job_id: str) -> None:
     try:
-        client.hdel(keys.JOBS, job_id)
+        broker.withdraw(job_id)
     except Exception as error:  # noqa: BLE001 - as above
         log.debug("job %s can't be withdrawn: %s", job_id, error)

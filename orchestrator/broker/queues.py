@@ -1,4 +1,4 @@
-"""The one view of the broker's queues: how many messages wait, which they are; and taking messages away.
+"""The queues of a Redis: how many messages wait, which they are; and taking messages away.
 
 Every function raises what the broker's client raises.
 """
@@ -8,38 +8,18 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import redis
 
 from orchestrator.broker import keys
+from orchestrator.broker.messages import MAX_LISTED, Message, message_of
 
 # How kombu divides a queue by priority, as suffixes of its key. Where ours go: publish.py.
 _PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 _LEVELS = (0, 3, 6, 9)
 MAX_LOOKED_THROUGH = 5000
 """Messages of one list that are read to find an id."""
-
-_MAX_WORD, _MAX_PATH = 300, 4096
-_AGAIN = re.compile(r"\.again-\d+$")
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message of ours. `step` is `start`, `process-1`, `end`, or a task's name where it was sent without a job."""
-
-    id: str
-    queue: str
-    task: str
-    job: str
-    step: str
-    folder: Path | None
-    eta: str | None
-    level: int = 0
-    """Of its queue's lists, the one in which it waits; 0 is served first."""
 
 
 def parts_of(queue: str) -> tuple[str, ...]:
@@ -58,23 +38,23 @@ def lengths(client: redis.Redis, queues: Iterable[str]) -> dict[str, int]:
 
 
 def message_ids(client: redis.Redis, queues: Iterable[str]) -> set[str] | None:
-    """Return the ids of the messages in these queues; None where one holds too many to be looked through."""
+    """Return the ids of the messages in these queues; None if one holds too many to be looked through."""
     found = set[str]()
     for part in (part for queue in queues for part in parts_of(queue)):
         raws = client.lrange(part, 0, MAX_LOOKED_THROUGH)
         if len(raws) > MAX_LOOKED_THROUGH:
             return None
-        found |= set(map(_id_of, raws))
+        found |= set(map(id_of, raws))
     return found
 
 
-def waiting(client: redis.Redis, queues: Iterable[str], limit: int = 1000) -> list[Message]:
+def waiting(client: redis.Redis, queues: Iterable[str], limit: int = MAX_LISTED) -> list[Message]:
     """Return the messages in these queues, at most `limit` of each, the next one to be taken first."""
     found = []
     for queue in queues:
         for part, level in zip(parts_of(queue), _LEVELS, strict=True):
             for raw in reversed(client.lrange(part, -limit, -1)):
-                found.append(replace(_message(raw, queue), level=level))
+                found.append(read_message(raw, queue, level))
     return found
 
 
@@ -86,7 +66,7 @@ def held_back(client: redis.Redis) -> list[Message]:
             body, _, queue = json.loads(raw)
         except (ValueError, TypeError, RecursionError):
             continue
-        message = _message(json.dumps(body), str(queue))
+        message = read_message(json.dumps(body), str(queue))
         if message.eta is not None:
             found.append(message)
     return found
@@ -101,24 +81,19 @@ def take_away(client: redis.Redis, queues: Iterable[str]) -> list[Message]:
             both.lrange(part, 0, -1)
             both.delete(part)
             for raw in reversed(both.execute()[0]):
-                found.append(_message(raw, queue))
+                found.append(read_message(raw, queue))
     return found
 
 
-def step_of(message_id: str) -> tuple[str, str]:
-    """Return the job and the step that a message's id names; the step is empty for a task sent without a job."""
-    job, _, step = _AGAIN.sub("", message_id).partition(".")
-    return job, step
-
-
-def _id_of(raw: bytes | str) -> str:
+def id_of(raw: bytes | str) -> str:
+    """Return the id of a message; nothing where it has none."""
     try:
         return str(json.loads(raw)["headers"]["id"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 
-def _message(raw: bytes | str, queue: str) -> Message:
+def read_message(raw: bytes | str, queue: str, level: int = 0) -> Message:
     """Return what a person wants to know of it. Nothing in it is trusted: whoever may submit may have written it."""
     headers: dict[str, object] = {}
     keywords: dict[str, object] = {}
@@ -129,20 +104,4 @@ def _message(raw: bytes | str, queue: str) -> Message:
             body = base64.b64decode(body)
         headers = dict(value["headers"])
         keywords = dict(json.loads(body)[1])
-    name, task = _word(headers.get("id")), _word(headers.get("task")) or "unknown"
-    job, step = step_of(name)
-    folder = keywords.get("job")
-    return Message(
-        id=name,
-        queue=queue,
-        task=task,
-        job=job,
-        step=step or task,
-        folder=Path(folder) if isinstance(folder, str) and len(folder) < _MAX_PATH else None,
-        eta=_word(headers.get("eta")) or None,
-    )
-
-
-def _word(value: object) -> str:
-    """Return the text of a header; nothing of anything else."""
-    return value[:_MAX_WORD] if isinstance(value, str) else ""
+    return message_of(headers, keywords, queue, level)

@@ -13,7 +13,7 @@ import redis
 
 from orchestrator.broker import keys
 
-_MAX_KEPT = 50
+MAX_KEPT = 50
 _MAX_LINE = 400
 KEPT_S = 86_400.0
 """For how long a refusal is of interest."""
@@ -61,7 +61,7 @@ def note(client: redis.Redis, what: str, why: str, kept_s: float = KEPT_S) -> No
     found = _read(client)
     over = [name for name, value in found.items() if value.until < at]
     newest = sorted(found, key=lambda name: -found[name].at)
-    for name in {*over, *newest[_MAX_KEPT:]}:
+    for name in {*over, *newest[MAX_KEPT:]}:
         client.hdel(keys.REFUSED, name)
     client.expire(keys.REFUSED, int(7 * KEPT_S))
 
@@ -72,7 +72,7 @@ def forget(client: redis.Redis, what: str) -> None:
 
 
 def one_line(text: str) -> str:
-    """Return a text, perhaps a stranger's, as it may stand in a log: one line of bounded length, with nothing that a
+    """Return a text, perhaps a stranger's, as it may be in a log: one line of bounded length, with nothing that a
     terminal obeys."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)[:_MAX_LINE]

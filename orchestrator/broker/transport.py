@@ -31,9 +31,13 @@ _KEPT_BYTES = 8192
 
 
 def install() -> None:
-    """Have this process read from its broker through the transport of this file."""
+    """Have this process read from its broker through the transport of this file, or through those of
+    amqp_transport.py and folder_transport.py."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+    TRANSPORT_ALIASES["amqp"] = "orchestrator.broker.amqp_transport:Transport"
+    TRANSPORT_ALIASES["filesystem"] = "orchestrator.broker.folder_transport:Transport"
+    TRANSPORT_ALIASES["amqps"] = "orchestrator.broker.amqp_transport:SSLTransport"
 
 
 class Channel(base.Channel):  # type: ignore[misc]
@@ -52,7 +56,7 @@ class Channel(base.Channel):  # type: ignore[misc]
         return client
 
     def _taken(self, found: tuple[bytes, bytes]) -> tuple[bytes, bytes | str] | None:
-        """Check what was taken from a queue. Return None where it is dropped, which kombu takes for an empty queue."""
+        """Check what was taken from a queue. Return None if it is dropped, which kombu takes for an empty queue."""
         key, raw = found
         queue = base.bytes_to_str(key).rsplit(self.sep, 1)[0]
         queues = settings().known_queues

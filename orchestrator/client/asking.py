@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-import redis
-
-from orchestrator.broker.connection import client
+from orchestrator.broker.opened import open_broker
 from orchestrator.broker.preflight import MAX_LOOK_S, begin, extra_s, preflight, within
+from orchestrator.broker.view import Broker
 from orchestrator.errors import JobError
 from orchestrator.settings import Settings
 
@@ -17,12 +16,12 @@ _ASK_S, _ASK_TRIPS = 4.0, 20
 T = TypeVar("T")
 
 
-def ask(given: Settings, question: Callable[[redis.Redis], T]) -> T:
+def ask(given: Settings, question: Callable[[Broker], T]) -> T:
     """Ask the broker. Raises TimeoutError, and what the broker's client raises."""
 
     def answer() -> T:
-        with client(given.broker_url, 2.0) as connection:
-            return question(connection)
+        with open_broker(given) as broker:
+            return question(broker)
 
     return within(_ASK_S + extra_s(given.broker_url, _ASK_TRIPS), answer)
 

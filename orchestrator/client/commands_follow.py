@@ -50,7 +50,7 @@ def _events(job: Job, given: Settings) -> Iterator[Event]:
     ended_since: float | None = None
     while True:
         try:
-            ended = job.ended  # first: then what is read is complete, but for the event of the end itself
+            ended = job.ended  # first: then what is read is complete, except for the event of the end itself
             for event in events.new():
                 last = event.number
                 yield event
@@ -63,7 +63,7 @@ def _events(job: Job, given: Settings) -> Iterator[Event]:
             away = False
         except OSError as error:
             if not away:
-                say(f"{job.folder} can't be read: {reason_of(error)}. It is waited for.", err=True)
+                say(f"{job.folder} can't be read: {reason_of(error)}. Waiting for it.", err=True)
             away = True
             time.sleep(_AWAY_S)
             continue

@@ -32,6 +32,7 @@ def health_check(options: SubmitOptions) -> int:
         queues=tuple(dict.fromkeys((queue_for("complete_pipeline", options.queue, config), LOG_QUEUE))),
         model=None if checked.backend == "fake" else checked.model,
         output=Path(options.output) if options.output else checked.output_folder,
+        given=given,
     )
     status = health.exit_status(checks)
     if options.as_json:

@@ -19,11 +19,12 @@ from engine.text.say import say
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import monitor, views
 from orchestrator.client.asking import broker_note
+from orchestrator.client.language import language_of
 from orchestrator.client.options import SubmitOptions
 from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import FAILED, INTERRUPTED
 from orchestrator.job.jobdir import Job, who
-from orchestrator.job.outcomes import state_of
+from orchestrator.job.outcomes import Language, end_state, message_of, state_of
 from orchestrator.job.records import JobState, PipelineResult, StartRecord
 from orchestrator.job.registry import find_job
 from orchestrator.settings import Settings
@@ -50,15 +51,15 @@ def status(options: SubmitOptions) -> int:
     reader = Reader(job, given.lease_s)
     shot = reader.read()
     rows = reader.rows(shot.working)
-    error = shot.refused or _error(job)
     answers = _answers(job)
     trouble = note() if not shot.ended else None
     if as_json:
         counted = {} if answers is None else {"answers": answers}
+        error = shot.refused or _error(job)
         about = {"success": shot.state not in _BAD, "error": error, "broker": trouble, **counted}
         click.echo(json.dumps({**views.as_json(shot, rows), **about}))
     else:
-        views.screen().print(views.status_view(shot, rows, error))
+        views.screen().print(views.status_view(shot, rows, shot.refused or _error(job, language_of())))
         if answers is not None:
             print_answers(views.screen(), answers)
         if page := _page(job):
@@ -98,14 +99,14 @@ def cancel(options: SubmitOptions) -> int:
     else:
         say(text)
         if trouble:
-            say(f"The broker does not answer ({trouble}); no job needs it to be cancelled.", err=True)
+            say(f"The broker does not answer ({trouble}), but cancelling a job does not need it.", err=True)
     return 0 if shot.ended else FAILED
 
 
 def interrupted(job: Job, as_json: bool) -> int:
-    """Tell a person who stops watching how to go on, and return the exit status."""
+    """Tell a person who stops watching how to continue, and return the exit status."""
     say(
-        f"The job goes on. Watch it again: `yolo-submit --status {job.id} --monitor`. "
+        f"The job continues. Watch it again: `yolo-submit --status {job.id} --monitor`. "
         f"End it: `yolo-submit --cancel {job.id}`.",
         err=True,
     )
@@ -167,7 +168,7 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
             print_answers(views.screen(), summary["answers"])
         for line in follow_up_lines(summary):
             say(line)
-    say(result.message)
+    say(message_of(job, end_state(job, result.summary), result.summary, language_of()))
     say(f"  state    {shot.state}")
     say(f"  outputs  {job.output}")
     say(f"  manifest {manifest}")
@@ -195,10 +196,12 @@ def _result(job: Job, given: Settings) -> PipelineResult:
     return steps.end(job, steps.Context(who(), given))  # makes them again where they are missing
 
 
-def _error(job: Job) -> str | None:
-    """Return why an ended job did not succeed."""
+def _error(job: Job, language: Language | None = None) -> str | None:
+    """Return why an ended job did not succeed: as its result says, or in another language."""
     end = job.end_record()
-    return None if end is None or end.result.success else end.result.message
+    if end is None or end.result.success:
+        return None
+    return end.result.message if language is None else message_of(job, end.state, end.result.summary, language)
 
 
 def _cancelled_text(shot: Snapshot, before: JobState) -> str:

@@ -9,17 +9,16 @@ from pathlib import PurePath
 from typing import Protocol
 
 import click
-import redis
 from redis import exceptions
 from rich.console import Console
 from rich.text import Text
 
 from engine.text.printable import printable
 from engine.text.say import say
-from orchestrator.broker import heartbeats, queues, refusals
+from orchestrator.broker.messages import Message, step_of
 from orchestrator.broker.preflight import explain
-from orchestrator.broker.queues import Message
 from orchestrator.broker.resolve import resolved_settings
+from orchestrator.broker.view import Broker
 from orchestrator.client import views
 from orchestrator.client.asking import ask, broker_note
 from orchestrator.client.options import SubmitOptions
@@ -146,7 +145,7 @@ def list_tasks(options: SubmitOptions) -> int:
     refused: list[RefusedRow] = []
     if trouble is None:
         try:
-            held = ask(given, lambda connection: _held(connection, given))
+            held = ask(given, lambda broker: _held(broker, given))
             refused = ask(given, _refused)
         except (exceptions.RedisError, OSError) as error:
             trouble = explain(error, given.broker_url)[0]
@@ -171,21 +170,21 @@ def list_tasks(options: SubmitOptions) -> int:
             show(console, "refused", refused, ("what", "why", "age"))
     else:
         say(f"The broker does not answer: {trouble}", err=True)
-        say("The jobs that this machine knows of:", err=True)
+        say("Jobs known on this machine:", err=True)
     show(console, "recent", recent, ("id", "state", "videos", "age", "video_folder"))
     return 0
 
 
-def _held(connection: redis.Redis, given: Settings) -> Held:
+def _held(broker: Broker, given: Settings) -> Held:
     active = [
         ActiveRow(beat.node, beat.host, job, step, task)
-        for beat in heartbeats.live(connection)
+        for beat in broker.live()
         for task in beat.tasks
-        for job, step in [queues.step_of(task)]
+        for job, step in [step_of(task)]
     ]
-    waiting = queues.waiting(connection, given.known_queues)
+    waiting = broker.waiting(given.known_queues)
     try:
-        later = queues.held_back(connection)
+        later = broker.held_back()
     except exceptions.ResponseError:  # a user who may not look there
         later = []
     reserved = [_row(message) for message in waiting if message.eta is None]
@@ -199,7 +198,7 @@ def _row(message: Message) -> MessageRow:
 
 
 def _age_s(message: Message) -> float | None:
-    """Return the seconds since it was sent, which its job's directory knows; None where that can't be read here."""
+    """Return the seconds since it was sent, which its job's directory knows; None if that can't be read here."""
     if message.folder is None or message.folder.name != message.job or not is_id(message.job):
         return None  # not as we send it, and a place that anybody may have named
     try:
@@ -209,9 +208,9 @@ def _age_s(message: Message) -> float | None:
     return views.age_s(sent.at)
 
 
-def _refused(connection: redis.Redis) -> list[RefusedRow]:
+def _refused(broker: Broker) -> list[RefusedRow]:
     try:
-        found = refusals.recent(connection)
+        found = broker.refusals()
     except exceptions.ResponseError:  # this user may not ask
         return []
     return [RefusedRow(refusal.what, refusal.why, round(refusal.age_s)) for refusal in found]

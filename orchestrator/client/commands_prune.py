@@ -49,7 +49,7 @@ class _Old:
 
 
 def prune(options: SubmitOptions) -> int:
-    """Remove old jobs. Raises UsageError where nothing says which, or nobody can be asked."""
+    """Remove old jobs. Raises UsageError if nothing says which, or nobody can be asked."""
     if options.older_than is None and options.keep is None:
         raise click.UsageError("--prune needs to know which jobs: --older-than 30d, --keep 20, or both.")
     ask = not (options.yes or options.dry_run)
@@ -114,7 +114,7 @@ def _age_s(end: EndRecord) -> float:
 
 
 def _results(job: Job, going: set[str]) -> set[Path]:
-    """Return the files that a job has left in its output folder, but for those that one that stays has, too."""
+    """Return the files that a job has left in its output folder, except for those that one that stays has, too."""
     own = _named(job)
     for other in jobs_in(job.output):
         if other.id not in going:
@@ -123,7 +123,7 @@ def _results(job: Job, going: set[str]) -> set[Path]:
 
 
 def _named(job: Job) -> set[Path]:
-    """Return the files that a job's manifest names, which lie below its output folder."""
+    """Return the files that a job's manifest names, which are below its output folder."""
     manifest = object_in(job.folder / "manifest.json", MAX_LIST_BYTES) or {}
     found = {job.output / f"celery_result_{job.id}.json"}
     files = manifest.get("files")
@@ -140,7 +140,7 @@ def _named(job: Job) -> set[Path]:
 
 
 def _remove(old: _Old, spared: dict[str, str], given: Settings) -> bool:
-    """Remove a job, its results first, so that one that is broken off is found again. False where it stays: others
+    """Remove a job, its results first, so that one that is aborted is found again. False if it stays: others
     write to its folder."""
     job = old.job
     try:
@@ -163,7 +163,7 @@ def _remove(old: _Old, spared: dict[str, str], given: Settings) -> bool:
 
 
 def _size(path: Path) -> int:
-    """Return the bytes of a file, or of all in a folder; 0 where there is none."""
+    """Return the bytes of a file, or of all in a folder; 0 if there is none."""
     with contextlib.suppress(OSError):
         if path.is_symlink() or not path.is_dir():
             return path.lstat().st_size

@@ -10,9 +10,8 @@ from pathlib import Path
 import click
 
 from engine.text.say import say
-from orchestrator.broker import queues
+from orchestrator.broker.messages import Message
 from orchestrator.broker.publish import withdraw
-from orchestrator.broker.queues import Message
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import submission, views
 from orchestrator.client.asking import ask
@@ -35,20 +34,20 @@ class _Purged:
 
 
 def purge(options: SubmitOptions) -> int:
-    """Remove what waits. Raises BrokerUnreachable; UsageError where nobody can be asked."""
+    """Remove what waits. Raises BrokerUnreachable; UsageError if nobody can be asked."""
     given, yes, as_json = resolved_settings(), options.yes, options.as_json
     if not yes and not sys.stdin.isatty():
         raise click.UsageError(
             "--purge asks first, and there is no terminal to ask on. Add --yes to purge without asking."
         )
     submission.preflight_both(given)
-    there = ask(given, lambda connection: queues.waiting(connection, given.known_queues))
+    there = ask(given, lambda broker: broker.waiting(given.known_queues))
     if there and not yes:
         many = views.listed(sorted({message.job for message in there}))
-        say(f"Messages that wait: {len(there)}, of {many}. Jobs that nobody works on are cancelled.", err=True)
+        say(f"Waiting messages: {len(there)}, of {many}. Jobs that nobody is working on will be cancelled.", err=True)
         if not click.confirm("Remove them?", err=True):
             raise click.Abort
-    purged = _Purged(ask(given, lambda connection: queues.take_away(connection, given.known_queues)))
+    purged = _Purged(ask(given, lambda broker: broker.take_away(given.known_queues)))
     for job_id, folder in {message.job: message.folder for message in purged.messages}.items():
         _end_job(job_id, folder, purged, given)
     if as_json:
@@ -82,4 +81,4 @@ def _end_job(job_id: str, folder: Path | None, purged: _Purged, given: Settings)
     if submission.cancel(job, f"{who()}, by --purge", given).ended:
         purged.cancelled.append(job_id)
         submission.tell_result(job, given)
-        ask(given, lambda connection: withdraw(connection, job_id))
+        ask(given, lambda broker: withdraw(broker, job_id))

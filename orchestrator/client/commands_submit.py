@@ -17,8 +17,8 @@ from rich.console import Console
 from engine.cli.idle import of_engine, refuse_idle
 from engine.config import EngineConfig, load_config, note_on_default
 from engine.text.say import say
-from orchestrator.broker.connection import client
-from orchestrator.broker.heartbeats import Heartbeat, consumers, live
+from orchestrator.broker.heartbeats import Heartbeat, consumers
+from orchestrator.broker.opened import open_broker
 from orchestrator.broker.preflight import explain, extra_s, within
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import monitor, submission, views
@@ -130,7 +130,7 @@ def _run_embedded(request: submission.JobRequest, as_json: bool) -> int:
     with interrupting(signal.SIGINT, signal.SIGTERM, signal.SIGHUP), Embedded() as local:
         given = resolved_settings()
         if not local.own:
-            say(f"A broker runs on this machine already and is used: {given.broker_url}", err=True)
+            say(f"A broker is already running on this machine; using it: {given.broker_url}", err=True)
             return submit(request, True, as_json)
         job = _begin(request, given, request.workers or 1, as_json)
         try:
@@ -155,14 +155,14 @@ def _run_embedded(request: submission.JobRequest, as_json: bool) -> int:
 
 
 def _check_writer_before(job: Job, given: Settings) -> None:
-    """Refuse to wait for a job that nobody here will go on with. Raises RequestError."""
+    """Refuse to wait for a job that nobody here will continue with. Raises RequestError."""
     other = submission.writer_before(job, given)
     if other is None or other.start_record() is None:
         return
     if not other.live(given.lease_s):
         raise RequestError(
-            f"Job {other.id} has begun to write to {job.output} and waits for a worker. End it, what it has done is "
-            f"kept: `yolo-submit --cancel {other.id}`. Or name another output folder with --output DIR."
+            f"Job {other.id} has started writing to {job.output} and is waiting for a worker. Cancel it (its work is "
+            f"kept): `yolo-submit --cancel {other.id}`. Or choose another output folder with --output DIR."
         )
     _warn(f"Job {other.id} writes to {job.output} as well and is being worked on: this one waits for it.")
 
@@ -172,7 +172,7 @@ def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) 
         local.look(say)
         submission.cancel(job, who(), given)  # ends it as soon as nobody is at work
 
-    say("Cancelling the job. Press Ctrl-C again to end at once.", err=True)
+    say("Cancelling the job. Press Ctrl-C again to stop at once.", err=True)
     with contextlib.suppress(KeyboardInterrupt):
         monitor.follow(job, given, Console(stderr=True), tick=look, until=time.monotonic() + _CANCEL_S)
     if not job.ended:
@@ -202,11 +202,11 @@ def _introduce(job: Job) -> None:
 
 
 def _workers(given: Settings, queue: str) -> list[Heartbeat] | None:
-    """Return the live workers that serve a queue, None where the broker does not tell in time."""
+    """Return the live workers that serve a queue, None if the broker does not tell in time."""
 
     def ask() -> list[Heartbeat]:
-        with client(given.broker_url, 2.0) as connection:
-            return consumers(live(connection), queue)
+        with open_broker(given) as broker:
+            return consumers(broker.live(), queue)
 
     try:
         return within(_WORKERS_S + extra_s(given.broker_url, _WORKERS_TRIPS), ask)

@@ -1,6 +1,6 @@
 """`yolo-submit --embedded`: a broker and a worker for one job, which go with it, in every way out.
 
-A broker that `yolo-server --worker --embedded` runs on this machine is used instead where there is one. The worker is
+A broker that `yolo-server --worker --embedded` runs on this machine is used instead if there is one. The worker is
 in a session of its own, so that Ctrl-C reaches it through us alone; should this program be killed, a reaper
 (broker/reaper.py) ends the worker, cancels the job and removes the broker's folder. The broker ends with us by itself.
 
@@ -34,7 +34,7 @@ _AT_START_S = 15.0
 RESTART_PAUSE_S = 1.0
 _STOP_S = 15.0
 _TAIL_LINES = 12
-# -P: the current folder may be one of videos, and what lies there is no module of ours.
+# -P: the current folder may be one of videos, and what is there is no module of ours.
 _PYTHON = (sys.executable, "-P", "-m")
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +42,7 @@ Say = Callable[[str], None]
 
 
 class Embedded:
-    """The broker, and later the worker. A context manager; `own` is False where a running broker is used."""
+    """The broker, and later the worker. A context manager; `own` is False if a running broker is used."""
 
     def __init__(self) -> None:
         self.own = False
@@ -101,7 +101,7 @@ class Embedded:
             return
         try:
             if self._broker.watch():
-                say("The embedded broker had died and was started again.")
+                say("The embedded broker died and was restarted.")
             self._told = False
         except EmbeddedBrokerError as error:  # the next look tries again
             if not self._told:
@@ -110,7 +110,7 @@ class Embedded:
         status = self._worker.poll()
         if status is None or self._job.ended:
             return
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         early = time.monotonic() - self._started_at < _AT_START_S
         reaper.end_group(self._worker.pid, 0.0)
         over = self._restarts >= MAX_RESTARTS
@@ -121,7 +121,7 @@ class Embedded:
         if over:
             raise JobError(f"The worker {how}, after {self._restarts} restarts. Its log is {self._log}.")
         self._restarts += 1
-        say(f"The worker {how} and is started again ({self._restarts} of {MAX_RESTARTS})")
+        say(f"The worker {how} and is restarted ({self._restarts} of {MAX_RESTARTS})")
         time.sleep(RESTART_PAUSE_S)
         self._start()
 

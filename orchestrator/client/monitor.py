@@ -19,8 +19,8 @@ from rich.live import Live
 
 from engine.text.printable import printable
 from orchestrator.broker import publish
-from orchestrator.broker.connection import client
-from orchestrator.broker.heartbeats import consumers, live
+from orchestrator.broker.heartbeats import consumers
+from orchestrator.broker.opened import open_broker
 from orchestrator.broker.preflight import explain
 from orchestrator.client import views
 from orchestrator.client.snapshot import Reader, Snapshot
@@ -71,14 +71,14 @@ class Attendant:
         url = self._settings.broker_url
         queue = queue_for(self._job)
         requeue_at = time.monotonic() + REQUEUE_EVERY_S
-        with client_app() as app, client(url, 2.0) as connection:
+        with client_app() as app, open_broker(self._settings) as broker:
             while True:
                 try:
-                    self.workers = len(consumers(live(connection), queue))
+                    self.workers = len(consumers(broker.live(), queue))
                     if time.monotonic() > requeue_at:
                         requeue_at = time.monotonic() + REQUEUE_EVERY_S
                         with contextlib.suppress(NoPermissionError):  # of a user of the broker that may only submit
-                            requeue_lost(app, connection, self._settings)
+                            requeue_lost(app, broker, self._settings)
                     self.trouble = None
                 except Exception as error:  # noqa: BLE001 - whatever the broker's clients raise
                     self.workers = None
@@ -96,7 +96,7 @@ class Display(Protocol):
 
 
 class Table:
-    """A table that is drawn anew each time."""
+    """A table that is drawn again each time."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -111,7 +111,7 @@ class Table:
 
 class Lines:
     """A line when something has changed: a change of the state at once, progress every few seconds at first and less
-    often the longer it goes on, so that the log of a night stays readable."""
+    often the longer it continues, so that the log of a night stays readable."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -174,7 +174,7 @@ def _watch(
             continue
         else:
             raise JobError(
-                f"The directory of job {reader.job.id} is gone: {reader.job.folder}. Nothing is left to see."
+                f"The directory of job {reader.job.id} is gone: {reader.job.folder}. Nothing is left to show."
             )
         shot = reader.read()
         display.show(shot)

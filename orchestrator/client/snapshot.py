@@ -274,7 +274,7 @@ class Reader:
         else:
             error = None if ending.how == How.HANDED_BACK else ": ".join(filter(None, [ending.how, ending.error]))
             status = OpenStatus.WAITING
-        kept = frames_kept(self.job, video)  # at its checkpoint: the next attempt goes on there
+        kept = frames_kept(self.job, video)  # at its checkpoint: the next attempt continues there
         return VideoRow(index, path, status, kept, total, worker=worker, attempts=lease.number, error=error)
 
 

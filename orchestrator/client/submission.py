@@ -19,11 +19,11 @@ from engine.media.listing import FolderWalk, told
 from engine.media.suffixes import VIDEO_SUFFIXES
 from engine.text.counted import counted
 from engine.text.did_you_mean import near
-from orchestrator.broker.connection import client, without_password
+from orchestrator.broker.connection import without_password
+from orchestrator.broker.opened import open_broker
 from orchestrator.broker.preflight import MAX_LOOK_S, explain, extra_s, preflight, within
 from orchestrator.broker.preflight import begin as ask
 from orchestrator.broker.publish import announce, publish, queue_for
-from orchestrator.broker.queues import message_ids
 from orchestrator.errors import BrokerUnreachable, JobError, PathRefused, RequestError
 from orchestrator.job import outcomes
 from orchestrator.job.job_config import JobConfig
@@ -83,7 +83,7 @@ class JobRequest:
 
 def check(request: Request, settings: Settings) -> JobRequest:
     """Check the folder, the keys and the queue, before anything is made. Raises RequestError, PathRefused."""
-    client(settings.broker_url).close()  # a bad URL is told before what follows from it
+    open_broker(settings).close()  # a bad URL is told before what follows from it
     _check_folder(request.video_folder)
     video_folder(request.video_folder, settings)
     config = JobConfig.parse(dict(request.config))
@@ -152,8 +152,8 @@ def _arrived(job: Job, settings: Settings) -> bool:
     """Return whether the job's first message is known to be at the broker, or with a worker."""
 
     def look() -> set[str]:
-        with client(settings.broker_url, 2.0 + extra_s(settings.broker_url, 1)) as connection:
-            return (message_ids(connection, settings.known_queues) or set()) | messages_held(connection)
+        with open_broker(settings, 2.0 + extra_s(settings.broker_url, 1)) as broker:
+            return (broker.message_ids(settings.known_queues) or set()) | messages_held(broker)
 
     first = job.workers if job.spec.task == "process_videos" else 1
     begun = set(job.leases("tasks"))
@@ -228,9 +228,9 @@ class _Sending:
 
     def send(self) -> None:
         job, url = self._job, self._settings.broker_url
-        with client(url, 2.0 + extra_s(url, 1)) as connection:
-            connection.ping()  # before it answers nothing is sent
-            announce(connection, job)
+        with open_broker(self._settings, 2.0 + extra_s(url, 1)) as broker:
+            broker.ping()  # before it answers nothing is sent
+            announce(broker, job)
         with _app() as app:
             self._begun.set()
             if self._given_up.is_set():

@@ -138,9 +138,9 @@ def line(shot: Snapshot) -> str:
 
 
 def kept(shot: Snapshot) -> str:
-    """Say what a job that was ended early leaves, and how to go on from it."""
+    """Describe what a job that was ended early leaves, and how to resume it."""
     partial = ", as valid .partial files" if shot.counts[EntryStatus.PARTIAL] else ""
-    return f"What was reached of the others is kept in {shot.output}{partial}; the same folder submitted again goes on."
+    return f"Progress on the others is kept in {shot.output}{partial}; submit the same folder again to resume."
 
 
 def counts(shot: Snapshot) -> str:
@@ -226,7 +226,7 @@ def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, obj
         "ended_at": shot.ended_at,
         "counts": {
             "videos": shot.videos,
-            **{word.key: shot.counts[status] for status, word in ENDINGS.items()},
+            **{key: shot.counts[status] for status, key in ENDINGS.items()},
             "left": shot.left,
             "at_work": len(shot.working),
         },
@@ -276,7 +276,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def short_ids(text: str, width: int) -> str:
-    """Shorten jobs' ids to their beginning, which every command takes, where there is no room for the whole."""
+    """Shorten jobs' ids to their beginning, which every command takes, if there is no room for the whole."""
     return text if width >= WIDE else _UUID.sub(lambda found: found[0][:8], text)
 
 
@@ -305,7 +305,7 @@ def ago(seconds: float | None) -> str:
 
 
 def age_s(at: str | None) -> float | None:
-    """Return the seconds since a time as it stands in records; None where there is none."""
+    """Return the seconds since a time as it is in records; None if there is none."""
     if not at:
         return None
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())

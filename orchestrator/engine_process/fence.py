@@ -24,7 +24,7 @@ class Fence:
         while True:
             try:
                 if any(map(there, self._signs)):
-                    raise LeaseLost("another worker has taken this video over")
+                    raise LeaseLost("another worker has taken over this video")
                 return
             except OSError as error:  # a share that is away for a moment
                 if time.monotonic() > deadline:

@@ -1,7 +1,7 @@
 """Make what a job asks for of its tracks once its videos are done: counts, tables, clips, exports, and its page.
 
 The page opens videos, and is of the answers that were counted just before: so it is written here, on an order, once the
-worker knows what stands in the manifest.
+worker knows what is in the manifest.
 """
 
 from __future__ import annotations

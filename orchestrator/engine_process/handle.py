@@ -36,7 +36,7 @@ class EngineProcess:
             environment["YOLO_ENGINE_CORES"] = str(cores)
         # An editable or unpacked checkout need not be on the path of a worker that was started elsewhere.
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), environment.get("PYTHONPATH")]))
-        # -P: the current folder may be one of videos, and what lies there is no module of ours.
+        # -P: the current folder may be one of videos, and what is there is no module of ours.
         program = [sys.executable, "-P", "-m", "orchestrator.engine_process.main"]
         command = [*program, str(events_write), str(orders_read), str(os.getpid())]
         try:
@@ -127,7 +127,7 @@ class EngineProcess:
             return "does not answer"
         if code < 0:
             with contextlib.suppress(ValueError):
-                return f"was ended by {signal.Signals(-code).name}"
+                return f"was killed by {signal.Signals(-code).name}"
         return f"ended with status {code}"
 
     def _read(self) -> None:

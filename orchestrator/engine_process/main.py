@@ -4,7 +4,7 @@
 
 The first message is the task: look at inputs, work through videos that are asked for one by one, salvage what an ended
 attempt left, or make what is asked for of the tracks of all and write the page of a job. A file that crashes a library
-takes this process with it and nothing else; the worker sees the pipe end and goes on. When the worker dies, this
+takes this process with it and nothing else; the worker sees the pipe end and continues. When the worker dies, this
 process dies with it.
 """
 

@@ -104,7 +104,7 @@ class Task(Message):
 @dataclass(frozen=True, kw_only=True)
 class Probe(Task):
     """Find the videos of `inputs` (of them `only` these, where that is not None) and look at each but those to `skip`.
-    Files lie below one of `roots`, where there are any."""
+    Files are below one of `roots`, if there are any."""
 
     kind = "probe"
     inputs: tuple[str, ...]
@@ -361,7 +361,7 @@ class Finished(Message):
 
 @dataclass(frozen=True)
 class Fatal(Message):
-    """The process can't go on, and why; no video is to blame."""
+    """The process can't continue, and why; no video is to blame."""
 
     kind = "fatal"
     error: str
@@ -385,7 +385,7 @@ class Reading(Message):
 
 @dataclass(frozen=True)
 class FollowedUp(Message):
-    """What was made of the tracks, the clock of each video (None where it is not known), and the first error."""
+    """What was made of the tracks, the clock of each video (None if it is not known), and the first error."""
 
     kind = "followed up"
     made: FollowUpJson = field(default_factory=FollowUpJson)

@@ -56,7 +56,7 @@ def probe(task: Probe, events: Sender) -> None:
 
 
 def _without_videos(answering: AnswerSettings, videos: Sequence[Video], some: bool) -> Iterator[str]:
-    """Tell of scenes that are for none of the videos. Raises ConfigError where all are, unless these are `some` of the
+    """Tell of scenes that are for none of the videos. Raises ConfigError if all are, unless these are `some` of the
     folder's videos alone: the next ones may have theirs."""
     try:
         unused = answering.check_videos([name_of({"path": each.path, "stem": each.stem}) for each in videos])
@@ -71,7 +71,7 @@ def _without_videos(answering: AnswerSettings, videos: Sequence[Video], some: bo
 def _claims(
     video: Video, index: int, follows: int | None, roots: Sequence[Path], options: dict[str, str]
 ) -> VideoFacts:
-    """Return what a video says of itself. Nothing is asked of a file before it is open and known to lie below a
+    """Return what a video says of itself. Nothing is asked of a file before it is open and known to be below a
     root."""
     size = 0
     stem = str(video.stem)
@@ -99,7 +99,7 @@ def _claims(
 
 
 def model_facts(config: EngineConfig, answering: AnswerSettings = _NO_SCENES) -> ModelFacts:
-    """Return name, hash and classes of the model, or the reason where there is none or it does not know the classes
+    """Return name, hash and classes of the model, or the reason if there is none or it does not know the classes
     that are wanted. It is not loaded."""
     try:
         if config.backend == "fake":

@@ -12,7 +12,7 @@ READING_EVERY_S = 0.5
 
 
 def ticker(events: Sender) -> Callable[[], None]:
-    """Return a function that tells, now and then, that work goes on."""
+    """Return a function that tells, now and then, that work continues."""
     told = 0.0
 
     def tick() -> None:

@@ -1,14 +1,14 @@
-"""A job's directory, the durable truth: records, leases, claims, results, and the paths that a job may touch.
+"""A job's directory, the authoritative state: records, leases, claims, results, and the paths that a job may use.
 
-`jobdir` lists the files of `<output>/.yolo-jobs/<id>/`; `records` checks each where it is read, as a stranger's. A file
-is there whole or not at all: it is written under another name, fsynced, then renamed where it may change, or linked
-where only one may make it. So "who was first" needs no lock: of two who link, one wins.
+`jobdir` lists the files of `<output>/.yolo-jobs/<id>/`; `records` validates each on reading, as untrusted. A file is
+complete or absent: it is written under another name and fsynced, then renamed if it may change, or linked if only one
+process may create it. So "who was first" needs no lock: of two that link, one wins.
 
 A lease (`leases`) is the file `videos/0007.2.json`: attempt 2 at video 7. Its owner touches it every `lease_s` / 6; it
-has run out after `lease_s` without a touch, or at once when it names a process of this machine that is gone. Its age is
-read on the file system's clock. The next attempt is `0007.3.json`, which only one can make, and whose existence is the
-fence: the engine looks for it when it begins, before each checkpoint and before it commits (engine.resume decides who
-wins). What can't be read is held, not free. `claims` counts attempts that got no further and gives a video up after
-`max_attempts`. `turns` lets one job at a time write to a folder, `outcomes` makes results, `registry` finds a job by
-its id.
+expires after `lease_s` without a touch, or at once if it names a process of this machine that is gone. Its age is
+measured by the file system's clock. The next attempt is `0007.3.json`, which only one process can create, and whose
+existence is the fence: the engine checks for it when it starts, before each checkpoint and before it commits
+(engine.resume decides who wins). A lease that can't be read counts as held, not free. `claims` counts attempts without
+progress and gives up on a video after `max_attempts`. `turns` lets one job at a time write to a folder, `outcomes`
+makes results, `registry` finds a job by its id.
 """

@@ -37,7 +37,7 @@ def write_quick(path: Path, value: object) -> None:
 
 
 def write_once(path: Path, value: object) -> bool:
-    """Write a file that nobody has written before. Return False where somebody has; of two who try, one wins."""
+    """Write a file that nobody has written before. Return False if somebody has; of two who try, one wins."""
     with _part(path, json.dumps(value, indent=1) + "\n", durable=True) as part:
         try:
             os.link(part, path)
@@ -56,7 +56,7 @@ def write_once(path: Path, value: object) -> bool:
 
 def _made_without_link(part: Path, path: Path) -> bool:
     """Do what a hard link does where the file system has none (vfat, rclone): give the part its name unless that is
-    taken. Return False where it is. Raises OSError.
+    taken. Return False if it is. Raises OSError.
 
     A rename that replaces nothing is as good; where that is unknown too, the file is created under its name and then
     written: a process killed between the two leaves an empty one, which counts as a damaged record.
@@ -87,7 +87,7 @@ def _made_without_link(part: Path, path: Path) -> bool:
 
 
 def read_json(path: Path, largest: int = MAX_BYTES) -> object:
-    """Return the value of a file, None where there is no such file. Raises OSError for one that can't be read,
+    """Return the value of a file, None if there is no such file. Raises OSError for one that can't be read,
     ValueError for one that holds something else or more than `largest` bytes, and for what is not a file.
 
     What others put in its place is not followed where it is a link, not waited for, and not read without end. Where
@@ -133,11 +133,11 @@ def parse_json(data: bytes | str) -> object:
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def object_in(path: Path, largest: int = MAX_BYTES) -> Mapping[str, object] | None:
-    """Return the object that a file holds; None where there is none, it can't be read, or it holds something else."""
+    """Return the object that a file holds; None if there is none, it can't be read, or it holds something else."""
     try:
         value = read_json(path, largest)
     except (OSError, ValueError):
@@ -146,10 +146,10 @@ def object_in(path: Path, largest: int = MAX_BYTES) -> Mapping[str, object] | No
 
 
 def there(path: Path) -> bool:
-    """Return whether there is such a file. Raises OSError where that can't be known.
+    """Return whether there is such a file. Raises OSError if that can't be known.
 
-    An NFS client remembers for half a minute that a name is free. Opening the folder has it ask whether anything has
-    changed there, and forget such names where it has.
+    An NFS client remembers for half a minute that a name is free. Opening the folder makes it check for changes, and
+    forget such names if there are any.
     """
     try:
         with contextlib.suppress(PermissionError):  # of a folder that may be searched and not listed

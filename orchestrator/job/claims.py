@@ -1,7 +1,7 @@
-"""Which video a worker takes next: leases over the job's list, attempts counted per video, hopeless ones given up.
+"""Which video a worker takes next: leases over the job's list, attempts counted per video, hopeless videos given up.
 
-Fresh videos go first, longest first, so that no worker is left with a long one at the end. A video that an engine
-process died on is a suspect: it is tried again alone, so that it can take no other with it.
+Fresh videos go first, longest first, so that no worker is left with a long one at the end. A video on which an engine
+process died is a suspect: it is tried again alone, so that it can't affect others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# This many files in a row may have failed before a sequence begins anew.
+# This many files in a row may have failed before a sequence begins again.
 _MAX_BEHIND = 32
 _INNOCENT = (How.HANDED_BACK, How.CANCELLED)
 
@@ -58,13 +58,12 @@ class Claims:
         self._gave_up = False
         self.held: dict[int, Claim] = {}
         self.endings: Counter[str] = Counter()
-        """How many attempts of this worker have ended, by how."""
+        """How many attempts of this worker have ended in which way."""
         self.results: Counter[str] = Counter()
-        """How many videos it gave their result, by status."""
+        """How many videos it finished, by status."""
 
     def next(self, *, suspect: bool) -> Claim | None:
-        """Take the next fresh video, or the next suspect; None where there is none to take now, or the job was given
-        up."""
+        """Take the next fresh video, or the next suspect; None if there is none now, or if the job was given up."""
         if self._job.given_up:
             return None
         for place, video in enumerate(self._open):
@@ -78,8 +77,8 @@ class Claims:
         return None
 
     def behind(self, claim: Claim) -> list[str]:
-        """Return the stems of the files before a video of its camera, the last one first: the nearest that may tell
-        where its tracker goes on. None appears twice, whatever the record says."""
+        """Return the stems of the camera's files before a video, the last one first, in which its tracker's state is
+        searched for. None appears twice, whatever the record says."""
         stems: dict[str, None] = {}
         index = self._follows.get(claim.index)
         while index in self._stems and self._stems[index] not in stems and len(stems) < _MAX_BEHIND:
@@ -89,7 +88,7 @@ class Claims:
 
     @property
     def left(self) -> bool:
-        """Whether videos of the job have no result yet, as far as one knows."""
+        """Whether videos of the job have no result yet, as far as is known."""
         return not all(self._has_ended(video.index) for video in self._open)
 
     @property
@@ -99,12 +98,12 @@ class Claims:
 
     @property
     def more_to_come(self) -> bool:
-        """Return whether a video that this worker has in hand is followed by another one."""
+        """Return whether a video that this worker is processing is followed by another one."""
         return any(self._follows[index] in self.held for index in self._follows)
 
     @property
     def waits(self) -> bool:
-        """Whether a video's turn comes once another worker has ended the one before it of its camera."""
+        """Whether a video waits for another worker to end its camera's previous one."""
         if self._job.given_up:
             return False
         following = ((video.index, self._follows[video.index]) for video in self._open if video.index in self._follows)
@@ -114,7 +113,7 @@ class Claims:
         )
 
     def next_begun(self) -> Claim | None:
-        """Take the next video that has a checkpoint and nobody at work on it."""
+        """Take the next video that has a checkpoint and that nobody is working on."""
         for video in self._open:
             index = video.index
             last = None if self._is_done(index) or index in self.held else self._last(index)[0]
@@ -126,7 +125,7 @@ class Claims:
         return None
 
     def release(self, claim: Claim, how: How, *, error: str | None = None) -> None:
-        """Give a video back; how the attempt ended is kept."""
+        """Release a video, and record how the attempt ended."""
         self.held.pop(claim.index, None)
         self.endings[str(how)] += 1
         try:
@@ -136,8 +135,7 @@ class Claims:
             log.warning("job %s: how attempt %s ended can't be noted: %s", self._job.id, name, why)
 
     def keep(self, claim: Claim, entry: VideoEntry) -> bool:
-        """Make a result the video's result, once. Return False where it has one, or the lease was lost: nothing is
-        kept."""
+        """Store a video's result, once. Return False, without storing it, if it has one or the lease was lost."""
         try:
             lost = claim.lease.lost or self._job.ended
         except OSError:  # the engine had its own look, and what it found is the only result there is
@@ -169,7 +167,7 @@ class Claims:
         return self._take(video)
 
     def _last(self, index: int) -> tuple[Lease | None, bool]:
-        """Return the last lease of a video, and whether that is known: what can't be read is not free."""
+        """Return the last lease of a video, and whether that is known: an unreadable one is not free."""
         try:
             return latest(self._job.video_base(index)), True
         except OSError as error:
@@ -187,11 +185,11 @@ class Claims:
         return index in self._done
 
     def _has_ended(self, index: int) -> bool:
-        """Return whether a video is known to be done; what can't be read is not."""
+        """Return whether a video is known to be done; an unreadable one is not."""
         return self._is_done(index) and index in self._done
 
     def _forget_done(self, places: int) -> None:
-        """Drop the videos before `places` that are known to be done: no later look passes over them again."""
+        """Drop the videos before `places` that are known to be done, so that later searches skip them."""
         self._open[:places] = [video for video in self._open[:places] if video.index not in self._done]
 
     def _take(self, video: VideoFacts) -> Claim | None:
@@ -229,7 +227,7 @@ class Claims:
         return True
 
     def _given_up(self, video: VideoFacts, last: Lease) -> bool:
-        """End a video whose last attempts all died without getting any further."""
+        """End a video whose last attempts all died without progress."""
         try:
             died, reason = deaths_without_progress(self._job, video, last)
         except OSError as unreadable:  # nobody is condemned for what can't be read
@@ -253,13 +251,13 @@ def _keep(job: Job, index: int, entry: VideoEntry, attempt: int, node: str) -> b
 
 
 def frames_kept(job: Job, video: VideoFacts) -> int:
-    """Return how many frames the next attempt need not do again."""
+    """Return how many frames the next attempt need not process again."""
     return attempts.peek(job.output, PurePosixPath(video.stem))
 
 
 def _is_suspect(last: Lease | None) -> bool:
-    """Return whether a video may have ended an engine, or taken whole workers with it. An attempt that was handed back,
-    or none at all, says nothing about it."""
+    """Return whether a video may have crashed an engine or a whole worker. An attempt that was handed back, or none at
+    all, says nothing about it."""
     if last is None:
         return False
     endings = [Lease(last.base, number).ending() for number in range(1, last.number + 1)]
@@ -270,8 +268,8 @@ def _is_suspect(last: Lease | None) -> bool:
 
 
 def deaths_without_progress(job: Job, video: VideoFacts, last: Lease) -> tuple[int, str]:
-    """Return how many attempts in a row, counted from the last, died without getting further, and what is known of the
-    end. Raises OSError where that can't be known."""
+    """Return how many attempts in a row, counted from the last, died without progress, and what is known about the last
+    death. Raises OSError if that can't be known."""
     reached = frames_kept(job, video)
     count, reason = 0, "its workers died"
     for number in range(last.number, 0, -1):

@@ -31,7 +31,7 @@ class Events:
     def new(self) -> Iterator[Event]:
         """Give the whole lines that have come. One that is no JSON counts and is left out.
 
-        Raises OSError where the file can't be read now, or is shorter than it was; the next look goes on where this one
+        Raises OSError if the file can't be read now, or is shorter than it was; the next look continues where this one
         ended. A link is not followed, a FIFO not waited for.
         """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def lock(path: Path) -> int | None:
-    """Lock a file, which is made where it is missing, and return its descriptor; None where another process has the
+    """Lock a file, which is made where it is missing, and return its descriptor; None if another process has the
     lock. It is held until the descriptor and its copies in child processes are closed. Raises OSError."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -38,7 +38,7 @@ def locked(path: Path) -> bool:
 
 @contextlib.contextmanager
 def sole(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file for a block; gives False where another process has it. Raises OSError."""
+    """Hold the lock of a file for a block; gives False if another process has it. Raises OSError."""
     descriptor = lock(path)
     try:
         yield descriptor is not None

@@ -33,5 +33,5 @@ class JobConfig:
             raise RequestError(f"{error} `yolo-engine run --help` and docs/configuration.md list the keys.") from error
 
     def kept(self) -> dict[str, object]:
-        """Return the keys that were given, with their checked values, as they stand in a job's file."""
+        """Return the keys that were given, with their checked values, as they are in a job's file."""
         return {key: value for key, value in self.engine.model_dump(mode="json").items() if key in self.given}

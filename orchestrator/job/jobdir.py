@@ -1,22 +1,22 @@
-"""A job's directory, `<output>/.yolo-jobs/<id>/`: what it was asked to do and how far it is. The durable truth.
+"""A job's directory, `<output>/.yolo-jobs/<id>/`: its request and its progress. The authoritative state.
 
-    job.json                 what was asked for; never changed
+    job.json                 the request; never changed
     start.json               the start record, with the list of videos
     videos/0007.2.json       attempt 2 at video 7: the lease and fencing token (see leases.py)
-    videos/0007.2.end.json   how that attempt ended, where its worker lived to say so
+    videos/0007.2.end.json   how that attempt ended, if its worker lived to record it
     videos/0007.done.json    the video's result; its existence ends all work on it
     tasks/process-1.1.json   the lease of a step, against messages that are delivered twice
     tasks/process-1.progress.json
     tasks/process-1.waits.json  the step waits for another job that writes to the same folder
-    pieces/0007-00012.bin    what was found in piece 12 of video 7, which is a long one (see pieces.py)
-    cancel.json              somebody asked for its end
-    given-up.json            why nobody can go on with it: its folder has disappeared, a machine refuses it
+    pieces/0007-00012.bin    the detections in piece 12 of video 7, a long one (see pieces.py)
+    cancel.json              a request to cancel it
+    given-up.json            why nobody can continue it: its folder has disappeared, a machine refuses it
     end.json                 the end record, with the pipeline's result; its existence ends the job
-    manifest.json            a copy of the one in the output folder; it comes last: nothing is left to do
-    events.jsonl             what happened when, a line each
+    manifest.json            a copy of the one in the output folder; written last: nothing is left to do
+    events.jsonl             its history, one event per line
 
-Files appear whole (atomic_json.py), and those that must exist once are made by a link that only one can make. Nothing
-here needs a broker.
+Files appear atomically (atomic_json.py), and those that must exist once are created by a link that only one process can
+make. Nothing here needs a broker.
 """
 
 from __future__ import annotations
@@ -59,26 +59,26 @@ def new_id() -> str:
 
 
 def is_id(text: object) -> bool:
-    """Return whether a text may be a job's id: it becomes a part of paths."""
+    """Return whether a text is a valid job id; ids are used in paths."""
     return isinstance(text, str) and 0 < len(text) <= 100 and set(text) <= _IN_AN_ID
 
 
 def now() -> str:
-    """Return the time as it stands in records."""
+    """Return the current time in the format of records."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job. Opening it reads `job.json`; everything else is read when asked for."""
+    """One job. Opening it reads `job.json`; everything else is read on demand."""
 
     folder: Path
     spec: JobSpec
 
     @classmethod
     def create(cls, spec: JobSpec) -> Job:
-        """Make the directory, or open the job of that id that is there already. Raises RequestError where the output
-        folder can't be written."""
+        """Create the directory, or open the existing job with that id. Raises RequestError if the output folder can't
+        be written."""
         output = Path(spec.output)
         folder = output / JOBS_FOLDER / spec.id
         job = cls(folder, spec)
@@ -97,7 +97,7 @@ class Job:
 
     @classmethod
     def open(cls, folder: Path) -> Job:
-        """Open a job. Raises JobError where there is none, one of a later version, or one that no client made."""
+        """Open a job. Raises JobError if there is none, if it belongs to a later version, or if no client made it."""
         try:
             value = read_json(folder / "job.json", MAX_LIST_BYTES)
         except (OSError, ValueError) as error:
@@ -107,7 +107,7 @@ class Job:
         if value.get("schema") != SCHEMA:
             raise JobError(
                 f"Job {folder.name} was made by another version (schema {str(value.get('schema'))[:20]}, this one "
-                f"reads {SCHEMA}). Let it end with the version that made it, or submit its folder again."
+                f"reads {SCHEMA}). Let it finish with that version, or submit its folder again."
             )
         try:
             spec = JobSpec.from_json(value)
@@ -117,7 +117,7 @@ class Job:
             raise JobError(f"Job file {folder / 'job.json'} is damaged, or not ours: {error}.") from None
         return cls(folder, spec)
 
-    # -- what was asked for -------------------------------------------------------------------------------------------
+    # -- what was requested -------------------------------------------------------------------------------------------
 
     @property
     def id(self) -> str:
@@ -142,8 +142,8 @@ class Job:
         return self.folder / "start.json"
 
     def start_record(self) -> StartRecord | None:
-        """Return the record, None before the start. A damaged one counts as one that refuses the job: what its videos
-        were is not known."""
+        """Return the record; None before the start. A damaged one counts as a refusal, because its list of videos is
+        unknown."""
         try:
             value = read_json(self.start_path, MAX_LIST_BYTES)
         except (OSError, ValueError) as error:
@@ -154,7 +154,7 @@ class Job:
             return StartRecord.refusal(f"{self.start_path} is damaged: {error}")
 
     def end_record(self) -> EndRecord | None:
-        """Return the record, None before the end and where it is damaged."""
+        """Return the record; None before the end, and if it is damaged."""
         return _record(EndRecord.from_json, object_in(self.folder / "end.json", MAX_LIST_BYTES))
 
     @property
@@ -163,21 +163,21 @@ class Job:
 
     @property
     def kept_manifest(self) -> Path:
-        """Return where the job's own copy of its manifest is kept, the last file that its end makes."""
+        """Return the path of the job's own copy of its manifest, the last file written at its end."""
         return self.folder / "manifest.json"
 
     @property
     def settled(self) -> bool:
-        """Return whether it has ended and its results are there: nobody need look after it any more."""
+        """Return whether it has ended and its results are written: nothing is left to do."""
         return self.ended and self.kept_manifest.exists()
 
     @property
     def cancelled(self) -> bool:
-        """Return whether its end was asked for."""
+        """Return whether its cancellation was requested."""
         return (self.folder / "cancel.json").exists()
 
     def cancel(self, who: str) -> bool:
-        """Ask for the end: durably, without a worker or a broker. Return False when that was asked for before."""
+        """Request cancellation durably, without a worker or a broker. Return False if it was already requested."""
         asked = write_once(self.folder / "cancel.json", {"by": who, "at": now()})
         if asked:
             self.note("cancel asked for", by=who)
@@ -185,14 +185,14 @@ class Job:
 
     @property
     def given_up(self) -> str | None:
-        """Return why nobody can go on with it, None where somebody can."""
+        """Return why nobody can continue it; None if somebody can."""
         path = self.folder / "given-up.json"
         if not path.exists():
             return None
         return str((object_in(path) or {}).get("why") or "it was given up")[:2000]
 
     def give_up(self, why: str) -> None:
-        """End all further work: the job ends with what is done, and the reason. Raises OSError."""
+        """Stop all further work: the job ends with the finished work and the reason. Raises OSError."""
         if write_once(self.folder / "given-up.json", {"why": why, "at": now()}):
             self.note("given up", why=why)
 
@@ -206,7 +206,7 @@ class Job:
         return self.folder / "tasks" / key
 
     def done(self, index: int) -> VideoResult | None:
-        """Return the result of a video; None while it has none, and where it is damaged."""
+        """Return the result of a video; None while it has none, and if it is damaged."""
         return _record(VideoResult.from_json, object_in(self.done_path(index)))
 
     def done_indices(self) -> set[int]:
@@ -222,7 +222,7 @@ class Job:
         return {base: Lease(self.folder / kind / base, number) for base, number in last.items()}
 
     def live(self, lease_s: float) -> list[Lease]:
-        """Return the leases under which somebody works right now."""
+        """Return the leases under which somebody is working now."""
         done = {f"{index:04d}" for index in self.done_indices()}
         leases = {**self.leases("tasks"), **{k: v for k, v in self.leases("videos").items() if k not in done}}
         return [lease for lease in leases.values() if lease.held(lease_s)]
@@ -234,7 +234,7 @@ class Job:
         return [progress for progress in found if progress is not None]
 
     def tell_progress(self, progress: Progress) -> None:
-        """Write it, as best effort: what can't be told now is told the next time."""
+        """Write it, on a best-effort basis: a failure is made up for the next time."""
         with contextlib.suppress(OSError):
             write_quick(self.task_base(progress.key).with_name(f"{progress.key}.progress.json"), progress.to_json())
 
@@ -251,8 +251,7 @@ class Job:
 
 
 def jobs_in(output: Path) -> list[Job]:
-    """Return all jobs that wrote, or write, to an output folder, oldest first; those that can't be read are left
-    out."""
+    """Return all jobs that wrote, or write, to an output folder, oldest first; unreadable ones are left out."""
     found = []
     with opened(output, JOBS_FOLDER) as folder, contextlib.suppress(OSError):
         for name in sorted(folder.names()) if folder is not None else ():
@@ -263,7 +262,7 @@ def jobs_in(output: Path) -> list[Job]:
 
 
 def _make(output: Path, name: str) -> None:
-    """Make the folders of a job, not through links. Raises OutputError and OSError."""
+    """Create the folders of a job, without following links. Raises OutputError and OSError."""
     with contextlib.suppress(FileExistsError):  # what it is turns out below
         output.mkdir(parents=True, exist_ok=True)
     with (
@@ -276,7 +275,7 @@ def _make(output: Path, name: str) -> None:
 
 
 def _record(parse: Callable[[object], R], value: object) -> R | None:
-    """Parse a record; None where there is none, and where it is damaged."""
+    """Parse a record; None if there is none, or if it is damaged."""
     try:
         return None if value is None else parse(value)
     except ValueError:
@@ -284,12 +283,12 @@ def _record(parse: Callable[[object], R], value: object) -> R | None:
 
 
 def this_client() -> dict[str, object]:
-    """Return who makes a job here, for its records."""
+    """Describe the creator of a job, for its records."""
     return {"host": socket.gethostname(), "user": _user(), "pid": os.getpid()}
 
 
 def who() -> str:
-    """Return who asks for something here, as it stands in a job's records."""
+    """Describe the requester, in the format of a job's records."""
     return f"{_user()}@{socket.gethostname()}"
 
 

@@ -1,12 +1,12 @@
-"""Leases on the file system: who works on what, and whether they still live.
+"""Leases on the file system: who works on what, and whether they are still alive.
 
-Leases of one thing are numbered files beside each other: `0007.1.json`, `0007.2.json`, ... The last one counts. Its
-owner touches it every few seconds; it has run out when it was not touched for `lease_s`, or at once when its owner was
-a process of this machine that is gone. Age is counted on the file system's own clock, by touching a file beside it,
-so that clocks of several machines need not agree. An owner that is done writes `0007.1.end.json`.
+The leases of one item are numbered files beside each other: `0007.1.json`, `0007.2.json`, ... The last one counts. Its
+owner touches it every few seconds; it expires if it was not touched for `lease_s`, or at once if its owner was a
+process of this machine that is gone. Age is measured by the file system's own clock, by touching a file beside it, so
+the clocks of several machines need not agree. An owner that is done writes `0007.1.end.json`.
 
-The number is the fencing token: of two who want number n + 1 one makes the file, and whoever finds a number above its
-own has lost the lease and writes nothing more.
+The number is the fencing token: of two processes that want number n + 1, one creates the file, and a process that finds
+a number above its own has lost the lease and writes nothing more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Owner:
-    """A process, named so that another one can tell whether it still lives. `started` is in clock ticks since boot."""
+    """A process, identified so that others can tell whether it is alive. `started` is in clock ticks since boot."""
 
     node: str
     host: str
@@ -45,7 +45,7 @@ class Owner:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Read what another process wrote of itself. Raises ValueError for anything else."""
+        """Parse what another process wrote about itself. Raises ValueError for anything else."""
         if not isinstance(value, dict) or value.keys() != _OWNER_KEYS:
             raise ValueError("not a process")
         texts, numbers = (value["node"], value["host"], value["boot"]), (value["pid"], value["started"])
@@ -58,7 +58,7 @@ class Owner:
 
     @property
     def gone(self) -> bool:
-        """Return True when it was a process of this machine that has ended; False where that can't be known."""
+        """Return True if it was a process of this machine that has ended; False if that can't be known."""
         if (self.host, self.boot) != (socket.gethostname(), boot_id()):
             return False
         try:
@@ -72,7 +72,7 @@ _OWNER_KEYS = {each.name for each in fields(Owner)}
 
 @dataclass(frozen=True)
 class LeaseRecord:
-    """What a lease's file holds: who took it and when, and for a video the frame at which the attempt began."""
+    """The contents of a lease's file: who took it and when, and for a video the frame at which the attempt started."""
 
     owner: Owner | None
     at: str
@@ -80,7 +80,7 @@ class LeaseRecord:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Read a file of any version. What is damaged in it is left out: the file's existence counts all the same."""
+        """Parse a file of any version. Damaged parts are left out, because the file's existence counts anyway."""
         found = value if isinstance(value, dict) else {}
         try:
             owner = Owner.from_json(found.get("owner"))
@@ -95,7 +95,7 @@ class LeaseRecord:
 
 
 class Lease:
-    """A numbered lease. Held until it is released, has run out, or another one has followed it."""
+    """A numbered lease. Held until it is released, expires, or is followed by another one."""
 
     def __init__(self, base: Path, number: int) -> None:
         self.base = base
@@ -103,18 +103,18 @@ class Lease:
         self.path = numbered(base, number)
 
     def touch(self) -> None:
-        """Renew it. A disk that is away for a moment is no reason to stop working."""
+        """Renew it. A disk that is briefly unavailable is no reason to stop working."""
         with contextlib.suppress(OSError):
             os.utime(self.path)
 
     @property
     def lost(self) -> bool:
-        """Return whether another one has followed. Raises OSError where that can't be known."""
+        """Return whether another one has followed. Raises OSError if that can't be known."""
         return there(numbered(self.base, self.number + 1))
 
     def held(self, lease_s: float) -> bool:
-        """Return whether its owner still works under it. What can't be read now is not free: on a network share, any
-        read may fail for a moment."""
+        """Return whether its owner still works under it. A lease that can't be read now is not free: on a network
+        share, any read may briefly fail."""
         try:
             if self.read_ending() is not None:
                 return False
@@ -125,7 +125,8 @@ class Lease:
         return touched is not None and _since(self.path, touched) <= lease_s and owner is not None and not owner.gone
 
     def from_frame(self) -> int:
-        """Return where the attempt began, as written when it was taken; 0 where that is damaged. Raises OSError."""
+        """Return the frame at which the attempt started, as recorded when it was taken; 0 if that is damaged. Raises
+        OSError."""
         return _record(self.path).from_frame or 0
 
     def record(self) -> LeaseRecord:
@@ -136,7 +137,7 @@ class Lease:
             return LeaseRecord(None, "")
 
     def last_touched_s(self) -> float:
-        """Return when it was given back, else renewed last, in seconds since 1970; 0 where that can't be known."""
+        """Return when it was released, else last renewed, in seconds since 1970; 0 if unknown."""
         for path in (_end(self.base, self.number), self.path):
             with contextlib.suppress(OSError):
                 if (touched := _touched(path)) is not None:
@@ -144,14 +145,14 @@ class Lease:
         return 0.0
 
     def ending(self) -> Ending | None:
-        """Return how the work under it ended; None while it goes on, and where its owner died."""
+        """Return how the work under it ended; None while it continues, and if its owner died."""
         try:
             return self.read_ending()
         except OSError:
             return Ending(How.UNREADABLE)
 
     def read_ending(self) -> Ending | None:
-        """Return the same as `ending`. Raises OSError where that can't be known."""
+        """Return the same as `ending`. Raises OSError if that can't be known."""
         try:
             value = read_json(_end(self.base, self.number))
             return None if value is None else Ending.from_json(value)
@@ -161,12 +162,12 @@ class Lease:
     def release(
         self, how: How, *, error: str | None = None, engine: EngineFacts | None = None, cpu_s: float = 0.0
     ) -> None:
-        """Give it back and note how the work under it ended. Raises OSError."""
+        """Release it and record how the work under it ended. Raises OSError."""
         write_once(_end(self.base, self.number), Ending(how, error, engine, cpu_s).to_json())
 
 
 def take(base: Path, owner: Owner, lease_s: float, *, from_frame: int | None = None) -> Lease | None:
-    """Take the next lease of `base`; None while somebody holds the last one, or was faster. Raises OSError."""
+    """Take the next lease of `base`; None if somebody holds the last one, or was faster. Raises OSError."""
     last = latest(base)
     if last is not None and last.held(lease_s):
         return None
@@ -178,7 +179,7 @@ def take(base: Path, owner: Owner, lease_s: float, *, from_frame: int | None = N
 
 
 def latest(base: Path) -> Lease | None:
-    """Return the last lease of `base`, None where there never was one. Raises OSError where that can't be known."""
+    """Return the last lease of `base`; None if there never was one. Raises OSError if that can't be known."""
     number = 0
     while there(numbered(base, number + 1)):
         number += 1
@@ -194,7 +195,7 @@ def _end(base: Path, number: int) -> Path:
 
 
 def owner_of(path: Path) -> Owner | None:
-    """Return the owner that a lease file names; None where there is no such file, or it names none."""
+    """Return the owner that a lease file names; None if there is no such file, or it names none."""
     try:
         return _record(path).owner
     except OSError:
@@ -202,7 +203,7 @@ def owner_of(path: Path) -> Owner | None:
 
 
 def _record(path: Path) -> LeaseRecord:
-    """Read a lease's file, of which nothing is known where it is damaged. Raises OSError."""
+    """Read a lease's file; a damaged one gives an empty record. Raises OSError."""
     try:
         return LeaseRecord.from_json(read_json(path))
     except ValueError:
@@ -210,9 +211,10 @@ def _record(path: Path) -> LeaseRecord:
 
 
 def age_of(path: Path) -> float | None:
-    """Return the seconds since the file was touched, on its file system's clock; None where there is no such file.
+    """Return the seconds since the file was touched, on its file system's clock; None if there is no such file.
 
-    A file of the future is as old as it is far away: the clock was set back since, and a live owner touches it again.
+    The age of a file from the future is its distance from now: the clock was set back, and a live owner touches it
+    again.
     """
     try:
         touched = _touched(path)
@@ -222,7 +224,7 @@ def age_of(path: Path) -> float | None:
 
 
 def _touched(path: Path) -> float | None:
-    """Return when a file was touched; None where there is none. Raises OSError."""
+    """Return when a file was touched; None if there is none. Raises OSError."""
     try:
         return path.stat().st_mtime
     except (FileNotFoundError, NotADirectoryError):
@@ -244,8 +246,8 @@ def _since(path: Path, touched: float) -> float:
 
 @functools.cache
 def boot_id() -> str:
-    """Return the place within which a pid names one process: this boot of the machine and, in it, this container
-    (namespace of pids)."""
+    """Return the scope in which a pid identifies one process: this boot of the machine, and this container (PID
+    namespace) in it."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -254,8 +256,8 @@ def boot_id() -> str:
 
 
 def start_of(pid: int) -> int | None:
-    """Return when a process began, in clock ticks since boot: with it, a pid names one process and no later one. None
-    when there is no such process, or it is a zombie. Raises OSError where that can't be known."""
+    """Return when a process started, in clock ticks since boot; together with the pid it identifies one process. None
+    if there is no such process, or if it is a zombie. Raises OSError if that can't be known."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

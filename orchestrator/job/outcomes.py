@@ -26,35 +26,61 @@ from orchestrator.job.records import (
     VideoFacts,
 )
 
-SUCCESS = "Pipeline completo ejecutado exitosamente"
-_MESSAGES = {
-    JobState.COMPLETED: SUCCESS,
-    JobState.FAILED: "Pipeline terminado con errores",
-    JobState.CANCELLED: "Pipeline cancelado",
-}
-# Of `process_videos` alone, which is no pipeline.
-_OF_PROCESSING = {
-    JobState.COMPLETED: "Procesamiento de videos ejecutado exitosamente",
-    JobState.FAILED: "Procesamiento de videos terminado con errores",
-    JobState.CANCELLED: "Procesamiento de videos cancelado",
-}
-
 
 @dataclass(frozen=True)
-class Word:
-    """How an ending of a video is called: the key of its number, and the word for people in the original's Spanish. In
-    English it is its status."""
+class Language:
+    """The texts of a result's message in one language. A job's result is in Spanish, as in the original program; on
+    a terminal it is in the user's language."""
 
-    key: str
-    spanish: str
+    pipeline: Mapping[JobState, str]
+    processing: Mapping[JobState, str]  # of `process_videos` alone, which is no pipeline
+    endings: Mapping[EntryStatus, str]
+    done: str
+    failed: str
 
 
+SPANISH = Language(
+    pipeline={
+        JobState.COMPLETED: "Pipeline completo ejecutado exitosamente",
+        JobState.FAILED: "Pipeline terminado con errores",
+        JobState.CANCELLED: "Pipeline cancelado",
+    },
+    processing={
+        JobState.COMPLETED: "Procesamiento de videos ejecutado exitosamente",
+        JobState.FAILED: "Procesamiento de videos terminado con errores",
+        JobState.CANCELLED: "Procesamiento de videos cancelado",
+    },
+    endings={
+        EntryStatus.PARTIAL: "parciales",
+        EntryStatus.FAILED: "fallidos",
+        EntryStatus.CANCELLED: "cancelados",
+        EntryStatus.NOT_BEGUN: "sin empezar",
+    },
+    done="{done} de {videos} vídeos completos",
+    failed="{failed} de {videos} vídeos, el primero {first}",
+)
+ENGLISH = Language(
+    pipeline={
+        JobState.COMPLETED: "The job completed successfully",
+        JobState.FAILED: "The job failed",
+        JobState.CANCELLED: "The job was cancelled",
+    },
+    processing={
+        JobState.COMPLETED: "The videos were processed successfully",
+        JobState.FAILED: "Processing the videos failed",
+        JobState.CANCELLED: "Processing the videos was cancelled",
+    },
+    endings={status: str(status) for status in EntryStatus if status is not EntryStatus.OK},
+    done="{done} of {videos} videos done",
+    failed="{failed} of {videos} videos, the first one {first}",
+)
+# The key under which summaries and --status count each status.
 ENDINGS = {
-    EntryStatus.OK: Word("done", "completos"),
-    EntryStatus.PARTIAL: Word("partial", "parciales"),
-    EntryStatus.FAILED: Word("failed", "fallidos"),
-    EntryStatus.CANCELLED: Word("cancelled", "cancelados"),
-    EntryStatus.NOT_BEGUN: Word("not_begun", "sin empezar"),
+    EntryStatus.OK: "done",
+    EntryStatus.PARTIAL: "partial",
+    EntryStatus.FAILED: "failed",
+    EntryStatus.CANCELLED: "cancelled",
+    EntryStatus.NOT_BEGUN: "not_begun",
 }
 # A Celery result with more videos than this names only those that are not ok; the manifest has them all.
 _VIDEOS_IN_A_RESULT = 200
@@ -86,7 +112,7 @@ def summarise(job: Job, error: str | None = None) -> JobSummary:
 
 
 def cpu_s_of(job: Job) -> float | None:
-    """Return the CPU seconds of all engines that have worked on a job's videos; None where nobody measured them."""
+    """Return the CPU seconds of all engines that have worked on a job's videos; None if nobody measured them."""
     told = {each.key: each.cpu_s for each in job.progress()}
     spent = 0.0
     for key, last in job.leases("tasks").items():
@@ -100,7 +126,7 @@ def cpu_s_of(job: Job) -> float | None:
 
 
 def cpu_s_per_hour(cpu_s: float | None, seconds_of_video: float) -> float | None:
-    """Return CPU seconds for an hour of video; None where there is none."""
+    """Return CPU seconds for an hour of video; None if there is none."""
     return round(cpu_s / seconds_of_video * 3600, 1) if cpu_s and seconds_of_video > 0 else None
 
 
@@ -127,11 +153,9 @@ def _totals(entries: list[VideoEntry], elapsed_s: float, cpu_s: float | None) ->
 def pipeline_result(job: Job, state: JobState, summary: JobSummary, end_log: Mapping[str, object]) -> PipelineResult:
     """Return the structure that the original program returned."""
     start = job.start_record()
-    message = (_OF_PROCESSING if job.spec.task == "process_videos" else _MESSAGES)[state]
-    reason = summary.error or (_what_is_done(summary) if state is JobState.CANCELLED else _what_failed(summary))
     return PipelineResult(
         success=state is JobState.COMPLETED,
-        message=message if state is JobState.COMPLETED or not reason else f"{message}: {reason}",
+        message=message_of(job, state, summary, SPANISH),
         pipeline_task_id=job.id,
         start_log=start.log() if start else {},
         summary=summary,
@@ -139,6 +163,16 @@ def pipeline_result(job: Job, state: JobState, summary: JobSummary, end_log: Map
         video_folder=job.spec.video_folder,
         config_used=job.config,
     )
+
+
+def message_of(job: Job, state: JobState, summary: JobSummary, language: Language) -> str:
+    """Return how an ended job ended, in a sentence, with the reason if it did not complete."""
+    message = (language.processing if job.spec.task == "process_videos" else language.pipeline)[state]
+    if state is JobState.COMPLETED:
+        return message
+    cancelled = state is JobState.CANCELLED
+    reason = summary.error or (_what_is_done(summary, language) if cancelled else _what_failed(summary, language))
+    return f"{message}: {reason}" if reason else message
 
 
 def shortened(summary: JobSummary) -> JobSummary:
@@ -214,7 +248,7 @@ def _not_done(job: Job, video: VideoFacts, error: str | None) -> VideoEntry:
     last = latest(job.video_base(video.index))
     status = EntryStatus.FAILED if last else EntryStatus.NOT_BEGUN
     if error is None and job.cancelled:
-        error = "cancelled after its worker had died" if last else "cancelled before it was begun"
+        error = "cancelled after its worker had died" if last else "cancelled before it started"
         status = EntryStatus.CANCELLED if last else EntryStatus.NOT_BEGUN
     return failed_entry(video, error or "was not processed", attempts=last.number if last else 0, status=status)
 
@@ -225,24 +259,21 @@ def _engine_facts(job: Job) -> EngineFacts | None:
     return next((end.engine for end in endings if end is not None and end.engine is not None), None)
 
 
-def _what_is_done(summary: JobSummary) -> str:
+def _what_is_done(summary: JobSummary, language: Language) -> str:
     statuses = [video.status for video in summary.videos]
-    words = [
-        f"{count} {word.spanish}"
-        for status, word in ENDINGS.items()
-        if (count := statuses.count(status)) and status is not EntryStatus.OK
-    ]
-    return ", ".join([f"{summary.totals.done} de {summary.totals.videos} vídeos completos", *words])
+    others = [f"{count} {word}" for status, word in language.endings.items() if (count := statuses.count(status))]
+    done = language.done.format(done=summary.totals.done, videos=summary.totals.videos)
+    return ", ".join([done, *others])
 
 
-def _what_failed(summary: JobSummary) -> str | None:
+def _what_failed(summary: JobSummary, language: Language) -> str | None:
     bad = [video for video in summary.videos if video.status is not EntryStatus.OK]
     if not summary.videos:
         return "no video"
     if not bad:
         return None
     first = told(bad[0].path, bad[0].error)
-    return first if len(bad) == 1 else f"{len(bad)} de {len(summary.videos)} vídeos, el primero {first}"
+    return first if len(bad) == 1 else language.failed.format(failed=len(bad), videos=len(summary.videos), first=first)
 
 
 def told(path: str, error: str | None) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from engine.inference.trt.find import is_plan
 from orchestrator.errors import PathRefused, reason_of
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, broker_folder
 
 _MAX_PATH = 4096
 _MAX_SCENE_BYTES = 1 << 20
@@ -42,7 +42,7 @@ def video_folder(given: str, settings: Settings) -> Path:
 
 def input_is_away(given: str, settings: Settings) -> str | None:
     """Return why the folder or file that a job reads can't be reached any more: a disk was unmounted, a permission
-    taken away. None where it is there. Raises PathRefused where it lies outside the roots."""
+    taken away. None if it is there. Raises PathRefused if it is outside the roots."""
     path = _resolved(given, "video folder")
     _below(path, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
     try:
@@ -109,7 +109,7 @@ def scene_tables(given: Sequence[Path | Table], settings: Settings) -> list[Tabl
         path = _below(_resolved(str(item), "scene"), settings.video_roots, settings, "Scene", "YOLO_VIDEO_ROOTS")
         for file in sorted(path.glob("*.toml")) if path.is_dir() else [path]:
             if not file.is_file() or file.stat().st_size > _MAX_SCENE_BYTES:
-                raise PathRefused(f"Scene {file} is no scene file. Name a TOML file.")
+                raise PathRefused(f"Scene {file} is not a scene file. Name a TOML file.")
             try:
                 tables.append(tomllib.loads(file.read_text(encoding="utf-8-sig")))
             except OSError as error:
@@ -127,13 +127,26 @@ def broker_is_local(url: str) -> bool:
 
 
 def _is_local(url: str) -> bool:
+    if (folder := broker_folder(url)) is not None:
+        return _is_own(folder)
     try:
         parts = urlsplit(url)
-        if parts.scheme in ("redis", "rediss"):
+        if parts.scheme in ("redis", "rediss", "amqp", "amqps"):
             return (parts.hostname or "") in _LOCAL_HOSTS
     except ValueError:
         return False
     return parts.scheme in ("redis+socket", "unix", "memory")
+
+
+def _is_own(folder: Path) -> bool:
+    """Return whether no other user can write to a folder. One that is missing is made so."""
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def _resolved(given: str, what: str) -> Path:
@@ -146,18 +159,23 @@ def _resolved(given: str, what: str) -> Path:
             raise PathRefused(f"The {what} must be a path of at most {_MAX_PATH} bytes. Got {given[:80]!r}...")
         return Path(os.path.realpath(given))
     except UnicodeEncodeError as error:
-        raise PathRefused(f"The {what} {given[:200]!r} is no path: it holds half a character.") from error
+        raise PathRefused(f"The {what} {given[:200]!r} is not a valid path: it contains half a character.") from error
     except OSError as error:
-        raise PathRefused(f"The {what} {given[:200]!r} is no path: {reason_of(error)}.") from error
+        raise PathRefused(f"The {what} {given[:200]!r} is not a valid path: {reason_of(error)}.") from error
 
 
 def _below(path: Path, roots: tuple[Path, ...], settings: Settings, what: str, variable: str) -> Path:
     if not roots:
         if broker_is_local(settings.broker_url):
             return path
+        reached = (
+            f"{variable} is not set, and other users can write to the broker's folder"
+            if broker_folder(settings.broker_url) is not None
+            else f"{variable} is not set, and the broker is reached over the network"
+        )
         raise PathRefused(
-            f"{variable} is not set, and the broker is reached over the network: whoever can write to it could name "
-            f"any path. Set {variable} to the folders that jobs may use, e.g. export {variable}={path.parent}"
+            f"{reached}: whoever can write to it could name any path. Set {variable} to the folders that jobs may use, "
+            f"e.g. export {variable}={path.parent}"
         )
     for root in roots:
         if path.is_relative_to(os.path.realpath(root)):

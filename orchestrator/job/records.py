@@ -1,7 +1,7 @@
-"""The records of a job's directory as types, checked where they are read: whoever can write there may be a stranger.
+"""The records of a job's directory as types, validated on reading, because anyone may be able to write there.
 
-`from_json` takes a value as JSON gave it, and raises ValueError with the key, the rule and what was found. `to_json`
-returns what is written; its keys and their order are pinned by tests/orchestrator/golden.
+`from_json` takes a parsed JSON value, and raises ValueError with the key, the rule and the actual value. `to_json`
+returns the JSON to write; tests/orchestrator/golden pins its keys and their order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_NUMBER = 2**63
 
 
 class EntryStatus(StrEnum):
-    """How a video of a job ended: whole, in part, not at all; by a cancel; or its turn never came."""
+    """How a video of a job ended: completely, in part, or not at all; by a cancellation; or its turn never came."""
 
     OK = "ok"
     PARTIAL = "partial"
@@ -32,7 +32,7 @@ class EntryStatus(StrEnum):
 
 
 class Priority(StrEnum):
-    """How soon a job has its turns, beside others."""
+    """How soon a job gets its turns, relative to others."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -40,7 +40,7 @@ class Priority(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job is. It waits where it was begun and nobody is at work."""
+    """The state of a job. It is waiting if it was started and nobody is working on it."""
 
     QUEUED = "queued"
     STARTING = "starting"
@@ -58,7 +58,7 @@ class JobState(StrEnum):
 
 
 class Stage(StrEnum):
-    """What a process step is doing, as its progress tells."""
+    """What a process step is doing, according to its progress."""
 
     LOADING = "loading the model"
     PROCESSING = "processing"
@@ -132,7 +132,7 @@ def _or_none(check: Check) -> Check:
 
 
 def _stem(value: object) -> bool:
-    """Accept a place below the output folder."""
+    """Accept a path below the output folder."""
     if not isinstance(value, str) or not _text(value):
         return False
     path = PurePosixPath(value)
@@ -160,7 +160,7 @@ def _range(value: object) -> bool:
 
 
 def _one_of(kind: type[StrEnum], *names: str) -> tuple[Check, str]:
-    """Return what accepts a member of an enum, any or one of these, and the rule in words."""
+    """Return a check for a member of an enum, any or one of these, and the rule in words."""
     allowed = names or tuple(kind)
     return lambda value: isinstance(value, str) and value in allowed, f"{', '.join(allowed[:-1])} or {allowed[-1]}"
 
@@ -368,7 +368,7 @@ _TOLD: _Shape = {
 
 
 def _check(value: object, shape: _Shape) -> dict[str, Any]:
-    """Return the value, which has that shape. Raises ValueError."""
+    """Return the value if it has that shape. Raises ValueError."""
     problem = _wrong(value, shape)
     if problem is not None:
         raise ValueError(problem)
@@ -377,13 +377,13 @@ def _check(value: object, shape: _Shape) -> dict[str, Any]:
 
 
 SCHEMA = 1
-"""Of `job.json`; another one is another version's."""
+"""The schema of `job.json`; other versions have others."""
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What a job was asked to do: `job.json`, which never changes. `inputs` are `video_folder`, resolved; `only`
-    restricts the job to these files; `config` holds the keys of an EngineConfig that were given."""
+    """A job's request: `job.json`, which never changes. `inputs` are `video_folder`, resolved; `only` restricts the job
+    to these files; `config` has the given keys of an EngineConfig."""
 
     id: str
     task: str
@@ -439,8 +439,8 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The model of a job, by name and hash, or why there is none; nothing where it was not looked for. `classes` are
-    those that it knows, empty where nobody noted them."""
+    """The model of a job, by name and hash, or why there is none; empty if it was not looked for. `classes` are the
+    model's, empty if they were not recorded."""
 
     name: str | None = None
     sha256: str | None = None
@@ -460,7 +460,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class BackendFacts:
-    """What computes: the engine's backend, the provider behind it, and the precision ("" in records of before it)."""
+    """The engine's backend, its provider, and the precision ("" in older records)."""
 
     name: str = ""
     provider: str = ""
@@ -496,9 +496,9 @@ class EngineFacts:
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """A video of a job's list. `stem` is its place below the output folder; sizes in bytes and pixels. What its
-    container claims may be wrong or missing, and `error` says why it could not be opened. `follows` is the number of
-    the video before it of the same camera, which is done first."""
+    """A video in a job's list. `stem` is its path below the output folder; sizes are in bytes and pixels. The
+    container's claims may be wrong or missing; `error` says why it could not be opened. `follows` is the number of the
+    same camera's previous video, which is processed first."""
 
     index: int
     path: str
@@ -513,7 +513,7 @@ class VideoFacts:
 
     @property
     def pixels(self) -> int:
-        """Return the pixels of a frame; 0 where that is not known."""
+        """Return the pixels of a frame; 0 if unknown."""
         return (self.width or 0) * (self.height or 0)
 
     @classmethod
@@ -546,8 +546,8 @@ class VideoFacts:
 
 @dataclass(frozen=True)
 class StartRecord:
-    """What was found at the start of a job: `start.json`. `refused` says why the job can't be done; `started_at` is
-    None only where the record itself can't be read."""
+    """The findings at the start of a job: `start.json`. `refused` says why the job can't be done; `started_at` is None
+    only if the record itself can't be read."""
 
     started_at: str | None
     worker: str
@@ -564,7 +564,7 @@ class StartRecord:
 
     @property
     def total_frames(self) -> int:
-        """Return the number of frames, as the containers claim it."""
+        """Return the number of frames, according to the containers."""
         return sum(video.frames or 0 for video in self.videos)
 
     @property
@@ -596,7 +596,7 @@ class StartRecord:
         )
 
     def log(self) -> dict[str, object]:
-        """Return the record without its list of videos, as results show it."""
+        """Return the record without its list of videos, for results."""
         return {
             "started_at": self.started_at,
             "worker": self.worker,
@@ -616,8 +616,8 @@ class StartRecord:
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """A video as a summary has it. `told` is the entry as it was read: it holds what only the engine knows of, and the
-    order of the keys."""
+    """A video's summary entry. `told` is the entry as it was read, with the keys that only the engine knows, and their
+    order."""
 
     path: str
     status: EntryStatus
@@ -635,7 +635,7 @@ class VideoEntry:
     stem: str = ""
     worker: str = ""
     clock: Mapping[str, object] | None = None
-    """When its first frame was taken, and how that is known; only where tables are asked for."""
+    """When its first frame was taken, and how that is known; only if tables are requested."""
     told: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
@@ -664,7 +664,7 @@ _ENTRY_KEYS = [each.name for each in dataclasses.fields(VideoEntry) if each.name
 
 @dataclass(frozen=True)
 class VideoResult:
-    """The one result of a video: `videos/0007.done.json`. `entry` is the engine's, as the summary has it."""
+    """The final result of a video: `videos/0007.done.json`. `entry` is the engine's summary entry."""
 
     entry: VideoEntry
     attempt: int
@@ -688,8 +688,8 @@ class VideoResult:
 
 @dataclass(frozen=True)
 class JobTotals:
-    """The videos of a job, added up: how many ended in which way, and what they hold. `cpu_s` is what the engines of
-    its steps computed, `cpu_s_per_hour` that for an hour of video; None where nobody measured it."""
+    """The totals over a job's videos: how many ended in which way, and their contents. `cpu_s` is the CPU time of the
+    engines of its steps, `cpu_s_per_hour` the same per hour of video; None if not measured."""
 
     videos: int = 0
     done: int = 0
@@ -716,16 +716,17 @@ class JobTotals:
 
 
 def follow_up_of(value: object) -> FollowUpJson:
-    """Check what was made of a job's tracks: counts, clips, exports. Raises ValueError."""
+    """Validate the results made from a job's tracks: counts, clips, exports. Raises ValueError."""
     found = _check(value, _FOLLOW_UP)
     return cast(FollowUpJson, {key: found[key] for key in FollowUpJson.__annotations__ if key in found})
 
 
 @dataclass(frozen=True)
 class JobSummary:
-    """What a job's workers did; the structure is in docs/schema/summary.json. `error` is the job's as a whole, `made`
-    what was made of the tracks, `report` the path of the page, `files` the sizes and hashes of all that by path below
-    the output folder, `alarms` what became of events; `others` are keys of another version, which are kept."""
+    """The summary of a job; docs/schema/summary.json has the structure. `error` is the error of the job as a whole,
+    `made` the results made from the tracks, `report` the path of the report, `files` the sizes and hashes of these
+    files by path below the output folder, `alarms` the outcome of events; `others` are keys of another version, which
+    are kept."""
 
     success: bool
     videos: tuple[VideoEntry, ...]
@@ -872,7 +873,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class VideoProgress:
-    """How far a video is: frames done, of `frames_total` where that is known."""
+    """The progress of a video: frames done, of `frames_total` if that is known."""
 
     index: int
     attempt: int
@@ -908,8 +909,8 @@ class VideoProgress:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a process step wrote last: `tasks/process-1.progress.json`. `at` is in seconds since 1970, `cpu_s` what its
-    engines have computed so far."""
+    """The latest progress of a process step: `tasks/process-1.progress.json`. `at` is in seconds since 1970, `cpu_s`
+    the CPU time of its engines so far."""
 
     key: str
     worker: str
@@ -936,7 +937,7 @@ class Progress:
 @dataclass(frozen=True)
 class Ending:
     """How the work under a lease ended: `videos/0007.2.end.json`, `tasks/process-1.1.end.json`. `how` is one of How;
-    another version may know others. `cpu_s` is what a step's engines have computed."""
+    another version may know others. `cpu_s` is the CPU time of a step's engines."""
 
     how: str
     error: str | None = None

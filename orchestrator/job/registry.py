@@ -110,7 +110,7 @@ def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
     """Find the job of an id, as this machine remembers it or in one of `outputs`. The beginning of an id will do where
     only one job's id begins so. Raises UnknownJob."""
     if not is_id(job_id):
-        raise UnknownJob(f"A job's id is made of letters, digits and dashes, 100 at most. Got {job_id[:200]!r}.")
+        raise UnknownJob(f"A job's id consists of letters, digits and dashes, 100 at most. Got {job_id[:200]!r}.")
     job_id = _whole(job_id, settings, outputs)
     folders = [output / JOBS_FOLDER / job_id for output in outputs]
     path = _path(job_id, settings)
@@ -121,7 +121,7 @@ def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
         if os.path.exists(folder / "job.json"):
             return Job.open(folder)
     if found is not None:
-        raise UnknownJob(f"Job {job_id} is in {found.folder}, and there is no such folder now. Is its disk away?")
+        raise UnknownJob(f"Job {job_id} is in {found.folder}, and there is no such folder now. Is its disk unmounted?")
     raise UnknownJob(
         f"No job {job_id} is known on this machine. `yolo-submit --list-tasks` shows those that are; for one that was "
         "submitted elsewhere, name its output folder with --output DIR."
@@ -129,7 +129,7 @@ def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
 
 
 def _whole(begun: str, settings: Settings, outputs: tuple[Path, ...]) -> str:
-    """Return the one id that begins so; `begun` itself where there is none, or it is too short to mean one."""
+    """Return the one id that begins so; `begun` itself if there is none, or it is too short to mean one."""
     if len(begun) < _MIN_LETTERS:
         return begun
     jobs = _path("", settings).parent
@@ -157,7 +157,7 @@ def _path(job_id: str, settings: Settings) -> Path:
 
 
 def _entry(path: Path) -> Remembered | None:
-    """Return what is remembered of a job; None where nothing is, or it can't be read."""
+    """Return what is remembered of a job; None if nothing is, or it can't be read."""
     try:
         return Remembered.from_json(object_in(path) or {})
     except ValueError:

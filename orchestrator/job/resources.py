@@ -30,7 +30,7 @@ _MIN_FRAME_BYTES = 16
 
 @dataclass(frozen=True)
 class Resources:
-    """What a machine has, and what a job needs of it. Memory is None where the system does not tell."""
+    """What a machine has, and what a job needs of it. Memory is None if the system does not tell."""
 
     cores: int
     memory_available_bytes: int | None
@@ -106,7 +106,7 @@ def _existing(folder: Path) -> Path:
 
 
 def available_memory() -> int | None:
-    """Return the bytes that programs may still take, None where the system does not tell."""
+    """Return the bytes that programs may still take, None if the system does not tell."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

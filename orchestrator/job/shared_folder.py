@@ -26,7 +26,7 @@ good_devices: set[int] = set()
 
 
 class _Lacks(Exception):
-    """What the file system did instead of what was asked for."""
+    """What the file system did instead of what was requested."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Findings:
 
 def check(output: Path) -> None:
     """Try the file system of an output folder, which is made where it is missing; once in this process. Raises
-    PathRefused where it lacks something that jobs need, with the remedy; OSError where nothing can be written."""
+    PathRefused where it lacks something that jobs need, with the remedy; OSError if nothing can be written."""
     output.mkdir(parents=True, exist_ok=True)
     device = os.stat(output).st_dev
     if device in good_devices:
@@ -69,7 +69,7 @@ def told(folder: Path, found: Findings) -> str:
 
 
 def tried(folder: Path) -> Findings:
-    """Try all that is needed in a folder, which is left as it was. Raises OSError where nothing can be made there."""
+    """Try all that is needed in a folder, which is left as it was. Raises OSError if nothing can be made there."""
     place = folder / f".yolo-probe-{secrets.token_hex(8)}"
     place.mkdir()
     try:

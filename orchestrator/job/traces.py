@@ -1,7 +1,7 @@
 """A job that has ended as a trace: spans of the job, its steps and each attempt at a video, in OTLP's JSON.
 
 Nothing is carried along while a job is worked on: its directory knows who did what when. So whatever was killed or
-delivered twice stands in the trace as it was, and the ids, which are hashes, are the same whoever makes it. Leases are
+delivered twice is in the trace as it was, and the ids, which are hashes, are the same whoever makes it. Leases are
 dated to the second.
 """
 
@@ -87,7 +87,7 @@ class RequestJson(TypedDict):
 @dataclass(frozen=True)
 class Span:
     """One span. Times are in seconds since 1970; `parent` is another's `key`, "" of the root; `error` says what went
-    wrong, None where nothing did."""
+    wrong, None if nothing did."""
 
     key: str
     parent: str

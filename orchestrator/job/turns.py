@@ -68,7 +68,7 @@ def begun(output: Path) -> list[Job]:
 
 
 def next_waiting(output: Path, lease_s: float) -> tuple[Job, list[str]] | None:
-    """Return the job whose turn has come in a folder, and its steps that wait for that; None where none waits."""
+    """Return the job whose turn has come in a folder, and its steps that wait for that; None if none waits."""
     turns = Turns(lease_s)
     for job in begun(output):
         keys = waiting(job)
@@ -83,7 +83,7 @@ def waiting(job: Job) -> list[str]:
 
 
 def waits_for(job: Job) -> str | None:
-    """Return the id of the job that a job's steps wait for, None where none waits."""
+    """Return the id of the job that a job's steps wait for, None if none waits."""
     for key in waiting(job):
         named = (object_in(_marker(job, key)) or {}).get("for")
         if is_id(named):

@@ -1,13 +1,13 @@
-"""What our worker does besides Celery's work: from a thread of its parent process, so that no task can hold it up.
+"""The worker's duties besides Celery's, on a thread of its parent process, so that no task can delay them.
 
-* It renews the worker's messages at the broker, so that they are not delivered twice while their tasks run, and come
-  back soon when the worker has died. Not those of a task that gives no sign of life (alive.py): its process hangs, and
-  another worker takes its work.
-* It tells the world that it lives, in a key that expires (`yolo:worker:<node>`).
-* It looks for jobs that nobody goes on with (requeue.py), on another thread: a disk that hangs must not hold it up.
-* It notices when it has gone deaf: messages wait, slots are free, nothing arrives. Then the worker restarts itself.
+* It renews the worker's messages at the broker, so that they are not delivered twice while their tasks run, and return
+  soon after the worker dies. It does not renew those of a task without signs of life (alive.py): its process hangs, and
+  another worker takes over.
+* It announces that it is alive, in a key that expires (`yolo:worker:<node>`).
+* It searches for jobs that nobody continues (requeue.py), on another thread, so that a hanging disk does not delay it.
+* It notices when it has gone deaf: messages wait, slots are free, nothing arrives. The worker then restarts itself.
 
-A stop is told to the tasks by a file: they are in processes that Celery owns.
+Tasks learn of a stop from a file, because they run in processes that Celery owns.
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ from typing import Any, Protocol
 from celery import Celery, bootsteps, signals
 from celery.worker import state
 
-from orchestrator.broker import heartbeats, keys
-from orchestrator.broker.connection import client, without_password
+from orchestrator.broker.connection import without_password
 from orchestrator.broker.heartbeats import Heartbeat
-from orchestrator.broker.queues import Message, lengths, step_of
-from orchestrator.broker.queues import waiting as waiting_messages
+from orchestrator.broker.messages import Message, step_of
+from orchestrator.broker.opened import open_broker
 from orchestrator.broker.refusals import one_line
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.errors import JobError
@@ -57,7 +56,7 @@ _TICK_S = 2.0
 _REQUEUE_EVERY_S = 5.0
 _LAST_WORDS_S = 10.0
 _LOOKED_AT = 20  # messages of each list
-_WAY_S = 15
+_WAY_S = 15.0
 
 
 class Pool(Protocol):
@@ -67,7 +66,7 @@ class Pool(Protocol):
 
 
 class Worker(Protocol):
-    """What is used of Celery's WorkController, which has no type hints."""
+    """The parts that we use of Celery's WorkController, which has no type hints."""
 
     hostname: str
     app: Celery
@@ -78,7 +77,7 @@ class Worker(Protocol):
 
 
 class Request(Protocol):
-    """What is used of Celery's request: a message that a worker holds."""
+    """The parts that we use of Celery's request, a message that a worker holds."""
 
     id: str
     message: object
@@ -92,20 +91,20 @@ def stopping() -> bool:
 
 
 def cores_for_a_task() -> int | None:
-    """Return how many cores one task may count on; None outside a worker."""
+    """Return how many cores one task may use; None outside a worker."""
     given = os.environ.get(_CORES)
     return int(given) if given else None
 
 
 @signals.celeryd_init.connect
 def _install(instance: Worker, **_: object) -> None:
-    """Hang the keeper on a worker of ours: this module comes with our tasks, which a worker imports first of all."""
+    """Attach the keeper to one of our workers; a worker imports this module with our tasks, before anything else."""
     instance.app.steps["worker"].add(Keeper)
 
 
 @signals.celeryd_init.connect
 def prepare(**_: object) -> None:
-    """Set up the environment before the pool, whose children inherit it, and clear away what killed workers left."""
+    """Set up the environment before the pool, whose children inherit it, and remove the remains of killed workers."""
     # Containers may share the folder: a pid means something in its own namespace only.
     prefix = ways.prefix()
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
@@ -132,7 +131,7 @@ def told_to_stop() -> bool:
 
 @signals.task_prerun.connect
 def _begin_task(**_: object) -> None:
-    """Set a pool child's handler; not when the child begins, since its pool sets its own after that."""
+    """Set a pool child's signal handler; not when the child starts, because its pool sets its own after that."""
     if (
         os.environ.get(_PARENT) not in (None, str(os.getpid()))
         and threading.current_thread() is threading.main_thread()
@@ -148,7 +147,7 @@ def _stopped_at() -> float | None:
 
 @signals.worker_shutting_down.connect
 def tell_tasks(**_: object) -> None:
-    """Tell the tasks, which are in other processes, that the worker stops; end it where Celery does not."""
+    """Tell the tasks, which run in other processes, that the worker stops; end it if Celery does not."""
     if not _told_to_stop.is_set() and threading.current_thread() is threading.main_thread():
         spare_the_worker(time.monotonic())
     _told_to_stop.set()
@@ -181,8 +180,8 @@ def _is_over(task_id: str = "", **_: object) -> None:
 
 @signals.task_revoked.connect
 def cancel_revoked(request: Request | None = None, expired: bool = False, **_: object) -> None:
-    """Cancel the job of a step that Flower or `celery control revoke` has ended: they mean the job. An expired message
-    means nothing. The place of the job is a stranger's word, here as everywhere."""
+    """Cancel the job of a step that Flower or `celery control revoke` has ended, because that means the job. An expired
+    message means nothing. The job's path is untrusted, here as everywhere."""
     folder = (getattr(request, "kwargs", None) or {}).get("job")
     if folder and not expired:
         with contextlib.suppress(JobError, OSError):
@@ -224,7 +223,7 @@ class KeeperThread(threading.Thread):
         self._worker = worker
         self._settings = given
         self._ended = threading.Event()
-        self._client = client(given.broker_url, timeout_s=5.0)
+        self._broker = open_broker(given, timeout_s=5.0)
         self._started_at = time.time()
         self._owner = Owner.this_process(worker.hostname)
         self._requeued_at = -_REQUEUE_EVERY_S
@@ -242,9 +241,8 @@ class KeeperThread(threading.Thread):
         self._ended.set()
         self.join(timeout=10)
         with contextlib.suppress(Exception):
-            self._client.delete(heartbeats.key_of(self._owner.node, self._owner.pid))
-        with contextlib.suppress(Exception):
-            self._client.close()
+            self._broker.forget_worker(self._owner.node, self._owner.pid)
+        self._broker.close()
 
     def run(self) -> None:
         while True:
@@ -262,14 +260,14 @@ class KeeperThread(threading.Thread):
                 return
 
     def tick(self) -> None:
-        """Do all of it once. Raises what the broker raises."""
+        """Perform all duties once. Raises what the broker's client raises."""
         held = {request.id: request for request in (*state.reserved_requests, *state.active_requests)}
         self._listen(held)
         going = {name: request for name, request in held.items() if name not in self._silent}
         self._renew(list(going.values()))
-        heartbeats.write(self._client, self._heartbeat(list(going), len(state.active_requests)))
+        self._broker.tell_alive(self._heartbeat(list(going), len(state.active_requests)))
         queues = self._queues()
-        waits = lengths(self._client, queues)
+        waits = self._broker.lengths(queues)
         waiting = sum(waits.values())
         exposed.note(
             KeepersLook(
@@ -277,7 +275,7 @@ class KeeperThread(threading.Thread):
                 busy=len(state.active_requests),
                 silent=len(self._silent),
                 queues=waits,
-                dead=self._client.llen(keys.DEAD),
+                dead=self._broker.dead(),
                 broker=True,
             )
         )
@@ -296,9 +294,9 @@ class KeeperThread(threading.Thread):
         return self._requeuing is not None and self._requeuing.is_alive()
 
     def requeue(self) -> None:
-        """Look once for messages that were lost, and send them again."""
+        """Search once for lost messages, and send them again."""
         try:
-            requeue_lost(self._worker.app, self._client, self._settings)
+            requeue_lost(self._worker.app, self._broker, self._settings)
         except Exception as error:  # noqa: BLE001 - as in run: the next one tries again
             log.warning("no look at the jobs: %s", error)
 
@@ -315,11 +313,11 @@ class KeeperThread(threading.Thread):
         self._silent = silent
 
     def _share(self, held: list[str], queues: list[str], waiting: int, free: int) -> None:
-        """Ask a task to give way where a message of another job waits and no slot is free for it. Of all workers one is
-        asked for each message."""
+        """Ask a task to give way if a message of another job waits and no slot is free for it. Only one of all workers
+        is asked for each message."""
         found: list[Message] = []
         if waiting and free <= 0 and not told_to_stop():
-            found = sorted(waiting_messages(self._client, queues, _LOOKED_AT), key=lambda message: message.level)
+            found = sorted(self._broker.waiting(queues, _LOOKED_AT), key=lambda message: message.level)
         steps = {task: step_of(task) for task in held}
         able = [task for task, (_, step) in steps.items() if step.startswith("process-")]
         asked: dict[str, str] = {}  # message -> task
@@ -334,12 +332,11 @@ class KeeperThread(threading.Thread):
         self._asked = asked
 
     def _is_ours(self, message_id: str) -> bool:
-        """Return whether this worker is the one that makes way for a message."""
-        key, seen = keys.WAYS + message_id, message_id in self._asked
-        return bool(self._client.set(key, self._owner.node, nx=not seen, xx=seen, ex=_WAY_S))
+        """Return whether this worker is the one to make room for a message."""
+        return self._broker.makes_way(message_id, self._owner.node, again=message_id in self._asked, for_s=_WAY_S)
 
     def _drain(self, held: Mapping[str, Request], queues: list[str]) -> None:
-        """Take no more messages, have tasks take no more videos once that is so, and end behind the last of them."""
+        """Take no more messages, then let tasks take no more videos, and exit after the last task."""
         if not self._drains:
             self._drains = True
             log.info("told to drain: %d tasks are finished, nothing new is taken", len(held))
@@ -352,12 +349,8 @@ class KeeperThread(threading.Thread):
                 os.kill(os.getpid(), signal.SIGTERM)
 
     def _renew(self, requests: list[Request]) -> None:
-        """Set the delivery time of each message held to now: the broker's visibility timeout counts from it."""
-        tags = [tag for request in requests if (tag := getattr(request.message, "delivery_tag", None))]
-        if not tags:
-            return
-        present = time.time()
-        self._client.zadd(keys.UNACKED_INDEX, dict.fromkeys(tags, present), xx=True)
+        """Have the broker wait longer for the end of each task, so that it does not deliver the message again."""
+        self._broker.renew([tag for request in requests if (tag := getattr(request.message, "delivery_tag", None))])
 
     def _heartbeat(self, held: list[str], busy: int) -> Heartbeat:
         worker = self._worker
@@ -382,7 +375,7 @@ class KeeperThread(threading.Thread):
         return [queue.name for queue in consumer.queues] if consumer is not None else []
 
     def start_anew(self) -> None:
-        """End this worker and replace it by one that hears."""
+        """Replace this worker by a new one that receives messages again."""
         log.critical("messages wait, slots are free and nothing arrives: this worker has gone deaf and starts anew")
         signals.worker_shutdown.connect(_exec_again, weak=False)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -83,7 +83,7 @@ class Taken:
     """The numbers of a process step, over all its engine processes, one after the other."""
 
     def __init__(self, cpu_s: float = 0.0) -> None:
-        """`cpu_s` is what was computed for the step before, and is told nowhere else."""
+        """`cpu_s` is what was computed for the previous step, and is told nowhere else."""
         self._before = Snapshot()
         self._now = Snapshot()
         self._failures = 0

@@ -1,10 +1,10 @@
-"""Find jobs that nobody goes on with, and put their next step on the queue again.
+"""Find jobs that nobody continues, and put their next step on the queue again.
 
 Messages are lost when a broker without persistence restarts, when its memory is flushed or purged, or when a worker is
-killed (its message sleeps in the broker until the visibility timeout). A step that could not go on has answered its
-message: another job writes to the same folder, the disk is full, somebody else has the very step. The job's directory
-knows what is left to do, so a step that nobody works on and that waits in no queue is sent again. A message too many
-does no harm: it finds nothing to take.
+killed (its message stays in the broker until the visibility timeout). A step that could not continue has acknowledged
+its message: another job writes to the same folder, the disk is full, another process runs the same step. The job's
+directory knows what is left to do, so a step that nobody works on and that waits in no queue is sent again. A surplus
+message does no harm: it finds nothing to take.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import redis
-
-from orchestrator.broker import heartbeats, keys, queues
-from orchestrator.broker.publish import publish, queue_of, task_id, times_sent, withdraw
+from orchestrator.broker.publish import publish, queue_for_step, queue_of, task_id, times_sent, withdraw
+from orchestrator.broker.view import Broker
 from orchestrator.errors import JobError
 from orchestrator.job import turns
 from orchestrator.job.jobdir import Job
@@ -32,23 +31,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOCK_MS = 4000
+_ALONE_S = 4.0
 AGAIN_AFTER_S = 15.0
 _MAX_ANNOUNCED = 500
 
 
-def requeue_lost(app: Celery, client: redis.Redis, settings: Settings) -> list[str]:
-    """Send what was lost and return the ids of the messages sent. Raises what the broker's client raises.
+def requeue_lost(app: Celery, broker: Broker, settings: Settings) -> list[str]:
+    """Send lost messages again and return their ids. Raises what the broker's client raises.
 
-    Workers and monitors all call it; only one of them looks at a time.
+    Workers and monitors all call it; only one of them searches at a time.
     """
-    left = list(_jobs(client, settings))
-    if not left or not client.set(keys.REQUEUE_LOCK, "1", nx=True, px=_LOCK_MS):
+    left = list(_jobs(broker, settings))
+    if not left or not broker.looks_alone(_ALONE_S):
         return []
-    found = queues.message_ids(client, settings.known_queues)
+    found = broker.message_ids(settings.known_queues)
     if found is None:
         return []
-    waiting = found | messages_held(client)
+    waiting = found | messages_held(broker)
+    lengths = {} if broker.tells_which else broker.lengths(settings.known_queues)
+    seen = _Seen(waiting, frozenset(queue for queue, count in lengths.items() if count))
     sent = []
     folders = Turns(settings.lease_s)
     for job in left:
@@ -59,7 +60,7 @@ def requeue_lost(app: Celery, client: redis.Redis, settings: Settings) -> list[s
             lost = [
                 key
                 for key in jobs.next_step(job, settings.lease_s)
-                if not _is_on_its_way(job, key, waiting, settings) and queue_of(job) in settings.known_queues
+                if not _is_on_its_way(job, key, seen, settings) and queue_of(job) in settings.known_queues
             ]
         except OSError as error:  # one job's disk is away
             log.debug("job %s can't be looked at: %s", job.id, error)
@@ -75,20 +76,27 @@ def requeue_lost(app: Celery, client: redis.Redis, settings: Settings) -> list[s
     return sent
 
 
-def messages_held(client: redis.Redis) -> set[str]:
+def messages_held(broker: Broker) -> set[str]:
     """Return the ids of the messages that live workers hold."""
-    return {task for beat in heartbeats.live(client) for task in beat.tasks}
+    return {task for beat in broker.live() for task in beat.tasks}
 
 
-def _jobs(client: redis.Redis, settings: Settings) -> Iterable[Job]:
+@dataclass(frozen=True)
+class _Seen:
+    """What one look found: the ids of messages that wait or are held, and the queues of which it is only known that
+    something waits there."""
+
+    ids: set[str]
+    crowded: frozenset[str]
+
+
+def _jobs(broker: Broker, settings: Settings) -> Iterable[Job]:
     seen = set()
     for job in open_jobs(settings):
         seen.add(job.id)
         yield job
     # Whoever may submit may announce: another part of them at each look, so that many hold up nothing for long.
-    announced = client.hrandfield(keys.JOBS, _MAX_ANNOUNCED)
-    ids = list(map(_text, announced)) if isinstance(announced, list) else []
-    for job_id, folder in zip(ids, map(_text, client.hmget(keys.JOBS, ids) if ids else ()), strict=True):
+    for job_id, folder in broker.announced(_MAX_ANNOUNCED):
         if job_id in seen or os.path.basename(folder) != job_id or not os.path.exists(os.path.join(folder, "job.json")):
             continue  # of another machine, or of nobody: that is quickly seen, the checks below take a while
         try:
@@ -97,29 +105,30 @@ def _jobs(client: redis.Redis, settings: Settings) -> Iterable[Job]:
             log.debug("job %s is not for this machine: %s", job_id, error)
             continue
         if job.settled:
-            withdraw(client, job_id)
+            withdraw(broker, job_id)
         else:
             yield job
 
 
-def _is_on_its_way(job: Job, key: str, waiting: set[str], settings: Settings) -> bool:
+def _is_on_its_way(job: Job, key: str, seen: _Seen, settings: Settings) -> bool:
     lease = job.leases("tasks").get(key)
     if lease is not None and lease.held(settings.lease_s):
         return True
     wanted = task_id(job, key)
     died = lease is not None and lease.ending() is None  # neither held nor ended
-    if any(found == wanted or found.startswith(f"{wanted}.again-") for found in waiting):
+    if any(found == wanted or found.startswith(f"{wanted}.again-") for found in seen.ids):
         return True
-    if key == "start" and job.id in waiting:  # `complete_pipeline`, which sends it
+    if key == "start" and job.id in seen.ids:  # `complete_pipeline`, which sends it
         return True
-    if died or turns.waits(job, key):
+    if turns.waits(job, key):
         return False
     age_s = age_of(job.folder / "tasks" / f"{key}.sent.json")
+    if queue_for_step(job, key) in seen.crowded:
+        # It may well be among them, a killed worker's too: the broker has put that back. Not for ever: a queue that is
+        # never empty must not hide a loss.
+        return age_s is not None and age_s < settings.visibility_timeout_s
+    if died:
+        return False
     if age_s is None:
         age_s = jobs.age_s(job)
     return age_s < AGAIN_AFTER_S
-
-
-def _text(value: object) -> str:
-    """Return a text of the broker's; nothing where it has none."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""

@@ -91,7 +91,7 @@ def chosen_queues(given: Settings, asked: str | None) -> list[str]:
     if unknown or (asked is not None and not chosen):
         raise SettingsError(
             f"--queues must be of {', '.join(given.known_queues)}. Got {', '.join(unknown) or 'none'}. "
-            'Queues of your own are named in the settings file (YOLO_SETTINGS): queues = ["mine"].'
+            'Name your own queues in the settings file (YOLO_SETTINGS): queues = ["mine"].'
         )
     return chosen
 
@@ -162,7 +162,7 @@ def embedded(arguments: list[str]) -> int:
             if process.returncode == USAGE and not ending:  # it would say the same again
                 return USAGE
             if not ending:
-                say(f"The worker ended with status {process.returncode} and is started again.", err=True)
+                say(f"The worker ended with status {process.returncode} and is restarted.", err=True)
                 time.sleep(_RESTART_PAUSE_S)
         return 0 if process.returncode == 0 else FAILED
 
@@ -176,16 +176,16 @@ def _start_worker(arguments: list[str], environment: dict[str, str]) -> subproce
 
 def drain(name: str | None) -> int:
     """Have the workers of this machine, or the one of this name, finish the videos that they have in hand, take no
-    others and end; return when they have. Raises RequestError where there is none."""
+    others and end; return when they have. Raises RequestError if there is none."""
     from orchestrator.worker import ways
 
     workers = [each for each in ways.local_workers() if name is None or each.node.partition("@")[0] == name]
     if not workers:
         which = f" of the name {name}" if name is not None else ""
-        raise RequestError(f"No worker{which} of this user runs on this machine.")
+        raise RequestError(f"No worker{which} of this user is running on this machine.")
     for each in workers:
         each.drain()
-        say(f"{each.node}: takes nothing new, and ends when what it has is done.", err=True)
+        say(f"{each.node}: takes no new work, and stops when its current work is done.", err=True)
     for each in workers:
         each.wait()
         say(f"{each.node}: ended.", err=True)
@@ -201,7 +201,7 @@ def beat(given: Settings, loglevel: str) -> int:
         )
     for watch in given.watch:
         if not watch.folder.is_dir():
-            say(f"Warning: the watched folder {watch.folder} is not there. It is swept once it is.", err=True)
+            say(f"Warning: the watched folder {watch.folder} does not exist. It will be swept once it does.", err=True)
     try:
         given.state_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -237,5 +237,5 @@ def the_only(path: Path, what: str) -> Iterator[None]:
     SettingsError."""
     with sole(path) as first:
         if not first:
-            raise SettingsError(f"{what} runs already on this machine ({path} is locked). One is enough.")
+            raise SettingsError(f"{what} is already running on this machine ({path} is locked). One is enough.")
         yield

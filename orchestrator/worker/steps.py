@@ -1,10 +1,10 @@
 """The steps of a job as plain functions; tasks.py puts them on the queue.
 
-    begin  ->  start  ->  process (N at once)  ->  end
+    begin  ->  start  ->  process (N in parallel)  ->  end
 
-Each step may be delivered twice, killed or stopped at any moment, and then runs again: what is done is read from the
-job's directory, and what must happen once is made by a file that only one can make. `next_step` says what a job needs
-now; it is asked at the end of each step, and by the look for lost messages (requeue.py) when a message was lost.
+Each step may be delivered twice, killed or stopped at any moment, and then runs again: the job's directory says what is
+done, and whatever must happen once is guarded by a file that only one process can create. `next_step` returns what a
+job needs now; it is called at the end of each step, and by the search for lost messages (requeue.py).
 """
 
 from __future__ import annotations
@@ -87,10 +87,10 @@ _LISTING_SILENCE_S, PROBE_SILENCE_S = 600.0, 30.0
 
 @dataclass(frozen=True)
 class Context:
-    """Who runs a step: this process's name, the settings, whether the worker was told to stop, and how the worker is
-    told that the step is alive, and what it has done in numbers. Both are called by the thread that does the work, the
-    first only when it gets further. `gives_way` says whether a step that will wait at a level gives way after so many
-    seconds of work, `draining` whether the worker takes no more videos."""
+    """The environment of a step: this process's name, the settings, whether the worker was told to stop, and callbacks
+    for the step's signs of life and its numbers. The thread that does the work calls both, the first only when it makes
+    progress. `gives_way` says whether a step that will wait at a level gives way after this many seconds of work,
+    `draining` whether the worker takes no more videos."""
 
     node: str
     settings: Settings
@@ -105,8 +105,8 @@ class Context:
         return Owner.this_process(self.node)
 
     def renewal(self, *held: Lease | Claims | Pieces) -> Callable[[], None]:
-        """Return what renews leases and gives the sign of life: to be called all the time, it does so no more often
-        than is needed."""
+        """Return a function that renews leases and shows the sign of life. Call it all the time; it acts only as often
+        as needed."""
         due = 0.0
 
         def renew() -> None:
@@ -133,13 +133,13 @@ def begin(
     only: list[str] | None = None,
     priority: Priority = Priority.NORMAL,
 ) -> Job:
-    """Check what is asked for and make the job's directory: from here on it is durable.
+    """Validate the request and create the job's directory: from then on the job is durable.
 
-    `config` is a JobConfig, or what a stranger sent as one; `only` restricts the job to these files of the folder.
-    Raises RequestError (PathRefused) with the remedy: also where the output folder's file system can't hold a job.
+    `config` is a JobConfig, or an untrusted value for one; `only` restricts the job to these files of the folder.
+    Raises RequestError (PathRefused) with the remedy, also if the output folder's file system can't hold a job.
     """
     if job_id is not None and not is_id(job_id):
-        raise RequestError(f"A job's id is made of letters, digits and dashes, 100 at most. Got {repr(job_id)[:200]}.")
+        raise RequestError(f"A job's id consists of letters, digits and dashes, 100 at most. Got {repr(job_id)[:200]}.")
     if type(workers) is not int or not 1 <= workers <= MAX_WORKERS:
         raise RequestError(f"workers must be an int in [1, {MAX_WORKERS}]. Got {repr(workers)[:200]}.")
     parsed = config if isinstance(config, JobConfig) else JobConfig.parse(config, settings)
@@ -177,18 +177,18 @@ def begin(
 
 
 def process_steps(workers: int) -> list[str]:
-    """Return the process steps of a job with so many workers: `process-1`, `process-2`, ..."""
+    """Return the process steps of a job with this many workers: `process-1`, `process-2`, ..."""
     return [f"process-{number}" for number in range(1, workers + 1)]
 
 
 def check_step(step: str, workers: int) -> None:
-    """Raise RequestError where a message names a step that its job does not have: it becomes a part of paths."""
+    """Raise RequestError if a message names a step that its job does not have; the name is used in paths."""
     if step not in process_steps(workers):
         raise RequestError(f"step must be one of process-1 to process-{workers}. Got {printable(repr(step), 100)}.")
 
 
 def open_job(folder: str, settings: Settings) -> Job:
-    """Open the job that a message names, checked as if a stranger had sent it. Raises PathRefused, RequestError."""
+    """Open the job that a message names, treating the name as untrusted. Raises PathRefused, RequestError."""
     job = job_at(folder, settings)
     for name in job.spec.inputs:
         video_folder(name, settings)
@@ -197,9 +197,9 @@ def open_job(folder: str, settings: Settings) -> Job:
 
 
 def job_to_go_on_with(folder: str, settings: Settings) -> Job:
-    """Do the same for a job that may be under way: what it reads may have disappeared since, which is an end like any
-    other. What it reads, its model or its configuration may be refused by this machine: then the job is given up, so
-    that it ends with the reason instead of being sent again for ever. Raises PathRefused, JobError, OSError."""
+    """Do the same for a job that may be under way: its inputs may have disappeared since, which ends it like any other
+    reason. If this machine refuses its inputs, its model or its configuration, the job is given up, so that it ends
+    with the reason instead of being sent again for ever. Raises PathRefused, JobError, OSError."""
     job = job_at(folder, settings)
     if job.ended:
         return job
@@ -215,7 +215,7 @@ def job_to_go_on_with(folder: str, settings: Settings) -> Job:
 
 
 def job_at(folder: str, settings: Settings) -> Job:
-    """Open the job of a directory, which must be where this machine lets jobs write: no more is needed to end it.
+    """Open the job in a directory, which must be below a folder that jobs may write to; ending a job needs no more.
     Raises PathRefused, JobError."""
     if not isinstance(folder, str) or "\0" in folder or not is_id(Path(folder).name):
         raise PathRefused(f"{printable(repr(folder), 200)} is not a job's directory.")
@@ -239,7 +239,7 @@ def _check_trust(job: Job, settings: Settings) -> None:
 def start(job: Job, context: Context) -> StartRecord:
     """Record the start, count the videos, check the machine; return the same record however often it is called.
 
-    Raises Duplicate while somebody else does it.
+    Raises Duplicate while another process does it.
     """
     if (record := job.start_record()) is not None:
         return record
@@ -272,7 +272,7 @@ def start(job: Job, context: Context) -> StartRecord:
 
 
 def _config_of(job: Job) -> EngineConfig:
-    """Return the job's configuration; the default one where it is none, which refuses the job elsewhere."""
+    """Return the job's configuration, or the default one if it is invalid; the job is then refused elsewhere."""
     try:
         return JobConfig.parse(job.config).engine
     except RequestError:
@@ -281,21 +281,21 @@ def _config_of(job: Job) -> EngineConfig:
 
 @dataclass(frozen=True)
 class Processed:
-    """What a process step leaves: the summary of the job so far, and how the step ended."""
+    """The result of a process step: the summary of the job so far, and how the step ended."""
 
     summary: JobSummary
     how: How
 
     def to_json(self) -> dict[str, object]:
-        """Return it as it stands in the result store."""
+        """Return it as it is in the result store."""
         return {**outcomes.shortened(self.summary).to_json(), "how": self.how.value}
 
 
 def process(job: Job, key: str, context: Context) -> Processed:
-    """Work on the job's videos, beside others who do, until none is left to take.
+    """Work on the job's videos, together with others, until none is left to take.
 
-    It ends as EXHAUSTED, CANCELLED, HANDED_BACK or GAVE_WAY. Raises Duplicate while somebody else has this very step,
-    FolderTaken while another job writes to the same folder, EngineFailed where the engine can't run here.
+    It ends as EXHAUSTED, CANCELLED, HANDED_BACK or GAVE_WAY. Raises Duplicate while another process runs this step,
+    FolderTaken while another job writes to the same folder, and EngineFailed if the engine can't run here.
     """
     record = job.start_record() or start(job, context)
     given_up = record.refused or job.given_up
@@ -331,10 +331,10 @@ def process(job: Job, key: str, context: Context) -> Processed:
 
 
 def end(job: Job, context: Context) -> PipelineResult:
-    """Record the end, once, and return the pipeline's result; the same one however often it is called. Raises OSError
-    where its files can't be written.
+    """Record the end, once, and return the pipeline's result, the same one however often it is called. Raises OSError
+    if its files can't be written.
 
-    It needs no broker and no worker: this is how a client ends a job that was cancelled before anybody had begun it.
+    It needs no broker and no worker: a client uses it to end a job that was cancelled before it started.
     """
     record, told = job.end_record(), None
     if record is None:
@@ -375,7 +375,7 @@ def end(job: Job, context: Context) -> PipelineResult:
 
 
 def cancel(job: Job, who: str, context: Context) -> JobState:
-    """Ask for the job's end and return its state. Where nobody is at work the job ends here and now."""
+    """Request the job's cancellation and return its state. If nobody is working on it, the job ends at once."""
     if not job.ended:
         job.cancel(who)
     if not job.settled and not job.live(context.settings.lease_s):
@@ -384,7 +384,7 @@ def cancel(job: Job, who: str, context: Context) -> JobState:
 
 
 def next_step(job: Job, lease_s: float) -> list[str]:
-    """Return the steps that must be on the queue or at work for the job to go on: none, `start`, `process-1` ..., or
+    """Return the steps that must be queued or running for the job to continue: none, `start`, `process-1` ..., or
     `end`."""
     if job.settled or job.spec.task == "log_start":
         return []
@@ -419,7 +419,7 @@ def next_step(job: Job, lease_s: float) -> list[str]:
 
 
 class _step:  # noqa: N801 - a context manager, used like a function
-    """Holds a step's lease: a message that is delivered twice finds it taken."""
+    """Holds a step's lease, so that a message that is delivered twice finds it taken."""
 
     def __init__(self, job: Job, key: str, context: Context) -> None:
         lease = take(job.task_base(key), context.owner(), context.settings.lease_s)
@@ -429,9 +429,9 @@ class _step:  # noqa: N801 - a context manager, used like a function
         self.how = How.ENDED
         self.error: str | None = None
         self.engine: EngineFacts | None = None
-        """What the step's engine told of itself."""
+        """The facts that the step's engine reported about itself."""
         self.taken = Taken(_killed_cpu_s(job, key, lease))
-        """What the step's engines have done."""
+        """The work of the step's engines."""
 
     def __enter__(self) -> _step:
         return self
@@ -445,14 +445,14 @@ class _step:  # noqa: N801 - a context manager, used like a function
 
 
 def _killed_cpu_s(job: Job, key: str, lease: Lease) -> float:
-    """Return what the step's last attempt had computed when it was killed; 0 where it could tell that itself."""
+    """Return the CPU seconds of the step's last attempt if it was killed; 0 if it could report them itself."""
     if lease.number == 1 or Lease(lease.base, lease.number - 1).ending() is not None:
         return 0.0
     return next((each.cpu_s for each in job.progress() if each.key == key), 0.0)
 
 
 def _wait_for_turn(job: Job, key: str, context: Context) -> None:
-    """Raise FolderTaken where another job writes to the folder."""
+    """Raise FolderTaken if another job writes to the folder."""
     other = Turns(context.settings.lease_s).must_wait(job, key)
     if other is not None:
         raise FolderTaken(f"step {key} of job {job.id} waits: job {other.id} writes to {job.output} as well")
@@ -464,7 +464,7 @@ def _at_work(job: Job, lease_s: float) -> bool:
 
 @dataclass(frozen=True)
 class Found:
-    """What the program that looks at a job's inputs has found, and why it could not go on."""
+    """The findings of the program that examines a job's inputs, and why it could not continue."""
 
     videos: tuple[VideoFacts, ...] = ()
     model: ModelFacts = field(default_factory=ModelFacts)
@@ -473,7 +473,7 @@ class Found:
 
 
 def probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> Found:
-    """Find the job's videos and model. A file that crashes or hangs the program that looks at it is passed over."""
+    """Find the job's videos and model. A file that crashes or hangs the examining program is skipped."""
     skip: tuple[str, ...] = ()
     while True:
         task = Probe(
@@ -508,7 +508,7 @@ def probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> Found:
 
 
 def _fatal(job: Job) -> str | None:
-    """Return why the job as a whole failed, None where it did not."""
+    """Return why the job as a whole failed; None if it did not."""
     record = job.start_record()
     if record is None:
         return None if job.cancelled else job.given_up or "the job was never started"
@@ -523,8 +523,8 @@ def _fatal(job: Job) -> str | None:
 
 
 def _write_results(job: Job, result: PipelineResult) -> None:
-    """Write `celery_result_<id>.json` and the manifest, from the end record, where they are missing; the job's own copy
-    of the manifest comes last and settles the job. Raises OSError; the step is then done again."""
+    """Write `celery_result_<id>.json` and the manifest from the end record, if they are missing; the job's own copy of
+    the manifest comes last and settles the job. Raises OSError; the step is then repeated."""
     path = job.output / f"celery_result_{job.id}.json"
     if not path.exists():
         write_json(path, result.to_json())
@@ -546,7 +546,7 @@ def _is_of_a_later_job(manifest: Path, job: Job) -> bool:
     return other is not None and other != job.id
 
 
-# What of a video's entry is needed to go on with its tracks.
+# What of a video's entry is needed to continue with its tracks.
 _TO_GO_ON = tuple(
     "path stem status error frames inferred_frames detections tracks media outputs sequence input"
     " video_offset_s".split()
@@ -554,12 +554,10 @@ _TO_GO_ON = tuple(
 
 
 def _followed_up(job: Job, summary: JobSummary, context: Context) -> JobSummary:
-    """Return the summary with what was made of the tracks, whose files are written: counts, clips, exports, and the
-    job's page.
+    """Write counts, clips, exports and the report, and return the summary with them.
 
-    What is wrong with them is the job's error: the same folder submitted again makes them, without doing the videos
-    again. A job is what its data are: that there is no page is a note of it, and `yolo-engine report` makes one
-    afterwards.
+    A failure there is the job's error: submitting the same folder again makes them without processing the videos again.
+    Only a missing report is just a note, because the job's data are complete; `yolo-engine report` writes one later.
     """
     try:
         config = JobConfig.parse(job.config).engine
@@ -599,7 +597,7 @@ def _followed_up(job: Job, summary: JobSummary, context: Context) -> JobSummary:
 
 
 def _with_made(summary: JobSummary, found: FollowedUp, config: EngineConfig) -> JobSummary:
-    """Return the summary with what was made of the tracks, its error, and the clocks of the videos."""
+    """Return the summary with the results of the follow-up work, its error, and the clocks of the videos."""
     made = found.made
     if config.writes_tables and "answers" not in made:
         made = {**made, "answers": {"cameras": [], "tables": {}, "error": found.error or "it was not told"}}
@@ -617,7 +615,7 @@ def _with_made(summary: JobSummary, found: FollowedUp, config: EngineConfig) -> 
 
 
 def _hashed(job: Job, summary: JobSummary, context: Context) -> JobSummary:
-    """Return the summary with the hashes of what was made besides the videos' outputs."""
+    """Return the summary with the hashes of the files besides the videos' outputs."""
     try:
         return replace(summary, files=made_of(job.output, summary.to_json(), context.renewal()))
     except OutputError as error:
@@ -629,8 +627,8 @@ def _hashed(job: Job, summary: JobSummary, context: Context) -> JobSummary:
 def _have_done(
     task: FollowUp, manifest: Callable[[FollowedUp], Mapping[str, object]], context: Context
 ) -> tuple[FollowedUp | None, str | None, str | None]:
-    """Have one program follow up and write the page, which is of the `manifest` of what it has made. Return what it
-    tells of the two, and why it told less than was wanted; each None where there is nothing."""
+    """Run one program that does the follow-up work and writes the report from the resulting `manifest`. Return both
+    results, and the reason if one is missing; each may be None."""
     found, why = None, None
     try:
         with EngineProcess(task) as engine:
@@ -651,7 +649,7 @@ def _have_done(
 
 
 def _with_alarms(job: Job, summary: JobSummary) -> JobSummary:
-    """Return the summary with what became of events, as the job's log has it of each worker, added up by receiver."""
+    """Return the summary with the outcome of events, added up by receiver over the workers in the job's log."""
     told: dict[str, AlarmsJson] = {}
     for line in _log_of(job).splitlines():
         try:
@@ -668,7 +666,7 @@ def _with_alarms(job: Job, summary: JobSummary) -> JobSummary:
 
 
 def _log_of(job: Job) -> bytes:
-    """Return the job's own log, as far as it is a file; a link is not followed, a FIFO not waited for."""
+    """Return the job's own log if it is a regular file; links are not followed, and a FIFO does not block."""
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with open(os.open(job.folder / "events.jsonl", flags), "rb") as file:
@@ -678,7 +676,7 @@ def _log_of(job: Job) -> bytes:
 
 
 def _salvage(job: Job, context: Context) -> None:
-    """Make partial results of what workers that died had reached in a cancelled job."""
+    """Turn the progress of dead workers in a cancelled job into partial results."""
     start = job.start_record()
     claims = Claims(job, start.videos if start else (), context.owner(), context.settings)
     touch = context.renewal(claims)
@@ -687,8 +685,8 @@ def _salvage(job: Job, context: Context) -> None:
 
 
 def _forget_journals(job: Job) -> None:
-    """Remove what a later attempt would go on with: a job over a folder that is complete does everything anew. After
-    any other end, what was done is not done again."""
+    """Remove the state from which a later attempt would resume: another job over a completed folder processes
+    everything again. After any other end, finished work is not repeated."""
     record = job.start_record()
     for video in record.videos if record else ():
         done = job.done(video.index)
@@ -698,5 +696,5 @@ def _forget_journals(job: Job) -> None:
 
 
 def age_s(job: Job) -> float:
-    """Return the seconds since the job was made."""
+    """Return the seconds since the job was created."""
     return (datetime.now(UTC) - datetime.fromisoformat(job.spec.created_at)).total_seconds()

@@ -1,9 +1,9 @@
 """The process step: lease videos, have an engine process work on them, and watch over it.
 
-The engine runs in a process of its own (engine_process/main.py), so that a crash in native code costs an attempt at a
-video and not the worker, and so that a long C call can't delay a stop: what does not end in time is killed, and
-continues later from its last checkpoint. This side touches no media; ten times a second it looks for a cancel, a stop
-and a stall.
+The engine runs in a separate process (engine_process/main.py), so that a crash in native code costs an attempt at a
+video and not the worker, and a long C call can't delay a stop: a process that does not end in time is killed, and the
+video resumes later from its last checkpoint. This side touches no media; ten times per second it checks for a
+cancellation, a stop and a stall.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _YIELDS_S = 3.0
 
 @dataclass
 class Watch:
-    """What the step looks at while the engine works. `stopping` says that this worker was told to stop."""
+    """The conditions that the step watches while the engine works. `stopping`: this worker was told to stop."""
 
     job: Job
     key: str
@@ -76,16 +76,16 @@ class Watch:
     settings: Settings
     stopping: Callable[[], bool]
     touch: Callable[[], None]
-    """Renews the leases held and gives the sign of life; to be called often."""
+    """Renews the leases and shows the sign of life; call it often."""
     gives_way: Callable[[float], bool] = lambda worked_s: False
-    """Whether another job has its turn, after so many seconds of work."""
+    """Whether it is another job's turn, after this many seconds of work."""
     draining: Callable[[], bool] = lambda: False
     """Whether this worker takes no more videos."""
     show: Callable[[Reading], None] = lambda reading: None
-    """Takes the numbers of the step, now and then."""
+    """Receives the step's numbers from time to time."""
     cores: int | None = None
     engine: EngineFacts | None = None
-    """What the last engine of the step told of itself."""
+    """The facts that the step's last engine reported about itself."""
     taken: Taken = field(default_factory=Taken)
     gave_way: bool = False
     began: float | None = None
@@ -93,7 +93,7 @@ class Watch:
     _told_at: float = -math.inf
 
     def tell_waiting(self) -> None:
-        """Say that this worker has nothing to do, and that there will be something."""
+        """Announce that this worker is idle and waits for more work."""
         if time.monotonic() - self._told_at > _PROGRESS_EVERY_S:
             self._told_at = time.monotonic()
             self.job.tell_progress(Progress(self.key, self.node, Stage.WAITING, time.time(), now(), ()))
@@ -104,17 +104,18 @@ class Watch:
 
     @property
     def others_wait(self) -> bool:
-        """Whether another worker of the job has just said so. Where clocks differ, perhaps not: it waits on then."""
+        """Whether another worker of the job has just announced that. If clocks differ this may be missed; the other
+        worker then keeps waiting."""
         present = time.time()
         told = (each for each in self.job.progress() if each.key != self.key and each.stage == Stage.WAITING)
         return any(abs(present - each.at) < 3 * _PROGRESS_EVERY_S for each in told)
 
 
 def process_videos(watch: Watch, claims: Claims, pieces: Pieces) -> How:
-    """Work until no video is left to take, now or soon, nor a piece of one, and return EXHAUSTED, CANCELLED,
-    HANDED_BACK or GAVE_WAY.
+    """Work until no video or piece of one is left to take, now or soon, and return EXHAUSTED, CANCELLED, HANDED_BACK or
+    GAVE_WAY.
 
-    Raises EngineFailed where the engine can't run at all.
+    Raises EngineFailed if the engine can't run at all.
     """
     never_ready = 0
     waits_until: float | None = None
@@ -246,8 +247,8 @@ class SupervisedRun:
         self._note_movement(event)
 
     def _check_model(self, model: ModelFacts) -> None:
-        """Compare with the model of the job's start: a job has one. Raises EngineFailed where this machine's file is
-        another."""
+        """Compare the model with that of the job's start, because a job uses one. Raises EngineFailed if this machine
+        has another file."""
         start = self._watch.job.start_record()
         expected = start.model.sha256 if start else None
         if expected and model.sha256 != expected:
@@ -315,7 +316,7 @@ class SupervisedRun:
         watch.job.note("piece failed", **about, error=done.error)
 
     def _yields(self) -> bool:
-        """Return whether what becomes ready is left to a worker that has nothing: this one has other videos in hand."""
+        """Return whether to leave newly available videos to an idle worker, because this one has others."""
         if not self._claims.held or not self._claims.has_sequences or not self._watch.others_wait:
             self._yielded_at = None
             return False
@@ -372,7 +373,8 @@ class SupervisedRun:
         engine.order(Stop(hand_over=how == How.HANDED_BACK))
 
     def _after_its_death(self, how: How, error: str) -> How:
-        """Give back what it was working on; a cancelled video's checkpoint becomes its partial result."""
+        """Release the videos that the process was working on; a cancelled video's checkpoint becomes its partial
+        result."""
         if how == How.CANCELLED:
             for claim in list(self._claims.held.values()):
                 watch = self._watch
@@ -389,7 +391,7 @@ class SupervisedRun:
             facts = {"job": self._watch.job.id}
             log.error("job %s: %s while it worked on %s", self._watch.job.id, error, self._present(), extra=facts)
             self._watch.job.note(how, error=error, worker=self._watch.node, videos=self._present())
-            return self._stop or How.EXHAUSTED  # the step goes on with what is left
+            return self._stop or How.EXHAUSTED  # the step continues with what is left
         return how
 
     def _present(self) -> list[str]:
@@ -433,7 +435,8 @@ class SupervisedRun:
 def salvaged_entry(
     job: Job, claim: Claim, settings: Settings, why: str, meanwhile: Callable[[], None] = lambda: None
 ) -> VideoEntry:
-    """Return the result of a video whose engine was killed: what its last checkpoint holds, as valid partial files."""
+    """Return the result of a video whose engine was killed: the contents of its last checkpoint as valid partial
+    files."""
     saved = Salvaged({})
     level, form = logging_of_worker()
     task = Salvage(

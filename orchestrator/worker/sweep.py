@@ -54,7 +54,7 @@ class LastSweep:
 
 
 def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, object]]:
-    """Return the job made, None where there is nothing to do, and what is to be told. Raises RequestError, and JobError
+    """Return the job made, None if there is nothing to do, and what is to be told. Raises RequestError, and JobError
     where the ledger is damaged."""
     source = video_folder(str(watch.folder), settings)
     output = output_folder(str(watch.output), settings)

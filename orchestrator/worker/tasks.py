@@ -1,9 +1,10 @@
-"""The Celery tasks. They are thin: steps.py has what a step does, this file when a message is given back or answered.
+"""The Celery tasks. They are thin: steps.py does the work, this file decides when a message is returned or
+acknowledged.
 
-A step that can't go on now (it is delivered twice, another job writes to the same folder, the disk is full) answers its
-message and ends, so that it takes no worker's slot while it waits: the job's directory knows what is left to do, and
-the look for lost messages (requeue.py) sends the step again when it can go on, or when whoever has it dies. A task that
-was told to stop gives its message back.
+A step that can't continue now (it was delivered twice, another job writes to the same folder, the disk is full)
+acknowledges its message and ends, so that it occupies no slot while it waits: the job's directory knows what is left to
+do, and the search for lost messages (requeue.py) sends the step again when it can continue, or when its current owner
+dies. A task that was told to stop returns its message.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 
-import redis
 from celery import Task, shared_task, states
 from celery.exceptions import Ignore, Reject
 
 from orchestrator.broker import refusals
-from orchestrator.broker.connection import client
+from orchestrator.broker.opened import open_broker
 from orchestrator.broker.publish import announce, publish, times_sent, withdraw
 from orchestrator.broker.resolve import resolved_settings
+from orchestrator.broker.view import Broker
 from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, RequestError, reason_of
 from orchestrator.job import outcomes, turns
 from orchestrator.job.job_config import JobConfig
@@ -38,7 +39,7 @@ Config = dict[str, object] | None
 
 
 class Step(Task):
-    """A task whose refusal stands in the worker's log and, for the list and the health check, at the broker."""
+    """A task whose refusal is in the worker's log and, for the list and the health check, at the broker."""
 
     def on_failure(
         self, exc: BaseException, task_id: str, args: Sequence[object], kwargs: object, einfo: object
@@ -46,12 +47,12 @@ class Step(Task):
         if isinstance(exc, JobError):
             what, kept_s = _what(self, task_id, args)
             log.error("%s is refused: %s", what, refusals.one_line(str(exc)))
-            _tell_broker(lambda connection: refusals.note(connection, what, str(exc), kept_s))
+            _tell_broker(lambda broker: broker.note_refusal(what, str(exc), kept_s))
 
 
 def _what(task: Task, task_id: str, args: Sequence[object]) -> tuple[str, float]:
-    """Return a task in words, and for how many seconds its refusal is of interest: a sweep's until another has been
-    due."""
+    """Describe a task in words, and return for how many seconds its refusal is of interest: a sweep's until the next
+    one has been due."""
     if task.name != "sweep_yolo":
         return refusals.one_line(f"task {task.name} {task_id}"), refusals.KEPT_S
     folder = str(args[0]) if args else ""
@@ -59,11 +60,11 @@ def _what(task: Task, task_id: str, args: Sequence[object]) -> tuple[str, float]
     return refusals.one_line(f"sweep {folder}"), max(300.0, 2.5 * 60 * every)
 
 
-def _tell_broker(tell: Callable[[redis.Redis], None]) -> None:
+def _tell_broker(tell: Callable[[Broker], None]) -> None:
     """Tell the broker something, as best effort."""
     try:
-        with client(resolved_settings().broker_url) as connection:
-            tell(connection)
+        with open_broker(resolved_settings()) as broker:
+            tell(broker)
     except Exception as error:  # noqa: BLE001 - whatever the broker's client raises; the log has it
         log.debug("the broker can't be told: %s", error)
 
@@ -86,10 +87,10 @@ def context_of(task: Task) -> jobs.Context:
 @shared_task(bind=True, base=Step, name="complete_pipeline", throws=(JobError,))
 @checked_arguments
 def complete_pipeline(self: Task, video_folder: str, config: Config = None, workers: int = 1) -> None:
-    """Do the whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
+    """Run the whole pipeline under this task's id: start, process, end. The result appears under the id at the end."""
     job = jobs.begin(video_folder, config, resolved_settings(), job_id=self.request.id, workers=workers)
     self.backend.store_result(job.id, {"job": str(job.folder)}, states.STARTED)
-    announce(client(resolved_settings().broker_url), job)
+    _tell_broker(lambda broker: announce(broker, job))
     if not job.ended:
         send(self, job, "start")
     raise Ignore
@@ -120,7 +121,7 @@ def log_start_yolo(self: Task, video_folder: str, config: Config = None, job: st
 def process_videos_yolo(
     self: Task, video_folder: str, config: Config = None, job: str | None = None, step: str = "process-1"
 ) -> dict[str, object]:
-    """Detect and track in the job's videos, beside other workers that do, until none is left."""
+    """Detect and track objects in the job's videos, together with other workers, until none is left."""
     context = context_of(self)
     if job:
         opened = jobs.job_to_go_on_with(job, resolved_settings())
@@ -166,14 +167,14 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
     short = outcomes.shortened_result(result)
     alone = opened.spec.task == "process_videos"
     self.backend.store_result(opened.id, short.summary.to_json() if alone else short.to_json(), states.SUCCESS)
-    withdraw(client(resolved_settings().broker_url), opened.id)
+    _tell_broker(lambda broker: withdraw(broker, opened.id))
     return short.to_json()
 
 
 @shared_task(bind=True, base=Step, name="sweep_yolo", throws=(JobError,))
 @checked_arguments
 def sweep_yolo(self: Task, folder: str) -> dict[str, object]:
-    """Make one job of the new and complete videos in a folder that this worker's settings watch as well."""
+    """Submit the new, complete videos in a folder as one job; this worker's settings must also watch the folder."""
     watch = next((watch for watch in resolved_settings().watch if str(watch.folder) == folder), None)
     if watch is None:
         raise RequestError(f"{folder} is not watched by this worker's settings: YOLO_SETTINGS must be Beat's.")
@@ -181,9 +182,9 @@ def sweep_yolo(self: Task, folder: str) -> dict[str, object]:
         job, told = sweep.sweep(watch, resolved_settings())
     except OSError as error:
         raise JobError(f"{error.filename or folder}: {reason_of(error)}.") from error
-    _tell_broker(lambda connection: refusals.forget(connection, f"sweep {folder}"))
+    _tell_broker(lambda broker: broker.forget_refusal(f"sweep {folder}"))
     if job is not None:
-        announce(client(resolved_settings().broker_url), job)
+        _tell_broker(lambda broker: announce(broker, job))
         send(self, job, "start")
     return told
 
@@ -222,8 +223,8 @@ def _go_on(task: Task, job: Job, keys: list[str]) -> None:
 
 
 def send(task: Task, job: Job, key: str, *, again: int = 0) -> None:
-    """Put a step on the queue. What this step has done does not fail with it: where the broker is away for long, or is
-    just coming back and the connection breaks while sending, the look for lost messages sends the step."""
+    """Put a step on the queue. A failure does not undo this step's work: if the broker is unreachable for long, or the
+    connection breaks while sending, the search for lost messages sends the step later."""
     try:
         publish(task.app, job, key, again=again)
     except JobError:
@@ -237,15 +238,15 @@ def send(task: Task, job: Job, key: str, *, again: int = 0) -> None:
 
 
 def _waits(job: Job, error: Duplicate | FolderTaken | OSError) -> Ignore:
-    """Return what answers the message of a step that can't go on now.
+    """Return the exception that acknowledges the message of a step that can't continue now.
 
-    A job's directory that can't be written, most often for a full disk, is waited for as well: nothing of the job could
-    be kept now, and nothing of it is lost.
+    This includes a job's directory that can't be written, mostly because the disk is full: nothing could be saved now,
+    and nothing is lost.
     """
     if isinstance(error, OSError):
         where = error.filename or job.folder
         log.error("job %s waits: %s can't be written: %s", job.id, where, error.strerror, extra={"job": job.id})
     else:
         log.info("%s", error, extra={"job": job.id})
-    _tell_broker(lambda connection: announce(connection, job))  # any machine may go on with it
+    _tell_broker(lambda broker: announce(broker, job))  # any machine may continue with it
     return Ignore(str(error))

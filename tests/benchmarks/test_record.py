@@ -64,5 +64,5 @@ def test_there_and_back(row, tmp_path):
 def test_no_row(row, tmp_path, line):
     path = tmp_path / "run.jsonl"
     path.write_text(f"{row().model_dump_json()}\n{line}\n")
-    with pytest.raises(ValueError, match=r"run\.jsonl, line 2, is no row"):
+    with pytest.raises(ValueError, match=r"run\.jsonl, line 2, is not a row"):
         read_rows(path)

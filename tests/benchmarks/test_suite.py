@@ -106,11 +106,11 @@ def test_what_is_not_installed_is_named(monkeypatch, capsys):
     [
         (None, "{path} does not exist; name {two}.jsonl files of benchmarks/results."),
         ("folder", "{path} can't be read: is a directory; name {two}.jsonl files of benchmarks/results."),
-        (b"", "{path} holds no row of a benchmark."),
+        (b"", "{path} contains no row of a benchmark."),
         (b"\xff\xfe", "{path} is no file of results: it is not text."),
-        (b"{", "{path}, line 1, is no row of a benchmark: not a JSON object."),
-        (b"{}", "{path}, line 1, is no row of a benchmark: run: field required."),
-        ("mixed", "{path}, line 2, is no row of a benchmark: not a JSON object."),
+        (b"{", "{path}, line 1, is not a row of a benchmark: not a JSON object."),
+        (b"{}", "{path}, line 1, is not a row of a benchmark: run: field required."),
+        ("mixed", "{path}, line 2, is not a row of a benchmark: not a JSON object."),
     ],
 )
 def test_files_that_are_no_results(row, tmp_path, capsys, command, content, told):

@@ -189,7 +189,7 @@ def test_verdicts_are_saved_and_loaded(tmp_path, show):
     assert other.locator("#progress").inner_text().startswith("1 confirmed, 1 rejected")
     saved.write_text("{}")
     other.locator("#load").set_input_files(saved)
-    other.get_by_text("This is no file of verdicts.").wait_for()
+    other.get_by_text("This is not a file of verdicts.").wait_for()
 
 
 def _events(camera):

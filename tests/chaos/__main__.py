@@ -1,6 +1,8 @@
 """`make chaos`: breaks a job system in every way that scenarios.py knows, and prints a table.
 
 python -m tests.chaos [--seed N] [--strikes N] [--only NAME ...]
+
+CHAOS_BROKER=rabbitmq or =folder breaks it on another broker.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tests.chaos import brokers
 from tests.chaos.scenarios import SCENARIOS
 
 
@@ -32,7 +35,7 @@ def main() -> int:
     for column in ("scenario", "result", "s", "remark"):
         table.add_column(column, overflow="fold")
     failed = 0
-    for name in given.only or SCENARIOS:
+    for name in given.only or brokers.which(SCENARIOS):
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         begun = time.monotonic()
         try:

@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.application import make_app
 from orchestrator.broker import exec_with_parent
-from orchestrator.broker.local_server import EmbeddedBroker
+from orchestrator.broker.opened import open_broker
 from orchestrator.broker.publish import publish
 from orchestrator.job import outcomes
 from orchestrator.job.jobdir import Job
@@ -23,6 +23,7 @@ from orchestrator.job.records import EndRecord
 from orchestrator.settings import settings
 from orchestrator.worker import steps as jobs
 from tests.assets import ROOT
+from tests.chaos import brokers
 from tests.e2e.runs import clip, fake_engine
 from tests.waiting import until
 
@@ -40,7 +41,7 @@ class Farm:
         self.videos = folder / "videos"
         self.output = folder / "out"
         self.log = folder / "workers.log"
-        self.broker = EmbeddedBroker(folder / "b", state=folder / "data")
+        self.broker = brokers.made(folder)
         self.workers: list[subprocess.Popen[bytes]] = []
         self._environment = {
             "YOLO_STATE_DIR": str(folder / "state"),
@@ -52,7 +53,7 @@ class Farm:
     def __enter__(self) -> Farm:
         self.videos.mkdir(parents=True)
         self.broker.start()
-        self._environment |= {"CELERY_BROKER_URL": self.broker.url, "CELERY_RESULT_BACKEND": self.broker.url}
+        self._environment["CELERY_BROKER_URL"] = self.broker.url
         for name, value in self._environment.items():
             self._before[name] = os.environ.get(name)
             os.environ[name] = value
@@ -84,6 +85,11 @@ class Farm:
         job = jobs.begin(str(self.videos), given, settings(), output=str(output or self.output), workers=workers)
         publish(self.app, job, "start")
         return job
+
+    def waiting(self, queue: str) -> int:
+        """How many messages wait in a queue."""
+        with open_broker(settings()) as broker:
+            return broker.lengths([queue])[queue]
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
@@ -146,12 +152,18 @@ class Farm:
                 made, right = Path(video["outputs"][kind]), expected / Path(video["outputs"][kind]).name
                 assert made.read_bytes() == right.read_bytes(), f"{made} differs from an undisturbed run"
             assert times(Path(video["outputs"]["video"])) == times(expected / f"{Path(name).stem}.mp4")
-        events = [json.loads(line) for line in (job.folder / "events.jsonl").read_text().splitlines()]
-        ended = [event["video"] for event in events if event["event"] == "video ended"]
+        log = job.folder / "events.jsonl"
+        until(lambda: '"event": "ended"' in log.read_text(), 10, log.read_text)  # a moment after the end record
+        ended = [event["video"] for event in self.events(job, "video ended")]
         assert sorted(ended) == sorted(set(ended)), "a video was done twice"
-        assert sum(event["event"] == "ended" for event in events) == 1, "the end was recorded more than once"
+        assert len(self.events(job, "ended")) == 1, "the end was recorded more than once"
         result = job.output / f"celery_result_{job.id}.json"
         until(result.exists, 10, lambda: f"{result} is missing")  # it is made a moment after the end record
+
+    def events(self, job: Job, name: str) -> list[dict[str, Any]]:
+        """The job's events of this name."""
+        events = [json.loads(line) for line in (job.folder / "events.jsonl").read_text().splitlines()]
+        return [event for event in events if event["event"] == name]
 
     def undisturbed(self, names: list[str]) -> Path:
         """The folder of an undisturbed run over these videos."""

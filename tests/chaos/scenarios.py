@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-from orchestrator.broker.local_server import client
 from orchestrator.broker.publish import publish, task_id
 from orchestrator.job.claims import frames_kept
 from orchestrator.job.jobdir import jobs_in
@@ -101,6 +100,31 @@ def kill_9_of_a_worker(folder: Path, chance: Random, strikes: int) -> str:
         record = farm.wait(job)
         farm.judge(job, ok=3)
         return f"{record.result.end_log['attempts']} attempts at 3 videos"
+
+
+@scenario
+def kill_9_of_workers_that_share_a_video(folder: Path, chance: Random, strikes: int) -> str:
+    """One of two, or both, at any moment: whoever tracks the video, whoever finds what is in its pieces."""
+    with Farm(folder, CHAOS_DELAY_S="0.04") as farm:
+        farm.clips(1, frames=500)
+        job = farm.submit(workers=2, split_s=1.0)
+        struck = 0
+        for _ in range(strikes):
+            while len(farm.workers) < 2:
+                farm.worker()
+            time.sleep(chance.uniform(3.0, 9.0))
+            if job.ended:
+                break
+            for worker in chance.sample(farm.workers, chance.choice((1, 2))):
+                farm.kill(worker)
+            struck += 1
+        while len(farm.workers) < 2:
+            farm.worker()
+        farm.wait(job)
+        farm.judge(job, ok=1)
+        known = sum(event["frames"] for event in farm.events(job, "known ahead"))
+        pieces = len(farm.events(job, "piece ended"))
+        return f"{struck} kills before its end, {pieces} pieces, {known} of 500 frames by helpers"
 
 
 @scenario
@@ -226,10 +250,9 @@ def broker_restart_with_its_data(folder: Path, chance: Random, strikes: int) -> 
         farm.worker()
         for _ in range(strikes):
             time.sleep(chance.uniform(0.5, 3.0))
-            assert farm.broker.pid is not None
-            os.kill(farm.broker.pid, signal.SIGKILL)
+            farm.broker.kill()
             time.sleep(chance.uniform(0.2, 2.0))
-            until(farm.broker.watch, 5)
+            farm.broker.revive()
         farm.wait(job)
         farm.judge(job, ok=3)
         return f"{strikes} restarts"
@@ -243,10 +266,10 @@ def broker_loses_everything(folder: Path, chance: Random, strikes: int) -> str:
         job = farm.submit()
         worker = None
         for _ in range(strikes):
-            client(farm.broker.url).flushall()
+            farm.broker.forget()
             worker = worker or farm.worker()
             time.sleep(chance.uniform(0.5, 4.0))
-        client(farm.broker.url).flushall()
+        farm.broker.forget()
         farm.wait(job)
         farm.judge(job, ok=3)
         return f"{strikes + 1} times"
@@ -260,13 +283,12 @@ def broker_pauses(folder: Path, chance: Random, strikes: int) -> str:
         job = farm.submit()
         farm.worker()
         farm.at_work(job)
-        assert farm.broker.pid is not None
-        os.kill(farm.broker.pid, signal.SIGSTOP)
+        farm.broker.pause(True)
         try:
             until(lambda: len(job.done_indices()) == 3, 60, farm.tail)
             time.sleep(5.0)
         finally:
-            os.kill(farm.broker.pid, signal.SIGCONT)
+            farm.broker.pause(False)
         farm.wait(job)
         farm.judge(job, ok=3)
         return "all videos were done while it slept"
@@ -284,7 +306,7 @@ def message_delivered_twice(folder: Path, chance: Random, strikes: int) -> str:
         farm.worker()
         farm.wait(job)
         farm.judge(job, ok=3)
-        until(lambda: client(farm.broker.url).llen(QUEUE) == 0, 30)
+        until(lambda: farm.waiting(QUEUE) == 0, 30)
         return "the second one waited"
 
 
@@ -460,7 +482,7 @@ def cancel_with_no_worker(folder: Path, chance: Random, strikes: int) -> str:
         job = farm.submit()
         assert jobs.cancel(job, "chaos", jobs.Context("chaos", settings())) == "cancelled"
         farm.worker()
-        until(lambda: client(farm.broker.url).llen("yolo-log") == 0, 30)
+        until(lambda: farm.waiting("yolo-log") == 0, 30)
         time.sleep(1.0)
         assert job.start_record() is None
         assert not list((job.folder / "videos").iterdir())
@@ -498,11 +520,10 @@ def broker_out_of_memory(folder: Path, chance: Random, strikes: int) -> str:
         job = farm.submit()
         farm.worker()
         farm.at_work(job)
-        connection = client(farm.broker.url)
-        connection.config_set("maxmemory", "1")
+        farm.broker.fill(True)
         until(lambda: len(job.done_indices()) == 2, 60, farm.tail)
         time.sleep(3.0)
-        connection.config_set("maxmemory", "256mb")
+        farm.broker.fill(False)
         farm.wait(job)
         farm.judge(job, ok=2)
         assert farm.workers[0].poll() is None, farm.tail()

@@ -374,13 +374,13 @@ def test_the_command(run):
 
 
 def test_a_folder_that_is_none(tmp_path):
-    with pytest.raises(InputError, match=r"holds no manifest\.json"):
+    with pytest.raises(InputError, match=r"contains no manifest\.json"):
         audit(tmp_path, frames=0)
     (tmp_path / "a.mp4").touch()
-    with pytest.raises(InputError, match=r"a\.mp4 is no folder\. Name the output folder of a run"):
+    with pytest.raises(InputError, match=r"a\.mp4 is not a folder\. Name the output folder of a run"):
         audit(tmp_path / "a.mp4", frames=0)
     (tmp_path / ".yolo-engine").mkdir()
-    with pytest.raises(InputError, match="what was begun there has not ended"):
+    with pytest.raises(InputError, match="the run there has not ended"):
         audit(tmp_path, frames=0)
     result = CliRunner().invoke(commands, ["audit", str(tmp_path), "--frames", "some"])
     assert (result.exit_code, "a count, or all. Got 'some'." in result.output) == (2, True)

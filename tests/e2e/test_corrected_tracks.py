@@ -137,7 +137,7 @@ def test_killed_while_they_are_kept(video: Path, out: Path, monkeypatch: pytest.
 def test_retrack_refuses_and_names_the_remedy(out: Path, tmp_path: Path) -> None:
     mended = correct(out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    with pytest.raises(OutputError, match=r"jsonl was corrected by hand .* -o, or say --overwrite") as caught:
+    with pytest.raises(OutputError, match=r"jsonl was corrected by hand .* -o, or pass --overwrite") as caught:
         retrack(out, None, {"tracker": "bytetrack"})
     assert CORRECTED in str(caught.value)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

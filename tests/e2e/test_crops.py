@@ -169,5 +169,5 @@ def test_a_damaged_state_starts_over(tmp_path):
     sink = Crops(tmp_path / "a.crops.zip", ["person"])
     right = {"offset": 0, "frames": 0, "alive": []}
     for state in ({"offset": 0}, {**right, "offset": -1}, {**right, "frames": "x"}, {**right, "alive": [[1]]}):
-        with pytest.raises(Exception, match="holds no state of the crops"):
+        with pytest.raises(Exception, match="contains no state of the crops"):
             sink.resume(None, state, tmp_path / "none")

@@ -84,8 +84,8 @@ def test_two_runs_where_there_are_no_locks(
     assert second["success"]
     assert not first["success"]
     if step != "published":  # else it was true when it was told
-        assert "another attempt has taken this video over" in first["videos"][0]["error"]
-    assert "manifest.json is left to it" in first["error"]
+        assert "another attempt has taken over this video" in first["videos"][0]["error"]
+    assert "its manifest.json is kept" in first["error"]
     assert {path: (path.stat().st_ino, path.read_bytes()) for path in (tmp_path / "out").glob("[am]*.*")} == kept
     assert {name: (tmp_path / "out" / name).read_bytes() for name in OUTPUTS} == place.right
 

@@ -199,5 +199,5 @@ def test_a_damaged_state_starts_over(tmp_path):
         {**right, "cells": {**cells, "cells": {"car": [[64 * 36, 1, 2]]}}},
         {**right, "cells": {**cells, "size_wh": [0, 1]}},
     ):
-        with pytest.raises(CheckpointMismatch, match="holds no state of a heatmap"):
+        with pytest.raises(CheckpointMismatch, match="contains no state of a heatmap"):
             sink.resume(None, {"offset": 0, "heatmap": wrong}, tmp_path / "none")

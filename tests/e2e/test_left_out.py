@@ -48,10 +48,10 @@ def _found(folder: Path, *more: Path, roots: tuple[Path, ...] = ()) -> tuple[lis
         (".Trash", "a recycle bin"),
         (".Trash-1000", "a recycle bin"),
         (".Trashes", "a recycle bin"),
-        ("@eaDir", "a folder of the system"),
-        ("System Volume Information", "a folder of the system"),
-        ("lost+found", "a folder of the system"),
-        ("#snapshot", "a folder of the system"),
+        ("@eaDir", "a system folder"),
+        ("System Volume Information", "a system folder"),
+        ("lost+found", "a system folder"),
+        ("#snapshot", "a system folder"),
     ],
 )
 @pytest.mark.parametrize("where", ["", "sub"])
@@ -100,8 +100,8 @@ def test_links_to_folders(folder: Path, one: Path, tmp_path: Path) -> None:
     shutil.copyfile(one, tmp_path / "out" / "x.mp4")
     found, left_out = _found(folder)
     assert found == ["a.mp4", "sub/d.mp4", "1 link/b.mp4", "1 link/deep/c.mp4"]
-    back = "a link that leads back to where it lies"
-    again = "a link to a folder that is searched already"
+    back = "a link that leads back to its own folder"
+    again = "a link to a folder that is already searched"
     assert left_out == {
         "2 again": again,
         "3 beside": again,

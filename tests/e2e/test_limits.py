@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"max_pixels": 64 * 48 - 1}, "has a picture of 64x48 = 3,072 pixels, more than max_pixels = 3,071"),
+        ({"max_pixels": 64 * 48 - 1}, "has an image of 64x48 = 3,072 pixels, more than max_pixels = 3,071"),
         ({"max_decode_s": 1e-9}, "seconds to decode, more than max_decode_s = 1e-09"),
     ],
 )
@@ -50,7 +50,7 @@ def test_a_picture_that_grows(tmp_path: Path) -> None:
     source = joined(tmp_path / "grows.ts", small, large).path
     (video,) = fake_engine(max_pixels=100 * 100).run([source], tmp_path / "out")["videos"]
     assert video["status"] == "partial"
-    assert "has a picture of 320x240 = 76,800 pixels, more than max_pixels = 10,000 after 20 frames" in video["error"]
+    assert "has an image of 320x240 = 76,800 pixels, more than max_pixels = 10,000 after 20 frames" in video["error"]
     assert rows(Path(video["outputs"]["tracks"]))[-1]["frame"] == 19
 
 

@@ -73,7 +73,7 @@ def check_times(video: dict[str, Any], times: list[Fraction], source: Media, ann
     assert len(annotated.pts) == video["frames"]
     assert close(annotated.times, [time - times[0] for time in times], max(source.time_base, annotated.time_base))
     assert video.get("video_offset_s", 0) == round(float(times[0]), 6)
-    moved = f"annotated video moved by {-float(times[0]):.3f} s to begin at 0"
+    moved = f"annotated video shifted by {-float(times[0]):.3f} s to start at 0"
     assert video.get("notes", []).count(moved) == (times[0] != 0)
 
 
@@ -179,7 +179,7 @@ TIMED = [
 def test_times_are_the_containers(engine: Engine, tmp_path: Path, shot: Shot) -> None:
     clip, video, source, annotated = result(engine, shot, tmp_path)
 
-    # MP4 itself notes a late start in milliseconds: the clip may differ from what was asked for, the copy not from it.
+    # MP4 itself notes a late start in milliseconds: the clip may differ from what was requested, the copy not from it.
     assert close(source.times, list(clip.times), Fraction(1, 1000))
     check_times(video, source.times, source, annotated)
 
@@ -199,7 +199,7 @@ def test_a_start_before_zero_loses_no_frame(engine: Engine, tmp_path: Path, audi
     assert video["frames"] == clip.frames
     assert [row["pts"] for row in rows(video["outputs"]["tracks"])] == source.pts
     assert close(annotated.times, [Fraction(i, 25) for i in range(16)], annotated.time_base)
-    assert video["notes"] == ["annotated video moved by 0.200 s to begin at 0"]
+    assert video["notes"] == ["annotated video shifted by 0.200 s to start at 0"]
     for ours, theirs in zip(annotated.audio, source.audio, strict=True):
         assert abs(ours[0] - theirs[0] - Fraction(1, 5)) < Fraction(1, 1000)
 

@@ -69,7 +69,7 @@ def _large(
 def test_pictures_of_16384_by_8192_in_six_kilobytes(tmp_path: Path) -> None:
     status, frames, error, peak = _run(require_asset("faults/h264_lim300.mp4"), tmp_path / "out", visualize=True)
     assert (status, frames) == ("failed", 0)
-    assert error == "has a picture of 16384x8192 in 201,326,592 bytes, more than max_frame_bytes = 54,525,952"
+    assert error == "has an image of 16384x8192 in 201,326,592 bytes, more than max_frame_bytes = 54,525,952"
     assert peak < _GIGABYTE / 4
 
 

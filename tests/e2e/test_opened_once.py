@@ -68,7 +68,7 @@ def test_what_lies_outside_is_not_opened(place: Path, path: str) -> None:
     (place / "in" / "link.mp4").symlink_to(place / "secret" / "a.mp4")
     (place / "in" / "folder").symlink_to(place / "secret")
     clip(place / "in2" / "a.mp4", 2)
-    with pytest.raises(SourceError, match="lies outside the folders that may be read"):
+    with pytest.raises(SourceError, match="is outside the folders that may be read"):
         OpenedFile(str(place / path), [place / "in"])
 
 
@@ -239,7 +239,7 @@ def test_a_picture_is_no_video_and_its_neighbours_are_no_sequence(tmp_path: Path
             (tmp_path / "in" / f"{name}{suffix}").write_bytes(b"".join(map(bytes, packets + stream.encode(None))))
     (tmp_path / "in" / "f%d").write_bytes((tmp_path / "in" / f"f0{suffix}").read_bytes())
     summary = fake_engine().run(sorted((tmp_path / "in").iterdir()), tmp_path / "out")
-    assert {video["error"] for video in summary["videos"]} == {"is a still picture, not a video"}
+    assert {video["error"] for video in summary["videos"]} == {"is a still image, not a video"}
     assert len(summary["videos"]) == 5
 
 

@@ -19,7 +19,7 @@ from engine.pipeline.assignment import Assignment
 from engine.resume import attempts
 from engine.resume.attempts import peek
 from engine.resume.journal import LARGEST, packed, unpacked
-from engine.resume.partial_outputs import publish_partial
+from engine.resume.partial_outputs import salvage
 from engine.sinks.packet_log import read_header
 from tests.e2e.runs import attempt, cli, clip, ended, fake_engine, left_over
 from tests.e2e.test_resume import TRACES
@@ -108,7 +108,7 @@ def test_the_state_folder_is_a_link(tmp_path: Path, video: Path, elsewhere: Path
     attempts.forget(output, PurePosixPath("a"), "")
     assert peek(output, PurePosixPath("a")) == 0
     with pytest.raises(OutputError, match="symbolic link"):
-        publish_partial(fake_video(video), output)
+        salvage(fake_video(video), output)
     assert _state(elsewhere) == before
 
 
@@ -461,7 +461,7 @@ def test_an_old_checkpoint_is_salvaged(tmp_path: Path, video: Path, begun: Begun
     output = tmp_path / "out"
     kept = begun(output)["checkpoint"]["frames"]
     _as_before(output)
-    made = publish_partial(fake_video(video), output)
+    made, _ = salvage(fake_video(video), output)
     assert set(made) == {"tracks", "mot", "video"}
     assert peek(output, PurePosixPath("a")) == kept
 

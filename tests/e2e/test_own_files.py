@@ -169,7 +169,9 @@ def test_a_run_refuses_before_it_begins(tmp_path: Path, video: Path, scene: Path
     out.mkdir()
     (out / name).write_bytes(FOREIGN)
     with fake_engine(**EVERYTHING, scene=scene) as engine:
-        with pytest.raises(OutputError, match="Move it away, name another output folder, or say --overwrite") as caught:
+        with pytest.raises(
+            OutputError, match="Move it away, name another output folder, or pass --overwrite"
+        ) as caught:
             engine.run([video], out)
         assert str(out / name) in str(caught.value)
         assert files_of(out) == {name: FOREIGN}
@@ -184,11 +186,11 @@ def test_a_run_refuses_before_it_begins(tmp_path: Path, video: Path, scene: Path
     [
         ("clips/clips.csv", False, "clips.csv was not written by yolo-engine"),
         ("clips/empty.txt", False, "empty.txt was not written by yolo-engine"),
-        ("clips", False, "clips is no folder. Move it away, or name another folder with --output DIR"),
+        ("clips", False, "clips is not a folder. Move it away, or name another folder with --output DIR"),
         ("clips", True, "clips is a symbolic link"),
-        ("export", False, "export is no folder"),
+        ("export", False, "export is not a folder"),
         ("export", True, "export is a symbolic link"),
-        ("export/mot", False, "mot is no folder"),
+        ("export/mot", False, "mot is not a folder"),
         ("export/mot/gt.txt", False, "mot holds other files than an export"),
     ],
 )

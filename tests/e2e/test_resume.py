@@ -27,7 +27,7 @@ from engine.pipeline.reader import StreamReader
 from engine.resume import attempts, fingerprint
 from engine.resume.attempts import peek
 from engine.resume.journal import packed, unpacked
-from engine.resume.partial_outputs import publish_partial, salvage
+from engine.resume.partial_outputs import salvage
 from tests.assets import demo_video, require_asset
 from tests.e2e.clips import Shot, joined, make
 from tests.e2e.runs import attempt, cli, clip, ended, engine_threads, fake_engine, frames_in, left_over, rows
@@ -222,7 +222,7 @@ def test_pictures_that_are_not_those_before(shots: dict[str, Path], tmp_path: Pa
     values["checkpoint"]["mark"]["crc"] ^= 1
     journal.write_bytes(packed(values))
     (entry,) = fake_engine().run([shots["closed"]], tmp_path)["videos"]
-    assert entry["notes"] == ["started over: the video decodes to other frames than before the checkpoint"]
+    assert entry["notes"] == ["started over: the video decodes to different frames than before the checkpoint"]
     _assert_same(entry, whole(shots["closed"]))
 
 
@@ -276,7 +276,7 @@ def _other_encoder(video: Path, output: Path, patch: pytest.MonkeyPatch) -> dict
         (_other_versions, f"the software (av {av.__version__} -> 0.0) has changed since the checkpoint"),
         (_other_settings, "the configuration (max_age) has changed since the checkpoint"),
         (_damaged_journal, "the journal is damaged (not whole)"),
-        (_missing_part, "a.mot.txt.part is not there any more"),
+        (_missing_part, "a.mot.txt.part no longer exists"),
         (_short_part, "a.mp4.part is shorter than at the checkpoint"),
         (_other_encoder, "the encoder of the annotated video has changed since the checkpoint"),
     ],
@@ -388,7 +388,7 @@ def test_killed_at_any_moment(shots: dict[str, Path], whole: Callable[..., Any],
         process.kill()
         assert ended(process)[0] == -signal.SIGKILL
         kept = peek(tmp_path, PurePosixPath("closed"))
-        made = publish_partial(Video(str(shots["closed"]), PurePosixPath("closed")), tmp_path)
+        made, _ = salvage(Video(str(shots["closed"]), PurePosixPath("closed")), tmp_path)
         assert {kind: path.name for kind, path in made.items()} == {
             "tracks": "closed.partial.tracks.jsonl",
             "mot": "closed.partial.mot.txt",
@@ -433,10 +433,10 @@ def test_interrupted_and_continued(shots: dict[str, Path], whole: Callable[..., 
 
 def test_salvage_without_a_checkpoint(tmp_path: Path) -> None:
     video = Video(str(tmp_path / "a.mp4"), PurePosixPath("a"))
-    assert publish_partial(video, tmp_path) == {}
+    assert salvage(video, tmp_path) == ({}, None)
     (tmp_path / ".yolo-engine").mkdir()
     (tmp_path / ".yolo-engine" / "a.json").write_text("{")
-    assert publish_partial(video, tmp_path) == {}
+    assert salvage(video, tmp_path) == ({}, None)
 
 
 def test_salvage_of_parts_that_are_not_there(tmp_path: Path) -> None:
@@ -444,8 +444,8 @@ def test_salvage_of_parts_that_are_not_there(tmp_path: Path) -> None:
     path = clip(tmp_path / "a.mp4", 60)
     _break_off([path], tmp_path / "out", 40, visualize=True)
     (attempt(tmp_path / "out", "a") / "a.mp4.part").unlink()
-    with pytest.raises(SinkError, match=r"a\.mp4\.part is not there any more"):
-        publish_partial(Video(str(path), PurePosixPath("a")), tmp_path / "out")
+    with pytest.raises(SinkError, match=r"a\.mp4\.part no longer exists"):
+        salvage(Video(str(path), PurePosixPath("a")), tmp_path / "out")
     assert left_over(tmp_path / "out", "*.new", "*.partial.*") == []
 
 

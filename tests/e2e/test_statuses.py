@@ -220,8 +220,8 @@ def test_a_beginning_at_an_open_group_of_pictures(tmp_path: Path, suffix: str) -
     assert leading
     assert (video["status"], video["error"], video["frames"]) == ("ok", None, 40 - second - leading)
     assert video["notes"] == [
-        f"{leading} frames in front of the first key frame can't be decoded: "
-        "what they refer to came before the file begins"
+        f"{leading} frames before the first key frame can't be decoded: "
+        "they refer to frames from before the start of the file"
     ]
 
 
@@ -323,7 +323,7 @@ def test_a_model_that_gives_nan_is_an_error(tmp_path: Path) -> None:
 
 
 def test_some_values_that_are_no_numbers_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They make no box, and the note has their number, also where the run was broken off in between."""
+    """They make no box, and the note has their number, also where the run was aborted in between."""
     source = clip(tmp_path / "a.mp4", 12)
     engine = fake_engine(formats=("detections",))
     backend = engine.model.backend

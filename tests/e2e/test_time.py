@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(60)
 
 SECOND = 25
 EVERYTHING = {"visualize": True, "formats": ("tracks", "mot", "detections")}
-ZEROED = "annotated video moved by "
+ZEROED = "annotated video shifted by "
 
 
 def run(path: Path, folder: Path, **settings: Any) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def test_a_recorder_that_runs_since_long_ago(tmp_path: Path) -> None:
     begins_s = times_of(video)[0]
     assert begins_s >= 50_000
     assert video["video_offset_s"] == pytest.approx(begins_s, abs=1e-6)
-    assert video["notes"] == [f"{ZEROED}{-begins_s:.3f} s to begin at 0"]
+    assert video["notes"] == [f"{ZEROED}{-begins_s:.3f} s to start at 0"]
     assert length_s(video["outputs"]["video"]) == pytest.approx(32 / 25, abs=0.1)
     assert read(video["outputs"]["video"]).pts[0] == 0
     (told,) = json.loads((tmp_path / "out" / "manifest.json").read_text())["videos"]
@@ -74,7 +74,7 @@ def test_a_recorder_whose_clock_is_the_calendar(tmp_path: Path) -> None:
     assert (video["status"], video["frames"]) == ("ok", 75)
     assert length_s(video["outputs"]["video"]) == pytest.approx(3.0, abs=0.1)
     assert video["video_offset_s"] == 1_609_124_474.0
-    assert video["notes"] == [f"{ZEROED}-1609124474.000 s to begin at 0"]
+    assert video["notes"] == [f"{ZEROED}-1609124474.000 s to start at 0"]
 
 
 def test_a_clock_that_begins_at_zero_needs_no_word(tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ def test_times_go_on_behind_a_step(tmp_path: Path, first_s: int, second_s: int, 
     assert [b - a for a, b in pairwise(times)] == pytest.approx([0.04] * 63, abs=1e-4)
     assert video["duration_s"] == pytest.approx(64 / 25, abs=0.1)
     (step,) = [note for note in video["notes"] if not note.startswith(ZEROED)]
-    assert step.startswith(f"the file's clock steps {said}")
-    assert step.endswith("the times given go on without the step")
+    assert step.startswith(f"the file's clock jumps {said}")
+    assert step.endswith("timestamps continue without the jump")
 
     annotated = read(video["outputs"]["video"])
     assert annotated.times == pytest.approx([i / 25 for i in range(64)], abs=1e-3)
@@ -121,7 +121,7 @@ def test_a_shared_recording_whose_clock_restarts(tmp_path: Path) -> None:
     video = run(require_asset("faults/clock_restart.ts"), tmp_path)
     assert (video["status"], video["frames"]) == ("ok", 76)
     assert length_s(video["outputs"]["video"]) == pytest.approx(76 / 25, abs=0.05)
-    assert "the file's clock steps back by 4,991.520 s at 5002.840 s" in video["notes"][0]
+    assert "the file's clock jumps back by 4,991.520 s at 5002.840 s" in video["notes"][0]
 
 
 def test_many_steps_are_counted(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_fields_in_packets_of_their_own_are_no_frames(tmp_path: Path) -> None:
 
 
 def test_a_start_behind_damage(long: dict[str, Path], tmp_path: Path) -> None:
-    """A file that is cut off says so, whatever part was asked for."""
+    """A file that is cut off says so, whatever part was requested."""
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(long["mkv"].read_bytes()[:-2000])
     video = run(cut, tmp_path / "out", start_s=2.0)

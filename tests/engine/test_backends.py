@@ -117,7 +117,7 @@ def test_no_silent_cpu_run(tmp_path, monkeypatch, device):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(BackendMissing) as caught:
         OnnxRuntimeBackend(tiny(tmp_path / "m.onnx"), device)
-    for part in (f"--device {device} was asked for", "YOLO_ENGINE_ORT=gpu pip install", "or run with --device cpu."):
+    for part in (f"--device {device} was requested", "YOLO_ENGINE_ORT=gpu pip install", "or run with --device cpu."):
         assert part in str(caught.value)
 
 
@@ -130,7 +130,7 @@ def test_a_gpu_build_whose_libraries_are_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: fallen_back)
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: sys.stdout.write("Failed to load libcudnn.so.9\n"))
-    with pytest.raises(BackendMissing, match="CUDAExecutionProvider was asked for and is not active") as caught:
+    with pytest.raises(BackendMissing, match="CUDAExecutionProvider was requested and is not active") as caught:
         OnnxRuntimeBackend(tmp_path / "m.onnx", "cuda")
     assert "yolo-engine doctor" in str(caught.value)
     assert capsys.readouterr().out == ""  # it is the summary's, with --json

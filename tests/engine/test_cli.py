@@ -48,12 +48,12 @@ FAKE = ("--backend", "fake", "--no-visualize")
         (["run", "{tmp}", *FAKE], ["Error: No video in {tmp}."]),
         (["run", "*.none", *FAKE], ["Error: Nothing matches '*.none'."]),
         (["run", "{clip}", *FAKE, "--classes", "sqare"], ["Got 'sqare'. Did you mean 'square'?"]),
-        (["run", "{clip}", *FAKE, "--device", "cuda"], ["--device cuda was asked for"]),
-        (["run", "{clip}", "--device", "cuda"], ["--device cuda was asked for", "onnxruntime-gpu", "--device cpu"]),
-        (["run", "{clip}", "--device", "cuda:1"], ["--device cuda:1 was asked for", "onnxruntime-gpu"]),
+        (["run", "{clip}", *FAKE, "--device", "cuda"], ["--device cuda was requested"]),
+        (["run", "{clip}", "--device", "cuda"], ["--device cuda was requested", "onnxruntime-gpu", "--device cpu"]),
+        (["run", "{clip}", "--device", "cuda:1"], ["--device cuda:1 was requested", "onnxruntime-gpu"]),
         (
             ["run", "{clip}", "--backend", "tensorrt"],
-            ["tensorrt was asked for", "`yolo-engine build-trt street-nano`", "or leave --backend out, which runs on"],
+            ["tensorrt was requested", "`yolo-engine build-trt street-nano`", "or leave --backend out, which runs on"],
         ),
         (["run", "{clip}", "--backend", "onnxruntime-tensorrt"], ["run without --backend and with --device cpu."]),
         (
@@ -67,7 +67,7 @@ FAKE = ("--backend", "fake", "--no-visualize")
             ["run", "{clip}", "--backend", "tensorrt", "--device", "cpu"],
             ["needs a GPU, and --device is cpu. Leave --device out, or leave --backend out, which runs on the CPU."],
         ),
-        (["verify", "{clip}", "--backend", "tensorrt"], ["--backend tensorrt was asked for"]),
+        (["verify", "{clip}", "--backend", "tensorrt"], ["--backend tensorrt was requested"]),
         (["run", "{clip}", *FAKE, "--config", "none.toml"], ["Configuration none.toml can't be read: no such file"]),
         (["run", "{clip}", *FAKE, "-o", "{file}"], ["Output folder {file} can't be written"]),
         (["run", "", "--backend", "fake"], ["An input is empty. Name a video file, a folder"]),
@@ -76,7 +76,7 @@ FAKE = ("--backend", "fake", "--no-visualize")
         (["verify", "none.mp4", "--backend", "fake"], ["none.mp4 does not exist."]),
         (["verify", "rtsp://me:secret@camera/1", "--backend", "fake"], ["takes a file. Got rtsp://***@camera/1."]),
         (["models", "info", "yolox-nan"], ["did you mean yolox-nano"]),
-        (["models", "info", "{file}"], ["is no ONNX model"]),
+        (["models", "info", "{file}"], ["is not an ONNX model"]),
         (["models", "pull", "yolox-nan"], ["did you mean yolox-nano"]),
     ],
 )
@@ -435,7 +435,7 @@ def test_interrupted(long_clip, tmp_path, number):
         process.kill()
     assert process.returncode == 130
     assert err.splitlines() == [
-        "Stopping: finishing what is in flight. Press Ctrl-C again to end at once.",
+        "Stopping: finishing the frames in flight. Press Ctrl-C again to stop at once.",
         "Unfinished videos are kept as NAME.partial.*.",
     ]
     assert "Traceback" not in err

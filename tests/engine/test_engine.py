@@ -145,9 +145,9 @@ def test_what_can_t_be_loaded(values, error, part):
 @pytest.mark.parametrize(
     ("name", "device", "part"),
     [
-        ("tensorrt", "cpu", "--backend tensorrt was asked for, but it needs a GPU, and --device is cpu"),
-        ("openvino", "cuda:1", "--device cuda:1 was asked for, but --backend openvino runs on the CPU"),
-        ("native", "cuda", "--device cuda was asked for, but --backend native runs on the CPU"),
+        ("tensorrt", "cpu", "--backend tensorrt was requested, but it needs a GPU, and --device is cpu"),
+        ("openvino", "cuda:1", "--device cuda:1 was requested, but --backend openvino runs on the CPU"),
+        ("native", "cuda", "--device cuda was requested, but --backend native runs on the CPU"),
     ],
 )
 def test_a_backend_that_is_not_there(name, device, part):

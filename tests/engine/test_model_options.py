@@ -40,7 +40,7 @@ def uint8_model():
 @pytest.mark.parametrize(
     ("model", "options", "part"),
     [
-        (uint8_model, ["--layout", "yolov8"], "Say `--input-scale 1`"),
+        (uint8_model, ["--layout", "yolov8"], "Pass `--input-scale 1`"),
         (builders.end2end, ["--layout", "end2end", *FED], "Name them with `--class-names"),
         (builders.yolox, ["--layout", "yolox"], "Say it with --channel-order rgb|bgr and --input-scale"),
         (builders.yolox, ["--layout", "yolox", *FED[:2], "--input-scale", "1,2,3"], "Say it with --input-mean,"),

@@ -111,7 +111,7 @@ def test_a_backend(monkeypatch, clip, tmp_path):
     assert found["counting"] == found["onnxruntime"]
     assert summary["videos"][0]["frames"] == 12
     assert Counting.calls == 12
-    with pytest.raises(BackendMissing, match=r"--device cuda was asked for, but --backend counting runs on the CPU"):
+    with pytest.raises(BackendMissing, match=r"--device cuda was requested, but --backend counting runs on the CPU"):
         Engine(EngineConfig(backend="counting", device="cuda"))
 
 
@@ -144,7 +144,7 @@ def test_a_backend_on_a_gpu(monkeypatch):
             assert engine.model.why == why
     with pytest.raises(BackendMissing, match=r"^no card answers$"):
         Engine(EngineConfig(backend="card", device="cuda:2", **settings))
-    with pytest.raises(BackendMissing, match=r"--backend card was asked for, but it needs a GPU, and --device is cpu"):
+    with pytest.raises(BackendMissing, match=r"--backend card was requested, but it needs a GPU, and --device is cpu"):
         Engine(EngineConfig(backend="card", device="cpu", **settings))
     monkeypatch.setitem(BACKENDS, "card", BackendKind(gpu=f"{__name__}:on_card", title="a card"))
     with Engine(EngineConfig(**settings)) as engine:

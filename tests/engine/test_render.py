@@ -146,7 +146,7 @@ def test_a_scene_that_is_gone(out):
 
 def test_rows_that_are_gone(out):
     (out / "a.tracks.jsonl").unlink()
-    with pytest.raises(InputError, match="is not there any more"):
+    with pytest.raises(InputError, match="no longer exists"):
         list(render(out))
 
 

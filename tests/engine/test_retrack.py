@@ -165,7 +165,7 @@ def test_a_damaged_file_changes_nothing(tmp_path, damage, said):
 
 
 def test_nothing_to_retrack(tmp_path):
-    with pytest.raises(InputError, match="holds no stored detections"):
+    with pytest.raises(InputError, match="contains no stored detections"):
         stores_in(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         stores_in(tmp_path / "none")

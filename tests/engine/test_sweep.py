@@ -60,9 +60,9 @@ def test_where_the_truth_is_looked_for(tmp_path):
     (tracks / "e.mot.txt").touch()
     with pytest.raises(InputError, match=r"e\.mot\.txt has no ground truth: looked for"):
         pairs(tracks, truth)
-    with pytest.raises(InputError, match="holds no tracks"):
+    with pytest.raises(InputError, match="contains no tracks"):
         pairs(truth / "b", truth)
-    with pytest.raises(InputError, match="holds no tracks"):
+    with pytest.raises(InputError, match="contains no tracks"):
         pairs(tmp_path / "none", truth)
 
 

@@ -41,11 +41,11 @@ def test_table():
             {"infer": (0.040, 0.0)},
             ONE,
             [
-                "Verdict: infer binds. Workers can do 24.3 fps; this run did 24.3.",
+                "Verdict: infer is the limit. Workers can do 24.3 fps; this run did 24.3.",
                 "Cores: 0.1 of 2 used.",
-                "- If infer cost nothing: 281.1 fps, bound by the cores.",
-                "- With twice the workers: 48.0 fps, bound by infer.",
-                "- If infer cost half: 47.4 fps, bound by infer.",
+                "- If infer cost nothing: 281.1 fps, limited by the cores.",
+                "- With twice the workers: 48.0 fps, limited by infer.",
+                "- If infer cost half: 47.4 fps, limited by infer.",
             ],
         ),
     ],
@@ -56,7 +56,7 @@ def test_words(costs, run, expected):
 
 def test_words_where_the_cores_bind():
     lines = sentences(told({"infer": (0.0, 0.040)}, **TWO))
-    assert lines[0].startswith("Verdict: the cores bind, and infer takes most of them. The cores can do ")
+    assert lines[0].startswith("Verdict: the cores are the limit, and infer takes most of them. The cores can do ")
     assert lines[1] == "Cores: 2.0 of 2 used."
     assert [line.partition(":")[0] for line in lines[2:]] == [
         "- If infer cost nothing",
@@ -82,7 +82,7 @@ def test_no_repair_is_no_line():
 def test_every_verdict_can_be_told(case):
     stage, slow, run, _ = CASES[case]
     text = shown(told({stage: slow}, **run))
-    assert f"{stage} binds" in text or f"the cores bind, and {stage} takes" in text
+    assert f"{stage} is the limit" in text or f"the cores are the limit, and {stage} takes" in text
     assert f"- If {stage} cost nothing: " in text
 
 

@@ -67,7 +67,7 @@ def test_names_that_are_no_text(tmp_path, name):
     damaged = content.replace(name.encode(), b"\xff" + name.encode()[1:])
     assert damaged != content
     path.write_bytes(damaged)
-    with pytest.raises(OnnxFileError, match=r"is damaged: .* is not UTF-8|is no ONNX model"):
+    with pytest.raises(OnnxFileError, match=r"is damaged: .* is not UTF-8|is not an ONNX model"):
         resolve(path, **FED)
 
 
@@ -84,11 +84,11 @@ def test_a_link_to_a_model_is_a_model(tmp_path):
         (lambda path: path.mkdir(), "is not a regular file, but a folder"),
         (lambda path: path.symlink_to(path.with_name("nowhere")), "No such file"),
         (lambda path: (path.touch(), os.truncate(path, 1 << 30)), "is too large"),
-        (lambda path: path.write_bytes(b"\xff\xfe"), "no UTF-8 text"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "not UTF-8 text"),
         (lambda path: path.write_text("a = [" * 50_000), "cannot be read as TOML"),
         (lambda path: path.write_text("a = " + "9" * 50_000), "cannot be read as TOML"),
         (lambda path: path.write_text('layout = "\\u001b[2J"'), "layout must be yolox"),
-        (lambda path: path.write_text('"\\u001b[2J" = 1'), "is no known key"),
+        (lambda path: path.write_text('"\\u001b[2J" = 1'), "is not a known key"),
     ],
 )
 def test_a_strangers_side_car_in_a_mirror(tmp_path, monkeypatch, make, reason):

@@ -187,7 +187,7 @@ def test_coco_s_own_ids():
 
 REFUSED = [
     # model, options, what the message says
-    (detr(), {}, "by a sigmoid .* say `--layout detr`.*YOLOS, by a softmax, can't be run"),
+    (detr(), {}, "with a sigmoid .* pass `--layout detr`.*YOLOS use a softmax and can't be run"),
     (detr(), {"layout": "yolov5"}, "layout must be detr for the outputs logits, pred_boxes.*Got 'yolov5'"),
     (detr(), {"layout": "detr"}, r"Say it with --input-scale .*RF-DETR and DEIMv2 from s on"),
     (detr(), {"layout": "detr", "classes": ("a",), **TO_ONE}, r"has 3 classes\. Got 1 class names"),
@@ -286,7 +286,7 @@ def test_a_normalisation_of_transformers(tmp_path):
 @pytest.mark.parametrize(
     ("config", "fed", "error", "message"),
     [
-        ({"model_type": "yolos"}, None, LayoutError, "'yolos', whose scores are made by a softmax"),
+        ({"model_type": "yolos"}, None, LayoutError, "'yolos', which computes scores with a softmax"),
         (RT_DETR, {"size": {"shortest_edge": 800}}, LayoutError, "resized by their shortest_edge"),
         (RT_DETR, {"do_normalize": True}, ManifestError, "image_mean must be three numbers"),
         (RT_DETR, {"rescale_factor": 0}, ManifestError, "above 0"),

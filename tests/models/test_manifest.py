@@ -53,8 +53,8 @@ def test_a_complete_manifest(tmp_path):
         ("height = 64", "height = true", "input.height must be an int in [32, 8192]. Got True."),  # a bool is an int
         ("height = 64\n", "", "input.height is missing."),  # every key is needed in the zoo
         ('name = "m"\n', "", "name is missing."),
-        ('pad = "center"', 'pad = "center"\npads = 1', "input.pads is no known key."),  # a misspelt key
-        ('name = "m"', 'name = "m"\nlicense = "MIT"', "license is no known key."),  # the other spelling
+        ('pad = "center"', 'pad = "center"\npads = 1', "input.pads is not a known key."),  # a misspelt key
+        ('name = "m"', 'name = "m"\nlicense = "MIT"', "license is not a known key."),  # the other spelling
         (
             'layout = "yolov8"',
             'layout = "yolo8"',

@@ -81,7 +81,7 @@ def test_another_kind_is_named_and_no_layout_helps(tmp_path, kind, layout):
     if layout is None or "RT-DETR without" not in kind:
         assert named in text or f"layout {layout} needs an output" in text
     if layout is None:
-        assert "Say which with `--layout" not in text
+        assert "Choose one with `--layout" not in text
 
 
 @pytest.mark.parametrize(("file", "named"), [
@@ -180,7 +180,7 @@ def test_each_family_rounds_as_it_does(tmp_path):
 def test_a_uint8_input_takes_pixels_as_they_are(tmp_path, options):
     graph = builders.Graph(dtype=TensorProto.UINT8)
     path = save(graph.model("images", (1, 6, 84)), tmp_path / "m.onnx")
-    with pytest.raises(ManifestError, match=r"uint8.*Say `--input-scale 1`"):
+    with pytest.raises(ManifestError, match=r"uint8.*Pass `--input-scale 1`"):
         resolve(path, layout="yolov8", classes=("a", "b"), **options)
     assert resolve(path, layout="yolov8", classes=("a", "b"), scale=1.0).manifest.input.dtype == "uint8"
 
@@ -215,7 +215,7 @@ def free_axes(imgsz):
         ("[480, 640]", (480, 640)),
         ("[1280, 1280]", (1280, 1280)),
         ("320", (320, 320)),
-        ("[33, 33]", (640, 640)),  # no multiple of the stride
+        ("[33, 33]", (640, 640)),  # not a multiple of the stride
         ("[0, 0]", (640, 640)),
         ("[99999, 640]", (640, 640)),
         ("__import__('os')", (640, 640)),
@@ -280,11 +280,11 @@ def test_a_model_in_a_mirror_is_found_by_its_files_name(tmp_path, monkeypatch):
 
 def test_all_that_is_missing_is_asked_for_at_once(tmp_path):
     path = save(builders.yolox(), tmp_path / "m.onnx")
-    with pytest.raises(LayoutError, match=r"`--layout yolox`.* Say as well .* --channel-order and --input-scale"):
+    with pytest.raises(LayoutError, match=r"`--layout yolox`.* State its input format .* --channel-order and "):
         resolve(path)
     with pytest.raises(LayoutError) as caught:
         resolve(path, **FED)
-    assert "Say as well" not in str(caught.value)
+    assert "State its input format" not in str(caught.value)
     with pytest.raises(LayoutError) as caught:
         resolve(save(builders.yolov8(), tmp_path / "n.onnx"))  # one family writes it
-    assert "Say as well" not in str(caught.value)
+    assert "State its input format" not in str(caught.value)

@@ -135,7 +135,7 @@ def one_op(op_type, constants, output, **attributes):
         (lambda: one_op("Resize", [np.float32([]), np.float32([]), [1, 4, 12, 12]], (1, 4, 12, 12)), "no whole multi"),
         (lambda: one_op("Slice", [[0], [4], [2]], (1, 4, 4, 8)), r"cuts axis 2 of \(1, 4, 8, 8\) at fixed places"),
         (lambda: one_op("MatMul", [np.ones((8, 8), np.float32)], (1, 4, 8, 8)), "does not fit another input size"),
-        (lambda: builders.yolox(size=(64, 80)), "no multiple of the stride"),
+        (lambda: builders.yolox(size=(64, 80)), "not a multiple of the stride"),
         (lambda: builders.yolox(opset=11).__class__(), "must have one input"),  # an empty model
     ],
 )

@@ -97,7 +97,7 @@ def test_a_side_car_completes_a_silent_file_and_flags_win(tmp_path, name):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('layuot = "yolox"', "m.toml: layuot is no known key."),
+        ('layuot = "yolox"', "m.toml: layuot is not a known key."),
         ('layout = "yolox"\n[input]\nchannel_order = "grb"', "input.channel_order must be rgb or bgr. Got 'grb'."),
         ('layout = "yolov8"', "layout yolov8 needs an output (N, 4+C, A)"),  # contradicts the file
         ('layout = "yolox"\nclasses = "coco80"', "the output has 2 classes. Got 80 class names."),
@@ -189,11 +189,11 @@ def two_inputs():
     ("content", "message"),
     [
         (b"", "is empty (0 bytes), not an ONNX model."),
-        (b"<!DOCTYPE html><title>404</title>", "is no ONNX model"),  # an error page saved as the model
-        (lambda: builders.yolox().SerializeToString()[:-100], "is no ONNX model, or a truncated one."),
+        (b"<!DOCTYPE html><title>404</title>", "is not an ONNX model"),  # an error page saved as the model
+        (lambda: builders.yolox().SerializeToString()[:-100], "is not an ONNX model, or is truncated."),
         (lambda: builders.classifier().SerializeToString(), "a classifier, or a detector of another kind"),
         (lambda: two_inputs().SerializeToString(), "This model has 2: images, sizes."),
-        (lambda: channels_last().SerializeToString(), "a picture (N, 3, H, W). Input 'images' is (1, 64, 64, 3)"),
+        (lambda: channels_last().SerializeToString(), "an image (N, 3, H, W). Input 'images' is (1, 64, 64, 3)"),
         (
             lambda: builders.yolov8(metadata={**ULTRALYTICS, "task": "pose"}).SerializeToString(),
             "this model does the task 'pose'; only detection models can be run here.",

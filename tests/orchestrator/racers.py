@@ -150,3 +150,14 @@ def end_each(who: int, barrier: Any, tell: Callable[..., None], folder: Path) ->
         found.append(jobs.end(job, context).to_json())
     tell(found)
     barrier.wait()
+
+
+def take_messages(who: int, barrier: Any, tell: Callable[..., None], folder: Path) -> None:
+    from orchestrator.broker.folder_queues import FolderQueues
+
+    queues = FolderQueues(folder)
+    barrier.wait()
+    while (taken := queues.take("yolo")) is not None:
+        tell(int(taken[0]))
+        queues.done(taken[1])
+    barrier.wait()

@@ -153,7 +153,7 @@ def test_scenes_of_a_job_are_read_where_it_is_made(tmp_path):
     with pytest.raises(PathRefused, match="is not TOML") as told:
         scene_tables((inside / "bad.toml",), settings)
     assert "secret" not in str(told.value)
-    with pytest.raises(PathRefused, match="no scene file"):
+    with pytest.raises(PathRefused, match="is not a scene file"):
         scene_tables((inside / "none.toml",), settings)
 
 

@@ -28,6 +28,7 @@ def submit(tmp_path):
         "YOLO_ENGINE_MODELS": str(tmp_path),
         "YOLO_STATE_DIR": str(tmp_path / "state"),
         "XDG_RUNTIME_DIR": "",
+        "LC_ALL": "C.UTF-8",
     }
     unset = {"CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "YOLO_SETTINGS", "YOLO_VIDEO_ROOTS", "YOLO_OUTPUT_ROOTS"}
     environment = {key: value for key, value in os.environ.items() if key not in unset} | given
@@ -55,7 +56,7 @@ def test_a_job_gives_what_a_run_gives(submit, tmp_path):
     done = submit()
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(NOTE) == done.stderr.count("street-nano") == 1
-    assert "Pipeline completo ejecutado exitosamente" in done.stdout
+    assert "The job completed successfully" in done.stdout
     with Engine() as engine:
         (video,) = engine.run([tmp_path / "videos"], tmp_path / "plain")["videos"]
         assert f"Model street-nano on {engine.model.backend.provider}." in done.stdout

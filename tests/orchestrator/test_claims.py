@@ -216,10 +216,10 @@ def test_given_up_after_so_many(tmp_path, settings):
     assert job.done(0) is None
     claim = claims.next(suspect=True)
     assert (claim.index, claim.lease.number) == (0, 4)
-    claims.release(claim, CRASH, error="the engine was ended by SIGSEGV")
+    claims.release(claim, CRASH, error="the engine was killed by SIGSEGV")
     assert claims.next(suspect=True) is None
     given_up = job.done(0).entry
-    assert given_up.error == "gave up after 4 attempts: the engine was ended by SIGSEGV"
+    assert given_up.error == "gave up after 4 attempts: the engine was killed by SIGSEGV"
     assert (given_up.status, given_up.attempts) == ("failed", 4)
 
 

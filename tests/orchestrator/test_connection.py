@@ -56,7 +56,7 @@ def test_urls_are_read(url, expected):
     ("url", "message"),
     [
         ("localhost:6379", r"must start with redis://.*Got none of them"),
-        ("amqp://guest:secret@host", r"^amqp://\*\*\*@host: .*Got amqp\.$"),
+        ("kafka://guest:secret@host", r"^kafka://\*\*\*@host: .*Got kafka\.$"),
         ("redis://:pa/secret@host", r"In a password, write / as %2F"),
         ("redis://host:port", r"host or port can't be read"),
         ("redis://host:99999", r"host or port can't be read"),

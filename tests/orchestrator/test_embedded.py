@@ -156,7 +156,7 @@ def test_a_signal_cancels_the_job(run, number):
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "is cancelled: 1 of 2 videos done" in err
-    assert "the same folder submitted again goes on" in err
+    assert "submit the same folder again to resume" in err
     assert json.loads(out)["state"] == "cancelled"
 
 
@@ -173,7 +173,7 @@ def test_a_worker_that_does_not_stay_up(run):
     process = run("dies")
     _, err = process.communicate(timeout=40)
     assert process.returncode == 1
-    assert err.count("is started again") == 5
+    assert err.count("is restarted") == 5
     assert "no room for a worker here" in err
     assert "Error: The worker ended with status 1, after 5 restarts. Its log is " in err
     (job,) = (run.folder / "out" / ".yolo-jobs").iterdir()
@@ -191,8 +191,8 @@ def test_a_broker_that_runs_already_is_used(run):
         process.send_signal(signal.SIGINT)
         err = "".join(told) + process.communicate(timeout=30)[1]
         assert process.returncode == 130
-        assert f"is used: {broker.url}" in err
-        assert "The job goes on" in err
+        assert f"using it: {broker.url}" in err
+        assert "The job continues" in err
         assert broker.alive()
 
 
@@ -202,6 +202,6 @@ def test_a_job_that_nobody_here_goes_on_with(run):
     process = run("does")
     _, err = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert f"Job {first.id} has begun to write to" in err
+    assert f"Job {first.id} has started writing to" in err
     assert f"`yolo-submit --cancel {first.id}`" in err
     assert not first.ended

@@ -194,7 +194,7 @@ def test_silence_is_a_timeout_and_meanwhile_is_called(tmp_path, fault):
     assert not alive(engine.pid), "a halted process is ended with the block"
 
 
-@pytest.mark.parametrize(("number", "words"), [(signal.SIGKILL, "was ended by SIGKILL"), (signal.SIGSEGV, "SIGSEGV")])
+@pytest.mark.parametrize(("number", "words"), [(signal.SIGKILL, "was killed by SIGKILL"), (signal.SIGSEGV, "SIGSEGV")])
 def test_an_end_in_words(tmp_path, number, words):
     with EngineProcess(Work(config=CONFIG, output=str(tmp_path))) as engine:
         assert isinstance(engine.event(20), Ready)
@@ -422,7 +422,7 @@ def test_a_fence_that_can_not_be_seen(tmp_path, monkeypatch):
         fence()
     failures[0] = 0
     (tmp_path / "end.json").touch()
-    with pytest.raises(LeaseLost, match="taken this video over"):
+    with pytest.raises(LeaseLost, match="taken over this video"):
         fence()
 
 

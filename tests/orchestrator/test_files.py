@@ -165,8 +165,8 @@ def test_files_that_are_none(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"NaN", "no number of JSON"),
-        (b'{"a": -Infinity}', "no number of JSON"),
+        (b"NaN", "not a JSON number"),
+        (b'{"a": -Infinity}', "not a JSON number"),
         (b"[" * 100_000, "nested too deeply|Expecting"),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested too deeply"),
         (b"9" * 100_000, "digits"),

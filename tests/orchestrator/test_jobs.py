@@ -64,10 +64,10 @@ def context(settings) -> Context:
         ({"given_folder": None}, "must be a path"),
         ({"given_folder": "missing"}, "no such file"),
         ({"given_folder": ["videos"]}, "must be a path"),
-        ({"job_id": "../../../etc/x"}, "A job's id is made of"),
-        ({"job_id": ""}, "A job's id is made of"),
-        ({"job_id": "x" * 101}, "A job's id is made of"),
-        ({"job_id": 5}, "A job's id is made of"),
+        ({"job_id": "../../../etc/x"}, "A job's id consists of"),
+        ({"job_id": ""}, "A job's id consists of"),
+        ({"job_id": "x" * 101}, "A job's id consists of"),
+        ({"job_id": 5}, "A job's id consists of"),
         ({"workers": 0}, r"workers must be an int in \[1, 1000\]. Got 0"),
         ({"workers": 10**9}, "workers must be an int"),
         ({"workers": "3"}, "workers must be an int"),
@@ -347,7 +347,7 @@ def test_what_is_left_out_is_told(tmp_path, settings, context):
     assert list(record.warnings) == [
         f"Left out (a recycle bin): {folder}/#recycle",
         f"Left out (a camera's preview or thumbnail of another file): {folder}/low.LRV",
-        f"Left out (a link that leads out of the folders allowed): {folder}/linked",
+        f"Left out (a link that leads out of the allowed folders): {folder}/linked",
     ]
 
 

@@ -44,7 +44,7 @@ def test_a_broker_that_serves(valkey):
         ([b"-NOPERM User x has no permissions to run the 'ping' command\r\n"], "may not do that"),
         ([b"-ERR max number of clients reached\r\n"], "no connection left"),
         ([b"-WHAT is that\r\n"], "answers with an error: WHAT is that"),
-        ([b"-NOAUTH Authentication required.\r\n"], "authentication required: the URL holds no password"),
+        ([b"-NOAUTH Authentication required.\r\n"], "authentication required: the URL contains no password"),
         ([b"+PONG\r\n", b"-MOVED 1 127.0.0.1:7000\r\n"], "a Redis Cluster"),
         ([b"+PONG\r\n", b"-OOM command not allowed\r\n"], "memory is full"),
     ],

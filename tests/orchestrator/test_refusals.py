@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.broker import health, keys, refusals
+from orchestrator.broker.redis_broker import RedisBroker
 from orchestrator.client import commands_list
 from orchestrator.client.options import SubmitOptions
 from orchestrator.errors import JobError, RequestError
@@ -56,7 +57,7 @@ def test_a_sweep_that_fails_is_told_in_all_three(broker, tmp_path: Path, caplog,
     assert "no such file" in row["why"]
     commands_list.list_tasks(SubmitOptions())
     assert "refused" in capsys.readouterr().out
-    checks = health.check_refusals(broker)
+    checks = health.check_refusals(RedisBroker(broker))
     assert [(check.name, check.state) for check in checks] == [("sweep", "failed")]
     assert "no such file" in checks[0].detail
     (tmp_path / "in").mkdir()
@@ -70,7 +71,7 @@ def test_a_refused_task_is_told_in_all_three(broker, tmp_path: Path, caplog, cap
     assert "task log_start_yolo an-id is refused: Video folder" in caplog.text
     commands_list.list_tasks(SubmitOptions(as_json=True))
     assert json.loads(capsys.readouterr().out)["refused"][0]["what"] == "task log_start_yolo an-id"
-    (check,) = health.check_refusals(broker)
+    (check,) = health.check_refusals(RedisBroker(broker))
     assert (check.name, check.state) == ("refused", "warning")
     assert check.detail.startswith("task log_start_yolo an-id: Video folder")
 

@@ -12,6 +12,7 @@ import pytest
 from orchestrator.broker import keys, queues
 from orchestrator.broker.publish import announce, publish, queue_of, task_id, withdraw
 from orchestrator.broker.queues import message_ids
+from orchestrator.broker.redis_broker import RedisBroker
 from orchestrator.errors import RequestError
 from orchestrator.job.jobdir import Job
 from orchestrator.job.turns import Turns, next_waiting, waits
@@ -66,7 +67,7 @@ class App:
 
     def __init__(self, server: Server, settings: Settings) -> None:
         self.server = server
-        self.conf = SimpleNamespace(task_queues=dict.fromkeys(settings.known_queues))
+        self.conf = SimpleNamespace(broker_url="redis://x", task_queues=dict.fromkeys(settings.known_queues))
         self.sent: list[tuple[str, str, str, dict]] = []
 
     def send_task(self, name, *, args, kwargs, task_id, queue, priority):
@@ -107,13 +108,13 @@ def long_ago(job: Job, key: str) -> None:
 
 def test_sent_anew(app, server, job, settings):
     long_ago(job, "start")
-    assert requeue_lost(app, server, settings) == [f"{job.id}.start.again-1"]
+    assert requeue_lost(app, RedisBroker(server), settings) == [f"{job.id}.start.again-1"]
     assert app.sent == [("log_start_yolo", f"{job.id}.start.again-1", "yolo-log", {"job": str(job.folder)})]
-    assert requeue_lost(app, server, settings) == [], "it waits now"
+    assert requeue_lost(app, RedisBroker(server), settings) == [], "it waits now"
     server.lists.clear()
-    assert requeue_lost(app, server, settings) == [], "it was sent a moment ago"
+    assert requeue_lost(app, RedisBroker(server), settings) == [], "it was sent a moment ago"
     os.utime(job.folder / "tasks" / "start.sent.json", (1, 1))
-    assert requeue_lost(app, server, settings) == [f"{job.id}.start.again-2"]
+    assert requeue_lost(app, RedisBroker(server), settings) == [f"{job.id}.start.again-2"]
 
 
 @pytest.mark.parametrize(
@@ -159,19 +160,19 @@ def test_what_is_on_its_way(app, server, job, settings, name, sends):
             os.utime(job.folder / "tasks" / f"{key}.sent.json")
     elif name == "sent in the future":
         os.utime(job.folder / "tasks" / "process-1.sent.json", (time.time() + 3600,) * 2)
-    assert len(requeue_lost(app, server, settings)) == sends
+    assert len(requeue_lost(app, RedisBroker(server), settings)) == sends
     assert len(app.sent) == sends
 
 
 def test_the_first_message_is_the_whole_pipeline_s(app, server, job, settings):
     long_ago(job, "start")
     server.lists["yolo-log"] = [message(job.id)]
-    assert requeue_lost(app, server, settings) == []
+    assert requeue_lost(app, RedisBroker(server), settings) == []
 
 
 def test_what_needs_nothing(app, server, job, settings):
     made.end(job, settings)
-    assert requeue_lost(app, server, settings) == []
+    assert requeue_lost(app, RedisBroker(server), settings) == []
 
 
 def test_a_queue_that_is_too_long_to_look_through_is_left_alone(app, server, job, settings, monkeypatch):
@@ -180,24 +181,24 @@ def test_a_queue_that_is_too_long_to_look_through_is_left_alone(app, server, job
     monkeypatch.setattr(queues, "MAX_LOOKED_THROUGH", 10)
     server.lists["yolo-log"] = [message(f"other-{number}") for number in range(10)]
     server.lists["yolo-log"].append(message(task_id(job, "start")))
-    assert requeue_lost(app, server, settings) == []
+    assert requeue_lost(app, RedisBroker(server), settings) == []
     server.lists["yolo-log"].pop()
-    assert len(requeue_lost(app, server, settings)) == 1
+    assert len(requeue_lost(app, RedisBroker(server), settings)) == 1
 
 
 def test_jobs_of_other_machines(app, server, tmp_path, job, settings):
     """They are announced at the broker, and checked as a stranger's."""
     (settings.state_dir / "jobs" / f"{job.id}.json").unlink()
     long_ago(job, "start")
-    assert requeue_lost(app, server, settings) == []
-    announce(server, job)
+    assert requeue_lost(app, RedisBroker(server), settings) == []
+    announce(RedisBroker(server), job)
     for name, folder in (("a", "/etc"), ("b", ""), ("c", "x" * 5000), ("d", "/dev/zero/.yolo-jobs/d"), ("e", "a\0b")):
         server.hset(keys.JOBS, name, folder)
-    assert requeue_lost(app, server, settings) == [f"{job.id}.start.again-1"]
+    assert requeue_lost(app, RedisBroker(server), settings) == [f"{job.id}.start.again-1"]
     made.end(job, settings)
-    assert requeue_lost(app, server, settings) == []
+    assert requeue_lost(app, RedisBroker(server), settings) == []
     assert job.id not in server.hashes[keys.JOBS], "nobody need look after it any more"
-    withdraw(server, "a")
+    withdraw(RedisBroker(server), "a")
     assert "a" not in server.hashes[keys.JOBS]
 
 
@@ -225,14 +226,14 @@ def test_one_strange_job_does_not_stop_the_others(app, server, tmp_path, job, se
             return real(job, lease_s)
 
         monkeypatch.setattr(module.jobs, "next_step", away)
-    assert f"{job.id}.start.again-1" in requeue_lost(app, server, settings)
+    assert f"{job.id}.start.again-1" in requeue_lost(app, RedisBroker(server), settings)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"owner": 1}', '{"owner": {}, "tasks": ["x"]}', '{"node": "w"}'])
 def test_heartbeats_that_are_none(server, text):
     made.heartbeat(server, "w@here", tasks=["a"])
     server.set("yolo:worker:other", text)
-    assert messages_held(server) == {"a"}
+    assert messages_held(RedisBroker(server)) == {"a"}
 
 
 @pytest.mark.parametrize("raw", ["", "{", "[]", "null", '{"headers": []}', '{"headers": {"id": null}}', "\x00"])
@@ -251,7 +252,7 @@ def test_a_purge_by_celery_itself_only_delays(valkey, tmp_path):
         assert app.control.purge() == 1
         assert valkey.client.llen("yolo-log") == 0
         long_ago(job, "start")
-        assert requeue_lost(app, valkey.client, settings) == [f"{job.id}.start.again-1"]
+        assert requeue_lost(app, RedisBroker(valkey.client), settings) == [f"{job.id}.start.again-1"]
         assert valkey.client.llen("yolo-log") == 1
     valkey.client.flushall()
 
@@ -264,14 +265,14 @@ def test_a_step_that_waits_for_its_folder_is_sent_when_that_is_free(app, server,
     made.hold(job, job.task_base("process-2"))
     assert Turns(30).must_wait(younger, "process-1").id == job.id
     long_ago(younger, "process-1")
-    assert requeue_lost(app, server, settings) == [], "the other is at work"
+    assert requeue_lost(app, RedisBroker(server), settings) == [], "the other is at work"
     for key in ("process-1", "process-2"):
         job.leases("tasks")[key].release("exhausted")
     for index in range(2):
         made.finish(job, index)
     made.end(job, settings)
     assert next_waiting(younger.output, 30)[0].id == younger.id
-    assert requeue_lost(app, server, settings) == ["zzz.process-1.again-1"]
+    assert requeue_lost(app, RedisBroker(server), settings) == ["zzz.process-1.again-1"]
     assert not waits(younger, "process-1")
     assert next_waiting(younger.output, 30) is None
 

@@ -40,6 +40,7 @@ def here(tmp_path, monkeypatch):
     for name in ("CELERY_RESULT_BACKEND", "YOLO_SETTINGS", "YOLO_VIDEO_ROOTS", "YOLO_OUTPUT_ROOTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CELERY_BROKER_URL", NOWHERE)
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setenv("YOLO_STATE_DIR", str(tmp_path / "state"))
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "a.mp4").touch()
@@ -132,7 +133,7 @@ def test_help_loads_nothing_heavy():
         ([*SUBMIT, "--no-visualize", "--trail", "3"], "--trail does nothing here: it applies to annotated videos"),
         ([*SUBMIT, "--no-report", "--report-language", "es"], "--report-language does nothing here"),
         ([*SUBMIT, "--segment", "90s"], "No such option"),
-        (["--status", "../x"], "A job's id is made of"),
+        (["--status", "../x"], "A job's id consists of"),
         (["--status", "x"], "No job x is known"),
         (["--cancel", "x"], "No job x is known"),
         (["--purge"], "Add --yes"),
@@ -428,7 +429,7 @@ def test_monitor_until_the_end(call, broker, here):
             assert len(value["processing_result"]["videos"]) == 2
         else:
             assert "no moov atom" in out
-            assert "Pipeline terminado con errores" in out
+            assert "The job failed: " in out
             assert str(here / "out" / "manifest.json") in out
             assert "celery_result_" in out
         shutil.rmtree(here / "out")
@@ -449,7 +450,7 @@ def test_ctrl_c_leaves_the_job_alone(here, valkey, broker):
     rest = process.communicate(timeout=20)[1]
     assert "queued" in first[1]
     assert process.returncode == 130
-    assert "The job goes on. Watch it again: `yolo-submit --status" in rest
+    assert "The job continues. Watch it again: `yolo-submit --status" in rest
     (folder,) = (here / "out" / ".yolo-jobs").iterdir()
     assert not (folder / "cancel.json").exists()
 
@@ -536,8 +537,23 @@ def test_attach_to_an_ended_job(call, here, monkeypatch):
     (here / "out" / f"celery_result_{job.id}.json").unlink()
     code, out, _ = call("--status", job.id, "--monitor")
     assert code == 0
-    assert "Pipeline completo ejecutado exitosamente" in out
+    assert "The job completed successfully\n" in out
     assert (here / "out" / f"celery_result_{job.id}.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("locale", "line"),
+    [("en_GB.UTF-8", "The job failed: {video}: why"), ("es_MX.UTF-8", "Pipeline terminado con errores: {video}: why")],
+)
+def test_how_a_job_ended_is_said_in_the_users_language(call, here, monkeypatch, locale, line):
+    monkeypatch.setenv("LC_ALL", locale)
+    job = made.make_job(here, settings())
+    made.start(job, 2)
+    made.finish(job, 0)
+    made.finish(job, 1, "failed", "why")
+    made.end(job, settings())
+    assert line.format(video=f"{job.spec.inputs[0]}/v1.mp4") in call("--status", job.id, "--monitor")[1]
+    assert json.loads(call("--status", job.id, "--json")[1])["error"].startswith("Pipeline terminado con errores")
 
 
 def test_attach_to_log_start(call, here):
@@ -667,7 +683,7 @@ def test_purge_asks(call, broker, here, monkeypatch, said, code, left):
     monkeypatch.setattr(sys, "stdin", Terminal(said))
     got, _, err = call("--purge")
     assert got == code
-    assert f"Messages that wait: 1, of {job.id}" in err
+    assert f"Waiting messages: 1, of {job.id}" in err
     assert broker.llen("yolo-log") == left
     assert job.ended is (left == 0)
 
@@ -821,7 +837,7 @@ def test_follow_to_the_end_over_a_directory_that_is_away_for_a_while(here):
         job.note("started", worker="one", videos=1)
         until(lambda: "started" in followed.events, 10)
         away = job.output.rename(here / "away")
-        until(lambda: any("It is waited for." in line for line in followed.errors), 10)
+        until(lambda: any("Waiting for it." in line for line in followed.errors), 10)
         away.rename(job.output)
         until(lambda: any("is back." in line for line in followed.errors), 10)
         made.finish(job, 0)

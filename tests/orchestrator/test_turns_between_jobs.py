@@ -168,8 +168,8 @@ def shared(valkey, tmp_path, monkeypatch):
     monkeypatch.setenv(alive.RUNTIME, str(tmp_path / "runtime"))
     (tmp_path / "runtime").mkdir()
     given = Settings(broker_url=valkey.url, state_dir=tmp_path / "state")
-    connected, clients = keeper.client, []
-    monkeypatch.setattr(keeper, "client", lambda *at, **how: clients.append(connected(*at, **how)) or clients[-1])
+    connected, clients = keeper.open_broker, []
+    monkeypatch.setattr(keeper, "open_broker", lambda *at, **how: clients.append(connected(*at, **how)) or clients[-1])
 
     def make(name: str, *tasks: str) -> keeper.KeeperThread:
         consumer = SimpleNamespace(

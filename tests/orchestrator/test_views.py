@@ -56,7 +56,7 @@ def test_each_state_of_a_video(job):
     made.hold(job, job.video_base(3))
     made.tell(job, (3, 40))
     made.hold(job, job.video_base(4), made.dead_owner())
-    made.hold(job, job.video_base(5)).release("crashed", error="the engine was ended by SIGSEGV")
+    made.hold(job, job.video_base(5)).release("crashed", error="the engine was killed by SIGSEGV")
     shot, rows = read(job)
     assert [row.status for row in rows] == ["ok", "partial", "failed", "processing", "waiting", "waiting", "queued"]
     assert [row.error for row in rows] == [
@@ -65,7 +65,7 @@ def test_each_state_of_a_video(job):
         "no video",
         None,
         "its worker died",
-        "crashed: the engine was ended by SIGSEGV",
+        "crashed: the engine was killed by SIGSEGV",
         None,
     ]
     assert shot.state == "processing"
@@ -108,7 +108,7 @@ def test_how_each_job_ends(job, settings):
     shot, rows = read(job)
     assert (shot.state, shot.left, shot.ended) == ("cancelled", 0, True)
     assert views.counts(shot) == "1 of 2 videos done, 1 not begun"
-    assert [(row.status, row.error) for row in rows] == [("ok", None), ("not begun", "cancelled before it was begun")]
+    assert [(row.status, row.error) for row in rows] == [("ok", None), ("not begun", "cancelled before it started")]
     assert "left" not in views.counts(shot)
 
 

@@ -48,7 +48,7 @@ def build_trt(
     channel_order: str | None,
     verbose: bool,
 ) -> None:
-    """Build a plan, compare it with the CPU where there is a GPU, and say what was built."""
+    """Build a plan, compare it with the CPU if there is a GPU, and say what was built."""
     scale, mean = scale_and_mean(input_scale, input_mean)
     options = BuildOptions(
         model,
@@ -80,7 +80,7 @@ def build_trt(
 
 
 def _runner() -> Runner | None:
-    """Return what runs a plan on this machine's GPU, to compare it with the CPU. None where there is no GPU, or no
+    """Return what runs a plan on this machine's GPU, to compare it with the CPU. None if there is no GPU, or no
     PyCUDA."""
     if find_gpu() is None:
         return None

@@ -13,6 +13,7 @@ from engine.cli.console import screen, tell_on
 from engine.cli.idle import Rule, refuse_idle
 from engine.cli.statuses import FAILED
 from engine.config import EngineConfig
+from engine.text.counted import counted
 from engine.text.printable import printable
 from engine.text.say import say
 from engine.verification.planning import PROBE_S, Planned, Probed
@@ -69,8 +70,9 @@ def _show(probed: Probed) -> None:
 def _conclude(found: Planned) -> None:
     strongest, best, nearest = found.strongest, found.best, found.nearest
     say(
-        f"Measured on {found.frames:,} frames, {found.seconds:.0f} s of {printable(found.video, 200)}. F1 compares the "
-        "boxes with those of the first line, at IoU 0.5; in brackets, the 95 % interval for the whole video."
+        f"Measured on {counted(found.frames, 'frame')}, {found.seconds:.0f} s of {printable(found.video, 200)}. "
+        "F1 compares the boxes with those of the first line, at IoU 0.5; brackets have the 95 % interval for the whole "
+        "video."
     )
     for line in found.left_out:
         say(f"Not tried: {printable(line, 1000)}")

@@ -223,7 +223,7 @@ def _stop_on_signals(engine: Engine, say: Callable[[str], None]) -> dict[int, _H
         engine.stop()
         if not begun:  # nothing to finish; where a library swallows this, the run ends as soon as it begins
             raise KeyboardInterrupt
-        say("Stopping: finishing what is in flight. Press Ctrl-C again to end at once.")
+        say("Stopping: finishing the frames in flight. Press Ctrl-C again to stop at once.")
 
     previous: dict[int, _Handler] = {}
     for number in (signal.SIGINT, signal.SIGTERM):

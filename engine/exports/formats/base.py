@@ -12,7 +12,7 @@ from engine.finished import file_word
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """`error_px` is how far a box may lie beside the one that follows from its key frames, `every` which frames an
+    """`error_px` is how far a box may be beside the one that follows from its key frames, `every` which frames an
     image data set takes, `images` whether they are cut out. Of a tool that splits a video into jobs, `job_frames` is
     their length and `job_overlap` what two have in common: files of jobs are written as well."""
 

@@ -1,7 +1,7 @@
 """Backends: our own, ONNX Runtime, OpenVINO, TensorRT, and a fake one for tests.
 
-`base` is the contract: a loaded model that many threads call at once with a tensor, and that gives raw outputs. A
-backend names what really computed (`provider`), raises BackendMissing with the command that installs it, and never
+`base` is the contract: a loaded model that many threads call concurrently with a tensor, and that returns raw outputs.
+A backend reports what really computed (`provider`), raises BackendMissing with the command that installs it, and never
 falls back to another device by itself.
 """
 

@@ -28,7 +28,7 @@ class CpuModel:
     name        the model as its user named it, for messages: the file may be one of a cache
     size        height and width of the model's own input; others may follow
     workers     threads that will infer at the same time
-    batch_safe  false where the model computes over the whole batch
+    batch_safe  false if the model computes over the whole batch
     """
 
     path: Path
@@ -42,12 +42,12 @@ class CpuModel:
 class GpuModel:
     """What a backend on a GPU is made of.
 
-    config    what was asked for
+    config    what was requested
     manifest  the model's declaration; `freed` is its ONNX file, with dynamic axes where the model allows them
     sha256    of the file that `freed` was made from
     workers   threads that will infer at the same time
-    device    cuda or cuda:N, `number` N; `gpu` is the GPU of that number, None where none answers
-    named     whether this backend was asked for by name
+    device    cuda or cuda:N, `number` N; `gpu` is the GPU of that number, None if none answers
+    named     whether this backend was requested by name
     """
 
     config: EngineConfig
@@ -75,8 +75,8 @@ class Backend(Protocol):
     provider     what really computes, e.g. CPUExecutionProvider
     on_gpu       whether frames are worth batching
     input_dtype  NumPy name of the tensor's dtype
-    batch_safe   false where a model computes over the whole batch, so that images would change each other's results
-    fixed_hw     the only (H, W) it takes; None where it is free
+    batch_safe   false if a model computes over the whole batch, so that images would change each other's results
+    fixed_hw     the only (H, W) it takes; None if it is free
     """
 
     name: str
@@ -104,7 +104,7 @@ class FrameBackend(Backend, Protocol):
         ...
 
     def head_filters(self, conf: float, class_mask: NDArray[np.bool_] | None) -> Filters | None:
-        """Return what `run_frames` may be given to answer only with the anchors that pass; None where it can't."""
+        """Return what `run_frames` may be given to answer only with the anchors that pass; None if it can't."""
         ...
 
     def run_frames(self, batch: PlaneBatch, filters: Filters | None = None) -> Sequence[NDArray[Any] | Decoded]:

@@ -56,7 +56,7 @@ class NativeBackend:
 
         model            as its user named it, for messages: the file may be one of a cache
         instruction_set  one of engine_ext.convnet.instruction_sets(); None takes the best
-        Raises BackendMissing where the processor or the model is not fit for it, ModelError where the file is none.
+        Raises BackendMissing if the processor or the model is not fit for it, ModelError if the file is none.
         """
         sets = instruction_sets()
         if not sets:

@@ -1,7 +1,7 @@
 """ONNX Runtime: one session that many threads call at once.
 
 On a CPU each call computes on its caller's thread alone: several frames side by side beat one frame spread over the
-cores, since small convolutions don't fill them (YOLOX-nano on 2 cores: 7.4 against 9.9 ms a frame). On a GPU each
+cores, since small convolutions don't fill them (YOLOX-nano on 2 cores: 7.4 against 9.9 ms per frame). On a GPU each
 thread has an input there of its own, written again by every batch of the same shape.
 """
 
@@ -109,7 +109,7 @@ class OnnxRuntimeBackend:
         the engines that it builds in `engines`, made for inputs from the least to the largest of `shapes` and tuned for
         the one between.
 
-        Raises BackendMissing where the device can't be used, ModelError where the file can't.
+        Raises BackendMissing if the device can't be used, ModelError if the file can't.
         """
         try:
             import onnxruntime as ort
@@ -140,7 +140,7 @@ class OnnxRuntimeBackend:
         wanted = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
         if self.provider != wanted:
             raise BackendMissing(
-                f"{wanted} was asked for and is not active: ONNX Runtime could not load its libraries. "
+                f"{wanted} was requested and is not active: ONNX Runtime could not load its libraries. "
                 "`yolo-engine doctor` says what is missing; --device cpu runs without."
             )
         entry = self._session.get_inputs()[0]
@@ -263,7 +263,7 @@ def _providers(ort: Any, device: str, *, tensorrt: bool) -> list[Any]:
             shadowing()
             or f"the installed build has no {wanted[0]} ({', '.join(installed_builds())}). Repair: {onnxruntime_gpu()}"
         )
-        raise BackendMissing(f"{asked} was asked for, but {reason}; or {without}.")
+        raise BackendMissing(f"{asked} was requested, but {reason}; or {without}.")
     number = int(device.partition(":")[2] or 0)
     return [*((name, {"device_id": number}) for name in wanted), "CPUExecutionProvider"]
 

@@ -47,14 +47,14 @@ class OpenVinoBackend:
 
         model      an ONNX file, or its bytes; `named` is what messages call it then
         precision  f32: the same answer on every CPU, also on one with bfloat16
-        Raises BackendMissing where OpenVINO is not installed, ModelError where it does not take the model.
+        Raises BackendMissing if OpenVINO is not installed, ModelError if it does not take the model.
         """
         try:
             import openvino
         except ImportError as error:
             asked = "--backend openvino" if precision == "f32" else f"--precision {precision}"
             raise BackendMissing(
-                f"{asked} was asked for, but OpenVINO is not installed. Repair: {extra('openvino')}"
+                f"{asked} was requested, but OpenVINO is not installed. Repair: {extra('openvino')}"
             ) from error
         self.batch_safe = batch_safe
         self.provider = "CPU" if precision == "f32" else f"OpenVINO {precision}"

@@ -44,7 +44,7 @@ def on_gpu(model: GpuModel) -> OnGpu:
         what = "--backend tensorrt" if model.named else "a TensorRT plan"
         number = f" as number {model.number}" if model.number else ""
         raise BackendMissing(
-            f"{what} was asked for, but no NVIDIA GPU answers here{number}. `yolo-engine doctor` says what is missing; "
+            f"{what} was requested, but no NVIDIA GPU was found{number}. `yolo-engine doctor` says what is missing; "
             f"on the machine with the GPU: `{build_command(model_of(config.model)[0])}`, once; or "
             f"{for_the_cpu(config)}."
         )
@@ -92,7 +92,7 @@ class TensorRtBackend:
         onnx_sha256, layout   of the model that is to be run, where it is known
         The rest is what tests hand in.
 
-        Raises PlanError, BackendMissing, or BackendError where the GPU's memory does not do.
+        Raises PlanError, BackendMissing, or BackendError if the GPU's memory does not do.
         """
         context = CudaContext(device, driver)
         self._context = context
@@ -173,7 +173,7 @@ class TensorRtBackend:
         return self._kernels is not None
 
     def head_filters(self, conf: float, class_mask: NDArray[np.bool_] | None) -> Filters | None:
-        """Return what makes `run_frames` give only the anchors that pass; None where the layout does not allow it."""
+        """Return what makes `run_frames` give only the anchors that pass; None if the layout does not allow it."""
         layout, dtype = self._record.layout, self._record.outputs[0].dtype
         if self._kernels is None or not Filters.fit(layout, dtype):
             return None

@@ -50,7 +50,7 @@ class Nvrtc:
     name = "NVRTC"
 
     def __init__(self, library: str) -> None:
-        """OSError where there is no such library."""
+        """OSError if there is no such library."""
         self._nvrtc = ctypes.CDLL(library)
         self._nvrtc.nvrtcGetErrorString.restype = ctypes.c_char_p
         major, minor = ctypes.c_int(), ctypes.c_int()
@@ -96,7 +96,7 @@ class Nvcc:
     name = "nvcc"
 
     def __init__(self, program: str) -> None:
-        """OSError where it can't be started or is not nvcc."""
+        """OSError if it can't be started or is not nvcc."""
         self._program = program
         said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
         found = re.search(r"release (\d+)\.(\d+)", said)
@@ -160,7 +160,7 @@ def _cached(compiler: Compiler, name: str, capability: str, *, cache: bool) -> b
 
 
 def _read(path: Path) -> bytes | None:
-    """Return what is behind the hash in a file of the cache; None where it is not there or was damaged."""
+    """Return what is behind the hash in a file of the cache; None if it is not there or was damaged."""
     try:
         whole = path.read_bytes()
     except OSError:

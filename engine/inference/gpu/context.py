@@ -43,7 +43,7 @@ class OutOfMemory(Exception):
 
 
 def load_driver() -> Any:
-    """Import `pycuda.driver`. Raises BackendMissing where it is not installed, or there is no NVIDIA driver."""
+    """Import `pycuda.driver`. Raises BackendMissing if it is not installed, or there is no NVIDIA driver."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there is no driver; it is told below
@@ -65,7 +65,7 @@ class CudaContext:
     """
 
     def __init__(self, number: int = 0, driver: Any = None) -> None:
-        """Raise BackendMissing where there is no such GPU."""
+        """Raise BackendMissing if there is no such GPU."""
         self.driver = driver if driver is not None else load_driver()
         claim()
         self._owner = os.getpid()

@@ -21,7 +21,7 @@ CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
 @dataclass(frozen=True)
 class HardwareDecoding:
     """`kinds` of devices that this FFmpeg knows, `codecs` that it can hand to CUDA. `problem` says why the device does
-    not open, None where it does."""
+    not open, None if it does."""
 
     kinds: tuple[str, ...]
     codecs: tuple[str, ...]

@@ -64,7 +64,7 @@ class Filters:
         return layout in _FILTERED and dtype in ("float32", "float16")
 
     def kernel(self, shape: tuple[int, ...], input_hw: tuple[int, ...]) -> HeadFilter | None:
-        """Return the filter for one image's output; None where it can't be filtered: the CPU will say what is wrong
+        """Return the filter for one image's output; None if it can't be filtered: the CPU will say what is wrong
         with it."""
         rows, columns = shape
         height, width = input_hw

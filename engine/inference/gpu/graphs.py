@@ -20,7 +20,7 @@ class GraphApi:
     """Six calls of libcuda. Streams are PyCUDA's; graphs are handles."""
 
     def __init__(self, cuda: Any = None) -> None:
-        """Raise GraphError where the driver is older than CUDA 11.4, which has not all of them."""
+        """Raise GraphError if the driver is older than CUDA 11.4, which has not all of them."""
         try:
             self._cuda = cuda if cuda is not None else ctypes.CDLL("libcuda.so.1")
             self._instantiate = self._cuda.cuGraphInstantiateWithFlags

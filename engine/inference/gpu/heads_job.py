@@ -40,7 +40,7 @@ BLOCK = (128, 1, 1)
 
 class HeadPlan:
     """One output's shape, threshold and classes. `mask` belongs into the GPU's memory; `job` is the argument of a
-    launch. ValueError: the shape is none of the layout's, or another value is out of range."""
+    launch. ValueError: the shape is not one of the layout's, or another value is out of range."""
 
     def __init__(self, spec: HeadSpec, strides: tuple[int, ...] = _STRIDES) -> None:
         anchors, features = spec.shape[::-1] if spec.layout == "yolov8" else spec.shape
@@ -72,7 +72,7 @@ class HeadPlan:
 def decoded(count: int, candidates: NDArray[Any]) -> Decoded | None:
     """Return one image's candidates as engine_ext.decode_heads gives them: in the order of the anchors.
 
-    None where the count goes beyond them: not all are here, or (end2end) a class is none. The whole output is then to
+    None if the count goes beyond them: not all are here, or (end2end) a class is none. The whole output is then to
     be read by the layout's own `decode`, which also says what is wrong.
     """
     if count > len(candidates):

@@ -22,7 +22,7 @@ HEADS = tuple(f"heads_{layout}_{dtype}" for layout in heads_job.MIN_FEATURES for
 
 def load_kernels(driver: Any, capability: str) -> CudaKernels:
     """Compile the kernels for a compute capability such as "8.6", or take them from the user's cache, and load them
-    into the current context. Raises BackendMissing where they can't be compiled here."""
+    into the current context. Raises BackendMissing if they can't be compiled here."""
     compiler = find_compiler(driver.get_driver_version() // 1000)
     return CudaKernels(driver, compile_all(compiler, capability))
 

@@ -27,7 +27,7 @@ class LoadedPlan:
     """
 
     def __init__(self, path: Path, record: PlanRecord, flavor: Flavor, gpu_name: str) -> None:
-        """Raise PlanError where TensorRT does not take it, OutOfMemory where the GPU has no room."""
+        """Raise PlanError if TensorRT does not take it, OutOfMemory where the GPU has no room."""
         self.record = record
         self.captures = not flavor.ahead_of_time
         self._flavor = flavor

@@ -12,7 +12,8 @@ Rules for a launch:
   that may move, so that it can be captured into a CUDA graph.
 * The context is current in the calling thread: the caller sees to it. Several threads launch the same kernel object at
   once, on other streams and other buffers, so a launch changes nothing in the object.
-* Addresses are plain ints (`CUdeviceptr`), aligned to 256 bytes, but for `out` of a letterbox, which is a slot within a
+* Addresses are plain ints (`CUdeviceptr`), aligned to 256 bytes, except for `out` of a letterbox, which is a slot
+  within a
   batch: aligned to its dtype. Streams are `pycuda.driver.Stream`, or the fake's.
 * What goes wrong is left as PyCUDA raises it; the backend translates it.
 
@@ -47,7 +48,7 @@ class HeadSpec:
     input_hw    of the model's input; yolox's grid follows from it, with strides 8, 16, 32
     conf        lowest score, rounded to float32 as engine_ext.decode_heads does
     class_mask  one flag per class, or None for all
-    capacity    candidates kept of one image. `counts` goes on counting beyond: the caller then reads the whole output
+    capacity    candidates kept of one image. `counts` continues counting beyond: the caller then reads the whole output
     """
 
     layout: str

@@ -192,7 +192,7 @@ class Slot:
             raise BackendError(f"TensorRT failed on a {self._shape} tensor: {self._plan.said()}")
 
     def _capture(self) -> None:
-        """Make a graph of this shape. What stands in the way is no failure: plain launches go on."""
+        """Make a graph of this shape. What is in the way is no failure: plain launches continue."""
         assert self._api is not None
         stream = self._streams.compute
         try:

@@ -1,6 +1,6 @@
 """The output layouts, one file each. A manifest declares one by name; nothing picks one from a shape.
 
-What shapes a layout can have is models.output_shape's business: it is settled before a model is loaded.
+models.output_shape defines which shapes a layout can have; this is settled before a model is loaded.
 """
 
 from types import MappingProxyType

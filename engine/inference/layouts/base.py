@@ -30,6 +30,6 @@ class Layout(Protocol):
         """Read one image's output (2-D, without the batch): boxes, scores and classes of the anchors that pass.
 
         Gives ``(boxes_xyxy (K, 4) float32, scores (K,) float32, class_ids (K,) int32)`` in pixels of the model's
-        input; see engine_ext/decode_heads.pyi, which also says what conf and class_mask do. Raises ValueError where
+        input; see engine_ext/decode_heads.pyi, which also says what conf and class_mask do. Raises ValueError if
         the output does not have this layout.
         """

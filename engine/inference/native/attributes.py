@@ -85,7 +85,7 @@ def read_attributes(node: Any) -> dict[str, Attribute]:
 
 
 def array_of(tensor: Any) -> NDArray[Any]:
-    """Return the values of an onnx.TensorProto. Raises Unsupported where they are in a second file, which is never
+    """Return the values of an onnx.TensorProto. Raises Unsupported if they are in a second file, which is never
     opened."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise Unsupported("its weights are in a second file")

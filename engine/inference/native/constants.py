@@ -65,7 +65,7 @@ def reshaped(node: Node, dims: Sequence[int], target: Array) -> tuple[int, ...]:
 
 def split_sizes(node: Node, inputs: Sequence[Any], size: int) -> list[int]:
     """Return the sizes of the parts that a Split makes of `size`: an input since opset 13, an attribute before; without
-    either they are alike, but for the last."""
+    either they are alike, except for the last."""
     if len(inputs) > 1 and inputs[1] is not None:
         sizes: list[int] = np.asarray(inputs[1]).reshape(-1).tolist()
     elif "split" in node.attributes:

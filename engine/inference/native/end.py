@@ -52,7 +52,7 @@ class Taken:
     """A convolution's result that the end reads: rows and columns of the table's output.
 
     name     what the end reads; `tensor` is what the convolution makes, (1, anchors * fields, H, W)
-    anchors  0: as it is. Else (1, anchors, H, W, fields), an anchor's rows below those of the one before
+    anchors  0: as it is. Else (1, anchors, H, W, fields), an anchor's rows below those of the previous one
     """
 
     name: str
@@ -104,7 +104,7 @@ class End:
     def write(self, rows: Floats, output: Floats) -> None:
         """Write the network's output for one image, (rows, columns), of the table's. Both may be the same array.
 
-        What is concatenated to become the output is written there at once, unless it lies there already.
+        What is concatenated to become the output is written there at once, unless it is there already.
         """
         values: dict[str, Array] = {**self.constants, **{each.name: each.of(rows) for each in self.taken}}
         for step in self.steps:
@@ -158,7 +158,7 @@ def _same(one: Array, other: Array) -> bool:
 
 
 class EndedNet:
-    """A network with an end, run as engine_ext.convnet.ConvNet is. Rows of the convolutions lie in the output, where
+    """A network with an end, run as engine_ext.convnet.ConvNet is. Rows of the convolutions are in the output, where
     they may, else behind the workspace."""
 
     def __init__(self, net: ConvNet, end: End, output_shape: tuple[int, int]) -> None:
@@ -448,7 +448,7 @@ def _needed(steps: Sequence[Step], output: str) -> tuple[Step, ...]:
 
 
 def _check_batch(graph: Graph, late: Sequence[Node], dims: dict[str, tuple[int, ...]], end: End) -> None:
-    """Raise Unsupported where an end gives an image in a batch other numbers than alone."""
+    """Raise Unsupported if an end gives an image in a batch other numbers than alone."""
     rng = np.random.default_rng(0)
     pair = {each.name: rng.random((2, *each.shape[1:]), np.float32) for each in end.taken}
     together = _traced(graph, late, dims, end.taken, 2).run(pair)
@@ -474,7 +474,7 @@ def _sigmoid(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
 
 def _softmax(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
     axis = node.whole("axis", -1)
-    value = np.array(inputs[0], order="C")  # what is summed up then lies in long rows
+    value = np.array(inputs[0], order="C")  # what is summed up then is in long rows
     value -= value.max(axis, keepdims=True)
     np.exp(value, out=value)
     value /= value.sum(axis, keepdims=True)

@@ -28,13 +28,13 @@ class Node:
     attributes: dict[str, Attribute]
 
     def whole(self, name: str, default: int | None = None) -> int:
-        """Return an INT; without a default, raise KeyError where there is none."""
+        """Return an INT; without a default, raise KeyError if there is none."""
         value = self.attributes[name] if default is None else self.attributes.get(name, default)
         assert isinstance(value, int)
         return value
 
     def wholes(self, name: str, default: list[int] | None = None) -> list[int]:
-        """Return an INTS; without a default, raise KeyError where there is none."""
+        """Return an INTS; without a default, raise KeyError if there is none."""
         value = self.attributes[name] if default is None else self.attributes.get(name, default)
         assert isinstance(value, list)
         return value
@@ -57,7 +57,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """`dims` is the input's (N, C, H, W), None where free."""
+    """`dims` is the input's (N, C, H, W), None if free."""
 
     nodes: tuple[Node, ...]
     constants: dict[str, NDArray[Any]]

@@ -1,4 +1,4 @@
-"""Where tensors lie in the workspace: parts of a concatenation inside it, the rest where nothing lives just then."""
+"""Where tensors are in the workspace: parts of a concatenation inside it, the rest where nothing lives just then."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Place:
 def place_tensors(network: Network, absent: set[Tensor]) -> dict[Tensor, Place]:
     """Return a place for each tensor but those `absent`; regions have their lifetimes, counted in operations.
 
-    A part of a concatenation lies inside it where its first channel begins a block, and where it is part of no other;
+    A part of a concatenation is inside it where its first channel begins a block, and where it is part of no other;
     `plan` copies the others. Later concatenations first: one may be a part of the next.
     """
     places: dict[Tensor, Place] = {}

@@ -236,7 +236,7 @@ class _Planner:
         places.append(("segments_at", self._scratch(segments * 4, index)))
 
     def _concat(self, op: Concat) -> None:
-        """Return copies of the parts that do not lie there already."""
+        """Return copies of the parts that are not there already."""
         whole, first = self._places[op.out], 0
         for source in op.sources:
             place = self._places[source]

@@ -1,9 +1,9 @@
-"""build-trt: ONNX -> TensorRT plan, its side-car and its checks.
+"""build-trt: ONNX to a TensorRT plan, with its side-car and its checks.
 
-In the order of the work: `prepare` makes the ONNX for a precision (`plain`, `narrow`, `calibrate`, `quantize`),
-`profile` says which shapes, `flavors` which TensorRT, `network` parses and `build` builds, `progress` shows it,
-`sidecar` records it and is what a loader asks, `parity` compares a plan on its GPU with the CPU. Importing this loads
-no TensorRT.
+In the order of the work: `prepare` converts the ONNX file to a precision (`to_float32`, `to_half`, `calibrate`,
+`quantize`), `profile` defines the shapes, `flavors` the variants of TensorRT, `network` parses and `build` builds,
+`progress` shows it, `sidecar` records it and is checked by a loader, `parity` compares a plan on its GPU with the CPU.
+Importing this does not load TensorRT.
 """
 
 __all__ = [

@@ -73,7 +73,7 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Built:
-    """`fresh` is false where the very same plan was there already."""
+    """`fresh` is false if the very same plan was there already."""
 
     plan: Path
     record: PlanRecord

@@ -41,13 +41,13 @@ class Calibration:
 
 
 def find_pictures(folder: Path, most: int = MAX_PICTURES) -> Calibration:
-    """Return images of a folder, evenly taken where there are more than `most`. Raises ConfigError where there are
+    """Return images of a folder, evenly taken where there are more than `most`. Raises ConfigError if there are
     none."""
     if not folder.is_dir():
         raise ConfigError(f"--calib must be a folder of images. {folder} is not one.")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not found:
-        raise ConfigError(f"--calib {folder} holds no image ({', '.join(SUFFIXES)}). A few hundred do well.")
+        raise ConfigError(f"--calib {folder} contains no image ({', '.join(SUFFIXES)}). A few hundred are enough.")
     taken = [found[i * len(found) // most] for i in range(most)] if len(found) > most else found
     digest = hashlib.sha256()
     for path in taken:

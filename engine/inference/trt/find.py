@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.inference.trt.sidecar import PlanRecord
 
-# What reads a side-car is loaded where there is a plan: every run asks here whether its model is one.
+# What reads a side-car is loaded if there is a plan: every run asks here whether its model is one.
 
 SUFFIX = ".plan"
 
@@ -82,7 +82,7 @@ def find_plan(
 ) -> tuple[Path, PlanRecord]:
     """Return the plan for a model on a GPU, checked. `shape` is one that it must take.
 
-    Raises PlanError, or BackendMissing where what runs it is not installed; each with the command that repairs it.
+    Raises PlanError, or BackendMissing if what runs it is not installed; each with the command that repairs it.
     Nothing is built.
     """
     from engine.inference.trt.sidecar import cached_plans

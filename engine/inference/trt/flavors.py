@@ -19,8 +19,6 @@ from engine.errors import BackendMissing, ConfigError
 from engine.inference.trt.gpu import Gpu
 from engine.install import extra
 
-CHOICES = ("auto", "tensorrt", "rtx")
-
 
 @dataclass(frozen=True)
 class FlavorInfo:
@@ -76,7 +74,7 @@ class Flavor:
         if not self.ahead_of_time:
             if gpu is None:
                 raise BackendMissing(
-                    f"{self.info.title} builds on the GPU that the plan is for, and no NVIDIA GPU answers here. Run it "
+                    f"{self.info.title} builds on the GPU that the plan is for, and no NVIDIA GPU was found. Run it "
                     "there, or build ahead of time with --flavor rtx --compute-capability 8.6."
                 )
             if asked not in (None, gpu.capability):
@@ -102,7 +100,7 @@ class Flavor:
 
 
 def load_flavor(name: str) -> Flavor:
-    """Import a flavour by its name. Raises BackendMissing where it is not installed or can't be loaded."""
+    """Import a flavour by its name. Raises BackendMissing if it is not installed or can't be loaded."""
     info = FLAVORS[name]
     try:
         return Flavor(info, importlib.import_module(info.module))
@@ -115,7 +113,7 @@ def load_flavor(name: str) -> Flavor:
 
 
 def check_capability(asked: str) -> None:
-    """Raise ConfigError where it is none by its form."""
+    """Raise ConfigError if it is none by its form."""
     if re.fullmatch(r"[1-9]\d?\.\d", asked):
         return
     close = re.fullmatch(r"(?:sm|compute)?_?([1-9]\d?)(\d)", asked.lower())

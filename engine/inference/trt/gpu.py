@@ -19,7 +19,7 @@ class Gpu:
 
 
 def find_gpu(device: int = 0) -> Gpu | None:
-    """Return the GPU with this number; None where there is no driver, no GPU or none of that number. Makes no context.
+    """Return the GPU with this number; None if there is no driver, no GPU or none of that number. Makes no context.
 
     Raises BackendError in a fork of the process that started CUDA.
     """
@@ -42,7 +42,7 @@ def find_gpu(device: int = 0) -> Gpu | None:
 
 
 def count_gpus() -> int:
-    """Return how many GPUs the driver sees; 0 where there is none."""
+    """Return how many GPUs the driver sees; 0 if there is none."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:

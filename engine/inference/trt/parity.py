@@ -23,7 +23,7 @@ from models.verify_dynamic_axes import made_up_picture
 # By precision: largest difference to the CPU, and that of 999 in 1000 numbers. fp32, fp16 and bf16 are compared with
 # the plain float32 model, int8 with the same Q/DQ nodes, where rounding at a step's edge may go either way.
 # fp16 has twice what the conversion alone does to YOLOX-nano, the worst of our models, on the CPU (0.073 and 0.019);
-# bf16, with three bits less, eight times as much, but for a bound of 1. fp32 and int8 are estimates.
+# bf16, with three bits less, eight times as much, except for a bound of 1. fp32 and int8 are estimates.
 WORST = {"fp32": 1e-2, "fp16": 2e-1, "bf16": 1.0, "int8": 5e-1}
 MOST = {"fp32": 1e-3, "fp16": 4e-2, "bf16": 3e-1, "int8": 1e-1}
 # Between slots of one batch, for any precision: the same kernels on the same numbers.

@@ -34,7 +34,7 @@ def make_profile(
 ) -> Profile:
     """`shape` is square (the model's own size), rect (any rectangle within it, tuned for 16:9) or HxW (that one alone).
 
-    fixed   why the ONNX can't have any other shape than its own at batch 1; None where it can
+    fixed   why the ONNX can't have any other shape than its own at batch 1; None if it can
     """
     least, opt, most = batches
     if not 1 <= least <= opt <= most <= MAX_BATCH:

@@ -89,12 +89,12 @@ class PlanRecord:
     onnx_sha256         of the model's own file, before shapes were freed and numbers converted
     plan_sha256         of the plan, and its size in plan_bytes
     flavor, version     which TensorRT built it, and alone can load it
-    gpu                 name of the GPU it was built on; None where it was built ahead of time
+    gpu                 name of the GPU it was built on; None if it was built ahead of time
     compute_capability  of the GPU it is for
     profile             the input shapes it takes
     calibration         the images of int8, else None
     options             what else changes the plan: workspace_mib, and versions of our conversions
-    checked             how far it was from ONNX Runtime on the CPU, on its GPU; None where it was not tried
+    checked             how far it was from ONNX Runtime on the CPU, on its GPU; None if it was not tried
     command             builds it again
     fed                 what was said of the input when it was built: scale, mean and channel_order, where one of them
                         was; whoever runs the plan need not say it again
@@ -156,7 +156,7 @@ def write_record(plan: Path, record: PlanRecord) -> None:
 
 
 def read_record(plan: Path) -> PlanRecord:
-    """Return the side-car of a plan. Raises PlanError where there is none, or none that can be read."""
+    """Return the side-car of a plan. Raises PlanError if there is none, or none that can be read."""
     path = sidecar_of(plan)
     try:
         if not os.path.lexists(path):
@@ -232,7 +232,7 @@ def check_plan(
     it.
 
     onnx_sha256, layout   of the model that is to be run; None: whichever the plan holds
-    flavor, gpu           what is to load it, and where; None: not compared, as where there is none
+    flavor, gpu           what is to load it, and where; None: not compared, as if there is none
     shape                 (N, 3, H, W) that it must take
     """
     record = read_record(plan)
@@ -257,7 +257,7 @@ def check_plan(
             f"to be run has {onnx_sha256[:12]}…. {again}"
         )
     if layout is not None and layout != record.layout:
-        raise PlanError(f"{plan}: was built for output layout {record.layout}, and {layout} was asked for. {again}")
+        raise PlanError(f"{plan}: was built for output layout {record.layout}, and {layout} was requested. {again}")
     if flavor is not None:
         _check_flavor(plan, record, flavor, again)
     if gpu is not None:
@@ -265,7 +265,7 @@ def check_plan(
     if shape is not None and not record.profile.takes(shape):
         raise PlanError(
             f"{plan}: takes inputs from {_dims(record.profile.least)} to {_dims(record.profile.most)}, and "
-            f"{_dims(shape)} was asked for. Build one that does: `{record.command}` with other --max-batch or --shape."
+            f"{_dims(shape)} was requested. Build one that does: `{record.command}` with other --max-batch or --shape."
         )
     return record
 

@@ -22,7 +22,7 @@ from engine.inference.trt.graph import (
 
 
 def plain(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy in float32 without dynamic quantization. Raises PlanError where a form of it is not known here."""
+    """Return a copy in float32 without dynamic quantization. Raises PlanError if a form of it is not known here."""
     model = copy_of(model)
     refuse_subgraphs(model)
     constants_to_initializers(model)

@@ -26,7 +26,7 @@ _STAY: dict[str, tuple[int, ...] | None] = {"Resize": (1, 2), "Upsample": (1,), 
 
 def narrow(model: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
     """Return a copy of a plain float32 model in `dtype`, "float16" or "bfloat16". With float16 its input is a half as
-    well, which halves the upload; outputs stay float32. Raises PlanError where a weight is too large for a half."""
+    well, which halves the upload; outputs stay float32. Raises PlanError if a weight is too large for a half."""
     return _Narrowing(copy_of(model), dtype).run()
 
 

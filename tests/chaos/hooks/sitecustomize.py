@@ -52,3 +52,7 @@ if (
     from kombu.transport.redis import Channel
 
     Channel._brpop_start = lambda self, timeout=None: None
+
+    from kombu.transport import pyamqp
+
+    pyamqp.Channel.basic_consume = lambda self, queue="", consumer_tag="", *rest, **options: consumer_tag

@@ -562,7 +562,7 @@ def test_wrong_settings(values, message):
 
 
 def test_no_output_folder(tmp_path):
-    with pytest.raises(InputError, match=r"holds no manifest\.json"):
+    with pytest.raises(InputError, match=r"contains no manifest\.json"):
         FinishedRun.load(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
         FinishedRun.load(tmp_path / "none")

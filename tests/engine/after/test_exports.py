@@ -398,13 +398,13 @@ def test_what_is_no_correction_changes_nothing(one, content, message):
         ("a.xml", b"garbage, and more of it", "is not XML: syntax error: line 1, column 0."),
         ("a.xml", b"<annotations", "is not XML"),
         ("a.xml", b"<osm></osm>", "is not an export of CVAT: it begins with <osm>."),
-        ("a.xml", b"\x00\x01\x02" * 100, "holds no corrections: it is no text."),
-        ("a.mp4", b"\x00\x00\x00\x18ftypisom" + b"\x7f" * 100_000, "holds no corrections: it is no text."),
+        ("a.xml", b"\x00\x01\x02" * 100, "contains no corrections: it is not a text file."),
+        ("a.mp4", b"\x00\x00\x00\x18ftypisom" + b"\x7f" * 100_000, "contains no corrections: it is not a text file."),
         ("a.txt", b"x" * 100_000, "line 1: not a row of MOTChallenge"),
         ("a.txt", b"\n \n", "is empty."),
         ("a.xml", b"", "is empty."),
-        ("a.zip", b"", "neither annotations.xml nor gt/gt.txt: it is no export of CVAT."),
-        ("folder", None, "neither annotations.xml nor gt/gt.txt: it is no export of CVAT, and none of ours."),
+        ("a.zip", b"", "neither annotations.xml nor gt/gt.txt: it is not a CVAT export."),
+        ("folder", None, "neither annotations.xml nor gt/gt.txt: it is neither a CVAT export nor one of ours."),
     ],
 )
 def test_what_is_none_of_those_files_is_told_what_they_are(one, name, content, message):
@@ -499,7 +499,7 @@ def test_a_renamed_video_is_taken_where_a_person_says_so(one, run):
     (out / "x.xml").write_text(cvat(f"<track id='1' label='a'>{BOX}</track>", head_of("<source>b.mp4</source>")))
     refused = run("import", out, out / "x.xml")
     assert refused.status == 2
-    assert "say --video a.mp4" in refused.err
+    assert "pass --video a.mp4" in refused.err
     assert run("import", out, out / "x.xml", "--video", "a.mp4").status == 0
 
 
@@ -609,7 +609,7 @@ def test_a_folder_of_many_or_of_none(one, tmp_path, run):
     assert refused.status == 2
     assert f"holds 1 video: name the folder of one, such as {folder / 'a'}" in refused.err.replace("\n", " ")
     (tmp_path / "empty").mkdir()
-    assert "holds neither annotations.xml nor gt/gt.txt" in run("import", out, tmp_path / "empty").err
+    assert "contains neither annotations.xml nor gt/gt.txt" in run("import", out, tmp_path / "empty").err
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[Sequence]\nimWidth=x\nimHeight=y\n", "[Other]\na=1\n", "\x00[["])

@@ -244,14 +244,14 @@ def test_wrong_usage(tmp_path, run, arguments, message):
 def test_no_folder(tmp_path, run):
     done = run("find", tmp_path / "none")
     assert done.status == 2
-    assert "is no folder" in done.err
+    assert "is not a folder" in done.err
 
 
 def test_a_folder_without_results_is_an_error(tmp_path, run, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     done = run("find", tmp_path)
     assert (done.status, done.out) == (2, "")
-    assert f"{tmp_path} holds no results" in done.err
+    assert f"{tmp_path} contains no results" in done.err
     assert "Name the output folder of a run or a job" in done.err
 
 

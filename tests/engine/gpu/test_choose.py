@@ -54,7 +54,7 @@ def machine(monkeypatch):
     def ort(path, device="cpu", **options):
         wanted = "TensorRT" if options.get("tensorrt") else "CUDA" if device.startswith("cuda") else "CPU"
         if wanted != "CPU" and "ort-gpu" in lacks:
-            raise BackendMissing(f"--device {device} was asked for, but the build has no {wanted} provider.")
+            raise BackendMissing(f"--device {device} was requested, but the build has no {wanted} provider.")
         return Made(path, device, provider=wanted, **options)
 
     flavor = Flavor(FLAVORS["rtx"], SimpleNamespace(__version__="1.7.1.116"))
@@ -103,8 +103,8 @@ def default_sha():
         ("", False, False, ("CUDA", "cuda:0"), "not ONNX Runtime's TensorRT provider: its cache has no engine"),
         ("pycuda", True, False, ("CUDA", "cuda:0"), "not a TensorRT plan: PyCUDA is not installed"),
         ("ort-gpu", True, True, ("tensorrt", "cuda:0"), "is for this GPU"),
-        ("ort-gpu", False, True, ("CPU", "cpu"), "not ONNX Runtime's CUDA provider: --device cuda was asked for"),
-        ("gpu", True, True, ("CPU", "cpu"), "no NVIDIA GPU answers here"),
+        ("ort-gpu", False, True, ("CPU", "cpu"), "not ONNX Runtime's CUDA provider: --device cuda was requested"),
+        ("gpu", True, True, ("CPU", "cpu"), "no NVIDIA GPU was found"),
     ],
 )
 def test_auto_takes_the_first_that_can_be_used(machine, monkeypatch, caplog, lacks, plan, cached, expected, why):
@@ -131,10 +131,10 @@ def test_a_gpu_that_was_asked_for_is_not_replaced_by_the_cpu(machine, device):
     with pytest.raises(BackendMissing) as caught:
         engine_of(device=device)
     message = str(caught.value)
-    assert message.startswith(f"--device {device} was asked for, but the build has no CUDA provider.")
+    assert message.startswith(f"--device {device} was requested, but the build has no CUDA provider.")
     assert "And not a TensorRT plan: there is no TensorRT plan of street-nano for this GPU" in message
     machine |= {"gpu"}
-    with pytest.raises(BackendMissing, match=f"--device {device} was asked for"):
+    with pytest.raises(BackendMissing, match=f"--device {device} was requested"):
         engine_of(device=device)
 
 
@@ -181,9 +181,7 @@ def test_tensorrt_without_a_plan_is_an_error_with_the_command(machine):
 
 def test_tensorrt_without_a_gpu(machine):
     machine |= {"gpu"}
-    with pytest.raises(
-        BackendMissing, match=r"--backend tensorrt was asked for, but no NVIDIA GPU answers here\. `yolo"
-    ):
+    with pytest.raises(BackendMissing, match=r"--backend tensorrt was requested, but no NVIDIA GPU was found\. `yolo"):
         engine_of(backend="tensorrt")
     with pytest.raises(BackendMissing, match="answers here as number 3"):
         engine_of(backend="tensorrt", device="cuda:3")
@@ -224,7 +222,7 @@ def test_a_plan_as_the_model(machine, tmp_path, backend):
     with pytest.raises(BackendMissing, match=r"a TensorRT plan .* name the plan's model, --model street-nano, which"):
         engine_of(model=str(plan), device="cpu")
     machine |= {"gpu"}
-    with pytest.raises(BackendMissing, match="no NVIDIA GPU answers here"):
+    with pytest.raises(BackendMissing, match="no NVIDIA GPU was found"):
         engine_of(model=str(plan), backend=backend)
 
 

@@ -31,7 +31,7 @@ HW = (256, 416)
 def flavor(request):
     gpu = find_gpu()
     if gpu is None:
-        pytest.skip("no NVIDIA GPU answers here")
+        pytest.skip("no NVIDIA GPU was found")
     try:
         load_driver()
     except BackendMissing as error:
@@ -157,7 +157,7 @@ def test_verify(built, tmp_path):
 @pytest.mark.parametrize("backend", ["onnxruntime", "onnxruntime-tensorrt"])
 def test_onnx_runtimes_providers(backend, tmp_path):
     if find_gpu() is None:
-        pytest.skip("no NVIDIA GPU answers here")
+        pytest.skip("no NVIDIA GPU was found")
     rng = np.random.default_rng(0)
     tensor = rng.random((4, 3, *HW), np.float32) * 255
     cpu = load_model(EngineConfig(device="cpu"), 1).backend

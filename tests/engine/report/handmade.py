@@ -69,7 +69,7 @@ def output_folder(
             "fps": 80.0,
         },
         "model": {"name": "street-nano", "sha256": "ab" * 32},
-        "backend": {"name": "native", "provider": "AVX-512", "device": "cpu", "why": "no NVIDIA GPU answers here"},
+        "backend": {"name": "native", "provider": "AVX-512", "device": "cpu", "why": "no NVIDIA GPU was found"},
         "started_at": "2024-05-01T07:00:00+00:00",
         "config": settings,
         "config_sha256": "cd" * 32,

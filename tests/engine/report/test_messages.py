@@ -32,7 +32,7 @@ COMPOSED = {
     "{message} have changed since it was done",
     "{message} has changed since it was begun",
     "{message} have changed since it was begun",
-    "Verdict: {value} binds. {message} can do {number} fps; this run did {other_number}.",
+    "Verdict: {value} is the limit. {message} can do {number} fps; this run did {other_number}.",
 }
 # An operating system's own, in its usual English.
 OF_THE_SYSTEM = {
@@ -103,8 +103,8 @@ def test_both_languages_have_the_same_put_in():
         ("a b.mp4 can't be written: no space left on the disk", "no se puede escribir a b.mp4: no queda espacio en el"
          " disco"),
         ("interrupted after 1 frames", "interrumpido tras 1 fotograma"),
-        ("the engine was ended by SIGKILL after 12 frames", "el motor terminó por SIGKILL tras 12 fotogramas"),
-        ("annotated video moved by -0.100 s to begin at 0", "vídeo anotado desplazado -0,100 s para empezar en 0"),
+        ("the engine was killed by SIGKILL after 12 frames", "el motor terminó por SIGKILL tras 12 fotogramas"),
+        ("annotated video shifted by -0.100 s to start at 0", "vídeo anotado desplazado -0,100 s para empezar en 0"),
         (
             "started over: the configuration (conf, draw) and the drawn scene have changed since the checkpoint",
             "se empezó de nuevo: la configuración (conf, draw) y la escena dibujada han cambiado desde el punto de"
@@ -163,8 +163,8 @@ def test_where_the_time_went():
 
 
 def test_steps_of_a_clock():
-    note = "the file's clock steps back by 1.500 s at 3.000 s, ahead by 2.000 s at 4.000 s and 1 more time: the times"
-    ((part),) = said(f"{note} given go on without the step", SPANISH)
+    note = "the file's clock jumps back by 1.500 s at 3.000 s, ahead by 2.000 s at 4.000 s and 1 more time:"
+    ((part),) = said(f"{note} timestamps continue without the jump", SPANISH)
     assert part.text == (
         "el reloj del archivo salta 1,500 s atrás en 3,000 s, 2,000 s adelante en 4,000 s y 1 vez más: los tiempos"
         " dados siguen sin el salto"

@@ -104,7 +104,7 @@ def test_a_part_of_a_video_is_not_the_whole(tmp_path, asked, said):
     folder = output_folder(tmp_path, [Film("a", duration_s=4.0, notes=("no sound",))], config=asked)
     folder.manifest["videos"][0]["duration_s"] = 60.0  # of the container
     shown = page(folder)
-    assert f"the part that was asked for, {said}, was read whole" in shown.text
+    assert f"the part that was requested, {said}, was read whole" in shown.text
     assert f"Only a part of each video was examined: {said}." in shown.text
     assert "every video was read whole" not in shown.text
     assert "read whole, with a note" in shown.text
@@ -376,7 +376,7 @@ def test_where_the_time_went(tmp_path):
         "changes": [], "limits": [{"of": "worker", "stage": "infer", "fps": 90.0}], "threads": [],
         "cores": {"count": 2.0, "used": 1.5, "others": 0.0, "left": 2.0},
     }  # fmt: skip
-    assert "Verdict: infer binds." in page(output_folder(tmp_path, [Film("a")], verdict=verdict)).text
+    assert "Verdict: infer is the limit." in page(output_folder(tmp_path, [Film("a")], verdict=verdict)).text
 
 
 def command(*arguments):

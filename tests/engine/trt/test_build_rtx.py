@@ -146,7 +146,7 @@ def test_the_very_same_plan_is_not_built_again(tmp_path, small):
     assert (first.fresh, again.fresh) == (True, False)
     assert again.record == first.record
     other = build_plan(BuildOptions(small, tmp_path / "m.plan", layout="yolov8", precision="fp32", **AHEAD))
-    assert other.fresh  # -o was asked for: what stood there is replaced
+    assert other.fresh  # -o was requested: what stood there is replaced
     other.plan.write_bytes(other.plan.read_bytes()[:-1])
     assert build_plan(BuildOptions(small, tmp_path / "m.plan", layout="yolov8", precision="fp32", **AHEAD)).fresh
 

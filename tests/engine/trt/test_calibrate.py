@@ -34,7 +34,7 @@ def test_pictures_are_taken_evenly_and_hashed(tmp_path):
 def test_no_folder_and_an_empty_one(tmp_path):
     with pytest.raises(ConfigError, match="--calib must be a folder of images"):
         find_pictures(tmp_path / "none")
-    with pytest.raises(ConfigError, match=r"holds no image \(.jpg"):
+    with pytest.raises(ConfigError, match=r"contains no image \(.jpg"):
         find_pictures(tmp_path)
 
 

@@ -107,7 +107,7 @@ def test_ctrl_c(rtx, tmp_path, own_cache):
         ("street-nano --precision int8", ["--precision int8 needs --calib DIR"]),
         ("street-nano --calib {tmp}", ["--calib is for --precision int8. Got --precision fp16."]),
         ("street-nano --precision int8 --calib {tmp}/none --compute-capability 8.6", ["--calib must be a folder"]),
-        ("street-nano --precision int8 --calib {tmp} --compute-capability 8.6", ["holds no image (.jpg"]),
+        ("street-nano --precision int8 --calib {tmp} --compute-capability 8.6", ["contains no image (.jpg"]),
         ("street-nano --precision fp8", ["'--precision'", "'fp32', 'fp16', 'bf16', 'int8'"]),
         ("street-nano --compute-capability 8.6 --timing-cache x", ["--timing-cache is for --flavor tensorrt"]),
         ("street-nano --compute-capability 8.6 --max-batch 0", ["must rise and lie in [1, 256]. Got 1, 0 and 0."]),

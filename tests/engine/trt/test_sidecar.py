@@ -71,7 +71,7 @@ def test_all_that_fits(plan):
 
 OTHER = {
     "another model": ({"onnx_sha256": "b" * 64}, ["built from another model", "aaaaaaaaaaaa…", "bbbbbbbbbbbb…"]),
-    "layout": ({"layout": "yolov8"}, ["built for output layout yolox, and yolov8 was asked for"]),
+    "layout": ({"layout": "yolov8"}, ["built for output layout yolox, and yolov8 was requested"]),
     "flavour": (
         {"flavor": Flavor(FLAVORS["tensorrt"], SimpleNamespace(__version__="11.4"))},
         ["was built by TensorRT for RTX, and TensorRT can't load it", "'.[rtx]'", "--flavor tensorrt"],
@@ -88,7 +88,7 @@ OTHER = {
         {"shape": (16, 3, 416, 416)},
         ["takes inputs from 1x3x32x32 to 8x3x416x416", "16x3x416x416", "--max-batch"],
     ),
-    "size": ({"shape": (1, 3, 640, 640)}, ["1x3x640x640 was asked for"]),
+    "size": ({"shape": (1, 3, 640, 640)}, ["1x3x640x640 was requested"]),
 }
 
 

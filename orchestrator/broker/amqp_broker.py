@@ -1,0 +1,239 @@
+"""RabbitMQ as a broker. It carries messages and says how many wait; all else is on the board (board.py).
+
+It can't be asked which messages wait: to see one is to take it. So what waits is read from the jobs' directories, which
+know what was sent and what has begun, and a message counts as there for as long as its queue is not empty.
+
+Priorities: Celery counts levels from 0 for Redis, where 0 is served first; here the highest number is, so a level is
+turned round on its way (`messages.priority_of`). The queues are declared with `x-max-priority`, which a queue has from
+its birth or never; but for `celery`, which any program declares in its own way.
+
+Acknowledgement: a message is acknowledged when its task has ended. RabbitMQ ends the channel of a worker that takes
+longer than its `consumer_timeout` (30 minutes as it comes) and delivers the message again; the second delivery finds
+the step taken and is dropped, and the work goes on. `docs/operations.md` says how to set it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import amqp
+from amqp import exceptions
+
+from orchestrator.broker.board_side import BoardSide
+from orchestrator.broker.connection import without_password
+from orchestrator.broker.messages import MAX_LISTED, Message, level_of, message_of
+from orchestrator.broker.sent import waits_by_directories
+from orchestrator.broker.view import Untold
+from orchestrator.errors import BrokerUrlError
+from orchestrator.settings import Settings
+
+_PORT, _TLS_PORT = 5672, 5671
+
+T = TypeVar("T")
+
+
+class AmqpFailed(ConnectionError):
+    """What RabbitMQ, or the way to it, answered; the cause is py-amqp's error."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a RabbitMQ is and who asks. `tls` is None for a plain connection."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    vhost: str
+    tls: Mapping[str, object] | None
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        """Read `amqp[s]://[USER:PASSWORD@]HOST[:PORT]/[VHOST]`. Raises BrokerUrlError."""
+        shown = without_password(url)
+        try:
+            parts = urlsplit("http://" + url.partition("://")[2])
+            host, port, query = parts.hostname, parts.port, dict(parse_qsl(parts.query))
+        except ValueError:
+            # The cause would quote a piece of the password.
+            raise BrokerUrlError(
+                f"{shown}: host or port can't be read. In a password, write / as %2F, @ as %40, : as %3A, # as %23."
+            ) from None
+        encrypted = url.startswith("amqps")
+        return cls(
+            host=host or "localhost",
+            port=port or (_TLS_PORT if encrypted else _PORT),
+            user=unquote(parts.username or "guest"),
+            password=unquote(parts.password or "guest"),
+            vhost=unquote(parts.path[1:]) or "/",
+            tls=_tls(query) if encrypted else None,
+        )
+
+    def connect(self, timeout_s: float) -> amqp.Connection:
+        """Connect, waiting at most `timeout_s` for each answer. Raises what py-amqp raises."""
+        connection = amqp.Connection(
+            host=f"{self.host}:{self.port}",
+            userid=self.user,
+            password=self.password,
+            virtual_host=self.vhost,
+            ssl=dict(self.tls) if self.tls is not None else False,
+            connect_timeout=timeout_s,
+            read_timeout=timeout_s,
+            write_timeout=timeout_s,
+            heartbeat=0,
+            confirm_publish=True,
+        )
+        connection.connect()
+        return connection
+
+
+def _tls(query: Mapping[str, str]) -> dict[str, object]:
+    """Return how a server's certificate is checked: always, unless the URL says otherwise, as with `rediss://`."""
+    given = query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    found: dict[str, object] = {
+        "cert_reqs": {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL}.get(given, ssl.CERT_REQUIRED)
+    }
+    for key, name in (("ssl_ca_certs", "ca_certs"), ("ssl_certfile", "certfile"), ("ssl_keyfile", "keyfile")):
+        if key in query:
+            found[name] = query[key]
+    return found
+
+
+class AmqpBroker(BoardSide):
+    """The view of a RabbitMQ. Threads may share it: they ask one after the other."""
+
+    tells_which = False
+    untold: Sequence[Untold] = (
+        Untold("memory", "it stops taking messages at its limits: `rabbitmq-diagnostics alarms`"),
+        Untold("messages", "it says how many wait and not which: they are known from the jobs' directories"),
+    )
+
+    def __init__(self, given: Settings, timeout_s: float = 2.0, *, url: str | None = None) -> None:
+        """Read the URL; nothing is sent yet. Raises BrokerUrlError."""
+        super().__init__(given)
+        self._settings = given
+        self._address = Address.of(url or given.broker_url)
+        self._timeout_s = timeout_s
+        self._one_asks = threading.Lock()
+        self._connection: amqp.Connection | None = None
+
+    @property
+    def name(self) -> str:
+        connection = self._connection
+        about = connection.server_properties if connection is not None else {}
+        return f"{about.get('product', 'RabbitMQ')} {about.get('version', '')}".strip()
+
+    # -- messages -----------------------------------------------------------------------------------------------------
+
+    def ping(self) -> None:
+        self._ask(lambda channel: channel.basic_qos(0, 1, False))
+
+    def lengths(self, names: Iterable[str]) -> Mapping[str, int]:
+        return {name: self._length(name) for name in names}
+
+    def _length(self, queue: str) -> int:
+        def ask(channel: Any) -> int:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+
+        try:
+            return self._ask(ask)
+        except AmqpFailed as error:
+            if isinstance(error.__cause__, exceptions.NotFound):  # nobody has sent to it, and nobody serves it
+                return 0
+            raise
+
+    def message_ids(self, names: Iterable[str]) -> set[str] | None:
+        return set()
+
+    def waiting(self, names: Iterable[str], limit: int = MAX_LISTED) -> list[Message]:
+        lengths = {queue: count for queue, count in self.lengths(names).items() if count}
+        found = waits_by_directories(self._settings, self.announced(MAX_LISTED)) if lengths else []
+        return [
+            message
+            for queue, count in lengths.items()
+            for message in [each for each in found if each.queue == queue][: min(limit, count)]
+        ]
+
+    def held_back(self) -> list[Message]:
+        return []
+
+    def take_away(self, names: Iterable[str]) -> list[Message]:
+        found: list[Message] = []
+        for queue in names:
+            for _ in range(self._length(queue)):
+                # One at a time and acknowledged at once: what breaks off has lost none unseen.
+                message = self._ask(partial(_taken, queue))
+                if message is None:
+                    break
+                found.append(_message(message, queue))
+        return found
+
+    def renew(self, delivery_tags: Iterable[str]) -> None:
+        """Do nothing: RabbitMQ has the message back when the connection of its worker ends."""
+
+    # -- the connection -----------------------------------------------------------------------------------------------
+
+    def _ask(self, question: Callable[[Any], T]) -> T:
+        """Ask on a channel of its own, which a refusal closes. Raises AmqpFailed."""
+        with self._one_asks, self._translated():
+            connection = self._connection
+            if connection is None or not connection.connected:
+                connection = self._connection = self._address.connect(self._timeout_s)
+            channel = connection.channel()
+            answer = question(channel)
+            channel.close()
+            return answer
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (exceptions.AMQPError, OSError, AttributeError, IndexError) as error:
+            # An AttributeError is py-amqp's, of a connection that ended under its hands.
+            if not isinstance(error, exceptions.ChannelError):
+                self._drop()
+            raise AmqpFailed(str(error)) from error
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.collect()
+
+    def close(self) -> None:
+        with self._one_asks:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                with contextlib.suppress(Exception):
+                    connection.close()
+
+    def __enter__(self) -> AmqpBroker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _taken(queue: str, channel: Any) -> amqp.Message | None:
+    return channel.basic_get(queue, no_ack=True)
+
+
+def _message(message: amqp.Message, queue: str) -> Message:
+    """Return what a person wants to know of a message, which anybody may have written."""
+    headers = message.properties.get("application_headers")
+    keywords: dict[str, object] = {}
+    with contextlib.suppress(ValueError, TypeError, IndexError, RecursionError):
+        keywords = dict(json.loads(message.body)[1])
+    level = level_of(message.properties.get("priority"))
+    return message_of(headers if isinstance(headers, dict) else {}, keywords, queue, level)

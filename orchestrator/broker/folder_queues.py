@@ -1,0 +1,176 @@
+"""Queues in a folder: a message is a file, and whoever renames it has it.
+
+    queues/<queue>/<level>-<time>-<random>          waits; the names in order are the order of service
+    taken/<tag>~<queue>~<name>                      was taken and not acknowledged; touched for as long as its task runs
+
+A message whose worker was killed is put back when it was not touched for the visibility timeout. Times are the
+machines' own: they decide who is served first, and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+_LEVELS = 10
+_MAX_BYTES = 1 << 20
+
+held_here: dict[str, str] = {}
+"""Delivery tags of messages that this process holds -> the names under which it holds them."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A message that waits: where, at which level, and what it holds."""
+
+    queue: str
+    level: int
+    raw: bytes
+
+
+class FolderQueues:
+    """The queues of one folder, which is made when the first message comes. Every method raises OSError."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._taken = folder / "taken"
+
+    def put(self, queue: str, level: int, raw: bytes) -> None:
+        """Add a message behind those of its level."""
+        name = f"{min(max(level, 0), _LEVELS - 1)}-{time.time_ns():020d}-{secrets.token_hex(4)}"
+        place = self._of(queue)
+        try:
+            _write(place / f".{name}", raw)
+        except FileNotFoundError:
+            self._make(place)
+            _write(place / f".{name}", raw)
+        os.rename(place / f".{name}", place / name)
+
+    def take(self, queue: str) -> tuple[bytes, str] | None:
+        """Take the next message and return it with the name under which it is held; None where nothing waits."""
+        for name in self._names(queue):
+            held = f"{secrets.token_hex(16)}~{_quoted(queue)}~{name}"
+            target = self._taken / held
+            try:
+                os.utime(self._of(queue) / name)  # the age of what is held counts from now
+                os.rename(self._of(queue) / name, target)
+            except FileNotFoundError:
+                if not target.exists():  # else a server did it, its answer was lost, and it was asked again
+                    continue
+            return _read(target), held
+        return None
+
+    def done(self, held: str) -> None:
+        """Remove a message that was taken: its task has ended."""
+        (self._taken / held).unlink(missing_ok=True)
+
+    def give_back(self, held: str) -> None:
+        """Put a message back where it was. One that another process has put back stays there."""
+        _, queue, name = held.split("~", 2)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self._taken / held, self._of(unquote(queue)) / name)
+
+    def renew(self, helds: Iterable[str]) -> None:
+        """Say that the tasks of messages that were taken go on."""
+        for held in helds:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(self._taken / held)
+
+    def restore(self, older_s: float) -> int:
+        """Put back what nobody has renewed for so long, by the file system's clock, and return how many."""
+        present, count = self._now(), 0
+        for path in self._held():
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                if present - path.stat().st_mtime > older_s:
+                    self.give_back(path.name)
+                    count += 1
+        return count
+
+    def length(self, queue: str) -> int:
+        """Return how many messages wait."""
+        return len(self._names(queue))
+
+    def waiting(self, queue: str, limit: int) -> Iterator[Waiting]:
+        """Return the messages that wait, the next one to be taken first."""
+        for name in self._names(queue)[:limit]:
+            with contextlib.suppress(FileNotFoundError):
+                yield Waiting(queue, _level(name), _read(self._of(queue) / name))
+
+    def take_away(self, queue: str) -> Iterator[Waiting]:
+        """Remove the messages that wait, and return each that was removed."""
+        while (taken := self.take(queue)) is not None:
+            raw, held = taken
+            yield Waiting(queue, _level(held.split("~", 2)[2]), raw)
+            self.done(held)
+
+    def probe(self) -> None:
+        """Write a file and remove it."""
+        self._make(self._of("celery"))
+        path = self.folder / f".probe.{secrets.token_hex(8)}"
+        _write(path, b"")
+        path.unlink()
+
+    def _names(self, queue: str) -> list[str]:
+        try:
+            return sorted(name for name in os.listdir(self._of(queue)) if not name.startswith("."))
+        except FileNotFoundError:
+            return []
+
+    def _held(self) -> list[Path]:
+        try:
+            return [self._taken / name for name in sorted(os.listdir(self._taken)) if not name.startswith(".")]
+        except FileNotFoundError:
+            return []
+
+    def _of(self, queue: str) -> Path:
+        return self.folder / "queues" / _quoted(queue)
+
+    def _make(self, place: Path) -> None:
+        """Make the folders, for this user alone: who may write here has workers read and write."""
+        if not self.folder.exists():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in (place, self._taken):
+            each.mkdir(parents=True, exist_ok=True)
+
+    def _now(self) -> float:
+        probe = self._taken / f".clock.{secrets.token_hex(8)}"
+        try:
+            probe.touch(exist_ok=False)
+            return probe.stat().st_mtime
+        except OSError:
+            return time.time()
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+
+
+def tag_of(held: str) -> str:
+    """Return the part of a held message's name that no other has."""
+    return held.partition("~")[0]
+
+
+def _level(name: str) -> int:
+    return int(name[0]) if name[:1].isdecimal() else _LEVELS - 1
+
+
+def _quoted(queue: str) -> str:
+    return quote(queue, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
+
+
+def _write(path: Path, raw: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: Path) -> bytes:
+    """Return what a file holds, one byte too many where it holds too much: inbound refuses it."""
+    with open(path, "rb") as file:
+        return file.read(_MAX_BYTES + 1)

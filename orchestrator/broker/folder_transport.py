@@ -1,0 +1,125 @@
+"""kombu's side of a broker that is a folder (folder_queues.py), for `filesystem:///FOLDER`.
+
+kombu has a transport of that name. It removes a message when it is taken, has no levels, and takes by a copy where the
+temporary folder is another file system: two workers may get one message.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from kombu.transport import virtual
+
+from engine.text.printable import printable
+from orchestrator.broker.board import Board
+from orchestrator.broker.folder_queues import FolderQueues, held_here, tag_of
+from orchestrator.broker.inbound import Refused, checked
+from orchestrator.job.jobdir import now
+from orchestrator.settings import settings
+
+log = logging.getLogger(__name__)
+
+_KEPT_BYTES = 8192
+
+
+class QoS(virtual.QoS):  # type: ignore[misc]
+    """Acknowledges in the folder."""
+
+    def ack(self, delivery_tag: str) -> None:
+        """Remove the message."""
+        name = held_here.pop(delivery_tag, None)
+        if name is not None:
+            self.channel.queues.done(name)
+        super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Put the message back, or remove it."""
+        name = held_here.pop(delivery_tag, None)
+        if name is not None:
+            (self.channel.queues.give_back if requeue else self.channel.queues.done)(name)
+        self._quick_ack(delivery_tag)
+
+
+class Channel(virtual.Channel):  # type: ignore[misc]
+    """The queues of a folder; those of jobs give nothing that was not checked."""
+
+    QoS = QoS
+
+    @property
+    def queues(self) -> FolderQueues:
+        return FolderQueues(Path(self.connection.client.transport_options["folder"]))
+
+    def _put(self, queue: str, message: dict[str, Any], **_: object) -> None:
+        level = message["properties"].get("priority") or 0
+        self.queues.put(queue, level if isinstance(level, int) else 0, json.dumps(message).encode())
+
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
+        while (taken := self.queues.take(queue)) is not None:
+            raw, name = taken
+            try:
+                known = settings().known_queues
+                message: dict[str, Any] = json.loads(checked(raw, queue, known))
+            except Refused as refused:
+                self._set_aside(raw, queue, str(refused))
+                self.queues.done(name)
+                continue
+            tag = message["properties"]["delivery_tag"] = tag_of(name)
+            held_here[tag] = name
+            return message
+        raise Empty
+
+    def _set_aside(self, raw: bytes, queue: str, why: str) -> None:
+        """Keep a message that is dropped, for whoever wants to look at it, and log that. Best effort."""
+        dead = {
+            "at": now(),
+            "queue": queue,
+            "worker": socket.gethostname(),
+            "why": why,
+            "bytes": len(raw),
+            "message": raw[:_KEPT_BYTES].decode(errors="backslashreplace"),
+        }
+        try:
+            place = f"it is set aside in {Board(settings().board_folder).set_aside(dead)}"
+        except OSError as error:
+            place = f"it can't be set aside: {printable(str(error))}"
+        log.error("a message of queue %s is dropped, %s: %s", queue, place, why)
+
+    def _restore(self, message: Any) -> None:
+        """Put a message back that was taken and not acknowledged."""
+        name = held_here.pop(message.delivery_tag, None)
+        if name is not None:
+            self.queues.give_back(name)
+
+    def _size(self, queue: str) -> int:
+        return self.queues.length(queue)
+
+    def _purge(self, queue: str) -> int:
+        return sum(1 for _ in self.queues.take_away(queue))
+
+    def _has_queue(self, queue: str, **_: object) -> bool:
+        return True
+
+    def _new_queue(self, queue: str, **_: object) -> None:
+        """Do nothing: a queue is there once it holds something."""
+
+    def _delete(self, queue: str, *_: object, **__: object) -> None:
+        """Leave its messages: another process may serve them."""
+
+
+class Transport(virtual.Transport):  # type: ignore[misc]
+    """The transport of `filesystem://`."""
+
+    Channel = Channel
+    driver_type = driver_name = "filesystem"
+    default_port = 0
+    polling_interval = 0.5
+    connection_errors = (*virtual.Transport.connection_errors, OSError)
+
+    def driver_version(self) -> str:
+        """Return what Celery shows."""
+        return "1"

@@ -1,0 +1,21 @@
+"""From a URL to the view of its broker, the only place that chooses between them."""
+
+from __future__ import annotations
+
+from orchestrator.broker.amqp_broker import AmqpBroker
+from orchestrator.broker.connection import client, one_broker
+from orchestrator.broker.folder_broker import FolderBroker
+from orchestrator.broker.redis_broker import RedisBroker
+from orchestrator.broker.view import Broker
+from orchestrator.settings import Settings, broker_folder, is_amqp
+
+
+def open_broker(given: Settings, timeout_s: float = 2.0) -> Broker:
+    """Return the view of the settings' broker, which waits at most `timeout_s` for each answer. Nothing is sent yet.
+    Raises BrokerUrlError for a URL that can't be used."""
+    one_broker(given.broker_url)
+    if is_amqp(given.broker_url):
+        return AmqpBroker(given, timeout_s)
+    if (folder := broker_folder(given.broker_url)) is not None:
+        return FolderBroker(given, folder)
+    return RedisBroker(client(given.broker_url, timeout_s))

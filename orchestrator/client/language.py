@@ -1,0 +1,14 @@
+"""The language in which a terminal shows how a job ended: English, or Spanish in a Spanish locale."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from orchestrator.job.outcomes import ENGLISH, SPANISH, Language
+
+
+def language_of(environ: Mapping[str, str] = os.environ) -> Language:
+    """Return the language of a user's messages, by the first of LC_ALL, LC_MESSAGES and LANG that is set."""
+    locale = next(filter(None, map(environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    return SPANISH if locale.split("_")[0].split(".")[0].lower() == "es" else ENGLISH
