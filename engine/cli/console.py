@@ -20,7 +20,9 @@ def screen(*, stderr: bool = False, width: int = _WIDE) -> Console:
     """Return a console on standard output or error. Where that is no terminal, nothing is wrapped or cut below `width`,
     and no line is filled up with blanks: a table is as wide as its longest cells, and a pager shows no empty lines."""
     console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(file=cast("IO[str]", _Unfilled(stderr)), width=width)
+    if console.is_terminal or (sys.stderr if stderr else sys.stdout) is None:  # closed: what is printed goes nowhere
+        return console
+    return Console(file=cast("IO[str]", _Unfilled(stderr)), width=width)
 
 
 class _Unfilled:

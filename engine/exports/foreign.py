@@ -196,6 +196,8 @@ def _corrections(content: bytes, shown: str, labels: str) -> Corrections:
     head = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n")
     if b"\0" in head:
         raise InputError(f"{shown} contains no corrections: it is not a text file. {_EXPECTED}")
+    if not content.strip() and not shown.endswith("gt.txt"):  # an export without a track is such a file
+        raise InputError(f"{shown} is empty. {_EXPECTED}")
     if head.startswith(b"<") or shown.endswith(".xml"):
         return _Cvat(shown).read(content)
     names = [label.strip() for label in labels.splitlines() if label.strip()]

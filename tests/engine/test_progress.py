@@ -119,6 +119,14 @@ def test_nothing_is_cut_where_there_is_no_terminal(capsys):
     assert [line for line in lines if line != line.rstrip()] == [], "no line is filled up to the longest"
 
 
+def test_output_that_is_closed_takes_everything(monkeypatch):
+    """As behind `>&-`: Python has no file then."""
+    monkeypatch.setattr("sys.stdout", None)
+    print_summary(screen(), summary(video("a.mp4")))
+    monkeypatch.setattr("sys.stderr", None)
+    screen(stderr=True).print("something")
+
+
 STREAMS = [Progress("videos/a.mp4", 50, 100, 2.0), Progress("rtsp://camera/1", 7, None, 0.0)]
 
 

@@ -401,6 +401,8 @@ def test_what_is_no_correction_changes_nothing(one, content, message):
         ("a.xml", b"\x00\x01\x02" * 100, "contains no corrections: it is not a text file."),
         ("a.mp4", b"\x00\x00\x00\x18ftypisom" + b"\x7f" * 100_000, "contains no corrections: it is not a text file."),
         ("a.txt", b"x" * 100_000, "line 1: not a row of MOTChallenge"),
+        ("a.txt", b"\n \n", "is empty."),
+        ("a.xml", b"", "is empty."),
         ("a.zip", b"", "neither annotations.xml nor gt/gt.txt: it is not a CVAT export."),
         ("folder", None, "neither annotations.xml nor gt/gt.txt: it is neither a CVAT export nor one of ours."),
     ],
