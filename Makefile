@@ -58,7 +58,7 @@ endef
 export PREREQUISITES
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-eval test-openvino test-bare test-exports test-debug test-train test-trt test-pycuda test-browser test-rabbitmq train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-fast test-eval test-openvino test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -204,6 +204,17 @@ $(READERS)/.installed:
 
 test-exports: build $(READERS)/.installed ## Read exports with datumaro, motmetrics, pycocotools and ETA (FiftyOne)
 	YOLO_ENGINE_READERS=$(abspath $(READERS))/bin/python $(BIN)/python -m pytest tests/engine/after/test_readers.py
+
+# Detectors of DETR kinds come from Transformers, which needs PyTorch: an environment of their own. PyTorch as in `train`.
+DETR := build/detr
+
+$(DETR)/.installed:
+	$(PYTHON) -m venv $(DETR)
+	$(DETR)/bin/python -m pip install -q torch transformers onnx onnxruntime pillow
+	@touch $@
+
+test-detr: build $(DETR)/.installed ## Compare exports of RT-DETR and D-FINE with their packages' own post-processing
+	YOLO_ENGINE_DETR=$(abspath $(DETR))/bin/python $(BIN)/python -m pytest tests/models/test_detr_packages.py
 
 # First of all: PyTorch is not to be fetched for nothing.
 train-data:

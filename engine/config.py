@@ -461,7 +461,7 @@ class EngineConfig(TrackerKeys):
     segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = defaults.SEGMENT_S
     """Length of a segment of a live recording: seconds, or a text such as 90s, 10m or 1h."""
 
-    split_s: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] | None = None
+    split_s: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=3600)] | None = None
     """Of a job: workers that have no video of their own look for objects in pieces, of this length, of videos that are
     longer; results stay the same. Seconds, or a text such as 90s, 10m or 1h. None: videos stay whole. See
     docs/jobs.md."""

@@ -15,7 +15,7 @@ FILES = sorted(path for path in (ROOT / "tests").rglob("*.py") if path != Path(_
 SLEEPS = {
     "tests/waiting.py": (1, "from one look at a condition to the next"),
     "tests/chaos/real.py": (1, "strikes at a random moment"),
-    "tests/chaos/scenarios.py": (16, "strikes at a random moment, or sees that nothing follows"),
+    "tests/chaos/scenarios.py": (17, "strikes at a random moment, or sees that nothing follows"),
     "tests/benchmarks/test_limit.py": (1, "a model that is slow"),
     "tests/e2e/test_interrupted.py": (1, "a signal is another one than the last after a second"),
     "tests/e2e/test_live.py": (2, "a slow camera, a slow consumer"),

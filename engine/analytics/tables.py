@@ -5,7 +5,8 @@ Columns are stable; `SCHEMA` grows when one changes its meaning or goes. Units a
     tracks.csv        one row a track        votes: class=sum of scores; lengths in pixels, `path_m` and `speed_kmh`
                                              where the scene has a map
     events.csv        one row an event       kind: crossing, enter, leave, stay; dwell_s only of a stay; x, y in pixels
-    counts.csv        one row for each bin, line, direction and class; count is empty where nothing was examined
+    counts.csv        one row for each bin, line, direction and class; count is empty where nothing was examined,
+                                             and no crossing is known
     od.csv            one row for each pair of first and last place of a track
     travel_times.csv  one row for each pair of lines, from one to the next that the same track crosses
 """

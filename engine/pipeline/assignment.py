@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
-from engine.media.inputs import Video
+if TYPE_CHECKING:  # a worker's parent knows assignments, and holds no media library
+    from engine.media.inputs import Video
 
 PIECE_SUFFIX = ".bin"
 

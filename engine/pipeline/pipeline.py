@@ -22,7 +22,7 @@ from engine.errors import BackendError, CheckpointMismatch, EngineError, NotFini
 from engine.media.source import Source
 from engine.pipeline.batch import Batcher
 from engine.pipeline.channel import Closed, Handoff
-from engine.pipeline.pieces import hash_of
+from engine.pipeline.pieces import key_of
 from engine.pipeline.reader import LARGE, ReaderSettings, StreamReader
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.profiling.metrics import DRAIN, IDLE, INPUT, ROOM, Clock, Metrics
@@ -383,7 +383,7 @@ class Pipeline:
             found = None
             if frame.known is not None and not self._stages.postprocess.looks_at(frame):
                 assert frame.image is not None
-                found = frame.known.get(hash_of(frame.image))
+                found = frame.known.get(key_of(frame.image))
             if found is None:
                 left.append(frame)
                 continue

@@ -146,14 +146,14 @@ def line_shape(points: Sequence[tuple[float, float]], name: str, into: str, size
         f"L{px:.1f} {py:.1f}" for px, py in (tip, wings[1])
     )
     font = font_of(size_wh)
-    first = pixels[0]
+    first, aside = pixels[0], font / 4  # beside it, where the line goes down
     half = min(len(shown(into)) * _LETTER * font, width) / 2
     return LineShape(
         points=points_of(points, size_wh),
         name=shown(name),
         into=shown(into),
         arrow=arrow,
-        x=round(min(max(first[0], 4), width - 4), 1),
+        x=round(min(max(first[0] + (aside if first[0] < width / 2 else -aside), 4), width - 4), 1),
         y=round(max(first[1] - font / 3, font), 1),
         side="start" if first[0] < width / 2 else "end",
         to_x=round(min(max(tip[0] + right[0] * font, half), width - half), 1),

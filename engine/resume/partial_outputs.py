@@ -42,18 +42,6 @@ def partials_of(video: Video, folder: Path) -> list[Path]:
     return [partial_path(base.with_name(base.name + suffix)) for suffix in suffixes]
 
 
-def publish_partial(
-    video: Video, folder: Path, file: OpenedFile | None = None, roots: Sequence[Path] = ()
-) -> dict[str, Path]:
-    """Make the `.partial` outputs of an unfinished video from its last checkpoint, and return them by kind.
-
-    Needs no model, and no run before it but the killed one; who may still be working on the video loses it. The
-    checkpoint stays. {} if there is none; of a video that is done, its outputs. Raises SinkError when the files
-    can't be written, or the parts are not what the checkpoint says. `roots` are those of find_videos.
-    """
-    return salvage(video, folder, roots=roots)[0]
-
-
 def salvage(
     video: Video,
     folder: Path,
@@ -62,8 +50,14 @@ def salvage(
     fence: Callable[[], None] = lambda: None,
     roots: Sequence[Path] = (),
 ) -> tuple[dict[str, Path], EntryJson | None]:
-    """As `publish_partial`, of what attempts for `job` have reached (attempts.py; "": whoever), behind its fence.
-    Returns also the entry of a video that is done."""
+    """Make the `.partial` outputs of an unfinished video from the last checkpoint of attempts for `job` (attempts.py;
+    "": whoever's), behind its fence. Return them by kind: {} where there is no checkpoint; of a video that is done its
+    outputs, and its entry.
+
+    Needs no model, and no run before it but the killed one; who may still be working on the video loses it. The
+    checkpoint stays. Raises SinkError when the files can't be written, or the parts are not what the checkpoint says.
+    `roots` are those of find_videos.
+    """
     attempt = Attempt(folder, video.stem, job=job, fence=fence)
     try:
         attempt.begin()

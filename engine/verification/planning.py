@@ -31,7 +31,9 @@ from engine.text.masks import without_password
 
 PROBE_S = 12.0
 """Seconds of a video that are looked at."""
-STRETCHES = 6
+STRETCHES = 5
+"""Parts of the video that these seconds are spread over. Each lasts a little longer than the time from one whole frame
+of a gate to the next: the first of them is not timed."""
 _LEAST_S = 0.5  # of a stretch
 
 # Shares of the model's own size, and seconds between whole frames, that are tried: the next only where the previous one
@@ -229,7 +231,7 @@ class _Probe:
     """The stretches of one video, as the strongest setting, which is measured first, sees them."""
 
     def __init__(self, video: Video, stretches: Sequence[tuple[float, float]]) -> None:
-        self.stretches = stretches
+        self.stretches = list(stretches)
         self.frames = 0
         self._video = video
         self._classes: tuple[str, ...] = ()
@@ -237,21 +239,35 @@ class _Probe:
 
     def measure(self, base: EngineConfig, setting: Setting, loaded: LoadedModel) -> Probed:
         """Run a setting over the stretches. Raises VideoError if that fails."""
-        first, agreed, seconds = not self._expected, Ratio(), 0.0
-        if first:
-            self._classes = tuple(loaded.manifest.classes)
-        steps = 0
-        for number, (start, end) in enumerate(self.stretches):
+        if not self._expected:
+            return self._measure_strongest(base, setting, loaded)
+        agreed, steps, seconds = Ratio(), 0, 0.0
+        for (start, end), expected in zip(self.stretches, self._expected, strict=True):
             seen, took_s = self._run(_with(base, setting, start, end), loaded)
             steps, seconds = steps + max(0, len(seen) - 1), seconds + took_s
-            if first:
-                self._expected.append(seen)
-                self.frames += len(seen)
-            agreed.add(*_agreement(self._expected[number], seen))
-        low, high = (1.0, 1.0) if first else interval(agreed)
-        if not self.frames:
-            raise VideoError(f"{self._video.shown} has no frame where plan looks: name another video.")
+            agreed.add(*_agreement(expected, seen))
+        low, high = interval(agreed)
         return Probed(setting, agreed.value, low, high, steps / seconds if seconds else 0.0)
+
+    def _measure_strongest(self, base: EngineConfig, setting: Setting, loaded: LoadedModel) -> Probed:
+        """Run what all others are compared with. Stretches that are not there go: a header may claim too much."""
+        self._classes = tuple(loaded.manifest.classes)
+        there, steps, seconds = [], 0, 0.0
+        problem = VideoError(f"{self._video.shown} has no frame where plan looks: name another video.")
+        for start, end in self.stretches:
+            try:
+                seen, took_s = self._run(_with(base, setting, start, end), loaded)
+            except VideoError as error:
+                problem = error
+                continue
+            if seen:
+                there.append((start, end))
+                self._expected.append(seen)
+                steps, seconds = steps + len(seen) - 1, seconds + took_s
+        if not there:
+            raise problem
+        self.stretches, self.frames = there, sum(map(len, self._expected))
+        return Probed(setting, 1.0, 1.0, 1.0, steps / seconds if seconds else 0.0)
 
     def _run(self, config: EngineConfig, loaded: LoadedModel) -> tuple[dict[int, Detections], float]:
         """Return what is found in each frame, by its number, and the seconds from the first of them to the last: what

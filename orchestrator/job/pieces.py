@@ -18,7 +18,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from engine.config import EngineConfig
@@ -74,6 +74,26 @@ def forget_pieces(job: Job, index: int | None = None) -> None:
             for name in pieces.names():
                 if (match := _NAME.fullmatch(name)) and int(match[1]) == index and match[3] is None:
                     pieces.remove(name)
+
+
+def choice(
+    at: float, count: int, is_taken: Callable[[int], bool], *, its_s: float, own_s: float, early: bool
+) -> int | None:
+    """Return which of `count` pieces to take while the tracker is at `at`, in pieces; None for none. It takes `its_s`
+    for a piece, and the one who asks `own_s`. With `early` the first one that is done before the tracker comes to it;
+    else the last that it has not come to."""
+    current = int(at)
+    until_s = (current + 1 - at) * its_s * (_KNOWN if is_taken(current) else 1.0)
+    free = None
+    for number in range(current + 1, count):
+        if is_taken(number):
+            until_s += its_s * _KNOWN
+            continue
+        if early and until_s >= own_s:
+            return number
+        free = number
+        until_s += its_s
+    return None if early else free
 
 
 @dataclass(frozen=True)
@@ -228,8 +248,7 @@ class Pieces:
     def _choice(
         self, video: VideoFacts, rows: dict[int, _Seen], told: tuple[VideoProgress, float] | None, *, early: bool
     ) -> int | None:
-        """Return which piece of a video to take. With `early` the first one that is done before the tracker comes to
-        it; else the last that it has not come to."""
+        """Return which piece of a video to take, by how far its tracker is."""
         config, length_s = self._config, self._config.split_s
         assert length_s is not None
         ends_s = min(video.duration_s or 0.0, math.inf if config.part_ends_s is None else config.part_ends_s)
@@ -245,19 +264,14 @@ class Pieces:
         its_s = length_s / a_frame_s / rate if rate and a_frame_s else self.took_s  # the tracker's for a piece
         if passed > 0:
             its_s /= 1 - (1 - _KNOWN) * min(1.0, known / passed)
-        own_s = self.took_s or its_s
-        left = (current + 1) - at_s / length_s
-        until_s = left * its_s * (_KNOWN if self._is_taken(video, rows.get(current), current) else 1.0)
-        free = []
-        for number in range(current + 1, math.ceil(ends_s / length_s)):
-            if self._is_taken(video, rows.get(number), number):
-                until_s += its_s * _KNOWN
-                continue
-            if early and until_s >= own_s:
-                return number
-            free.append(number)
-            until_s += its_s
-        return free[-1] if free and not early else None
+        return choice(
+            at_s / length_s,
+            math.ceil(ends_s / length_s),
+            lambda number: self._is_taken(video, rows.get(number), number),
+            its_s=its_s,
+            own_s=self.took_s or its_s,
+            early=early,
+        )
 
     def _is_taken(self, video: VideoFacts, row: _Seen | None, number: int) -> bool:
         """Return whether a piece is done, somebody is at it, or it is not to be tried again."""

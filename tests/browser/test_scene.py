@@ -1,5 +1,6 @@
 """The page on which a scene is drawn, in a real browser; `analyze` takes what it gives."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -214,18 +215,24 @@ def test_a_folder_of_cameras(tmp_path, show):
     assert scene_of(page, tmp_path).lines == ()
 
 
-def test_no_name_is_cut_at_the_edge(tmp_path, video, show):
+def test_no_name_is_cut_at_the_edge_and_none_covers_another(tmp_path, video, show):
     given = tmp_path / "given.toml"
     given.write_text(
-        'camera = "a.mp4"\n[[line]]\nname = "a long name"\npoints = [[0.0, 0.5], [0.02, 0.9]]\n'
+        'camera = "a.mp4"\n[[line]]\nname = "a long name"\npoints = [[0.0, 0.5], [0.2, 0.5]]\n'
+        'in = "to centre"\nout = "from centre"\n'
         '[[zone]]\nname = "another name"\npolygon = [[0.96, 0.1], [1.0, 0.1], [1.0, 0.3]]\n'
+        '[[zone]]\nname = "one more"\npolygon = [[0.0, 0.55], [0.2, 0.55], [0.2, 0.75], [0.0, 0.75]]\n'
     )
     page = show(scene_page(tmp_path, video, "--scene", given)).page
-    frame = page.locator("#drawing").bounding_box()
-    for label in page.locator("#drawing .label").all():
-        box = label.bounding_box()
-        assert box["x"] >= frame["x"] - 1, label.inner_text()
-        assert box["x"] + box["width"] <= frame["x"] + frame["width"] + 1, label.inner_text()
+    width, height = 64, 48
+    boxes = page.evaluate(
+        "() => [...document.querySelectorAll('#drawing .label')].map((each) => "
+        "{ const { x, y, width, height } = each.getBBox(); return [x, y + height / 5, x + width, y + height]; })"
+    )
+    assert len(boxes) == 5
+    assert all(left >= 0 and top >= 0 and right <= width and bottom <= height + 1 for left, top, right, bottom in boxes)
+    for one, other in itertools.combinations(boxes, 2):
+        assert one[0] >= other[2] or other[0] >= one[2] or one[1] >= other[3] or other[1] >= one[3]
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

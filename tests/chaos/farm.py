@@ -154,12 +154,16 @@ class Farm:
             assert times(Path(video["outputs"]["video"])) == times(expected / f"{Path(name).stem}.mp4")
         log = job.folder / "events.jsonl"
         until(lambda: '"event": "ended"' in log.read_text(), 10, log.read_text)  # a moment after the end record
-        events = [json.loads(line) for line in log.read_text().splitlines()]
-        ended = [event["video"] for event in events if event["event"] == "video ended"]
+        ended = [event["video"] for event in self.events(job, "video ended")]
         assert sorted(ended) == sorted(set(ended)), "a video was done twice"
-        assert sum(event["event"] == "ended" for event in events) == 1, "the end was recorded more than once"
+        assert len(self.events(job, "ended")) == 1, "the end was recorded more than once"
         result = job.output / f"celery_result_{job.id}.json"
         until(result.exists, 10, lambda: f"{result} is missing")  # it is made a moment after the end record
+
+    def events(self, job: Job, name: str) -> list[dict[str, Any]]:
+        """The job's events of this name."""
+        events = [json.loads(line) for line in (job.folder / "events.jsonl").read_text().splitlines()]
+        return [event for event in events if event["event"] == name]
 
     def undisturbed(self, names: list[str]) -> Path:
         """The folder of an undisturbed run over these videos."""

@@ -103,6 +103,31 @@ def kill_9_of_a_worker(folder: Path, chance: Random, strikes: int) -> str:
 
 
 @scenario
+def kill_9_of_workers_that_share_a_video(folder: Path, chance: Random, strikes: int) -> str:
+    """One of two, or both, at any moment: whoever tracks the video, whoever finds what is in its pieces."""
+    with Farm(folder, CHAOS_DELAY_S="0.04") as farm:
+        farm.clips(1, frames=500)
+        job = farm.submit(workers=2, split_s=1.0)
+        struck = 0
+        for _ in range(strikes):
+            while len(farm.workers) < 2:
+                farm.worker()
+            time.sleep(chance.uniform(3.0, 9.0))
+            if job.ended:
+                break
+            for worker in chance.sample(farm.workers, chance.choice((1, 2))):
+                farm.kill(worker)
+            struck += 1
+        while len(farm.workers) < 2:
+            farm.worker()
+        farm.wait(job)
+        farm.judge(job, ok=1)
+        known = sum(event["frames"] for event in farm.events(job, "known ahead"))
+        pieces = len(farm.events(job, "piece ended"))
+        return f"{struck} kills before its end, {pieces} pieces, {known} of 500 frames by helpers"
+
+
+@scenario
 def kill_9_of_the_engine(folder: Path, chance: Random, strikes: int) -> str:
     """As the kernel does when memory runs out: the engine's process alone."""
     with Farm(folder) as farm:

@@ -19,7 +19,7 @@ from engine.pipeline.assignment import Assignment
 from engine.resume import attempts
 from engine.resume.attempts import peek
 from engine.resume.journal import LARGEST, packed, unpacked
-from engine.resume.partial_outputs import publish_partial
+from engine.resume.partial_outputs import salvage
 from engine.sinks.packet_log import read_header
 from tests.e2e.runs import attempt, cli, clip, ended, fake_engine, left_over
 from tests.e2e.test_resume import TRACES
@@ -59,6 +59,15 @@ def begun(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Begun:
         return unpacked((attempt(output, "a") / "journal.json").read_bytes())
 
     return copied
+
+
+@pytest.fixture(scope="module")
+def one_done(original: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The output folder of a run that was broken off in its second video, and that video."""
+    other = clip(tmp_path_factory.mktemp("second") / "b.mp4", 40, seed=2)
+    made = tmp_path_factory.mktemp("one-done")
+    fake_engine(fail_after=60, streams=1, workers=1, **SETTINGS).run([original, other], made)
+    return made, other
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +117,7 @@ def test_the_state_folder_is_a_link(tmp_path: Path, video: Path, elsewhere: Path
     attempts.forget(output, PurePosixPath("a"), "")
     assert peek(output, PurePosixPath("a")) == 0
     with pytest.raises(OutputError, match="symbolic link"):
-        publish_partial(fake_video(video), output)
+        salvage(fake_video(video), output)
     assert _state(elsewhere) == before
 
 
@@ -404,12 +413,12 @@ def test_a_packet_log_with_a_stranger_s_header(
     ],
 )
 def test_a_verdict_of_wrong_types(
-    tmp_path: Path, video: Path, elsewhere: Path, key: str, value: Any, same: Same
+    tmp_path: Path, video: Path, one_done: tuple[Path, Path], elsewhere: Path, key: str, value: Any, same: Same
 ) -> None:
     """It is no verdict: the video is done anew."""
-    output = tmp_path / "out"
-    other = clip(tmp_path / "in" / "b.mp4", 40, seed=2)
-    fake_engine(fail_after=60, streams=1, workers=1, **SETTINGS).run([video, other], output)
+    made, second = one_done
+    output = Path(shutil.copytree(made, tmp_path / "out"))
+    other = Path(shutil.copy2(second, tmp_path / "in"))
     path = attempt(output, "a") / "verdict.json"
     values = unpacked(path.read_bytes())
     _wrong(key, value)(values)
@@ -461,7 +470,7 @@ def test_an_old_checkpoint_is_salvaged(tmp_path: Path, video: Path, begun: Begun
     output = tmp_path / "out"
     kept = begun(output)["checkpoint"]["frames"]
     _as_before(output)
-    made = publish_partial(fake_video(video), output)
+    made, _ = salvage(fake_video(video), output)
     assert set(made) == {"tracks", "mot", "video"}
     assert peek(output, PurePosixPath("a")) == kept
 

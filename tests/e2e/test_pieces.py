@@ -11,9 +11,10 @@ import av
 import pytest
 
 from engine.media.inputs import Video
+from engine.media.planes import planes_of
 from engine.pipeline import reader
 from engine.pipeline.assignment import Assignment, PieceAssignment, PiecesOf
-from engine.pipeline.pieces import made_with, read_piece
+from engine.pipeline.pieces import key_of, made_with, read_piece
 from engine.pipeline.stream import Outcome
 from engine.summary import VideoStatus
 from tests.assets import require_asset
@@ -255,6 +256,32 @@ def test_a_file_that_is_gone_fails_its_piece_alone(tmp_path, pieces):
             piece_done=lambda piece, outcome: told.update({piece.video.stem.name: (outcome.status, outcome.error)}),
         )
     assert told == {"1": (VideoStatus.FAILED, "does not exist"), "2": (VideoStatus.OK, None)}
+
+
+@pytest.mark.parametrize("kind", ["yuv420p", "yuvj420p", "nv12", "rgb24", "bgr24", "gray"])
+def test_a_picture_is_known_by_all_its_bytes_and_no_others(kind):
+    width, height = 70, 46  # rows are padded, and the last bytes make no word
+    seen = set()
+    picture = av.VideoFrame(width, height, kind)
+    for plane in planes_of(picture):
+        plane[:] = 7
+    key = key_of(picture)
+    assert len(key) == 40
+    for number, plane in enumerate(planes_of(picture)):
+        rows, columns = (height, width) if number == 0 else (height // 2, width // 2)
+        columns *= 2 if kind == "nv12" and number else 3 if kind in ("rgb24", "bgr24") else 1
+        for at in ((0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1), (rows // 2, columns // 2)):
+            plane[at] = 8
+            seen.add(key_of(picture))
+            plane[at] = 7
+        if plane.shape[1] > columns:
+            plane[:, columns:] = 9
+    assert key_of(picture) == key
+    seen.add(key)
+    assert len(seen) == 1 + 5 * len(picture.planes)
+    assert key_of(av.VideoFrame(width + 2, height, kind)) not in seen
+    picture.color_range = 1 if kind == "yuvj420p" else 2
+    assert (key_of(picture) in seen) is (kind == "yuvj420p"), "its format says so"
 
 
 def test_what_was_made_with_other_keys_differs():

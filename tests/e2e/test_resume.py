@@ -27,7 +27,7 @@ from engine.pipeline.reader import StreamReader
 from engine.resume import attempts, fingerprint
 from engine.resume.attempts import peek
 from engine.resume.journal import packed, unpacked
-from engine.resume.partial_outputs import publish_partial, salvage
+from engine.resume.partial_outputs import salvage
 from tests.assets import demo_video, require_asset
 from tests.e2e.clips import Shot, joined, make
 from tests.e2e.runs import attempt, cli, clip, ended, engine_threads, fake_engine, frames_in, left_over, rows
@@ -388,7 +388,7 @@ def test_killed_at_any_moment(shots: dict[str, Path], whole: Callable[..., Any],
         process.kill()
         assert ended(process)[0] == -signal.SIGKILL
         kept = peek(tmp_path, PurePosixPath("closed"))
-        made = publish_partial(Video(str(shots["closed"]), PurePosixPath("closed")), tmp_path)
+        made, _ = salvage(Video(str(shots["closed"]), PurePosixPath("closed")), tmp_path)
         assert {kind: path.name for kind, path in made.items()} == {
             "tracks": "closed.partial.tracks.jsonl",
             "mot": "closed.partial.mot.txt",
@@ -433,10 +433,10 @@ def test_interrupted_and_continued(shots: dict[str, Path], whole: Callable[..., 
 
 def test_salvage_without_a_checkpoint(tmp_path: Path) -> None:
     video = Video(str(tmp_path / "a.mp4"), PurePosixPath("a"))
-    assert publish_partial(video, tmp_path) == {}
+    assert salvage(video, tmp_path) == ({}, None)
     (tmp_path / ".yolo-engine").mkdir()
     (tmp_path / ".yolo-engine" / "a.json").write_text("{")
-    assert publish_partial(video, tmp_path) == {}
+    assert salvage(video, tmp_path) == ({}, None)
 
 
 def test_salvage_of_parts_that_are_not_there(tmp_path: Path) -> None:
@@ -445,7 +445,7 @@ def test_salvage_of_parts_that_are_not_there(tmp_path: Path) -> None:
     _break_off([path], tmp_path / "out", 40, visualize=True)
     (attempt(tmp_path / "out", "a") / "a.mp4.part").unlink()
     with pytest.raises(SinkError, match=r"a\.mp4\.part no longer exists"):
-        publish_partial(Video(str(path), PurePosixPath("a")), tmp_path / "out")
+        salvage(Video(str(path), PurePosixPath("a")), tmp_path / "out")
     assert left_over(tmp_path / "out", "*.new", "*.partial.*") == []
 
 

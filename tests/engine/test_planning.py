@@ -83,7 +83,18 @@ def test_stretches_lie_all_over_a_long_video(tmp_path):
     video = clip(tmp_path / "a.mp4", frames=100)
     found = plan(fake(), str(video), 1.0, probe_s=1.2)
     assert found.seconds == pytest.approx(1.2)
-    assert 30 <= found.frames <= 36  # 5 or 6 in a fifth of a second
+    assert 25 <= found.frames <= 35  # about 6 in a quarter of a second
+
+
+def test_what_a_header_claims_and_is_not_there_is_passed_over(tmp_path):
+    whole = clip(tmp_path / "a.mkv", frames=200)
+    data = whole.read_bytes()
+    whole.write_bytes(data[: len(data) // 2])
+    found = plan(fake(), str(whole), 1.0, probe_s=1.2)
+    assert 0.2 < found.seconds < 1.0
+    assert found.frames < 25
+    with pytest.raises(VideoError, match="ends before start_s"):
+        plan(fake(start_s=6), str(whole), 1.0, probe_s=1.0)
 
 
 def test_a_model_that_is_not_there_is_left_out(tmp_path):

@@ -19,8 +19,6 @@ from engine.errors import BackendMissing, ConfigError
 from engine.inference.trt.gpu import Gpu
 from engine.install import extra
 
-CHOICES = ("auto", "tensorrt", "rtx")
-
 
 @dataclass(frozen=True)
 class FlavorInfo:

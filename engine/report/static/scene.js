@@ -162,18 +162,13 @@
     svg.textContent = "";
     const unit = view.size[1] / 40;
     const shapes = open ? [...view.shapes, open] : view.shapes;
+    const words = [];
     for (const shape of shapes) {
       const points = shape.points.map(pixel).map((point) => point.join(",")).join(" ");
       const closed = (shape.kind === "zone" || shape.kind === "ignore") && shape !== open;
       const group = draw("g", { class: `shape ${shape.kind}${shape === chosen || shape === open ? " chosen" : ""}` }, svg);
       if (shape.kind !== "map") draw(closed ? "polygon" : "polyline", { class: shape.kind === "ignore" ? "ignored" : shape.kind, points }, group);
-      const label = (text, [x, y], className = "label") => {
-        if (!text) return;
-        const element = draw("text", { class: className, y: Math.min(Math.max(y, unit * 1.6), view.size[1] - unit / 2), "font-size": unit * 1.6, "text-anchor": "middle" }, group);
-        element.textContent = text;
-        const half = Math.min(element.getComputedTextLength() / 2 + unit / 4, view.size[0] / 2); // all of it is in the frame
-        element.setAttribute("x", Math.min(Math.max(x, half), view.size[0] - half));
-      };
+      const label = (text, at, className = "label") => text && words.push({ group, text, at, className, last: shape.kind === "zone" });
       if (shape.kind === "line" && shape.points.length > 1) {
         const { d, tip, back } = arrow(shape.points, unit);
         draw("path", { class: "arrow", d }, group);
@@ -192,12 +187,32 @@
         if (shape.kind === "map") label(String(place + 1), [x, y - unit], "label");
       });
     }
+    write(words, unit);
     if (document.activeElement === svg) {
       const [x, y] = pixel(cursor);
       draw("path", { class: "cursor", d: `M${x - unit},${y}H${x + unit}M${x},${y - unit}V${y + unit}` }, svg);
     }
     list();
     text();
+  }
+
+  /** Words at their places or, where others are, some lines above or below; those of zones come last. All of a word is in the frame. */
+  function write(words, unit) {
+    const [width, height] = view.size;
+    const within = (value, low, high) => Math.min(Math.max(value, low), Math.max(high, low));
+    const taken = [];
+    for (const { group, text, at, className } of [...words.filter((word) => !word.last), ...words.filter((word) => word.last)]) {
+      const element = draw("text", { class: className, "font-size": unit * 1.6, "text-anchor": "middle" }, group);
+      element.textContent = text;
+      const half = Math.min(element.getComputedTextLength() / 2 + unit / 3, width / 2);
+      const x = within(at[0], half, width - half);
+      const places = [0, 1, -1, 2, -2, 3, -3, 4, -4].map((step) => within(at[1] + step * unit * 1.9, unit * 1.6, height - unit / 2));
+      const free = places.find((y) => taken.every((other) => Math.abs(other.x - x) >= other.half + half || Math.abs(other.y - y) >= unit * 1.8));
+      const y = free ?? places[0];
+      taken.push({ x, y, half });
+      element.setAttribute("x", x);
+      element.setAttribute("y", y);
+    }
   }
 
   function fresh(kind) {

@@ -1,0 +1,38 @@
+"""`yolo-engine report`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.analytics.naming import name_of
+from engine.analytics.run_answers import config_for_answers
+from engine.analytics.settings import AnswerSettings
+from engine.analytics.verdicts import read_verdicts
+from engine.output_folder.manifest import read_manifest
+from engine.report import write_report
+from engine.text.counted import counted
+from engine.text.say import say
+
+
+def report(folder: Path, verdicts: Path | None, overwrite: bool, as_json: bool, **options: Any) -> int:
+    """Write the pages and print where they are. `options` are keys of the configuration."""
+    manifest = read_manifest(folder)
+    given = {key: value for key, value in options.items() if value not in (None, ())}
+    config = config_for_answers(manifest.get("config", {}), given)
+    judged = read_verdicts(verdicts) if verdicts is not None else None
+    settings = AnswerSettings.of(config)
+    if "scene" in given:
+        names = [name_of(entry) for entry in manifest["videos"] if "stem" in entry]
+        if (unused := settings.check_videos(names)) is not None:
+            say(f"Warning: {unused}", err=True)
+    language = config.report_language
+    written = write_report(folder, manifest, settings, language=language, verdicts=judged, overwrite=overwrite)
+    if as_json:
+        click.echo(json.dumps({"report": str(written.report), "pages": [str(page) for page in written.pages]}))
+    else:
+        say(f"Report: {written.report}" + (f" and {counted(len(written.pages), 'page')}" if written.pages else ""))
+    return 0
