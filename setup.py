@@ -65,6 +65,7 @@ def dependencies() -> list[str]:
     if build not in ORT_BUILDS:
         sys.exit(f"YOLO_ENGINE_ORT must be cpu or gpu. Got {build!r}.")
     return [
+        "amqp>=5.2",
         "av>=14.0",
         "celery>=5.7,<5.8",
         "click>=8.1",
