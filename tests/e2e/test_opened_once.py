@@ -155,7 +155,7 @@ def _events(task: Probe) -> list[Event]:
 
 
 def test_nothing_is_probed_before_it_is_checked(place: Path) -> None:
-    """Neither size nor frames of what lies outside stand in a job's start, also where a suffix says nothing."""
+    """Neither size nor frames of what is outside stand in a job's start, also where a suffix says nothing."""
     (place / "in" / "link.mp4").symlink_to(place / "secret" / "a.mp4")
     (place / "in" / "nosuffix").symlink_to(place / "secret" / "a.mp4")
     inside = str(place / "in")
@@ -164,19 +164,19 @@ def test_nothing_is_probed_before_it_is_checked(place: Path) -> None:
     assert sorted(videos) == ["link", "sub/a"]
     assert videos["sub/a"].frames == 12
     assert videos["link"].size_bytes == 0
-    assert "lies outside" in (videos["link"].error or "")
+    assert "is outside" in (videos["link"].error or "")
     assert videos["link"].frames is None
     (fatal,) = _events(replace(task, inputs=(str(place / "secret"),)))
     assert isinstance(fatal, Fatal)
-    assert "lies outside" in fatal.error
+    assert "is outside" in fatal.error
 
 
 def test_a_folder_that_becomes_a_link_is_not_walked(place: Path) -> None:
     assert [entry.name for entry in entries(place / "in" / "sub", [place / "in"])] == ["a.mp4"]
     _exchanged(place, "sub")
-    with pytest.raises(SourceError, match="lies outside"):
+    with pytest.raises(SourceError, match="is outside"):
         entries(place / "in" / "sub", [place / "in"])
-    with pytest.raises(InputError, match="lies outside"):
+    with pytest.raises(InputError, match="is outside"):
         find_videos([str(place / "in" / "sub")], place / "out", [place / "in"])
 
 

@@ -176,6 +176,11 @@ def test_who_can_not_be_revoked_is_not_passed_by(tmp_path, monkeypatch, number):
     first.commit(finished(first, "one"))
 
 
+def row(number: int) -> str:
+    """A line of MOTChallenge: an attempt that comes late looks whether what appeared is the program's own."""
+    return f"{number},1,0.00,0.00,10.00,10.00,1.0000,-1,-1,-1\n"
+
+
 def test_many_begin_at_once_and_one_commits(tmp_path):
     """Threads that begin, work and commit, again and again: each turn has one result."""
     for turn in range(40):
@@ -189,7 +194,7 @@ def test_many_begin_at_once_and_one_commits(tmp_path):
                 attempt.begin()
                 if attempt.verdict is None:
                     attempt.sweep()
-                    attempt.commit(finished(attempt, str(attempt.number)))
+                    attempt.commit(finished(attempt, row(attempt.number)))
                     won.append(attempt.number)
                 attempt.publish()
             except (LeaseLost, FileNotFoundError):  # its folder was swept away
@@ -203,7 +208,7 @@ def test_many_begin_at_once_and_one_commits(tmp_path):
         for thread in threads:
             thread.join()
         assert len(won) == 1
-        assert (output / "sub" / "a.mot.txt").read_text() == str(won[0])
+        assert (output / "sub" / "a.mot.txt").read_text() == row(won[0])
 
 
 def test_forgetting_leaves_others_at_work(tmp_path):

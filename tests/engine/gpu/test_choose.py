@@ -183,7 +183,7 @@ def test_tensorrt_without_a_gpu(machine):
     machine |= {"gpu"}
     with pytest.raises(BackendMissing, match=r"--backend tensorrt was requested, but no NVIDIA GPU was found\. `yolo"):
         engine_of(backend="tensorrt")
-    with pytest.raises(BackendMissing, match="answers here as number 3"):
+    with pytest.raises(BackendMissing, match="was found as number 3"):
         engine_of(backend="tensorrt", device="cuda:3")
 
 
