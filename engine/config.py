@@ -34,7 +34,7 @@ from engine.choices.precision import Precision
 from engine.errors import ConfigError, describe_os_error
 from engine.trackers import registry
 from engine.trackers.keys import Count, Share, TrackerKeys, not_bool
-from models.manifest import LayoutName
+from models.layouts import LayoutName
 from models.registry import DEFAULT_MODEL, get_manifest
 
 _MAX_SKIPPED = 1000

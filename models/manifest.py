@@ -8,15 +8,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict, TypeGuard, get_args
+from typing import TypedDict, TypeGuard
 
 from models.coco import NAME_LISTS
 from models.errors import ManifestError, ModelError
 from models.files import read_regular
+from models.layouts import LAYOUTS
 from models.printable import printable
 
-LayoutName = Literal["yolox", "yolov5", "yolov8", "end2end", "detr", "detr-post", "rtmdet"]
-LAYOUTS: tuple[LayoutName, ...] = get_args(LayoutName)
 DTYPES = ("float32", "float16", "uint8")
 CHANNEL_ORDERS = ("rgb", "bgr")
 PADS = ("center", "topleft", "stretch")

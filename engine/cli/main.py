@@ -47,7 +47,7 @@ from engine.errors import (
 from engine.logs import set_up_logging
 from engine.text.say import say, show_usage
 from models.errors import ModelError as ModelPackageError
-from models.manifest import LAYOUTS
+from models.layouts import LAYOUTS
 
 # Import nothing heavy here, so that --help answers at once.
 

@@ -6,7 +6,7 @@ import click
 
 from engine.cli.deferred import deferred
 from engine.cli.paths import PATH
-from models.manifest import LAYOUTS
+from models.layouts import LAYOUTS
 
 
 @click.command(no_args_is_help=True, short_help="Quantize a model to 8-bit integers.")

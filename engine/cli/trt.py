@@ -7,7 +7,7 @@ import click
 from engine.choices.defaults import GPU_BATCH
 from engine.cli.deferred import deferred
 from engine.cli.paths import PATH
-from models.manifest import LAYOUTS
+from models.layouts import LAYOUTS
 
 _MAX_MIB = 1 << 20
 

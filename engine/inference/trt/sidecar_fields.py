@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from engine.inference.trt.flavors import FLAVORS
-from models.manifest import LAYOUTS
+from models.layouts import LAYOUTS
 
 
 def read_fields(text: str) -> Fields:
