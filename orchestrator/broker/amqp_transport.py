@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -16,13 +15,11 @@ from kombu.transport import pyamqp as base
 
 from engine.text.printable import printable
 from orchestrator.broker.board import Board
+from orchestrator.broker.dropped import KEPT_BYTES, set_aside
 from orchestrator.broker.inbound import MAX_BYTES, Refused, checked
-from orchestrator.job.jobdir import now
 from orchestrator.settings import settings
 
 log = logging.getLogger(__name__)
-
-_KEPT_BYTES = 8192
 
 
 class Channel(base.Channel):  # type: ignore[misc]
@@ -51,23 +48,10 @@ class Channel(base.Channel):  # type: ignore[misc]
         return taken
 
     def _set_aside(self, message: Any, queue: str, why: str) -> None:
-        """Keep a message that is dropped, for whoever wants to look at it, and log that. Best effort."""
+        """Keep a message that is dropped on the board, and reject it for good."""
         body = message.body if isinstance(message.body, bytes) else str(message.body).encode(errors="backslashreplace")
-        dead = {
-            "at": now(),
-            "queue": queue,
-            "worker": socket.gethostname(),
-            "why": why,
-            "bytes": len(body),
-            "headers": printable(repr(message.properties.get("application_headers")), _KEPT_BYTES),
-            "message": body[:_KEPT_BYTES].decode(errors="backslashreplace"),
-        }
-        board = Board(settings().board_folder)
-        try:
-            place = f"it is set aside in {board.set_aside(dead)}"
-        except OSError as error:
-            place = f"it can't be set aside: {printable(str(error))}"
-        log.error("a message of queue %s is dropped, %s: %s", queue, place, why)
+        headers = printable(repr(message.properties.get("application_headers")), KEPT_BYTES)
+        set_aside(body, queue, why, Board(settings().board_folder).set_aside, headers=headers)
         self.basic_reject(message.delivery_tag, requeue=False)
 
 

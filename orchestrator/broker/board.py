@@ -13,7 +13,6 @@ read is checked all the same.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import random
@@ -24,12 +23,10 @@ from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from orchestrator.broker.dropped import MAX_DEAD
 from orchestrator.broker.heartbeats import EXPIRES_S, Heartbeat, Look, living
 from orchestrator.broker.refusals import MAX_KEPT, Refusal, one_line
-from orchestrator.job.atomic_json import object_in, write_quick
-
-MAX_DEAD = 100
-"""How many messages are kept, the newest ones."""
+from orchestrator.job.atomic_json import clock_of, object_in, write_quick
 
 _MAX_BEATS = 10_000
 
@@ -45,7 +42,7 @@ class Board:
     def tell_alive(self, beat: Heartbeat) -> None:
         """Write a heartbeat, and remove those that ran out long ago."""
         self._write("workers", f"{beat.node}:{beat.pid}", asdict(beat))
-        present = self._now()
+        present = clock_of(self.folder)
         for path in self._files("workers"):
             if _age_s(path, present) > 10 * EXPIRES_S:
                 path.unlink(missing_ok=True)
@@ -57,7 +54,7 @@ class Board:
     def look(self) -> Look:
         """Return the workers whose heartbeats have not run out."""
         files = self._files("workers")
-        present = self._now() if files else 0.0
+        present = clock_of(self.folder) if files else 0.0
         recent = [path for path in files[:_MAX_BEATS] if _age_s(path, present) <= EXPIRES_S]
         beats = [beat for path in recent if (beat := _beat(path)) is not None]
         return Look(living(beats), {}, len(recent), len(recent) - len(beats), len(files) <= _MAX_BEATS)
@@ -134,14 +131,14 @@ class Board:
         may both be told so: it only spares work."""
         path = self._path("alone", _hash(name))
         value = object_in(path)
-        if value is not None and value.get("owner") != owner and _age_s(path, self._now()) <= for_s:
+        if value is not None and value.get("owner") != owner and _age_s(path, clock_of(self.folder)) <= for_s:
             return False
         self._write("alone", _hash(name), {"owner": owner})
         return True
 
     def sweep(self) -> None:
         """Remove what nobody has renewed for an hour of what is for seconds."""
-        present = self._now()
+        present = clock_of(self.folder)
         for path in self._files("alone"):
             if _age_s(path, present) > 3600:
                 path.unlink(missing_ok=True)
@@ -166,18 +163,6 @@ class Board:
             return [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
         except FileNotFoundError:
             return []
-
-    def _now(self) -> float:
-        """Return the time of the file system's clock; this machine's where nothing can be written."""
-        probe = self.folder / f".clock.{secrets.token_hex(8)}"
-        try:
-            probe.touch(exist_ok=False)
-            return probe.stat().st_mtime
-        except OSError:
-            return time.time()
-        finally:
-            with contextlib.suppress(OSError):
-                probe.unlink(missing_ok=True)
 
 
 def _beat(path: Path) -> Heartbeat | None:

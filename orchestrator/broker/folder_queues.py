@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from orchestrator.broker.inbound import MAX_BYTES
+from orchestrator.job.atomic_json import clock_of
+
 _LEVELS = 10
-_MAX_BYTES = 1 << 20
 
 held_here: dict[str, str] = {}
 """Delivery tags of messages that this process holds -> the names under which it holds them."""
@@ -84,7 +86,7 @@ class FolderQueues:
 
     def restore(self, older_s: float) -> int:
         """Put back what nobody has renewed for so long, by the file system's clock, and return how many."""
-        present, count = self._now(), 0
+        present, count = clock_of(self._taken), 0
         for path in self._held():
             with contextlib.suppress(FileNotFoundError, ValueError):
                 if present - path.stat().st_mtime > older_s:
@@ -138,17 +140,6 @@ class FolderQueues:
         for each in (place, self._taken):
             each.mkdir(parents=True, exist_ok=True)
 
-    def _now(self) -> float:
-        probe = self._taken / f".clock.{secrets.token_hex(8)}"
-        try:
-            probe.touch(exist_ok=False)
-            return probe.stat().st_mtime
-        except OSError:
-            return time.time()
-        finally:
-            with contextlib.suppress(OSError):
-                probe.unlink(missing_ok=True)
-
 
 def tag_of(held: str) -> str:
     """Return the part of a held message's name that no other has."""
@@ -173,4 +164,4 @@ def _write(path: Path, raw: bytes) -> None:
 def _read(path: Path) -> bytes:
     """Return what a file holds, one byte too many where it holds too much: inbound refuses it."""
     with open(path, "rb") as file:
-        return file.read(_MAX_BYTES + 1)
+        return file.read(MAX_BYTES + 1)

@@ -7,24 +7,17 @@ temporary folder is another file system: two workers may get one message.
 from __future__ import annotations
 
 import json
-import logging
-import socket
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
 from kombu.transport import virtual
 
-from engine.text.printable import printable
 from orchestrator.broker.board import Board
+from orchestrator.broker.dropped import set_aside
 from orchestrator.broker.folder_queues import FolderQueues, held_here, tag_of
 from orchestrator.broker.inbound import Refused, checked
-from orchestrator.job.jobdir import now
 from orchestrator.settings import settings
-
-log = logging.getLogger(__name__)
-
-_KEPT_BYTES = 8192
 
 
 class QoS(virtual.QoS):  # type: ignore[misc]
@@ -65,29 +58,13 @@ class Channel(virtual.Channel):  # type: ignore[misc]
                 known = settings().known_queues
                 message: dict[str, Any] = json.loads(checked(raw, queue, known))
             except Refused as refused:
-                self._set_aside(raw, queue, str(refused))
+                set_aside(raw, queue, str(refused), Board(settings().board_folder).set_aside)
                 self.queues.done(name)
                 continue
             tag = message["properties"]["delivery_tag"] = tag_of(name)
             held_here[tag] = name
             return message
         raise Empty
-
-    def _set_aside(self, raw: bytes, queue: str, why: str) -> None:
-        """Keep a message that is dropped, for whoever wants to look at it, and log that. Best effort."""
-        dead = {
-            "at": now(),
-            "queue": queue,
-            "worker": socket.gethostname(),
-            "why": why,
-            "bytes": len(raw),
-            "message": raw[:_KEPT_BYTES].decode(errors="backslashreplace"),
-        }
-        try:
-            place = f"it is set aside in {Board(settings().board_folder).set_aside(dead)}"
-        except OSError as error:
-            place = f"it can't be set aside: {printable(str(error))}"
-        log.error("a message of queue %s is dropped, %s: %s", queue, place, why)
 
     def _restore(self, message: Any) -> None:
         """Put a message back that was taken and not acknowledged."""

@@ -8,26 +8,19 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 from collections.abc import Mapping
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as base
-from redis.exceptions import RedisError
 
 from engine.text.printable import printable
 from orchestrator.broker import keys
+from orchestrator.broker.dropped import MAX_DEAD, set_aside
 from orchestrator.broker.inbound import Refused, checked
-from orchestrator.job.jobdir import now
 from orchestrator.settings import settings
 
 log = logging.getLogger(__name__)
-
-MAX_DEAD = 100
-"""How many messages are kept, the newest ones; of each only the first bytes, so that all take some megabytes."""
-
-_KEPT_BYTES = 8192
 
 
 def install() -> None:
@@ -65,26 +58,14 @@ class Channel(base.Channel):  # type: ignore[misc]
         try:
             return key, checked(raw, queue, queues)
         except Refused as refused:
-            self.set_aside(raw, queue, str(refused))
+            set_aside(raw, queue, str(refused), self.put_dead)
             return None
 
-    def set_aside(self, raw: bytes, queue: str, why: str) -> None:
-        """Keep a message that was dropped, for whoever wants to look at it, and log that. Best effort."""
-        dead = {
-            "at": now(),
-            "queue": queue,
-            "worker": socket.gethostname(),
-            "why": why,
-            "bytes": len(raw),
-            "message": raw[:_KEPT_BYTES].decode(errors="backslashreplace"),
-        }
-        place = f"it is set aside in {keys.DEAD}"
-        try:
-            with self.conn_or_acquire() as client, client.pipeline() as both:
-                both.lpush(keys.DEAD, json.dumps(dead)).ltrim(keys.DEAD, 0, MAX_DEAD - 1).execute()
-        except (RedisError, OSError) as error:
-            place = f"it can't be set aside: {printable(str(error))}"
-        log.error("a message of queue %s is dropped, %s: %s", queue, place, why)
+    def put_dead(self, record: Mapping[str, object]) -> str:
+        """Keep the record of a message that is dropped, and return the list that it is in. Raises RedisError."""
+        with self.conn_or_acquire() as client, client.pipeline() as both:
+            both.lpush(keys.DEAD, json.dumps(record)).ltrim(keys.DEAD, 0, MAX_DEAD - 1).execute()
+        return keys.DEAD
 
 
 class Transport(base.Transport):  # type: ignore[misc]
@@ -102,9 +83,8 @@ class Transport(base.Transport):  # type: ignore[misc]
             if channel is None:
                 raise
             log.debug("Celery can't take a message", exc_info=error)
-            channel.set_aside(
-                json.dumps(message, default=str).encode(), queue, printable(f"{type(error).__name__}: {error}")
-            )
+            raw = json.dumps(message, default=str).encode()
+            set_aside(raw, queue, printable(f"{type(error).__name__}: {error}"), channel.put_dead)
             properties = message["properties"]
             assert isinstance(properties, dict)  # it has passed the checks of inbound
             channel.qos.ack(properties["delivery_tag"])

@@ -15,15 +15,13 @@ import contextlib
 import functools
 import logging
 import os
-import secrets
 import socket
-import time
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from orchestrator.job.atomic_json import read_json, there, write_once
+from orchestrator.job.atomic_json import clock_of, read_json, there, write_once
 from orchestrator.job.records import Ending, EngineFacts, How
 
 log = logging.getLogger(__name__)
@@ -232,16 +230,7 @@ def _touched(path: Path) -> float | None:
 
 
 def _since(path: Path, touched: float) -> float:
-    probe = path.parent / f".clock.{secrets.token_hex(8)}"
-    try:
-        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
-        now = probe.stat().st_mtime
-    except OSError:  # a full disk, or somebody who may only look
-        now = time.time()
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink()
-    return abs(now - touched)
+    return abs(clock_of(path.parent) - touched)
 
 
 @functools.cache

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from orchestrator.broker import keys
+from orchestrator.broker.dropped import MAX_DEAD
 from orchestrator.broker.local_server import client
-from orchestrator.broker.transport import MAX_DEAD
 from tests.e2e.runs import clip
 from tests.orchestrator.hostile import NOTHING_FOLLOWS, POISON, message, spoilt
 from tests.orchestrator.servers import Secured, client_app, process, secured_server
