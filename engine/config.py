@@ -38,7 +38,7 @@ from models.layouts import LayoutName
 from models.registry import DEFAULT_MODEL, get_manifest
 
 _MAX_SKIPPED = 1000
-_MOST_WAITING = 30  # frames that are held for the next inference, where gaps are filled from both sides
+_MAX_WAITING = 30  # frames that are held for the next inference, where gaps are filled from both sides
 _CLOCK_TIME = re.compile(r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d+)?")
 _MAX_NUMBER = 1e6  # of a scale or a mean, as the manifests have it
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -538,9 +538,9 @@ class EngineConfig(TrackerKeys):
             raise ValueError("clips are cut by tracks: add tracks to formats")
         if self.export is not None and "tracks" not in self.formats:
             raise ValueError("exports are made from tracks: add tracks to formats")
-        if self.fill == "both" and self.frames_between_inferences > _MOST_WAITING:
+        if self.fill == "both" and self.frames_between_inferences > _MAX_WAITING:
             raise ValueError(
-                f"skip_frames must be at most {_MOST_WAITING} with fill = both, which holds so many frames. "
+                f"skip_frames must be at most {_MAX_WAITING} with fill = both, which holds so many frames. "
                 f"Got {self.frames_between_inferences}"
             )
         if self.gate != "off" and self.skip_frames:

@@ -28,7 +28,6 @@ from engine.summary import (
     Totals,
     VideoJson,
     VideoResult,
-    VideoStatus,
 )
 from engine.text.printable import json_text
 from engine.versions import versions
@@ -49,16 +48,7 @@ def summarise(
     results = [(outcome.key, entry_of(outcome, model.manifest.classes)) for outcome in outcomes]
     videos = [result for _, result in sorted([*results, *(earlier or {}).items()], key=lambda item: item[0])]
     done_now = sum(outcome.tally.frames - outcome.done_before for outcome in outcomes)
-    totals = Totals(
-        videos=len(videos),
-        failed=sum(video.status is VideoStatus.FAILED for video in videos),
-        partial=sum(video.status is VideoStatus.PARTIAL for video in videos),
-        frames=sum(video.frames for video in videos),
-        detections=sum(video.detections for video in videos),
-        tracks=sum(video.tracks for video in videos),
-        elapsed_s=round(elapsed_s, 3),
-        fps=round(done_now / elapsed_s, 2) if elapsed_s > 0 else 0.0,
-    )
+    totals = Totals.over(videos, done_now, elapsed_s)
     facts = {"name": model.manifest.name, "sha256": model.sha256}
     return RunSummary(videos=tuple(videos), totals=totals, model=facts, backend=backend_of(model))
 

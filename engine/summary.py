@@ -5,10 +5,10 @@ tests/engine/golden/*.json pin the keys and their order; docs/results.md and doc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Any, NotRequired, Self, TypedDict, cast
 
 if TYPE_CHECKING:
     from engine.profiling.bottleneck import VerdictJson
@@ -412,6 +412,20 @@ class Totals:
     tracks: int
     elapsed_s: float
     fps: float
+
+    @classmethod
+    def over(cls, videos: Sequence[VideoResult], done_now: int, elapsed_s: float) -> Self:
+        """Add up the results of videos; `done_now` is how many frames this run has processed in `elapsed_s`."""
+        return cls(
+            videos=len(videos),
+            failed=sum(video.status is VideoStatus.FAILED for video in videos),
+            partial=sum(video.status is VideoStatus.PARTIAL for video in videos),
+            frames=sum(video.frames for video in videos),
+            detections=sum(video.detections for video in videos),
+            tracks=sum(video.tracks for video in videos),
+            elapsed_s=round(elapsed_s, 3),
+            fps=round(done_now / elapsed_s, 2) if elapsed_s > 0 else 0.0,
+        )
 
     def to_json(self) -> TotalsJson:
         return cast("TotalsJson", {each.name: getattr(self, each.name) for each in fields(self)})

@@ -47,17 +47,7 @@ class Recorded:
         self._written = complete
         videos = tuple(_entry(stream, segments) for stream, segments in found)
         elapsed_s = time.perf_counter() - self._began_s
-        frames = sum(video.frames for video in videos)
-        totals = Totals(
-            videos=len(videos),
-            failed=0,
-            partial=len(videos),
-            frames=frames,
-            detections=sum(video.detections for video in videos),
-            tracks=sum(video.tracks for video in videos),
-            elapsed_s=round(elapsed_s, 3),
-            fps=round(frames / elapsed_s, 2),
-        )
+        totals = Totals.over(videos, sum(video.frames for video in videos), elapsed_s)
         summary = RunSummary(videos=videos, totals=totals, model=self._model, backend=self._backend()).to_json()
         try:
             self._put({**summary, "error": UNFINISHED})

@@ -34,7 +34,7 @@ PROBE_S = 12.0
 STRETCHES = 5
 """Parts of the video that these seconds are spread over. Each lasts a little longer than the time from one whole frame
 of a gate to the next: the first of them is not timed."""
-_LEAST_S = 0.5  # of a stretch
+_MIN_S = 0.5  # of a stretch
 
 # Shares of the model's own size, and seconds between whole frames, that are tried: the next only where the previous one
 # it falls short.
@@ -214,7 +214,7 @@ def _stretches(video: Video, config: EngineConfig, probe_s: float) -> list[tuple
     if claimed is not None:
         end = claimed if end is None else min(end, claimed)
     if end is None or end - start <= probe_s:
-        return _cut(start, start + probe_s if end is None else max(end, start + _LEAST_S), probe_s)
+        return _cut(start, start + probe_s if end is None else max(end, start + _MIN_S), probe_s)
     length, part = probe_s / STRETCHES, (end - start) / STRETCHES
     begins = (start + (number + 0.5) * part - length / 2 for number in range(STRETCHES))
     return [(begin, begin + length) for begin in begins]
@@ -222,7 +222,7 @@ def _stretches(video: Video, config: EngineConfig, probe_s: float) -> list[tuple
 
 def _cut(start: float, end: float, probe_s: float) -> list[tuple[float, float]]:
     """Return equal stretches that follow each other, each as long as those of a longer video, about."""
-    count = max(1, min(STRETCHES, round((end - start) / max(probe_s / STRETCHES, _LEAST_S))))
+    count = max(1, min(STRETCHES, round((end - start) / max(probe_s / STRETCHES, _MIN_S))))
     edges = np.linspace(start, end, count + 1).tolist()
     return list(pairwise(edges))
 

@@ -34,7 +34,7 @@ Array = NDArray[Any]
 
 _MOVES = ("Concat", "Identity", "Reshape", "Transpose")
 _OF_A_CHANNEL = ("Add", "Mul")
-_MOST_CHANNELS = 64  # that a convolution of the end sums up: the bins of a distribution
+_MAX_CHANNELS = 64  # that a convolution of the end sums up: the bins of a distribution
 _LARGEST = 1 << 24  # elements of a value of the end
 _ROWS = "rows of the end"
 
@@ -496,7 +496,7 @@ def _mean_of_bins(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
     )
     if weight.shape != (1, count, 1, 1) or value.ndim != 4 or value.shape[1] != count or not plain:
         raise Unsupported(f"{node} stands behind a softmax")
-    if count > _MOST_CHANNELS or (len(inputs) > 2 and inputs[2] is not None):
+    if count > _MAX_CHANNELS or (len(inputs) > 2 and inputs[2] is not None):
         raise Unsupported(f"{node} stands behind a softmax")
     total = value[:, 0] * weight[0, 0, 0, 0]
     for i in range(1, count):
