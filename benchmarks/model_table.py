@@ -32,6 +32,7 @@ from benchmarks.accuracy_detection import CONF, MAX_DETECTIONS, NMS_IOU, Image, 
 from benchmarks.accuracy_precision import street_labels
 from benchmarks.coco_ap import Boxes, mean_ap
 from benchmarks.machine import asset, described, heading
+from benchmarks.text import markdown_table
 from engine import Engine, EngineConfig
 from engine.choices.precision import Precision, processor
 from engine.errors import BackendMissing, ConfigError, ModelError, PlanError
@@ -281,8 +282,7 @@ def cells(found: Row) -> tuple[str, ...]:
 
 
 def markdown(rows: list[Row]) -> str:
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(cells(each))} |" for each in rows)]) + "\n"
+    return markdown_table(COLUMNS, [cells(each) for each in rows]) + "\n"
 
 
 def main() -> int:

@@ -31,6 +31,7 @@ from benchmarks.peers.openvino_loop import OpenVinoLoop, installed
 from benchmarks.peers.plain_loop import Counts
 from benchmarks.reference_detector import ReferenceDetector
 from benchmarks.rounds import alternate
+from benchmarks.text import markdown_table
 from engine import Engine
 from engine.choices.precision import Precision, processor
 from models.resolution import resolve
@@ -136,8 +137,7 @@ def cells(found: Row) -> tuple[str, ...]:
 
 
 def markdown(rows: list[Row]) -> str:
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(cells(each))} |" for each in rows)]) + "\n"
+    return markdown_table(COLUMNS, [cells(each) for each in rows]) + "\n"
 
 
 def main() -> int:
