@@ -52,7 +52,7 @@ def measure(given: list[str]) -> int:
 
 
 def compare(given: list[str]) -> int:
-    from benchmarks.compare import LEAST, compared
+    from benchmarks.compare import MIN_CHANGE, compared
     from benchmarks.record import read_rows
 
     parser = argparse.ArgumentParser(
@@ -60,7 +60,9 @@ def compare(given: list[str]) -> int:
     )
     parser.add_argument("old", type=Path, help="file of results, benchmarks/results/<run>.jsonl")
     parser.add_argument("new", type=Path, help="another one")
-    parser.add_argument("--least", type=float, default=LEAST, help=f"share below which nothing counts ({LEAST})")
+    parser.add_argument(
+        "--least", type=float, default=MIN_CHANGE, help=f"share below which nothing counts ({MIN_CHANGE})"
+    )
     options = parser.parse_args(given)
     try:
         old, new = read_rows(options.old), read_rows(options.new)

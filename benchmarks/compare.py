@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from benchmarks.record import Row
 from benchmarks.text import number, table
 
-LEAST = 0.1
+MIN_CHANGE = 0.1
 AGREEING = 0.9
 # What is beside ours to put it in proportion, and is no program of others that stays the same.
 OWN = ("limit",)
@@ -38,7 +38,7 @@ class Change:
         return abs(self.share) > max(least, self.noise) and self.agreeing >= AGREEING
 
 
-def compared(old: Sequence[Row], new: Sequence[Row], least: float = LEAST) -> tuple[str, int]:
+def compared(old: Sequence[Row], new: Sequence[Row], least: float = MIN_CHANGE) -> tuple[str, int]:
     """Return the comparison in words, and the number of regressions."""
     before, after = by_key(old), by_key(new)
     shared = [key for key in after if key in before]

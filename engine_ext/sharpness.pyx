@@ -5,7 +5,7 @@ import numpy as np
 from engine_ext.typedefs cimport f64, u8
 
 cdef enum:
-    MOST = 16  # points looked at across a box, and down
+    MAX_POINTS = 16  # points looked at across a box, and down
 
 
 def sharpness(plane, boxes_xyxy, size_wh, *, components=1):
@@ -47,15 +47,15 @@ cdef f64 _of(
     const u8* plane, Py_ssize_t stride, Py_ssize_t step, Py_ssize_t x1, Py_ssize_t y1, Py_ssize_t x2, Py_ssize_t y2
 ) noexcept nogil:
     cdef Py_ssize_t across = x2 - x1, down = y2 - y1, nx, ny, column, row
-    cdef Py_ssize_t[MOST] columns
+    cdef Py_ssize_t[MAX_POINTS] columns
     cdef long long total = 0
     cdef int value
     cdef const u8* line
     cdef const u8* at
     if across <= 0 or down <= 0:
         return 0.0
-    nx = across if across < MOST else MOST
-    ny = down if down < MOST else MOST
+    nx = across if across < MAX_POINTS else MAX_POINTS
+    ny = down if down < MAX_POINTS else MAX_POINTS
     # Divisions take longer than all the rest: one a column, not one a point.
     for column in range(nx):
         columns[column] = (x1 + (2 * column + 1) * across // (2 * nx)) * step

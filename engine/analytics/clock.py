@@ -38,7 +38,7 @@ _PATTERNS = (
 )
 _EPOCH = r"(?<!\d)(1\d{9})(?:\.(\d{1,6})|(\d{3}))?(?!\d)"
 # Of seconds since 1970; a date and a time have 14.
-_LEAST_DIGITS = 10
+_MIN_DIGITS = 10
 
 
 class ClockOrigin(StrEnum):
@@ -104,7 +104,7 @@ def clock_of(
 
 def in_name(path: str) -> datetime | None:
     """Return the time that a path names, by the built-in patterns; with a zone only where it ends in Z."""
-    if sum(letter.isdecimal() for letter in path) < _LEAST_DIGITS:
+    if sum(letter.isdecimal() for letter in path) < _MIN_DIGITS:
         return None
     for text in (path.rpartition("/")[2], path):
         for parts in _PATTERNS:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BIN_S = 900.0
 
-_MOST_SHOWN = 10
+_MAX_SHOWN = 10
 _NEEDS = {"parquet": "pyarrow", "xlsx": "xlsxwriter"}
 
 
@@ -83,12 +83,12 @@ class AnswerSettings:
         unused = [scene.camera for scene in self.scenes if id(scene) not in used]
         if not unused:
             return None
-        shown = ", ".join(map(repr, unused[:_MOST_SHOWN])) + (" ..." if len(unused) > _MOST_SHOWN else "")
+        shown = ", ".join(map(repr, unused[:_MAX_SHOWN])) + (" ..." if len(unused) > _MAX_SHOWN else "")
         if used:
             return f"Scenes that are for none of the videos, by their `camera`, or stand behind another: {shown}."
         raise ConfigError(
             f"No scene is for any of the videos: their `camera` is {shown}. The videos' paths below the input folder: "
-            f"{', '.join(videos[:_MOST_SHOWN])}{' ...' if len(videos) > _MOST_SHOWN else ''}."
+            f"{', '.join(videos[:_MAX_SHOWN])}{' ...' if len(videos) > _MAX_SHOWN else ''}."
         )
 
     def check_clips(self, config: EngineConfig, classes: Collection[str]) -> None:

@@ -18,7 +18,7 @@ from engine.analytics import Bin, Count
 from engine.report.words import Words
 from engine.text.printable import printable
 
-MOST_BARS = 120
+MAX_BARS = 120
 COLOURS = 8
 """How many colours the style sheet has; further classes share the last."""
 

@@ -26,8 +26,8 @@ from engine.summary import ManifestJson
 
 log = logging.getLogger(__name__)
 
-_MOST_VIEWS = 60
-_MOST_PATHS = 2000
+_MAX_VIEWS = 60
+_MAX_PATHS = 2000
 _WIDEST = 1280
 
 
@@ -97,9 +97,9 @@ def _views(
     alone = len(cameras) == len(scenes) == 1  # a video that is given alone has no folder to tell by
     if not alone and (unused := AnswerSettings(tuple(scenes)).check_videos(list(map(_name, found)))) is not None:
         log.warning("%s They are not on the page.", unused)
-    if len(cameras) > _MOST_VIEWS:
-        log.warning("The page has the first %d of %d: name fewer videos for the others.", _MOST_VIEWS, len(cameras))
-    for name, videos in list(cameras.items())[:_MOST_VIEWS]:
+    if len(cameras) > _MAX_VIEWS:
+        log.warning("The page has the first %d of %d: name fewer videos for the others.", _MAX_VIEWS, len(cameras))
+    for name, videos in list(cameras.items())[:_MAX_VIEWS]:
         first = _name(videos[0])
         tick(first)
         still = median_still([Path(video.path) for video in videos[:3]], EngineConfig(), max_width=_WIDEST)
@@ -138,7 +138,7 @@ def _paths(earlier: tuple[Path, ManifestJson] | None, names: set[str]) -> tuple[
             continue
         (counted,) = answer([film], settings, paths=True)
         found += [path.points for path in (counted.paths or {}).values() if len(path.points) > 2]
-    return tuple(sorted(found, key=_reach, reverse=True)[:_MOST_PATHS])
+    return tuple(sorted(found, key=_reach, reverse=True)[:_MAX_PATHS])
 
 
 def _reach(points: tuple[int, ...]) -> int:

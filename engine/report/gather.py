@@ -35,7 +35,7 @@ from models.registry import get_manifest, list_models
 _LIMITS = ("max_pixels", "max_frame_bytes")
 # A hole in the timeline shorter than this is not told: it is the step between two frames.
 _SHORTEST_GAP_S = 0.5
-_MOST_NAMES = 10
+_MAX_NAMES = 10
 _PART = ("start_s", "end_s", "duration_s")
 _HASHED = ("started_at", "config_sha256", "job")
 
@@ -315,8 +315,8 @@ def _not_the_runs(work: Gathering) -> Iterator[Note]:
 
 
 def _few(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" (+{more})" if more > 0 else "")
+    more = len(names) - _MAX_NAMES
+    return ", ".join(names[:_MAX_NAMES]) + (f" (+{more})" if more > 0 else "")
 
 
 def _changed(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:

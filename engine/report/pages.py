@@ -21,7 +21,7 @@ from engine.analytics.verdicts import Judged, Reviewed
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
 from engine.output_folder.own_files import foreign, is_own_in, refuse_foreign
-from engine.report.charts import MOST_BARS, Bar, bars_of, chart, colour_of, moment
+from engine.report.charts import MAX_BARS, Bar, bars_of, chart, colour_of, moment
 from engine.report.crops import Crop, pictures
 from engine.report.gather import Gathering, cameras, gather
 from engine.report.island import Island, island_of, safe_json, shown
@@ -41,11 +41,11 @@ MAX_PAGE_BYTES = 5_000_000
 NOT_EXAMINED = "–"
 """What stands for a number where nothing was examined: that is not zero."""
 
-_MOST_ROWS = 200
+_MAX_ROWS = 200
 _SHORTEST_PART_S = 1.0  # what headers say of a length is not exact
 _BYTES_OF_A_KEY = 16
 _HEAD_BYTES = 30_000  # of a page, about: problems, totals, provenance
-_MOST_INPUTS = 1000
+_MAX_INPUTS = 1000
 _OWN_PAGE = re.compile(r"\d{4}-[\w.-]*\.html")
 
 
@@ -296,7 +296,7 @@ class _Writer:
         of_line = [event for event in crossings if event.place == line]
         by_class = Counter(event.class_name for event in of_line)
         by_way = Counter(event.direction for event in of_line)
-        bars = bars_of(camera.bins, camera.counts, line, into, out, MOST_BARS)
+        bars = bars_of(camera.bins, camera.counts, line, into, out, MAX_BARS)
         per = words("per_bin", length=words.duration(bars[0].end_s - bars[0].start_s)) if bars else ""
         said = words(
             "chart_said",
@@ -314,8 +314,8 @@ class _Writer:
             svg=chart(bars, self._classes, into, out, said, words),
             legend=self._legend(by_class),
             heads=[f"{shown(way)}: {shown(name)}" for way, name in heads] or [words("count")],
-            rows=[self._row(bar, heads, into) for bar in bars[:_MOST_ROWS]],
-            more=words.some("more_bins", len(bars) - _MOST_ROWS) if len(bars) > _MOST_ROWS else "",
+            rows=[self._row(bar, heads, into) for bar in bars[:_MAX_ROWS]],
+            more=words.some("more_bins", len(bars) - _MAX_ROWS) if len(bars) > _MAX_ROWS else "",
         )
 
     def _row(self, bar: Bar, heads: Sequence[tuple[str, str]], into: str) -> _Row:
@@ -386,8 +386,8 @@ class _Writer:
             error=self._said(report.error or ""),
             accuracy=list(self._accuracy()),
             took=self._took(),
-            inputs=[self._input(video) for video in report.videos[:_MOST_INPUTS]],
-            more_inputs=len(report.videos) if len(report.videos) > _MOST_INPUTS else 0,
+            inputs=[self._input(video) for video in report.videos[:_MAX_INPUTS]],
+            more_inputs=len(report.videos) if len(report.videos) > _MAX_INPUTS else 0,
         )
 
     def _took(self) -> str:

@@ -50,14 +50,14 @@ from engine_ext.sharpness import sharpness
 
 INDEX = "index.jsonl"
 
-_MOST_PX = 320  # of a crop's longer side
+_MAX_PX = 320  # of a crop's longer side
 _AROUND = 0.08  # of the box's sides, that is shown around it
 _EDGE_PX = 1.0
 _AT_EDGE = 0.25
 _HALF_SHARP = 16.0  # mean Laplacian at which an image counts half as sharp as one can be
 _BETTER = 1.2
 _EVERY = 8  # inferred frames in which a track is looked at
-_MOST_WAITING_PX = 512  # of a longer side, in memory: scaling takes longer than cutting, and most are never used
+_MAX_WAITING_PX = 512  # of a longer side, in memory: scaling takes longer than cutting, and most are never used
 _BLOCK = 16  # pixels of a JPEG's block, with its chroma
 _ENCODERS = 12  # kept, of 0.4 MB each
 _QUALITY = 4  # FFmpeg's scale: 2 is the best
@@ -344,7 +344,7 @@ def _cut(
         rows = slice(top // half, -(-bottom // half))
         parts.append(plane[rows, left // half * wide : -(-right // half) * wide].copy())
     part = _Cut(right - left, bottom - top, layout, parts, *colour_of(image))
-    return _for_jpeg(part) if max(part.width, part.height) > _MOST_WAITING_PX else part
+    return _for_jpeg(part) if max(part.width, part.height) > _MAX_WAITING_PX else part
 
 
 def _around(box: tuple[float, float, float, float], width: int, height: int) -> tuple[int, int, int, int]:
@@ -420,7 +420,7 @@ def _recoloured(part: _Cut) -> list[NDArray[np.uint8]]:
 
 def _for_jpeg(part: _Cut) -> av.VideoFrame:
     """Return a crop as JPEG has it, full-range BT.601 4:2:0, scaled down where it is large."""
-    scale = min(1.0, _MOST_PX / max(part.width, part.height))
+    scale = min(1.0, _MAX_PX / max(part.width, part.height))
     width, height = max(2, round(part.width * scale)), max(2, round(part.height * scale))
     if (part.width, part.height) == (width, height) and part.layout in ("yuv420p", "yuvj420p"):
         return _frame(width, height, "yuvj420p", _recoloured(part))

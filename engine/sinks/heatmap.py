@@ -26,7 +26,7 @@ _Frame: TypeAlias = tuple[float, NDArray[np.int64], NDArray[np.int32], NDArray[n
 # NumPy takes its time for each call.
 _FRAMES_AT_ONCE = 256
 # Tracks whose cells are remembered: a tracker may hold one for long that it does not report.
-_MOST_KEPT = 1000
+_MAX_KEPT = 1000
 
 
 class HeatmapSink(FileSink):
@@ -98,7 +98,7 @@ class HeatmapSink(FileSink):
     def _forget(self) -> None:
         oldest = self._steps - self._forget_after - 1
         unseen = sorted((seen, track_id) for track_id, seen in self._seen.items() if seen < oldest)
-        gone = [track_id for _, track_id in unseen[: max(0, len(self._seen) - _MOST_KEPT)]]
+        gone = [track_id for _, track_id in unseen[: max(0, len(self._seen) - _MAX_KEPT)]]
         for track_id in gone:
             del self._seen[track_id]
         if self._heatmap is not None:

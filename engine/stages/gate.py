@@ -28,7 +28,7 @@ from engine_ext.motion import MotionMap
 # Seconds behind the last frame that was looked at, up to which one frame, and several, may be between it and the next:
 # every second frame at 10 to 28 frames per second, two of three at 30.
 _ONE_BETWEEN_S, _SEVERAL_BETWEEN_S = Fraction(101, 1000), Fraction(7, 100)
-MOST_BETWEEN = 4
+MAX_BETWEEN = 4
 
 # Of a tensor, what may be inferred in parts: of more, the whole costs little more and tells more.
 _PACKED = 0.33
@@ -161,7 +161,7 @@ class Gate:
 
     def _may_wait(self, image: av.VideoFrame, since: Fraction) -> bool:
         """Return whether the frame, `since` seconds after the last inferred one, may be interpolated."""
-        most = (MOST_BETWEEN, 1, 0)[min(self._level, 2)]
+        most = (MAX_BETWEEN, 1, 0)[min(self._level, 2)]
         if self._held >= most or since > (_SEVERAL_BETWEEN_S if self._held else _ONE_BETWEEN_S):
             return False
         return frame_bytes(image.format.name, image.width, image.height) <= self._settings.largest

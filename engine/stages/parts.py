@@ -18,7 +18,7 @@ from engine.records import Anchors, Part
 Rect = tuple[int, int, int, int]
 
 # A side that every model takes.
-_LEAST_CELLS = 2
+_MIN_CELLS = 2
 # A box as near to an edge of its part is cut by it, in pixels of the tensor.
 _CUT = 3.0
 
@@ -61,9 +61,9 @@ def packed(rects: Sequence[Rect], cell: int) -> tuple[tuple[Part, ...], tuple[in
     best: tuple[int, int, int, list[tuple[int, int]]] | None = None
     for width in range(widest, sum(right - left for left, _, right, _ in order) + 1):
         places, height = _in_rows(order, width)
-        size = max(width, _LEAST_CELLS) * max(height, _LEAST_CELLS)
+        size = max(width, _MIN_CELLS) * max(height, _MIN_CELLS)
         if best is None or size < best[0]:
-            best = size, max(height, _LEAST_CELLS), max(width, _LEAST_CELLS), places
+            best = size, max(height, _MIN_CELLS), max(width, _MIN_CELLS), places
     assert best is not None
     _, height, width, places = best
     parts = tuple(

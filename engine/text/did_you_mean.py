@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-_MOST_NAMES = 20
+_MAX_NAMES = 20
 
 
 def near(path: Path, *, folders_only: bool = False) -> Path | None:
@@ -22,5 +22,5 @@ def there_is(name: str, known: Iterable[str]) -> str:
     names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
-    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
-    return f"{hint}There is: {', '.join(names[:_MOST_NAMES]) or 'none'}{more}."
+    more = f" and {len(names) - _MAX_NAMES:,} more" if len(names) > _MAX_NAMES else ""
+    return f"{hint}There is: {', '.join(names[:_MAX_NAMES]) or 'none'}{more}."

@@ -14,7 +14,7 @@ from engine.records import Agreements, Anchors, Detections, Frame, Look, Part, P
 from engine.stages.agreement import Auditor
 from engine.stages.confidence import drawn, interval
 from engine.stages.fill import Fill, matches
-from engine.stages.gate import MOST_BETWEEN, Gate, GateSettings
+from engine.stages.gate import MAX_BETWEEN, Gate, GateSettings
 from engine.stages.parts import in_whole, packed, rectangles
 from engine.stages.windows import DELAY, WINDOW, Opening, Windows
 
@@ -78,8 +78,8 @@ def test_of_frames_near_each_other_some_are_between():
     ] * 3
     dense = Gate(settings())
     times = [dense.see(each, number, Fraction(1, 1000)).look for number, each in enumerate(moving(8))]
-    assert times[1 : 1 + MOST_BETWEEN] == [Look.BETWEEN] * MOST_BETWEEN
-    assert times[1 + MOST_BETWEEN] is Look.PARTS
+    assert times[1 : 1 + MAX_BETWEEN] == [Look.BETWEEN] * MAX_BETWEEN
+    assert times[1 + MAX_BETWEEN] is Look.PARTS
 
 
 def test_images_too_large_to_be_held_up_are_never_between():

@@ -3,7 +3,7 @@
 Two comparisons. Slot against slot, at each batch size: a plan in which objects fade as the batch grows is caught here
 whatever its precision. And each slot against the CPU. A difference counts as a part of the largest value of its output
 field (x, width, score ...), or of 1 where that is smaller: so a score is compared as it is and a box in parts of the
-image. Each number must be within `WORST`, and 99.9 % of them within `MOST`, for in low precision a few anchors of no
+image. Each number must be within `MAX_ERROR`, and 99.9 % of them within `MAX_USUAL`, for in low precision a few anchors of no
 importance lie far off.
 """
 
@@ -24,8 +24,8 @@ from models.verify_dynamic_axes import made_up_picture
 # the plain float32 model, int8 with the same Q/DQ nodes, where rounding at a step's edge may go either way.
 # fp16 has twice what the conversion alone does to YOLOX-nano, the worst of our models, on the CPU (0.073 and 0.019);
 # bf16, with three bits less, eight times as much, except for a bound of 1. fp32 and int8 are estimates.
-WORST = {"fp32": 1e-2, "fp16": 2e-1, "bf16": 1.0, "int8": 5e-1}
-MOST = {"fp32": 1e-3, "fp16": 4e-2, "bf16": 3e-1, "int8": 1e-1}
+MAX_ERROR = {"fp32": 1e-2, "fp16": 2e-1, "bf16": 1.0, "int8": 5e-1}
+MAX_USUAL = {"fp32": 1e-3, "fp16": 4e-2, "bf16": 3e-1, "int8": 1e-1}
 # Between slots of one batch, for any precision: the same kernels on the same numbers.
 SLOTS = 1e-3
 # end2end: rows below this score are not compared.
@@ -98,10 +98,10 @@ def _refuse_far(
 ) -> tuple[float, float]:
     off = _off(expected, answer, rows)
     largest, nearly = float(off.max(initial=0.0)), float(np.quantile(off, 0.999)) if off.size else 0.0
-    if not (largest <= WORST[precision] and nearly <= MOST[precision]):
+    if not (largest <= MAX_ERROR[precision] and nearly <= MAX_USUAL[precision]):
         raise PlanError(
             f"the plan answers differently from ONNX Runtime on the CPU in slot {slot} {where}: by {largest:.2g} at "
-            f"most and {nearly:.2g} in 99.9 % of the numbers, where {WORST[precision]:g} and {MOST[precision]:g} are "
+            f"most and {nearly:.2g} in 99.9 % of the numbers, where {MAX_ERROR[precision]:g} and {MAX_USUAL[precision]:g} are "
             f"allowed for {precision}. It was not kept. Try a higher precision."
         )
     return largest, nearly

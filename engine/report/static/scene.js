@@ -6,7 +6,7 @@
   const views = JSON.parse(find("#views").textContent);
   const SVG = "http://www.w3.org/2000/svg";
   const ANCHORS = ["bottom", "centre", "top", "top-left", "top-right", "bottom-left", "bottom-right"];
-  const LEAST = { line: 2, zone: 3, ignore: 3, map: 4 };
+  const MIN_POINTS = { line: 2, zone: 3, ignore: 3, map: 4 };
   const say = (key, values = {}) =>
     page.words["s_" + key].replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
   const make = (tag, className, text) => {
@@ -123,7 +123,7 @@
     if (!view.camera) found.push(say("no_camera"));
     for (const shape of view.shapes) {
       const name = shape.name ?? say(shape.kind);
-      if (shape.points.length < LEAST[shape.kind]) found.push(say("few", { name, count: LEAST[shape.kind] }));
+      if (shape.points.length < MIN_POINTS[shape.kind]) found.push(say("few", { name, count: MIN_POINTS[shape.kind] }));
       if (shape.name === undefined) continue;
       if (!shape.name || shape.name.length > 100) found.push(say("no_name"));
       if (seen.has(shape.name)) found.push(say("twice", { name }));
@@ -249,8 +249,8 @@
 
   function finish() {
     if (!open) return;
-    if (open.points.length < LEAST[open.kind]) {
-      find("#said").textContent = say("few", { name: say(open.kind), count: LEAST[open.kind] });
+    if (open.points.length < MIN_POINTS[open.kind]) {
+      find("#said").textContent = say("few", { name: say(open.kind), count: MIN_POINTS[open.kind] });
       return;
     }
     view.shapes.push(open);
@@ -282,7 +282,7 @@
     if (event.target.classList.contains("handle")) {
       const { shape } = event.target;
       const place = Number(event.target.dataset.place);
-      if (shape === open && place === 0 && open.points.length >= LEAST[open.kind] && open.kind !== "line") finish();
+      if (shape === open && place === 0 && open.points.length >= MIN_POINTS[open.kind] && open.kind !== "line") finish();
       else if (shape === open && place === open.points.length - 1 && event.detail > 1) finish();
       else {
         held = { shape, place };

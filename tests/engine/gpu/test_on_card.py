@@ -15,7 +15,7 @@ from engine.inference.model import load_model
 from engine.inference.trt.build import BuildOptions, build_plan
 from engine.inference.trt.flavors import FLAVORS
 from engine.inference.trt.gpu import find_gpu
-from engine.inference.trt.parity import MOST, WORST
+from engine.inference.trt.parity import MAX_ERROR, MAX_USUAL
 from engine.records import FrameBatch
 from engine.stages.preprocess import Preprocess
 from engine.stages.preprocess_gpu import PreprocessOnGpu
@@ -54,8 +54,8 @@ def built(request, flavor, tmp_path_factory):
 def test_the_build_was_compared_with_the_cpu(built):
     checked = built.record.checked
     assert checked is not None
-    assert checked.worst <= WORST[built.record.precision]
-    assert checked.most <= MOST[built.record.precision]
+    assert checked.worst <= MAX_ERROR[built.record.precision]
+    assert checked.most <= MAX_USUAL[built.record.precision]
     assert len(checked.shapes) >= 2
 
 

@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 
 from engine.errors import PlanError
-from engine.inference.trt.parity import MOST, SLOTS, WORST, check_parity, differences, row_differences
+from engine.inference.trt.parity import MAX_ERROR, MAX_USUAL, SLOTS, check_parity, differences, row_differences
 from engine.inference.trt.prepare import prepare
 from engine.inference.trt.profile import make_profile
 from models.dynamic_axes import freed_model
@@ -66,8 +66,8 @@ def test_the_conversion_alone_is_well_within_the_tolerance(own_cache, shape):
     profile = make_profile(shape, (416, 416), 32, (1, 1, 1))
     runner = FakeRunner(dtype="float16", model=made.model.SerializeToString())
     parity = check_parity(runner, made.reference.SerializeToString(), profile, "fp16", resolved.manifest)
-    assert 0 < parity.worst < WORST["fp16"] / 2
-    assert 0 < parity.most < MOST["fp16"] / 2
+    assert 0 < parity.worst < MAX_ERROR["fp16"] / 2
+    assert 0 < parity.most < MAX_USUAL["fp16"] / 2
 
 
 def fades(answers):
@@ -127,7 +127,7 @@ def test_wrong_runners(spoil, part):
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
 def test_tolerance_of_each_precision(precision):
     """A little less passes, a little more does not: of all numbers, and of one."""
-    for limit, spread in ((MOST[precision], slice(None)), (WORST[precision], slice(0, 1))):
+    for limit, spread in ((MAX_USUAL[precision], slice(None)), (MAX_ERROR[precision], slice(0, 1))):
 
         def add(factor, limit=limit, spread=spread):
             def spoil(answers):
