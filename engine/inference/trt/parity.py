@@ -3,8 +3,8 @@
 Two comparisons. Slot against slot, at each batch size: a plan in which objects fade as the batch grows is caught here
 whatever its precision. And each slot against the CPU. A difference counts as a part of the largest value of its output
 field (x, width, score ...), or of 1 where that is smaller: so a score is compared as it is and a box in parts of the
-image. Each number must be within `MAX_ERROR`, and 99.9 % of them within `MAX_USUAL`, for in low precision a few anchors of no
-importance lie far off.
+image. Each number must be within `MAX_ERROR`, and 99.9 % of them within `MAX_USUAL`, for in low precision a few
+anchors of no importance lie far off.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def _refuse_far(
     if not (largest <= MAX_ERROR[precision] and nearly <= MAX_USUAL[precision]):
         raise PlanError(
             f"the plan answers differently from ONNX Runtime on the CPU in slot {slot} {where}: by {largest:.2g} at "
-            f"most and {nearly:.2g} in 99.9 % of the numbers, where {MAX_ERROR[precision]:g} and {MAX_USUAL[precision]:g} are "
-            f"allowed for {precision}. It was not kept. Try a higher precision."
+            f"most and {nearly:.2g} in 99.9 % of the numbers, where {MAX_ERROR[precision]:g} and "
+            f"{MAX_USUAL[precision]:g} are allowed for {precision}. It was not kept. Try a higher precision."
         )
     return largest, nearly
 
