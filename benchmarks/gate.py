@@ -1,11 +1,13 @@
 """The gate beside whole frames: how much faster, and what it costs, on clips of several kinds.
 
     python -m benchmarks.gate [--model FILE] [--rounds N] [--seconds S] [--json FILE] [CLIP ...]
+    python -m benchmarks.gate --scan
 
 Each round runs every clip without and with the gate, in alternating order. Rows are compared with those of whole
 frames; events are those of a line down the middle and of one across. Speeds are by the time of the processor, in which
 what else runs on the machine tells less, and by the clock. Without --model, YOLOv8n of the assets is taken, made plain
-float32. Clips are named by a part of their path.
+float32. Clips are named by a part of their path. --scan measures a recording of three minutes in which somebody walks
+through eighteen seconds, instead.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import onnx
 
@@ -131,9 +134,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seconds", type=float, help="of each clip; all of it where it is left out")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--scan", action="store_true")
     given = parser.parse_args(arguments)
     chosen = [clip for clip in CLIPS if not given.clips or any(part in clip.path for part in given.clips)]
     print(heading(described("av", "onnxruntime", "yolo-engine")))
+    if given.scan:
+        with tempfile.TemporaryDirectory(prefix="bench-gate-") as folder:
+            scans(given.model or yolov8n(Path(folder)), Path(folder))
+        return
     print("\n| " + " | ".join(HEAD) + " |\n" + "|---" * len(HEAD) + "|", flush=True)
     rows = []
     with tempfile.TemporaryDirectory(prefix="bench-gate-") as folder:
@@ -178,12 +186,50 @@ def run(clip: Clip, changes: dict[str, Any], folder: Path) -> Timed:
     )
     with Engine(config) as engine:
         before, start = os.times(), time.perf_counter()
-        summary = engine.run([asset(clip.path)], folder)
+        summary = engine.run([clip.path if Path(clip.path).is_absolute() else asset(clip.path)], folder)
         wall_s, after = time.perf_counter() - start, os.times()
     (entry,) = summary["videos"]
     if entry["status"] != "ok":
         raise SystemExit(f"{clip.path}: {entry['error']}")
     return Timed(dict(entry), folder, after.user - before.user + after.system - before.system, wall_s)
+
+
+def scans(model: str, folder: Path) -> None:
+    """Measure ways to run a recording that is mostly empty."""
+    path = mostly_empty(folder / "empty.mp4")
+    print(
+        "\n| | frames examined | inferred | CPU s | times faster | tracks | crossings |\n" + "|---" * 7 + "|",
+        flush=True,
+    )
+    whole: Timed | None = None
+    for scan, gate in ((False, "off"), (False, "motion"), (True, "off"), (True, "motion")):
+        changes = {"model": model, "scan": scan, "gate": gate}
+        timed = run(Clip(str(path), "empty", 1.0), changes, folder / f"{scan}-{gate}")
+        whole = whole or timed
+        name = (
+            " ".join((*(["--scan"] if scan else []), *(["--gate motion"] if gate == "motion" else []))) or "every frame"
+        )
+        cells = (name, timed.entry["frames"], timed.entry["inferred_frames"], f"{timed.cpu_s:.1f}")
+        cells += (f"{whole.cpu_s / timed.cpu_s:.1f}", timed.entry["tracks"], events(timed))
+        print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def mostly_empty(path: Path) -> Path:
+    """Write seconds 4 to 16 and 18 to 24 of a real recording, with a minute of its first frame before, between and
+    behind. Still frames have noise, and every twentieth frame is a key frame."""
+    with av.open(asset("videos/one-by-one-person-detection.mp4")) as container:
+        frames = [frame.to_ndarray(format="yuv420p") for frame in container.decode(video=0)][:240]
+    noise = np.rint(np.random.default_rng(1).normal(0, 1.2, (16, *frames[0].shape))).astype(np.int16)
+    still = [frames[0]] * 600
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0] * 2 // 3, "yuv420p"
+        stream.options = {"preset": "ultrafast", "g": "20", "keyint_min": "20", "sc_threshold": "0"}
+        for number, frame in enumerate([*still, *frames[40:160], *still, *frames[180:240], *still]):
+            noisy = np.clip(frame + noise[number * 7 % 16], 0, 255).astype(np.uint8)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(noisy, "yuv420p")))
+        output.mux(stream.encode(None))
+    return path
 
 
 def f1(one: Timed, other: Timed, kind: str, least: float = 0.0) -> float:

@@ -318,6 +318,10 @@ class EngineConfig(TrackerKeys):
     gate_target: Share = 0.98
     """With `gate`: if the audit finds that boxes agree less well than this with those of whole frames (F1 at IoU 0.5),
     the gate opens, up to inferring every frame. 0: it never opens."""
+    scan: bool = False
+    """true: of a file, only groups of pictures in which something moves are decoded, found by comparing its key frames
+    and the sizes of its packets; for footage that is mostly empty. What was not examined is stated. See
+    docs/gate.md."""
     visualize: bool = True
     """Write an annotated video."""
     output_folder: Annotated[Path, BeforeValidator(_not_empty)] = Path(defaults.OUTPUT_FOLDER)
@@ -545,6 +549,8 @@ class EngineConfig(TrackerKeys):
             )
         if self.gate != "off" and self.skip_frames:
             raise ValueError("gate and skip_frames exclude each other: the gate skips frames itself")
+        if self.scan and self.skip_frames:
+            raise ValueError("scan and skip_frames exclude each other: with gate = motion, scan skips frames as well")
         return self
 
     @model_validator(mode="after")
@@ -618,8 +624,8 @@ class EngineConfig(TrackerKeys):
 # Keys on which a video's results depend: a checkpoint made with other values can't be used. The others set where
 # results go, how fast they come and how long to wait; a fingerprint names model, backend and precision separately.
 RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
-    "tracker skip_frames fill gate full_every_s gate_scale gate_target visualize crops layout class_names input_size"
-    " input_scale channel_order conf class_groups store_conf input_mean nms_iou classes class_agnostic"
+    "tracker skip_frames fill gate full_every_s gate_scale gate_target scan visualize crops layout class_names"
+    " input_size input_scale channel_order conf class_groups store_conf input_mean nms_iou classes class_agnostic"
     " max_detections formats shape start_s end_s duration_s max_pixels max_frame_bytes max_duration_s max_decode_s"
     " video_crf video_preset blur only_blur blur_style blur_pad blur_hold_s blur_conf zone start clock_patterns"
     " label colour_by draw line_width label_size trail_s".split()

@@ -686,6 +686,7 @@ class Engine:
                 max_decode_s=self.config.max_decode_s,
                 both=self.config.fill == "both",
                 gate=self._gate(),
+                scan=self.config.scan,
             ),
         )
         return pipeline

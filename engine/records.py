@@ -348,6 +348,7 @@ class Frame:
     plausible has not been decided yet. `wall` is the wall-clock time; None: unknown. `plan` is how a gated frame is
     treated, None without a gate. `probe`: it is inferred only for the audit, beside another frame with the same index.
     `known` has detections of images, perhaps this one, that were made elsewhere (engine.pipeline.pieces).
+    `left_out` counts the frames just before it that are not in the stream (engine.stages.scan).
     """
 
     stream: int
@@ -365,6 +366,7 @@ class Frame:
     plan: Plan | None = None
     probe: bool = False
     known: Mapping[bytes, Detections] | None = None
+    left_out: int = 0
 
     @property
     def time_s(self) -> float:
@@ -505,7 +507,7 @@ class EndOfStream:
     `dropped` counts frames that a live source could not wait for, `discarded` packets that the container marks to be
     decoded but not shown. `notes` has remarks that are not faults; `retimed` says that the container's own duration is
     not that of the frames returned. `first_pts` belongs to the file's first frame, if that is not the first one
-    returned.
+    returned. `left_out` has the intervals, in ticks, whose frames were not decoded because nothing happens in them.
     """
 
     stream: int
@@ -518,3 +520,4 @@ class EndOfStream:
     notes: tuple[str, ...] = ()
     retimed: bool = False
     first_pts: int | None = None
+    left_out: tuple[tuple[int, int], ...] = ()

@@ -39,6 +39,7 @@ class MediaJson(TypedDict):
     step_s: str | None
     first_s: float
     examined_s: list[float]
+    not_examined_s: NotRequired[list[list[float]]]
     creation_time: NotRequired[str]
 
 

@@ -5,7 +5,7 @@ It reads rows in pieces and holds, beyond a piece, some numbers a track and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -32,7 +32,8 @@ class Recording:
     """One video of a camera, with its tracks.
 
     `offset_s` leads from its container's times to the camera's timeline, `examined_s` is the part of the timeline whose
-    frames were looked at; None if nothing was, as of a failed file. `size_wh` is that of the upright frame.
+    frames were looked at; None if nothing was, as of a failed file. `left_out_s` are intervals within it of which
+    nothing was examined. `size_wh` is that of the upright frame.
     """
 
     video: str
@@ -40,6 +41,19 @@ class Recording:
     rows: Iterable[Samples]
     examined_s: tuple[float, float] | None
     offset_s: float = 0.0
+    left_out_s: tuple[tuple[float, float], ...] = ()
+
+    def parts_s(self) -> Iterator[tuple[float, float]]:
+        """Yield the parts of the timeline that were examined."""
+        if self.examined_s is None:
+            return
+        first, end = self.examined_s
+        for begins, ends in self.left_out_s:
+            if begins > first:
+                yield first, min(begins, end)
+            first = max(first, ends)
+        if first < end or not self.left_out_s:
+            yield first, end
 
 
 @dataclass(frozen=True)
@@ -85,8 +99,7 @@ def analyse(
     finder: _Finder | None = None
     examined: list[tuple[float, float]] = []
     for recording in recordings:
-        if recording.examined_s is not None:
-            examined.append(recording.examined_s)
+        examined += recording.parts_s()
         scene.check_aspect(recording.size_wh, recording.video)
         if finder is None or finder.size_wh != recording.size_wh:
             finder = _Finder(scene, recording.size_wh, finder)

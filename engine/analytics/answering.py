@@ -106,6 +106,7 @@ def films_of(
                 recording=entry.get("recording"),
                 heatmap=_beside(folder, stem, outputs.get("heatmap")) if just_tracked else None,
                 objects=_objects(entry) if just_tracked else None,
+                left_out_s=tuple(sorted((first, last) for first, last in media.get("not_examined_s", ()))),
             )
         )
     return films
@@ -223,6 +224,7 @@ def _of_camera(
             rows(each.film, each.offset_s),
             (each.film.examined_s[0] + each.offset_s, each.film.examined_s[1] + each.offset_s),
             each.offset_s,
+            tuple((first + each.offset_s, last + each.offset_s) for first, last in each.film.left_out_s),
         )
         for each in placed
         if each.film.size_wh is not None and each.film.examined_s is not None

@@ -26,11 +26,11 @@ class Film:
 
     `name` is its path below the input folder, `size_wh` that of the upright frame. `first_s` is the container's time
     of the file's first frame; `examined_s` from the first frame that was looked at to the end of the last, None if
-    none was. `tracks` is the file of its rows, None if there is none. `sequence_offset_s` and `sequence_joined` are
-    there where it was tracked as a part of its camera's sequence: where it lay on the timeline then, with ids that are
-    those of the camera. `recording` is the name of the live source that it is a segment of. `heatmap` is
-    the file of what was added up while it was tracked, where that holds, so that its rows need not be asked; `objects`
-    is how many objects were counted then.
+    none was, and `left_out_s` the intervals between in which nothing was examined. `tracks` is the file of its rows,
+    None if there is none. `sequence_offset_s` and `sequence_joined` are there where it was tracked as a part of its
+    camera's sequence: where it lay on the timeline then, with ids that are those of the camera. `recording` is the name
+    of the live source that it is a segment of. `heatmap` is the file of what was added up while it was tracked, where
+    that holds, so that its rows need not be asked; `objects` is how many objects were counted then.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Film:
     recording: str | None = None
     heatmap: Path | None = None
     objects: Objects | None = None
+    left_out_s: tuple[tuple[float, float], ...] = ()
 
     @property
     def known_as(self) -> str:

@@ -121,6 +121,7 @@ def _decoded(
         max_pixels=config.max_pixels,
         max_frame_bytes=config.max_frame_bytes,
         max_duration_s=config.max_duration_s,
+        scan=config.scan,
     )
     looked: list[_Looked] = []
     times: list[float] = []
@@ -130,6 +131,7 @@ def _decoded(
     try:
         reader = StreamReader(source, stream, settings)
         reader.open()
+        reader.survey()
         reader.go_to_start()
         with Metrics().clock("audit") as clock:
             for frame in reader.frames(clock):

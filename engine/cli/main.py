@@ -158,6 +158,9 @@ def _model_options(command: _Command) -> _Command:
         ),
         click.option("--gate-target", type=float, help="With --gate: box F1 below which the gate opens.  [0.98]"),
         click.option(
+            "--scan/--no-scan", default=None, help="Decode only where something moves: docs/gate.md.  [--no-scan]"
+        ),
+        click.option(
             "--shape", type=click.Choice(["auto", "square", "rect"]), help=_told("Input shape.", defaults.SHAPE)
         ),
         click.option(

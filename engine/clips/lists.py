@@ -115,6 +115,8 @@ def empty_txt(run: FinishedRun) -> str:
     if config.start_s or config.part_ends_s is not None:
         end = "its end" if config.part_ends_s is None else f"{config.part_ends_s:g} s"
         head += f"# Of each video only a part was examined: from {config.start_s:g} s to {end}.\n"
+    if config.scan:
+        head += "# Of each video only the groups of pictures in which something moves were examined (scan).\n"
     empty = [video for video in run.videos if not _has_tracks(run, video)]
     whole = [video for video in empty if video.examined and video.status == "ok"]
     unsure = [video for video in empty if video not in whole]

@@ -16,6 +16,14 @@ def planes_of(image: av.VideoFrame) -> list[NDArray[np.uint8]]:
     return [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in image.planes]
 
 
+def luma_of(image: av.VideoFrame) -> NDArray[np.uint8]:
+    """Return the luma (height, width) of an image in one of the formats that preprocessing reads; of RGB, its green."""
+    plane = planes_of(image)[0][: image.height]
+    if image.format.name in ("rgb24", "bgr24"):
+        return np.ascontiguousarray(plane[:, 1 : 3 * image.width : 3])
+    return plane[:, : image.width]
+
+
 def colour_of(image: av.VideoFrame) -> tuple[str, bool]:
     """Return (matrix, full_range) of a frame. An unnamed matrix is BT.709 from 720 rows on, as players take it."""
     matrix = _MATRICES.get(int(image.colorspace)) or ("bt709" if image.height >= 720 else "bt601")

@@ -73,6 +73,7 @@ class _File(_Facts):
 class _Media(_Facts):
     size_wh: tuple[Side, Side]
     examined_s: tuple[Seconds, Seconds]
+    not_examined_s: list[tuple[Seconds, Seconds]] = _ABSENT
     first_s: Seconds = 0.0
     time_base: Ratio | None = None
     step_s: Ratio | None = None

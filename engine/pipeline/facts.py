@@ -32,20 +32,25 @@ def gate_note(tally: Counters) -> str | None:
 
 def media_facts(info: StreamInfo, tally: Counters, end: EndOfStream) -> MediaJson | None:
     """Return the size of a video's upright frames, its time base, the nominal seconds between two frames, its creation
-    time, the container's time of its first frame, and from when to when its frames were looked at. None if no frame
-    was."""
+    time, the container's time of its first frame, from when to when its frames were looked at, and the intervals that
+    were left out. None if no frame was looked at."""
     if tally.first_pts_s is None or tally.size_wh is None:
         return None
     first_s = tally.first_pts_s if end.first_pts is None else float(end.first_pts * info.time_base)
     # A frame without a duration lasts as long as the rate says.
     last_s = tally.last_duration_s or (float(1 / info.frame_rate) if info.frame_rate else 0.0)
+    end_s = tally.last_pts_s + last_s
+    if end.left_out:
+        end_s = max(end_s, float(end.left_out[-1][1] * info.time_base))
     facts: MediaJson = {
         "size_wh": list(tally.size_wh),
         "time_base": str(info.time_base),
         "step_s": None if info.step_s is None else str(info.step_s),
         "first_s": round(first_s, 6),
-        "examined_s": [round(tally.first_pts_s, 6), round(tally.last_pts_s + last_s, 6)],
+        "examined_s": [round(tally.first_pts_s, 6), round(end_s, 6)],
     }
+    if end.left_out:
+        facts["not_examined_s"] = [[round(float(at * info.time_base), 6) for at in gap] for gap in end.left_out]
     if info.creation_time:
         facts["creation_time"] = info.creation_time[:100]
     return facts

@@ -251,6 +251,7 @@ class Pipeline:
 
     def _read(self, run: StreamRun, reader: StreamReader, clock: Clock) -> None:
         with where("source", run.video.shown):
+            reader.survey()
             reader.look_back()
         if run.checkpoint is not None:
             self._continue(run, reader, run.checkpoint)

@@ -29,6 +29,7 @@ from engine.resume.audio_cursor import SoundGate
 from engine.resume.fingerprint import seed_of
 from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
 from engine.stages.gate import Gate, GateSettings
+from engine.stages.scan import Scan, Survey, Unscannable
 from engine.text.counted import counted
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class ReaderSettings:
     max_pixels, max_frame_bytes, max_duration_s, max_decode_s  limits; see EngineConfig
     both            frames between two inferences wait for the second one, and get no mark
     gate            decides what is inferred; None: every frame that is not skipped
+    scan            only groups of pictures in which something happens are decoded; see engine.stages.scan
     """
 
     between: int = 0
@@ -85,10 +87,12 @@ class ReaderSettings:
     max_decode_s: float | None = None
     both: bool = False
     gate: GateSettings | None = None
+    scan: bool = False
 
 
 class StreamReader:
-    """Source and decode of one stream. `open`, perhaps `go_to` a mark, then iterate `frames`, then take the `end`."""
+    """Source and decode of one stream. `open`, `survey`, perhaps `go_to` a mark, then iterate `frames`, then take the
+    `end`."""
 
     def __init__(self, source: Source, run: StreamRun, settings: ReaderSettings) -> None:
         self._source = source
@@ -99,8 +103,12 @@ class StreamReader:
         self._passing = False
         self._problem: str | None = None
         self._complete = False
+        self._has_read_all = False
         self._ended = False
         self._may_lead = settings.start_s > 0
+        self._scan: Scan | None = None
+        self._survey_s = 0.0
+        self._unscannable: str | None = None
 
     def open(self) -> StreamInfo:
         """Open the source, or open it again, at its beginning. Raises SourceError and DecodeError."""
@@ -112,14 +120,7 @@ class StreamReader:
         pixel_format = self._source.video.codec_context.pix_fmt
         check_frame_bytes(pixel_format, *self.info.size_wh, settings.max_frame_bytes)
         self._run.expected = self._expected()
-        self._decoder = Decoder(
-            self.info.time_base,
-            self.info.frame_rate,
-            threads=settings.decode_threads,
-            max_pixels=settings.max_pixels,
-            max_frame_bytes=settings.max_frame_bytes,
-        )
-        self._decoder.attach(self._source.video)
+        self._decoder = self._new_decoder()
         self._packets = self._source.packets()
         names = self._source.containers
         self._leads = self._may_lead and not self.info.live and Lead.can(names, self._source.video.codec_context.name)
@@ -128,7 +129,7 @@ class StreamReader:
         self._complete = False
         self._origin: int | None = None
         self._first_pts: int | None = None
-        self._decode_s = 0.0
+        self._decode_s = self._survey_s
         self._audio: list[av.Packet] = []
         self._gate = SoundGate()
         ignore = self._run.ignore
@@ -141,8 +142,72 @@ class StreamReader:
             self._motion = Gate(settings.gate, cover, seed=seed_of(self._run.file), opening=opening)
         self._anchors: deque[tuple[int, int]] = deque(maxlen=_ANCHORS)
         self._given = 0  # frames since the last mark
+        self._follows: int | None = None  # the number behind that of the last frame
         self._marked_at = time.monotonic()
         return self.info
+
+    def _new_decoder(self) -> Decoder:
+        settings = self._settings
+        decoder = Decoder(
+            self.info.time_base,
+            self.info.frame_rate,
+            threads=settings.decode_threads,
+            max_pixels=settings.max_pixels,
+            max_frame_bytes=settings.max_frame_bytes,
+        )
+        decoder.attach(self._source.video)
+        return decoder
+
+    def survey(self) -> None:
+        """Find out what to examine, if not everything, and return to the beginning. Call it after `open`. Read errors
+        are left for `frames` to report. Raises SourceError if the source can't be read twice."""
+        if not self._settings.scan:
+            return
+        if self._source.scheme is not None:
+            raise SourceError("is read once, as it comes, but scan reads twice: turn scan off, or save it to a file")
+        began = time.perf_counter()
+        try:
+            self._scan = self._surveyed(began)
+        except Unscannable as error:
+            self._unscannable = str(error)
+        self._survey_s = time.perf_counter() - began
+        self._may_lead = self._may_lead and self._scan is None
+        self.open()
+
+    def _surveyed(self, began: float) -> Scan | None:
+        """Read all packets of the requested part, and decode its key frames. Returns None if the stream was stopped.
+        Raises Unscannable."""
+        source, settings, decoder, base = self._source, self._settings, self._new_decoder(), self.info.time_base
+        ignore = self._run.ignore
+        survey = Survey(
+            source.containers, source.video.codec_context.name, ignore.cover if ignore is not None else None
+        )
+        ends = self._ends
+        first_pts: int | None = None
+        with contextlib.suppress(SourceError, OverLimit):
+            for packet in self._packets:
+                if self._run.stop.is_set():
+                    return None
+                if packet.stream_index != source.video.index:
+                    continue
+                if survey.take(packet):
+                    images = [image for image, _, _ in (*decoder.decode(packet), *decoder.flush())]
+                    decoder.restart()
+                    survey.show(images[-1] if images else None)
+                    first_pts = packet.pts if first_pts is None else first_pts
+                    # What begins behind the end is the last group, by whose first frame the end is found.
+                    if ends and (packet.pts - first_pts) * base >= min(ends):
+                        break
+                if settings.max_decode_s is not None and time.perf_counter() - began > settings.max_decode_s:
+                    break
+        if source.retimed:
+            raise Unscannable("its clock jumps: remux it")
+        return survey.result(base, settings.start_s)
+
+    @property
+    def _ends(self) -> list[float]:
+        """Where the part that may be read ends, in seconds from the first frame; empty: at the end of the file."""
+        return [each for each in (self._settings.end_s, self._settings.max_duration_s) if each is not None]
 
     @property
     def picture_bytes(self) -> int:
@@ -293,7 +358,7 @@ class StreamReader:
         settings = self._settings
         return EndOfStream(
             self._run.key,
-            self._index if self._origin is not None else 0,
+            (self._index if self._follows is None else self._follows) if self._origin is not None else 0,
             problems=tuple(self._problems()),
             interrupted=self._run.stop.is_set() and not self._complete and not self._run.failed,
             dropped=self._run.dropped,
@@ -301,8 +366,19 @@ class StreamReader:
             audio=tuple(self._heard()),
             notes=tuple(self._notes()),
             retimed=self._source.retimed or settings.start_s > 0 or self._ended,
+            left_out=tuple(self._left_out()),
             first_pts=self._first_pts if settings.start_s > 0 or self._run.place is not None else None,
         )
+
+    def _left_out(self) -> Iterator[tuple[int, int]]:
+        """Yield from when to when nothing was examined between the frames that were returned, in ticks."""
+        scan = self._scan
+        if scan is None or self._origin is None or self._follows is None:
+            return
+        first, last = int(scan.pts[self._origin]), int(scan.pts[min(self._follows, len(scan.pts)) - 1])
+        if self._ended and self._ends:
+            last = int(scan.pts[0] + min(self._ends) / self._decoder.time_base)
+        yield from ((begins, min(ends, last)) for begins, ends in scan.gaps() if first < begins < last)
 
     def _problems(self) -> Iterator[str]:
         """Yield the reasons why frames are missing, and what was damaged."""
@@ -356,6 +432,7 @@ class StreamReader:
         yield from self._source.notes
         if self._is_live_and_gated:
             yield "the gate is of files: every frame of a live source was inferred"
+        yield from self._notes_of_scan()
         if (leading := self._decoder.leading) and not self.info.live and not self._settings.start_s:
             yield (
                 f"{counted(leading, 'frame')} before the first key frame can't be decoded: "
@@ -371,6 +448,17 @@ class StreamReader:
             claimed, frames = self.info.frames, self._index + self._decoder.discarded
             if claimed and frames < _CUT_SHORT * claimed - 1:
                 yield f"the container claims {claimed} frames and has {frames}"
+
+    def _notes_of_scan(self) -> Iterator[str]:
+        if self._unscannable is not None:
+            yield f"scan: nothing was left out, because {self._unscannable}"
+        if self._scan is not None and self._origin is not None:
+            gaps = list(self._left_out())
+            out_s = sum(float((last - first) * self.info.time_base) for first, last in gaps)
+            yield (
+                f"scan: {out_s:,.0f} seconds were not examined, in {counted(len(gaps), 'interval')}: there, only key "
+                "frames and the sizes of packets were compared (not_examined_s)"
+            )
 
     @property
     def _is_live_and_gated(self) -> bool:
@@ -394,7 +482,10 @@ class StreamReader:
 
     def _decode(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Yield every frame that can be decoded; if the beginning is skipped, those of the requested part."""
-        yield from self._decode_part() if self._leads else self._decode_all()
+        if self._scan is not None:
+            yield from self._decode_scanned(self._scan)
+        else:
+            yield from self._decode_part() if self._leads else self._decode_all()
 
     def _decode_part(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Yield the frames from start_s on. Raises Astray, before any of them, if they can't be numbered this way."""
@@ -438,25 +529,84 @@ class StreamReader:
             raise Astray from error
         return lead.rest()
 
-    def _decode_all(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        video, stop, left = self._source.video.index, self._run.stop, _LAST_PACKETS
+    def _decode_scanned(self, scan: Scan) -> Iterator[tuple[av.VideoFrame, int, int]]:
+        """Yield the frames of the examined groups, and number them. Reading may begin at any key frame."""
+        self._first_pts = int(scan.pts[0])
+        key_pts, fed, begins = 0, False, False
+        span = 0, 0
+        self._is_beginning = False
         try:
-            for packet in self._packets:
-                if stop.is_set():
-                    # The frame given last is on its way without a mark; the next one brings it.
-                    left = left - 1 if self._given and self._marks and not self._run.failed else -1
-                    if left < 0:
-                        return
-                self._check_time()
-                if packet.stream_index == video:
-                    yield from self._decoder.decode(packet)
-                elif self._gate.passes(packet):
-                    self._audio.append(packet)
+            for packet in self._packets_to_use():
+                at = packet.pts
+                if packet.is_keyframe:
+                    if (group := scan.group(at)) is None:
+                        raise DecodeError("is not what it was when it was surveyed")
+                    key_pts, begins, taken = at, False, scan.takes(group)
+                    # The next key frame is decoded too if frames refer to it that are shown before it.
+                    if fed and not taken and not (scan.takes(group - 1) and scan.leads[group]):
+                        yield from self._end_of_run(scan, span)
+                        fed = False
+                    if taken and not (fed and at < span[1]):
+                        if fed:
+                            yield from self._end_of_run(scan, span)
+                        self._is_beginning = fed = begins = True
+                        span = at, scan.end_of_run(group)
+                elif begins and at < key_pts:  # refers to what was left out
+                    continue
+                elif fed and at >= span[1]:
+                    yield from self._end_of_run(scan, span)
+                    fed = False
+                if fed:
+                    yield from self._within(scan, span, self._decoder.decode(packet))
+        except SourceError:
+            yield from self._within(scan, span, self._decoder.flush())
+            raise
+        if self._has_read_all:
+            if fed:
+                yield from self._within(scan, span, self._decoder.flush())
+            self._complete = True
+
+    def _packets_to_use(self) -> Iterator[av.Packet]:
+        """Yield packets of the video, and keep those of the sound, up to the end or, if the stream is stopped, until
+        the last mark must have come."""
+        self._has_read_all = False
+        left = _LAST_PACKETS
+        for packet in self._packets:
+            if self._run.stop.is_set():
+                # The frame given last is on its way without a mark; the next one brings it.
+                left = left - 1 if self._given and self._marks and not self._run.failed else -1
+                if left < 0:
+                    return
+            self._check_time()
+            if packet.stream_index == self._source.video.index:
+                yield packet
+            elif self._gate.passes(packet):
+                self._audio.append(packet)
+        self._has_read_all = True
+
+    def _end_of_run(self, scan: Scan, span: tuple[int, int]) -> Iterator[tuple[av.VideoFrame, int, int]]:
+        yield from self._within(scan, span, self._decoder.flush())
+        self._decoder.restart()
+
+    def _within(
+        self, scan: Scan, span: tuple[int, int], images: Iterator[tuple[av.VideoFrame, int, int]]
+    ) -> Iterator[tuple[av.VideoFrame, int, int]]:
+        for item in images:
+            if span[0] <= item[1] < span[1]:
+                if self._is_beginning:
+                    self._index, self._is_beginning = scan.index(item[1]), False
+                yield item
+
+    def _decode_all(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
+        try:
+            for packet in self._packets_to_use():
+                yield from self._decoder.decode(packet)
         except SourceError:
             yield from self._decoder.flush()  # what was read before is decoded, and counts
             raise
-        yield from self._decoder.flush()
-        self._complete = not self._source.live
+        if self._has_read_all:
+            yield from self._decoder.flush()
+            self._complete = not self._source.live
 
     def _check_time(self) -> None:
         limit_s = self._settings.max_decode_s
@@ -468,6 +618,8 @@ class StreamReader:
     def _expected(self) -> int | None:
         """Return the expected number of frames, by the container's claims; None if it makes none."""
         settings, frames, duration_s = self._settings, self.info.frames, self.info.duration_s
+        if self._scan is not None:
+            return self._scan.frames
         if frames is None or (settings.start_s <= 0 and settings.end_s is None):
             return frames
         if not duration_s:
@@ -563,7 +715,10 @@ class StreamReader:
         audio, self._audio = tuple(self._heard()), []
         self._given += 1
         due = last or time.monotonic() - self._marked_at >= self._settings.checkpoint_s
-        plan = self._motion.see(image, pts, self._decoder.time_base) if self._motion is not None else None
+        plan = None
+        if self._motion is not None:
+            begins, ends = (self._scan.begins(index), self._scan.ends(index)) if self._scan else (False, False)
+            plan = self._motion.see(image, pts, self._decoder.time_base, begins=begins, ends=ends)
         infer = plan.infer if plan is not None else (index - self._origin) % self._every == 0
         # What is known behind a frame between others depends on the next ones; what the audit knows, on its window.
         held_up = plan is not None and (plan.look is Look.BETWEEN or plan.audited)
@@ -574,8 +729,10 @@ class StreamReader:
         wall = clock.at(self._seconds(pts)) if clock is not None else None
         ahead = self._run.ahead if not self.info.live else None
         known = ahead.at(self._seconds(pts)) if ahead is not None else None
+        left_out = 0 if self._follows is None else index - self._follows
+        self._follows = index + 1
         told = (infer, audio, mark, step_s, look, wall, plan)
-        return Frame(self._run.key, index, pts, duration, base, image, *told, known=known)
+        return Frame(self._run.key, index, pts, duration, base, image, *told, known=known, left_out=left_out)
 
     def _check_waiting(self, image: av.VideoFrame) -> None:
         """Raise VideoError if images are too large for several of them to wait for the next inferred one."""
@@ -658,6 +815,7 @@ class StreamReader:
                 return False
         self._anchors = deque(mark.anchors, _ANCHORS)
         self._first_pts, self._decode_s, self._origin = mark.first_pts, mark.decode_s, mark.origin
+        self._follows = mark.frames
         return (pts, duration, _crc(image)) == (mark.pts, mark.duration, mark.crc)
 
 

@@ -224,7 +224,7 @@ def _examined_s(entry: VideoJson) -> float:
     if (media := entry.get("media")) is None:
         return float(entry["duration_s"])
     first_s, last_s = media["examined_s"]
-    return last_s - first_s
+    return last_s - first_s - sum(last - first for first, last in media.get("not_examined_s", ()))
 
 
 def _part(manifest: JobManifestJson) -> Part | None:
@@ -340,6 +340,8 @@ def _accuracy(manifest: JobManifestJson, kept: Mapping[str, object], counted: bo
         notes.append(Note("acc_nano"))
     if config.get("gate", "off") != "off":
         notes.append(Note("acc_gate"))
+    if config.get("scan"):
+        notes.append(Note("acc_scan"))
     if skipped := int(config["skip_frames"] or 0):
         both = config.get("fill") == "both"
         notes.append(Note("acc_both" if both else "acc_skip", (str(skipped),)))

@@ -197,6 +197,12 @@ _REPORT: dict[str, tuple[str, str]] = {
         "Only what had changed was inferred, and the rest carried over; what that cost stands beside each video.",
         "Solo se infirió lo que había cambiado y lo demás se conservó; lo que costó figura junto a cada vídeo.",
     ),
+    "acc_scan": (
+        "Only groups of pictures in which something moves were examined (`scan`): nothing is known of the rest, and"
+        " what stands still there is not in the counts.",
+        "Solo se examinaron los grupos de imágenes en los que algo se mueve (`scan`): del resto no se sabe nada, y lo"
+        " que está quieto allí no figura en los recuentos.",
+    ),
     "acc_skip": (
         "Between two inferences {0} frames were skipped; the tracker predicted through them.",
         "Entre dos inferencias se saltaron {0} fotogramas; el seguidor predijo en ellos.",

@@ -172,6 +172,10 @@ class Decoder:
             return
         yield from self._finish(images)
 
+    def restart(self) -> None:
+        """Forget the images kept for reference, after `flush`: the next packet is a key frame."""
+        self._context.flush_buffers()
+
     def forgive(self) -> None:
         """Forget the faults so far: after a seek, frames whose references were not decoded don't count."""
         self.errors = self.corrupt = self.holes = self.discarded = self.lost_at_start = self.leading = 0

@@ -17,7 +17,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.media.planes import planes_of
+from engine.media.planes import luma_of
 from engine.records import Look, Plan
 from engine.stages.decode import frame_bytes
 from engine.stages.parts import cells_covered, packed, rectangles
@@ -36,8 +36,8 @@ _PACKED = 0.33
 _MOVING = 0.45
 # Seconds behind such a frame in which none is between two others: what moves all over is not on a straight way.
 _RESTLESS_S = 1
-# Levels of luma by which the light may shift as a whole.
-_LIGHT = 8.0
+MAX_SHIFT = 8.0
+"""Levels of luma by which the light may shift as a whole."""
 # Pixels of the tensor around what has changed: what a detector must see of the surroundings of a thing.
 _MARGIN = 16
 
@@ -87,29 +87,33 @@ class Gate:
         self._held = 0  # frames since then that are between
         self._restless_until = -1 << 62
 
-    def see(self, image: av.VideoFrame, pts: int, time_base: Fraction) -> Plan:
-        """Return how to treat the next frame. If the gate may open, wait until it is known whether it does."""
+    def see(
+        self, image: av.VideoFrame, pts: int, time_base: Fraction, *, begins: bool = False, ends: bool = False
+    ) -> Plan:
+        """Return how to treat the next frame. If the gate may open, wait until it is known whether it does. `begins`:
+        the frames before it were left out, so that it is inferred whole; `ends`: those behind it are, so that it is not
+        interpolated."""
         if self._opening is None:
-            return self._plan(image, pts, time_base)
+            return self._plan(image, pts, time_base, begins, ends)
         place = self._windows.place(self._number)
         self._number += 1
         if place.decides and (level := self._opening.level(place.stretch)) is not None:
             self._level = level
-        plan = self._plan(image, pts, time_base)
+        plan = self._plan(image, pts, time_base, begins, ends)
         return replace(plan, stretch=place.stretch, audited=place.audited, window_ends=place.ends)
 
-    def _plan(self, image: av.VideoFrame, pts: int, time_base: Fraction) -> Plan:
+    def _plan(self, image: av.VideoFrame, pts: int, time_base: Fraction, begins: bool, ends: bool) -> Plan:
         seen = self._map
         if seen is None or seen.size_wh != (image.width, image.height):
             seen = self._begin((image.width, image.height))
             due = True
         else:
-            due = (pts - self._whole_pts) * time_base >= self._settings.full_every_s
-        seen.look(_luma(image))
+            due = begins or (pts - self._whole_pts) * time_base >= self._settings.full_every_s
+        seen.look(luma_of(image))
         changed = seen.changed
         if self._ignored is not None:
             changed &= ~self._ignored
-        if abs(seen.shift) > _LIGHT or np.count_nonzero(changed) > _MOVING * changed.size:
+        if abs(seen.shift) > MAX_SHIFT or np.count_nonzero(changed) > _MOVING * changed.size:
             self._restless_until = pts + int(_RESTLESS_S / time_base)
             return self._whole(pts)
         if due or self._level >= 4:
@@ -117,7 +121,7 @@ class Gate:
         if not changed.any():
             self._looked_pts, self._held = pts, 0
             return Plan(Look.SAME)
-        if pts > self._restless_until and self._may_wait(image, (pts - self._looked_pts) * time_base):
+        if not ends and pts > self._restless_until and self._may_wait(image, (pts - self._looked_pts) * time_base):
             self._held += 1
             return Plan(Look.BETWEEN)
         plan = self._in_parts(image, changed)
@@ -149,14 +153,7 @@ class Gate:
 
     def _begin(self, size_wh: tuple[int, int]) -> MotionMap:
         self._map = seen = MotionMap(size_wh)
-        if self._ignored_of is not None:
-            rows, columns = seen.blocks_hw
-            left, top = (np.arange(count) * float(seen.block_px) for count in (columns, rows))
-            left, top = np.tile(left, rows), np.repeat(top, columns)
-            right, bottom = (
-                np.minimum(near + seen.block_px, side) for near, side in zip((left, top), size_wh, strict=True)
-            )
-            self._ignored = self._ignored_of(np.stack((left, top, right, bottom), 1), size_wh).reshape(rows, columns)
+        self._ignored = blocks_ignored(seen, self._ignored_of)
         return seen
 
     def _may_wait(self, image: av.VideoFrame, since: Fraction) -> bool:
@@ -220,9 +217,14 @@ class Gate:
         )
 
 
-def _luma(image: av.VideoFrame) -> NDArray[np.uint8]:
-    """Return the luma of an image in one of the formats that preprocessing reads; of RGB, its green."""
-    plane = planes_of(image)[0][: image.height]
-    if image.format.name in ("rgb24", "bgr24"):
-        return np.ascontiguousarray(plane[:, 1 : 3 * image.width : 3])
-    return plane[:, : image.width]
+def blocks_ignored(seen: MotionMap, ignored: Ignored | None) -> NDArray[np.bool_] | None:
+    """Return which blocks (rows, columns) bool are in ignored regions, as in Gate; None if there are none."""
+    if ignored is None:
+        return None
+    rows, columns = seen.blocks_hw
+    left, top = (np.arange(count) * float(seen.block_px) for count in (columns, rows))
+    left, top = np.tile(left, rows), np.repeat(top, columns)
+    right, bottom = (
+        np.minimum(near + seen.block_px, side) for near, side in zip((left, top), seen.size_wh, strict=True)
+    )
+    return ignored(np.stack((left, top, right, bottom), 1), seen.size_wh).reshape(rows, columns)

@@ -170,7 +170,7 @@ class _Stream:
     auditor: Auditor
     gaps: Gaps | None = None  # where frames that were not inferred wait for the next one that is
     next_index: int = 0
-    # Frames that came before their turn, by index.
+    # Frames that came before their turn, by the index at which they follow.
     early: dict[int, tuple[Frame, Detections | None]] = field(default_factory=dict)
     end: EndOfStream | None = None
     shadow: StreamTracker | None = None  # continues with whole frames, in a window
@@ -179,10 +179,13 @@ class _Stream:
     def ready(self) -> tuple[Frame, Detections | None] | None:
         """Return the next frame, once it is complete."""
         item = self.early.get(self.next_index)
-        if item is None or (item[0].plan is not None and item[0].plan.probed and self.next_index not in self.probes):
+        if item is None:
+            return None
+        frame = item[0]
+        if frame.plan is not None and frame.plan.probed and frame.index not in self.probes:
             return None
         del self.early[self.next_index]
-        self.next_index += 1
+        self.next_index = frame.index + 1
         return item
 
 
@@ -226,7 +229,7 @@ class Track:
         if frame.probe:
             stream.probes[frame.index] = detections
         else:
-            stream.early[frame.index] = (frame, detections)
+            stream.early[frame.index - frame.left_out] = (frame, detections)
         yield from self._ready(stream)
 
     def end(self, end: EndOfStream) -> Iterator[Tracks | EndOfStream]:

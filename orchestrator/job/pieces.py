@@ -53,7 +53,7 @@ _INNOCENT = (How.DONE, How.HANDED_BACK, How.CANCELLED)
 def is_split(config: EngineConfig, video: VideoFacts) -> bool:
     """Return whether a video is worked on in pieces: one that is longer than `split_s` by its container's claim. Where
     not every frame is inferred, which ones are depends on those before: such videos stay whole."""
-    every_frame = config.gate == "off" and not config.frames_between_inferences
+    every_frame = config.gate == "off" and not config.scan and not config.frames_between_inferences
     return every_frame and config.split_s is not None and (video.duration_s or 0.0) > config.split_s
 
 

@@ -24,6 +24,7 @@ DEFAULTS = {
     "full_every_s": 2.0,
     "gate_scale": 1.0,
     "gate_target": 0.98,
+    "scan": False,
     "visualize": True,
     "output_folder": Path("output_videos"),
     "overwrite": False,
@@ -311,6 +312,7 @@ def test_accepted(key, given, kept):
         ("gate_scale", 0.5, "at least 1. Got 0.5"),
         ("gate_scale", 5, "at most 4. Got 5"),
         ("gate_target", 1.1, "at most 1. Got 1.1"),
+        ("scan", "maybe", "true or false. Got 'maybe'"),
         ("open_timeout_s", 0, "more than 0. Got 0"),
         ("open_timeout_s", True, "a number, not true or false. Got True"),
         ("read_timeout_s", 3601, "at most 3600. Got 3601"),
@@ -361,6 +363,7 @@ def test_the_end_of_a_part_is_given_once():
     assert EngineConfig(start_s=2, end_s=3).part_ends_s == 3
     assert EngineConfig(start_s=2).part_ends_s is None
     assert refusal(gate="motion", skip_frames=1).startswith("gate and skip_frames exclude each other")
+    assert refusal(scan=True, skip_frames=1).startswith("scan and skip_frames exclude each other")
     assert refusal(fill="both", skip_frames=31).startswith("skip_frames must be at most 30 with fill = both")
     assert refusal(end_s=3, duration_s=3) == "end_s and duration_s exclude each other: give one of them."
     assert refusal(start_s=3, end_s=3) == "end_s must be more than start_s = 3."

@@ -35,6 +35,10 @@ RUN = ("run", "a.mp4", "--backend", "fake")
             ("run", "rtsp://camera/a", "udp://@:5000", "--backend", "fake", "--gate", "motion"),
             "--gate does nothing here: it applies to files, and every frame of a live source is inferred",
         ),
+        (
+            ("run", "rtsp://camera/a", "--backend", "fake", "--scan"),
+            "--scan does nothing here: it reads a file twice, and a URL is read once, as it comes",
+        ),
         (("verify", "a.mp4", "--batch", "2"), "--batch does nothing here: it is varied by verify itself"),
         (("verify", "a.mp4", "--against", "b"), "--against does nothing here: it is for --precision bf16 or int8"),
         (("verify", "a.mp4", "--precision", "bf16", "--with", "b.mp4"), "--with does nothing here"),

@@ -70,6 +70,7 @@ def done(pieces: Pieces, claim) -> None:
         ({"split_s": 10}, None, False),
         ({}, 1e6, False),
         ({"split_s": 10, "gate": "motion"}, 100, False),
+        ({"split_s": 10, "scan": True}, 100, False),
         ({"split_s": 10, "skip_frames": 2}, 100, False),
     ],
 )

@@ -36,6 +36,7 @@ class _Asked(NamedTuple):
     inputs: tuple[str, ...]
     on_event: tuple[str, ...]
     gated: bool
+    scanned: bool
 
     @property
     def all_live(self) -> bool:
@@ -51,6 +52,11 @@ _OF_RUN: tuple[Rule[_Asked], ...] = (
         ("gate",),
         lambda asked: not (asked.gated and asked.all_live),
         "applies to files, and every frame of a live source is inferred",
+    ),
+    Rule(
+        ("scan",),
+        lambda asked: not (asked.scanned and all(map(scheme, asked.inputs))),
+        "reads a file twice, and a URL is read once, as it comes: save it to a file first",
     ),
 )
 
@@ -74,7 +80,7 @@ def run(
     alarms = _alarms(on_event, event_kinds, event_loiter_s)
     config = configuration(config_file, {**options, "output_folder": output})
     refuse_idle(of_engine(report=False), config)
-    refuse_idle(_OF_RUN, _Asked(inputs, on_event, config.gate != "off"))
+    refuse_idle(_OF_RUN, _Asked(inputs, on_event, config.gate != "off", config.scan))
     if alarms is not None:
         _check_kinds(alarms, AnswerSettings.of(config).scenes)
     serve = _serving(metrics)
