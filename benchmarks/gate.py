@@ -1,13 +1,16 @@
 """The gate beside whole frames: how much faster, and what it costs, on clips of several kinds.
 
     python -m benchmarks.gate [--model FILE] [--rounds N] [--seconds S] [--json FILE] [CLIP ...]
+    python -m benchmarks.gate --ceiling [--model FILE] [--seconds S] [CLIP ...]
     python -m benchmarks.gate --scan
 
 Each round runs every clip without and with the gate, in alternating order. Rows are compared with those of whole
 frames; events are those of a line down the middle and of one across. Speeds are by the time of the processor, in which
 what else runs on the machine tells less, and by the clock. Without --model, YOLOv8n of the assets is taken, made plain
-float32. Clips are named by a part of their path. --scan measures a recording of three minutes in which somebody walks
-through eighteen seconds, instead.
+float32. Clips are named by a part of their path.
+
+--ceiling shows how well whole frames agree with themselves if each sample changes by at most one level, or if the image
+is moved by one pixel. --scan measures a recording of three minutes in which somebody walks through eighteen seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seconds", type=float, help="of each clip; all of it where it is left out")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--ceiling", action="store_true")
     parser.add_argument("--scan", action="store_true")
     given = parser.parse_args(arguments)
     chosen = [clip for clip in CLIPS if not given.clips or any(part in clip.path for part in given.clips)]
@@ -141,6 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.scan:
         with tempfile.TemporaryDirectory(prefix="bench-gate-") as folder:
             scans(given.model or yolov8n(Path(folder)), Path(folder))
+        return
+    if given.ceiling:
+        with tempfile.TemporaryDirectory(prefix="bench-gate-") as folder:
+            ceilings(chosen, given.model or yolov8n(Path(folder)), given.seconds, Path(folder))
         return
     print("\n| " + " | ".join(HEAD) + " |\n" + "|---" * len(HEAD) + "|", flush=True)
     rows = []
@@ -192,6 +200,56 @@ def run(clip: Clip, changes: dict[str, Any], folder: Path) -> Timed:
     if entry["status"] != "ok":
         raise SystemExit(f"{clip.path}: {entry['error']}")
     return Timed(dict(entry), folder, after.user - before.user + after.system - before.system, wall_s)
+
+
+def ceilings(chosen: Sequence[Clip], model: str, seconds: float | None, folder: Path) -> None:
+    """Compare whole frames with those of the same clip, changed so that nobody would see it."""
+    head = (
+        "clip",
+        "boxes",
+        "F1 with noise",
+        f"scored {SURE} and more",
+        "F1 moved by a pixel",
+        f"scored {SURE} and more",
+    )
+    print("\n| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|", flush=True)
+    for clip in chosen:
+        config = {"model": model, "gate": "off", "duration_s": seconds}
+        name = Path(clip.path).stem
+        plain = run(clip, config, folder / f"{name}-plain")
+        cells = [Path(clip.path).name, f"{plain.entry['detections']:,}"]
+        for how in ("copied", "noisy", "moved"):
+            path = altered(clip, seconds, how, folder / f"{name}.mkv")
+            other = run(replace(clip, path=str(path)), config, folder / f"{name}-{how}")
+            agreeing = f1(plain, other, "detections")
+            if how != "copied":
+                cells += [f"{agreeing:.3f}", f"{f1(plain, other, 'detections', SURE):.3f}"]
+            elif agreeing < 1:
+                raise SystemExit(f"{clip.path}: a copy of it is read differently")
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def altered(clip: Clip, seconds: float | None, how: str, path: Path) -> Path:
+    """Write a clip's frames without loss: `copied`, `moved` to the right by a pixel, or `noisy`, each sample changed by
+    -1, 0 or 1."""
+    chance = np.random.default_rng(7)
+    with av.open(asset(clip.path)) as container, av.open(str(path), "w") as output:
+        source = container.streams.video[0]
+        stream = output.add_stream("ffv1", rate=source.average_rate)
+        stream.width, stream.height, stream.pix_fmt = source.width, source.height, "yuv420p"
+        for number, frame in enumerate(container.decode(source)):
+            if seconds is not None and number >= seconds * float(source.average_rate or 25):
+                break
+            pixels = frame.to_ndarray(format=frame.format.name).astype(np.int16)
+            if how == "moved":  # the luma alone: colours are half as fine
+                pixels[: frame.height, 1:] = pixels[: frame.height, :-1].copy()
+            elif how == "noisy":
+                pixels += chance.integers(-1, 2, pixels.shape, np.int16)
+            made = av.VideoFrame.from_ndarray(np.clip(pixels, 0, 255).astype(np.uint8), "yuv420p")
+            stream.codec_context.colorspace, stream.codec_context.color_range = frame.colorspace, frame.color_range
+            output.mux(stream.encode(made))
+        output.mux(stream.encode(None))
+    return path
 
 
 def scans(model: str, folder: Path) -> None:

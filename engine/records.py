@@ -320,8 +320,10 @@ class Ratio:
 @dataclass
 class Agreements:
     """The audit's result for a gated stream so far: the agreement of `boxes`, `ids` and `counts`
-    (engine.stages.agreement) over `frames` frames. `level` is how far the gate is open, `opened_at` the frames after
-    which it opened; `here` is the agreement of boxes since then, up to the window of a `stretch`."""
+    (engine.stages.agreement) over `frames` frames, up to the window of a `stretch`. `level` is how far the gate is
+    open, `opened_at` the frames after which it opened, `closed_at` those after which it closed by one step. Since the
+    last of these, `here` is the agreement of boxes, and `calm` counts the last windows in a row that reached the
+    target: it closes after `patience` of them."""
 
     frames: int = 0
     boxes: Ratio = field(default_factory=Ratio)
@@ -331,10 +333,14 @@ class Agreements:
     level: int = 0
     opened_at: list[int] = field(default_factory=list)
     stretch: int = -1
+    closed_at: list[int] = field(default_factory=list)
+    calm: int = 0
+    patience: int = 4
 
     def copy(self) -> Agreements:
         boxes, ids, counts, here = (replace(each) for each in (self.boxes, self.ids, self.counts, self.here))
-        return Agreements(self.frames, boxes, ids, counts, here, self.level, list(self.opened_at), self.stretch)
+        opened_at, closed_at = list(self.opened_at), list(self.closed_at)
+        return replace(self, boxes=boxes, ids=ids, counts=counts, here=here, opened_at=opened_at, closed_at=closed_at)
 
 
 @dataclass(slots=True)

@@ -130,6 +130,7 @@ def _audit_of(seen: Agreements | None) -> GateAuditJson | None:
         "counts": _share_of(seen.counts),
         "level": seen.level,
         "opened_at": seen.opened_at,
+        "closed_at": seen.closed_at,
     }
 
 

@@ -85,7 +85,8 @@ class GateAuditJson(TypedDict):
     `boxes`   F1 of boxes at IoU 0.5 against those of whole frames; `compared` is the number of both
     `ids`     the share of matching tracks with the same id
     `counts`  agreement of the numbers of distinct ids in a window
-    `level`   how far the gate is open at the end, 0 to 4; `opened_at` has the frames after which it opened
+    `level`   how far the gate is open at the end, 0 to 4; `opened_at` has the frames after which it opened, `closed_at`
+              those after which it closed by one step
     """
 
     windows: int
@@ -96,6 +97,7 @@ class GateAuditJson(TypedDict):
     counts: ShareJson
     level: int
     opened_at: list[int]
+    closed_at: list[int]
 
 
 class GateJson(TypedDict):

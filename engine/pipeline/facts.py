@@ -27,6 +27,8 @@ def gate_note(tally: Counters) -> str | None:
         told += f" [{low:.2f} .. {high:.2f}], in {windows}"
     if seen.opened_at:
         told += f"; below gate_target, it opened behind frame {', '.join(map(str, seen.opened_at))}"
+    if seen.closed_at:
+        told += f", and closed by a step behind frame {', '.join(map(str, seen.closed_at))}"
     return told
 
 

@@ -17,6 +17,8 @@ from engine_ext.geometry import iou_matrix
 
 IOU = 0.5
 
+_MOST_PATIENCE = 64
+
 
 class Auditor:
     """The audit of one stream, frame by frame in order."""
@@ -54,9 +56,21 @@ class Auditor:
         mine, theirs = map(len, window.ids)
         seen.counts.add(2 * min(mine, theirs), mine + theirs)
         seen.stretch = stretch
+        agreed = 2 * window.agreeing >= self._target * window.boxes
+        seen.calm = seen.calm + 1 if agreed else 0
         if drawn(seen.here)[1] < self._target and seen.level < LEVELS:  # by more than chance
-            seen.level, seen.here = seen.level + 1, Ratio()
+            # What it had closed for was not so: the next time it waits for longer.
+            if seen.closed_at and seen.closed_at[-1] > max(seen.opened_at, default=-1):
+                seen.patience = min(2 * seen.patience, _MOST_PATIENCE)
+            self._move(1)
             seen.opened_at = [*seen.opened_at, index]
+        elif seen.level and seen.calm >= seen.patience:
+            self._move(-1)
+            seen.closed_at = [*seen.closed_at, index]
+
+    def _move(self, by: int) -> None:
+        seen = self.seen
+        seen.level, seen.here, seen.calm = seen.level + by, Ratio(), 0
 
 
 @dataclass

@@ -17,7 +17,7 @@ WINDOW = 8
 DELAY = 64
 """Frames from the end of a window to the frame at which the gate may open by its result."""
 LEVELS = 4
-"""How far the gate opens: 0 not at all; 1 at most one frame is skipped between two others; 2 none is; 3 nothing is
+"""How far the gate may open: 0 not at all; 1 at most one frame is skipped between two others; 2 none is; 3 nothing is
 inferred in parts; 4 every frame is inferred whole."""
 
 # The first stretches are short, so that clips of ten seconds have windows too; of the others, 2 % is seen whole.

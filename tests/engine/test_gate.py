@@ -410,6 +410,25 @@ def test_it_opens_where_too_little_agrees_and_that_is_no_chance(agreeing, of, ta
     assert auditor.seen.here.windows == 1 - level
 
 
+def test_it_closes_after_windows_that_agree_and_waits_longer_each_time():
+    auditor = Auditor(0.98, 0.25)
+    places = [(20 * number, 0, 20 * number + 10, 10, 0.9, 0) for number in range(40)]
+    away = [(20 * number, 50, 20 * number + 10, 60, 0.9, 0) for number in range(40)]
+    nearly = [*places[:38], *away[38:]]  # 0.95 of one window may be chance, and is not calm
+    levels = []
+    windows = [away, *[places] * 4, away, *[places] * 5, nearly, *[places] * 8, *[places] * 8]
+    for number, each in enumerate(windows):
+        plan = Plan(Look.WHOLE, stretch=number, window_ends=True)
+        one, other = found(*places), found(*each)
+        auditor.see(plan, tracks(number, one, range(40)), tracks(number, other, range(40)))
+        levels.append(auditor.seen.level)
+    assert levels == [1, 1, 1, 1, 0, 1, *[1] * 5, 1, *[1] * 7, 0, *[0] * 8]
+    assert (auditor.seen.opened_at, auditor.seen.closed_at, auditor.seen.patience) == ([0, 5], [4, 19], 8)
+    copy = auditor.seen.copy()
+    assert copy == auditor.seen
+    assert copy.closed_at is not auditor.seen.closed_at
+
+
 def test_an_interval_holds_the_truth_nineteen_times_in_twenty():
     random = np.random.default_rng(8)
     held = 0

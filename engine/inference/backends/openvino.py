@@ -52,9 +52,9 @@ class OpenVinoBackend:
         try:
             import openvino
         except ImportError as error:
-            asked = "--backend openvino" if precision == "f32" else f"--precision {precision}"
+            what = "--backend openvino" if precision == "f32" else f"--precision {precision}"
             raise BackendMissing(
-                f"{asked} was requested, but OpenVINO is not installed. Repair: {extra('openvino')}"
+                f"{what} needs OpenVINO, which is not installed. Repair: {extra('openvino')}"
             ) from error
         self.batch_safe = batch_safe
         self.provider = "CPU" if precision == "f32" else f"OpenVINO {precision}"
