@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from engine.errors import BackendError, BackendMissing, ModelError
 from engine.inference.backends.base import CpuModel
-from engine.inference.native.end import EndedNet, plan_with_end
+from engine.inference.native.end import EndedGraph, EndedNet
 from engine.inference.native.graph import read_graph
 from engine.inference.native.ops import Unsupported
 from engine.inference.native.pack import WeightStore
@@ -72,6 +72,7 @@ class NativeBackend:
             height, width = self._graph.dims[2:]
             self.fixed_hw = (height, width) if height is not None and width is not None else None
             self._store = WeightStore()
+            self._ended: EndedGraph | None = None
             self._plans: dict[tuple[int, int], ConvNet | EndedNet] = {}
             self._planning = threading.Lock()
             self._workspaces: list[NDArray[np.float32]] = []  # as many as there were calls at a time
@@ -124,11 +125,16 @@ class NativeBackend:
             return self._plans[height, width]
 
     def _planned(self, height: int, width: int) -> ConvNet | EndedNet:
+        if self._ended is not None:
+            return self._ended.plan(height, width, self._store, self.provider)
         try:
             return plan(self._graph, height, width, self._store, self.provider)
         except Unsupported as error:
             try:
-                return plan_with_end(self._graph, height, width, self._store, self.provider)
+                ended = EndedGraph(self._graph)
+                found = ended.plan(height, width, self._store, self.provider)
+                self._ended = ended
+                return found
             except Unsupported as again:
                 log.debug("its end can't be computed apart: %s", again)
                 raise error from again

@@ -186,25 +186,34 @@ def _in_place(end: End, shape: tuple[int, int]) -> bool:
     return np.array_equal(rows, apart, equal_nan=True)
 
 
-def plan_with_end(graph: Graph, height: int, width: int, store: WeightStore, instruction_set: str) -> EndedNet:
-    """Return a network for (C, height, width) images. Weights go to `store`. Raises Unsupported."""
-    with refusing():
-        graph = _folded(graph)
-        body, late = _parted(graph)
-        body, late = _written_along(body, late, graph.output)
-        again = {name for node in late for name in node.outputs}
-        made = {name for node in body.nodes for name in node.outputs} - again | {graph.input}
-        dims = dims_of(body, height, width, {name for node in late for name in node.inputs} & made)
-        wanted = {name for node in late if node.op_type != "Shape" for name in node.inputs} & made
-        end = _traced(graph, late, dims, _whole(wanted, dims), 1)
-        if graph.dims[0] is None:
-            _check_batch(graph, late, dims, end)
-        result = end.shapes[graph.output]
-        if len(result) != 3 or result[0] != 1:
-            raise Unsupported(f"its output is {result}")
-        end = _placed(_by_anchors(end))
-        net = plan(_with_rows(body, end.taken), height, width, store, instruction_set)
-        return EndedNet(net, end, (result[1], result[2]))
+class EndedGraph:
+    """A graph whose end is computed apart: what is the same at all sizes, found once."""
+
+    def __init__(self, graph: Graph) -> None:
+        """Find them. Raises Unsupported."""
+        with refusing():
+            self._graph = graph = _folded(graph)
+            self._body, self._late = _written_along(*_parted(graph), graph.output)
+        again = {name for node in self._late for name in node.outputs}
+        self._made = {name for node in self._body.nodes for name in node.outputs} - again | {graph.input}
+        self._checked = False
+
+    def plan(self, height: int, width: int, store: WeightStore, instruction_set: str) -> EndedNet:
+        """Return a network for (C, height, width) images. Weights go to `store`. Raises Unsupported."""
+        graph, body, late, made = self._graph, self._body, self._late, self._made
+        with refusing():
+            dims = dims_of(body, height, width, {name for node in late for name in node.inputs} & made)
+            wanted = {name for node in late if node.op_type != "Shape" for name in node.inputs} & made
+            end = _traced(graph, late, dims, _whole(wanted, dims), 1)
+            if graph.dims[0] is None and not self._checked:
+                _check_batch(graph, late, dims, end)
+                self._checked = True
+            result = end.shapes[graph.output]
+            if len(result) != 3 or result[0] != 1:
+                raise Unsupported(f"its output is {result}")
+            end = _placed(_by_anchors(end))
+            net = plan(_with_rows(body, end.taken), height, width, store, instruction_set)
+            return EndedNet(net, end, (result[1], result[2]))
 
 
 def _folded(graph: Graph) -> Graph:
@@ -256,7 +265,9 @@ def _parted(graph: Graph) -> tuple[Graph, list[Node]]:
                 also.update(shared.outputs)
                 waiting.append(shared)
     body = tuple(node for node in graph.nodes if node.outputs[0] in early)
-    return replace(graph, nodes=body), [node for node in graph.nodes if node in late or also.intersection(node.outputs)]
+    return replace(graph, nodes=body), [
+        node for node in graph.nodes if node.outputs[0] not in early or also.intersection(node.outputs)
+    ]
 
 
 def _of_sizes(node: Node, maker: dict[str, Node], entry: str) -> bool:

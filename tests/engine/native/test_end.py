@@ -10,7 +10,7 @@ from onnx import helper
 
 from engine.inference.backends.native import NativeBackend
 from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
-from engine.inference.native.end import EndedNet, plan_with_end
+from engine.inference.native.end import EndedGraph, EndedNet
 from engine.inference.native.graph import read_graph
 from engine.inference.native.ops import Unsupported
 from engine.inference.native.pack import WeightStore
@@ -111,7 +111,7 @@ ENDS = [anchors_with_a_grid, distribution, one_level_together, halves_of_a_convo
 
 
 def planned(path, size=(16, 24), instruction_set=None):
-    return plan_with_end(read_graph(path), *size, WeightStore(), instruction_set or SETS[0])
+    return EndedGraph(read_graph(path)).plan(*size, WeightStore(), instruction_set or SETS[0])
 
 
 @pytest.mark.parametrize("instruction_set", SETS)
