@@ -52,7 +52,7 @@ def test_both_languages_name_the_same_things(pair):
 
 @pytest.mark.parametrize("name", ["README.md", "README.es.md"])
 def test_the_readme_is_short(name):
-    assert 7000 < len(DOCUMENTS[name].encode()) < 9200
+    assert 8000 < len(DOCUMENTS[name].encode()) < 9216
 
 
 @pytest.mark.parametrize("name", ["docs/jobs.md", "docs/es/jobs.md"])
@@ -66,7 +66,7 @@ def test_the_table_of_models_is_the_zoo():
     zoo = sorted(manifest.name for manifest in list_models())
     assert sorted(re.findall(r"^\| `([\w-]+)` \| \d+ \|", DOCUMENTS["docs/models.md"], re.M)) == zoo
     for name in ("README.md", "README.es.md"):
-        assert {model for model in zoo if f"`{model}`" in DOCUMENTS[name]} == set(zoo), name
+        assert [model for model in zoo if not re.search(rf"\b{model}\b", DOCUMENTS[name])] == [], name
 
 
 def options_of(command):
