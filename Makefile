@@ -58,7 +58,7 @@ endef
 export PREREQUISITES
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-eval test-openvino test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-fast test-eval test-openvino test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq test-kubernetes train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -176,6 +176,17 @@ $(PYCUDA)/.built: $(STAMP)
 
 test-pycuda: build $(PYCUDA)/.built ## Run the TensorRT backend over the real PyCUDA; no GPU is needed
 	PYTHONPATH=$(abspath $(PYCUDA))/site:. $(BIN)/python -m pytest tests/engine/gpu/test_pycuda.py tests/engine/gpu/test_process.py
+
+# Kubernetes' schemas lie apart: 110 MB that nothing else needs.
+KUBERNETES := build/kubernetes
+
+$(KUBERNETES)/.installed: $(STAMP)
+	rm -rf $(KUBERNETES) && mkdir -p $(KUBERNETES)
+	$(BIN)/python -m pip install -qq --target $(KUBERNETES)/site 'kubernetes-validate>=1.33'
+	@touch $@
+
+test-kubernetes: build $(KUBERNETES)/.installed ## Validate docs/kubernetes against Kubernetes' schemas; no cluster is needed
+	YOLO_ENGINE_REQUIRE_KUBERNETES=1 PYTHONPATH=.:$(abspath $(KUBERNETES))/site $(BIN)/python -m pytest tests/test_kubernetes.py
 
 # A node of its own for each test that needs one takes most of the time; not in CI.
 test-rabbitmq: build ## Run the job system on a real RabbitMQ (sudo apt-get install rabbitmq-server)
