@@ -74,8 +74,9 @@ def options_of(command):
     for parameter in command.params:
         found |= {*parameter.opts, *parameter.secondary_opts}
     if isinstance(command, click.Group):
-        for sub in command.commands.values():
-            found |= options_of(sub)
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found |= options_of(command.get_command(context, name))
     return found
 
 

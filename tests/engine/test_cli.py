@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -13,6 +14,7 @@ from engine.cli import main as cli
 from engine.cli.commands import doctor, models
 from engine.cli.commands.run import how_to_go_on
 from engine.cli.doctor import Finding, examine
+from engine.cli.run import run as run_command
 from engine.config import EngineConfig
 from models import registry
 from tests.assets import ROOT
@@ -202,9 +204,16 @@ def test_odd_file_names(run, clip, tmp_path, name):
         assert "[1].mp4" in table.out
 
 
+def members(group):
+    if not isinstance(group, click.Group):
+        return {}
+    context = click.Context(group)
+    return {name: group.get_command(context, name) for name in group.list_commands(context)}
+
+
 def commands(group=cli.commands, path=()):
     yield path
-    for name, command in getattr(group, "commands", {}).items():
+    for name, command in members(group).items():
         yield from commands(command, (*path, name))
 
 
@@ -229,7 +238,7 @@ def test_every_option_is_explained():
     for path in commands():
         command = cli.commands
         for name in path:
-            command = command.commands[name]
+            command = members(command)[name]
         assert command.help, path
         assert [
             option.name for option in command.params if option.param_type_name == "option" and not option.help
@@ -241,10 +250,10 @@ def test_the_options_are_keys_of_the_configuration():
 
     own = {"inputs", "output", "config_file", "as_json", "stats", "metrics"}
     own |= {"on_event", "event_kinds", "event_loiter_s"}
-    options = {option.name for option in cli.commands.commands["run"].params} - own
+    options = {option.name for option in run_command.params} - own
     assert options <= set(EngineConfig.model_fields)
     # The defaults that --help names are those of the configuration.
-    for option in cli.commands.commands["run"].params:
+    for option in run_command.params:
         named = (getattr(option, "help", None) or "").rpartition("  [")[2].rstrip("]")
         if option.name in ("conf", "nms_iou", "max_detections", "max_age", "min_hits", "iou_threshold", "shape"):
             assert named == str(getattr(EngineConfig(), option.name))
