@@ -7,7 +7,7 @@ import click
 import pytest
 
 from engine import EngineConfig
-from engine.cli.main import commands as engine_command
+from engine.cli.group import commands as engine_command
 from engine.config import note_on_default
 from orchestrator.client.submit_cli import submit
 from orchestrator.worker.server_cli import server
