@@ -210,7 +210,7 @@ DETR := build/detr
 
 $(DETR)/.installed:
 	$(PYTHON) -m venv $(DETR)
-	$(DETR)/bin/python -m pip install -q torch transformers onnx onnxruntime pillow
+	$(DETR)/bin/python -m pip install -q -c constraints.txt torch transformers onnx onnxruntime pillow
 	@touch $@
 
 test-detr: build $(DETR)/.installed ## Compare exports of RT-DETR and D-FINE with their packages' own post-processing
