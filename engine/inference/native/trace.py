@@ -341,7 +341,7 @@ class _Trace:
         raise Unsupported(f"{node} is not supported on these operands")
 
     def reshape(self, node: Node, inputs: list[Any]) -> Value:
-        """(1, C, H, W) -> (1, C, H * W) alone, where what follows is about rows of the result, or the heads of attention."""
+        """(1, C, H, W) -> (1, C, H * W), where what follows is about rows of the result, or heads of attention."""
         source = inputs[0]
         dims = reshaped(node, source.dims, inputs[1])
         if dims == source.dims:
