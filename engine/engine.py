@@ -836,7 +836,7 @@ class Engine:
         if not backend.batch_safe:
             if self.config.batch is not None and self.config.batch > 1:
                 raise ConfigError(
-                    f"batch must be 1 for {self.model.manifest.name}: it scales its numbers by the whole batch, so "
+                    f"batch must be 1 for {self.model.manifest.name}: it computes over the whole batch, so "
                     f"images would change each other's results. Got {self.config.batch}."
                 )
             return 1
