@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 # What the client repeats by itself, and how often it is then asked again while a video is being read.
-_CLIENT_TRIES = 4
-_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+CLIENT_TRIES = 4
+PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 _TIMEOUT = timedelta(seconds=30)
 _CONNECT_TIMEOUT = timedelta(seconds=5)
 _PART_BYTES = 8 << 20
@@ -128,7 +128,7 @@ class Store:
         options: GetOptions = {"range": (start, end)}
         if etag:
             options["if_match"] = etag
-        for pause_s in (*_PAUSES_S, None):
+        for pause_s in (*PAUSES_S, None):
             try:
                 data = self._tried(lambda: bytes(obstore.get(self._client, key, options=options).bytes()), key)
                 if len(data) == end - start:
@@ -167,7 +167,7 @@ class Store:
         """Write an object, which appears as a whole or not at all. A large file goes in parts; what of them was sent
         is dropped if it can't be completed."""
         what = data if isinstance(data, Path) else io.BytesIO(data)
-        for pause_s in (*_PAUSES_S[:3], None):
+        for pause_s in (*PAUSES_S[:3], None):
             try:
                 self._tried(
                     lambda: obstore.put(self._client, key, what, chunk_size=_PART_BYTES, max_concurrency=4), key
@@ -244,7 +244,7 @@ def store(scheme: str, bucket: str) -> Store:
 
 def _client(scheme: str, bucket: str) -> ObjectStore:
     retry: RetryConfig = {
-        "max_retries": _CLIENT_TRIES,
+        "max_retries": CLIENT_TRIES,
         "retry_timeout": timedelta(seconds=60),
         "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=3), "base": 2},
     }
@@ -303,7 +303,7 @@ def _told(error: BaseException, place: Place) -> StorageError:
         return StorageError(f"can't be read: the credentials have expired ({code}). Renew them, and set {variables}")
     if code in _WRONG:
         return StorageError(f"can't be read: the credentials are not valid ({code}). Check {variables}")
-    if code in _ELSEWHERE or status in (301, 307):
+    if code in _ELSEWHERE or status == 301 or "configured region" in text:
         return StorageError(f"can't be read: bucket {place.bucket!r} is in another region. Set AWS_REGION to that one")
     if isinstance(error, FileNotFoundError) or status == 404:
         return StorageError("does not exist (404). Check bucket and key", missing=True)
