@@ -68,7 +68,7 @@ class Proxy:
             def log_message(self, *_: object) -> None:
                 pass
 
-            def _serve(self) -> None:
+            def serve(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 request = Request(self.command, self.path, self.headers.get("Range"))
                 proxy.requests.append(request)
@@ -111,5 +111,5 @@ class Proxy:
                     self.connection.close()
 
         for method in ("GET", "PUT", "HEAD", "POST", "DELETE"):
-            setattr(Handler, f"do_{method}", Handler._serve)
+            setattr(Handler, f"do_{method}", Handler.serve)
         return Handler
