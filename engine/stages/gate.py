@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from engine.media.planes import luma_of
 from engine.records import Look, Plan
 from engine.stages.decode import frame_bytes
-from engine.stages.parts import cells_covered, packed, rectangles
+from engine.stages.parts import cells_covered, grown, packed, rectangles
 from engine.stages.windows import Opening, Windows
 from engine_ext.letterbox import Letterbox
 from engine_ext.motion import MotionMap
@@ -187,8 +187,8 @@ class Gate:
             cells_covered(blocks, seen.block_px, ratio, pad, size, stride, count, _MARGIN)
             for blocks, ratio, pad, size, count in axes
         )
-        rects = rectangles(down.T.astype(np.int32) @ changed @ across > 0)
-        parts, tensor_hw = packed(rects, stride)
+        rects = grown(rectangles(down.T.astype(np.int32) @ changed @ across > 0), counts)
+        parts, tensor_hw = packed(rects, stride, counts)
         height, width = settings.shape_of(size_wh)
         cost = tensor_hw[0] * tensor_hw[1] / (height * width)
         if cost > _PACKED:

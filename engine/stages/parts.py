@@ -17,6 +17,9 @@ from engine.records import Anchors, Part
 # x0 y0 x1 y1 in cells, right and bottom exclusive.
 Rect = tuple[int, int, int, int]
 
+# Sides of a tensor up to this are even, in cells, and longer ones multiples of 4: the executor plans a network for each
+# size that it meets, which takes about as long as inferring a whole frame.
+_EVEN_CELLS = 12
 # A side that every model takes.
 _MIN_CELLS = 2
 # A box as near to an edge of its part is cut by it, in pixels of the tensor.
@@ -53,17 +56,29 @@ def rectangles(cells: NDArray[np.bool_]) -> list[Rect]:
     return _without_overlap(found)
 
 
-def packed(rects: Sequence[Rect], cell: int) -> tuple[tuple[Part, ...], tuple[int, int]]:
-    """Return the parts, and the height and width of the smallest tensor found for them: rows of parts, highest
-    first."""
+def grown(rects: list[Rect], counts: tuple[int, int]) -> list[Rect]:
+    """Return a single rectangle as large as the tensor it will be in, within a frame of `counts` rows and columns: what
+    is around it tells more than padding. Several are returned as they are."""
+    if len(rects) != 1:
+        return rects
+    left, top, right, bottom = rects[0]
+    (top, bottom), (left, right) = (
+        _stretched(first, end, most) for first, end, most in ((top, bottom, counts[0]), (left, right, counts[1]))
+    )
+    return [(left, top, right, bottom)]
+
+
+def packed(rects: Sequence[Rect], cell: int, counts: tuple[int, int]) -> tuple[tuple[Part, ...], tuple[int, int]]:
+    """Return the parts of a frame of `counts` rows and columns, and the height and width of the smallest tensor found
+    for them: rows of parts, highest first."""
     order = sorted(rects, key=lambda rect: (rect[1] - rect[3], rect))
     widest = max(right - left for left, _, right, _ in order)
     best: tuple[int, int, int, list[tuple[int, int]]] | None = None
     for width in range(widest, sum(right - left for left, _, right, _ in order) + 1):
         places, height = _in_rows(order, width)
-        size = max(width, _MIN_CELLS) * max(height, _MIN_CELLS)
-        if best is None or size < best[0]:
-            best = size, max(height, _MIN_CELLS), max(width, _MIN_CELLS), places
+        sides = _side(height, counts[0]), _side(width, counts[1])
+        if best is None or sides[0] * sides[1] < best[0]:
+            best = sides[0] * sides[1], *sides, places
     assert best is not None
     _, height, width, places = best
     parts = tuple(
@@ -98,6 +113,18 @@ def in_whole(anchors: Anchors, parts: Sequence[Part], whole_hw: tuple[int, int])
         highest = np.array((part.x + part.width, part.y + part.height) * 2, np.float32)
         moved[inside] = np.clip(moved[inside], lowest, highest)
     return Anchors(moved[kept], anchors.scores[kept], anchors.class_ids[kept], anchors.non_finite)
+
+
+def _side(cells: int, most: int) -> int:
+    """Return the side of a tensor that holds so many cells; of one that is as long as the frame's, just that."""
+    side = cells + cells % 2 if cells <= _EVEN_CELLS else -(-cells // 4) * 4
+    return most if max(cells, _MIN_CELLS) <= most < side else side
+
+
+def _stretched(first: int, end: int, most: int) -> tuple[int, int]:
+    side = min(_side(end - first, most), most)
+    first = max(0, min(first - (side - (end - first)) // 2, most - side))
+    return first, first + side
 
 
 def _in_rows(order: Sequence[Rect], width: int) -> tuple[list[tuple[int, int]], int]:

@@ -15,7 +15,7 @@ from engine.stages.agreement import Auditor
 from engine.stages.confidence import drawn, interval
 from engine.stages.fill import Fill, matches
 from engine.stages.gate import MAX_BETWEEN, Gate, GateSettings
-from engine.stages.parts import in_whole, packed, rectangles
+from engine.stages.parts import grown, in_whole, packed, rectangles
 from engine.stages.windows import DELAY, WINDOW, Opening, Windows
 
 SIZE = (640, 480)
@@ -147,6 +147,23 @@ def test_rectangles_do_not_overlap():
     assert rectangles(np.zeros((3, 3), bool)) == []
 
 
+@pytest.mark.parametrize(
+    ("rect", "counts", "expected"),
+    [
+        ((5, 3, 8, 5), (12, 20), (5, 3, 9, 5)),
+        ((17, 9, 20, 12), (12, 20), (16, 8, 20, 12)),  # at the edge it grows inwards
+        ((0, 0, 1, 1), (12, 20), (0, 0, 2, 2)),
+        ((2, 0, 15, 15), (15, 20), (1, 0, 17, 15)),  # as high as the frame, which is no more than 15 cells
+    ],
+)
+def test_a_single_part_grows_to_the_size_of_its_tensor(rect, counts, expected):
+    assert grown([rect], counts) == [expected]
+    parts, (height, width) = packed([expected], 32, counts)
+    left, top, right, bottom = expected
+    assert (width, height) == (parts[0].width, parts[0].height) == ((right - left) * 32, (bottom - top) * 32)
+    assert grown([rect, (0, 10, 1, 11)], counts) == [rect, (0, 10, 1, 11)]
+
+
 def test_packing_loses_nothing_and_keeps_the_grid():
     random = np.random.default_rng(4)
     for _ in range(50):
@@ -154,7 +171,8 @@ def test_packing_loses_nothing_and_keeps_the_grid():
         rects = rectangles(cells)
         if not rects:
             continue
-        parts, (height, width) = packed(rects, 32)
+        parts, (height, width) = packed(rects, 32, cells.shape)
+        assert all(side // 32 % 2 == 0 for side in (height, width))
         used = np.zeros((height, width), int)
         for part in parts:
             used[part.at_y : part.at_y + part.height, part.at_x : part.at_x + part.width] += 1
