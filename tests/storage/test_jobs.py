@@ -16,7 +16,14 @@ def test_workers_read_objects(bucket, tmp_path, monkeypatch):
     for number, name in enumerate("ab"):
         path = clip(tmp_path / f"{name}.mp4", 12, seed=number)
         bucket.put(f"cam/{name}.mp4", path.read_bytes())
-    submit = [sys.executable, "-m", "orchestrator.client.submit_cli", "--embedded", "--video-folder", f"{bucket.url}/cam"]
+    submit = [
+        sys.executable,
+        "-m",
+        "orchestrator.client.submit_cli",
+        "--embedded",
+        "--video-folder",
+        f"{bucket.url}/cam",
+    ]
     done = subprocess.run(
         [*submit, "--output", str(tmp_path / "out"), "--config", str(tmp_path / "job.json")],
         cwd=ROOT,
