@@ -29,7 +29,7 @@ from engine.choices import defaults
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
-from engine.files.opened import OpenedFile
+from engine.files.objects import open_input
 from engine.inference.backends.base import frame_backend
 from engine.inference.heads import HeadReader
 from engine.inference.letterbox import Letterboxes
@@ -44,6 +44,7 @@ from engine.output_folder.hashes import made_of, sealed
 from engine.output_folder.own_files import STATE_FOLDER
 from engine.pipeline.assignment import Assignment, PieceAssignment, PiecesOf, not_fenced
 from engine.pipeline.channel import Closed, Handoff
+from engine.pipeline.groups import GroupRecorder
 from engine.pipeline.order import Order
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline.pieces import Ahead, PieceSink, made_with
@@ -68,6 +69,7 @@ from engine.stages.gate import MAX_BETWEEN, GateSettings
 from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
+from engine.storage.urls import is_object
 from engine.summary import AlarmsJson, ManifestJson, SummaryJson, VideoJson, VideoResult, VideoStatus
 from engine.text.masks import without_password
 from engine.trackers import registry
@@ -547,19 +549,23 @@ class Engine:
         self, pipeline: Pipeline, key: int, assignment: PieceAssignment, roots: Sequence[Path]
     ) -> StreamRun:
         """Return a run of a piece, of which the detections are kept and nothing else."""
-        video, piece = assignment.video, assignment.piece
+        video, piece, recorder = assignment.video, assignment.piece, GroupRecorder()
         return StreamRun(
             key,
             video,
-            {PieceSink.kind: (PieceSink(self._made_with), piece.file)},
+            {PieceSink.kind: (PieceSink(self._made_with, recorder), piece.file)},
             self._counters(),
             pipeline.window,
-            open_file=lambda: OpenedFile(video.path, roots),
+            open_file=lambda: open_input(video.path, roots),
             piece=piece,
+            recorder=recorder,
         )
 
     def _ahead(self, pieces: PiecesOf | None) -> Ahead | None:
-        return None if pieces is None else Ahead(pieces, self._made_with, len(self.model.manifest.classes))
+        if pieces is None:
+            return None
+        needs_images = self.config.visualize or self.config.crops
+        return Ahead(pieces, self._made_with, len(self.model.manifest.classes), needs_images=needs_images)
 
     def _check_loiter(self, alarms: AlarmSettings) -> None:
         """Raise ConfigError if loitering events are requested but no duration is set."""
@@ -610,7 +616,7 @@ class Engine:
         attempt = Attempt(
             work.folder, video.stem, job=work.job, fence=fence, overwrite=self.config.overwrite, place=work.place
         )
-        file = scheme(video.path) is None and os.path.isfile(video.path)
+        file = is_object(video.path) or (scheme(video.path) is None and os.path.isfile(video.path))
         if not (file and self.config.resume and self.config.save_intermediate_results):
             return attempt, None
         paths = {kind: path for kind, (_, path) in self._outputs.sinks(video, work.folder).items()}
@@ -831,7 +837,7 @@ class Engine:
         if not backend.batch_safe:
             if self.config.batch is not None and self.config.batch > 1:
                 raise ConfigError(
-                    f"batch must be 1 for {self.model.manifest.name}: it scales its numbers by the whole batch, so "
+                    f"batch must be 1 for {self.model.manifest.name}: it computes over the whole batch, so "
                     f"images would change each other's results. Got {self.config.batch}."
                 )
             return 1

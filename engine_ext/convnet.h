@@ -34,6 +34,9 @@ typedef struct {
     int64_t chunk;
     /* First channel: of the source in STORE_ROWS, of the destination in COPY. */
     int64_t channel;
+    /* ATTENTION: queries are read at in_at, keys at other_at, values at third_at. The first of the two numbers at
+     * activation_at is the factor of the scores. */
+    int64_t third_at, third_block, heads;
 } ConvnetStep;
 
 enum { CONVNET_FIELDS = sizeof(ConvnetStep) / sizeof(int64_t) };
@@ -46,6 +49,8 @@ enum {
     CONVNET_ELEMENTWISE,
     CONVNET_COPY,
     CONVNET_STORE_ROWS,
+    CONVNET_ATTENTION,
+    CONVNET_CONV_BF16,
     CONVNET_KINDS
 };
 
@@ -81,6 +86,16 @@ typedef struct {
 #define CONVNET_MAX_TILE_PIXELS 12
 #define CONVNET_MAX_TILE_BLOCKS 4
 
+/* Queries whose scores are kept at a time, and the most channels of a head's queries and keys. */
+#define CONVNET_ATTENTION_ROWS 24
+#define CONVNET_MAX_DEPTH 1024
+
+/* In bfloat16: rows of a kernel, pixels that a convolution of one pixel rounds at a time, which stay in the first-level
+ * cache with their sums, and pixels that are read behind the last one of a row, and not used. */
+#define CONVNET_AMX_ROWS 16
+#define CONVNET_AMX_CHUNK 256
+#define CONVNET_AMX_SLACK 32
+
 /* 2**(i / 32) without i * 2**18 in its bits: adding k << 18, with i = k % 32, gives 2**(k / 32). Every fourth is
  * 2**(i / 8), once 2**20 stands for 2**18. */
 static const int32_t convnet_exp2_32[32] __attribute__((aligned(64))) = {
@@ -110,7 +125,21 @@ static const int32_t convnet_exp2_8[8] __attribute__((aligned(32))) = {
 #include "convnet_kernels.h"
 #undef NAME
 #undef TARGET
+
+#ifdef __linux__
+#define CONVNET_HAS_AMX 1
+#include "convnet_amx.h"
 #endif
+#endif
+
+static inline int convnet_has_bf16(void)
+{
+#ifdef CONVNET_HAS_AMX
+    return convnet_has_amx();
+#else
+    return 0;
+#endif
+}
 
 static inline int convnet_has(int set)
 {
@@ -132,7 +161,12 @@ static inline void convnet_run(int set, const ConvnetStep *steps, ptrdiff_t coun
 {
 #ifdef CONVNET_X86
     for (ptrdiff_t i = 0; i < count; i++) {
-        if (set == CONVNET_AVX512)
+#ifdef CONVNET_HAS_AMX
+        if (steps[i].kind == CONVNET_CONV_BF16)
+            convnet_conv_bf16(steps + i, buffers);
+        else
+#endif
+            if (set == CONVNET_AVX512)
             convnet_step_avx512(steps + i, buffers);
         else
             convnet_step_avx2(steps + i, buffers);

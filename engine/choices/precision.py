@@ -1,7 +1,7 @@
 """The numbers that a model computes in on a CPU: float32, bfloat16 or 8-bit integers; and which a processor has.
 
     f32    the file as it is, in our executor or in ONNX Runtime: the same bits whatever else is installed
-    bf16   float32 weights and activations rounded to 8 bits of mantissa, in OpenVINO
+    bf16   float32 weights and activations rounded to 8 bits of mantissa, in our executor on AMX, else in OpenVINO
     int8   a file of `yolo-engine quantize`, in OpenVINO
 
 Instructions alone do not make bfloat16 fast: a Xeon with AVX-512 BF16 and without AMX computes YOLOv8n in 1.5 of the
@@ -44,6 +44,15 @@ class Processor:
         if self.lacks(precision) is not None:
             return False
         return precision != "bf16" or "amx_bf16" in self.flags or self.vendor == "AuthenticAMD"
+
+    def computes(self, precision: Precision) -> str:
+        """Return the instructions that compute a precision here, as people name them; "" where none are special."""
+        named = {
+            "f32": (("avx512f", "AVX-512"), ("avx2", "AVX2")),
+            "bf16": (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16")),
+            "int8": (("amx_int8", "AMX"), ("avx512_vnni", "AVX-512 VNNI"), ("avx_vnni", "AVX VNNI")),
+        }
+        return next((name for flag, name in named[precision] if flag in self.flags), "")
 
 
 @cache
