@@ -6,14 +6,12 @@ Importing this loads none of them: the configuration is checked against it by pr
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 AUTO = "auto"
 
 
-@dataclass(frozen=True)
-class BackendKind:
+class BackendKind(NamedTuple):
     """`cpu` and `gpu` are the modules and functions that make it of an engine.inference.backends.base.CpuModel and of a
     GpuModel; None: it does not compute there. `turn` says when `--device auto` tries it on a GPU, lowest first; None:
     only where it is named. `title` names it to people who did not."""

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class RowFormat:
+class RowFormat(NamedTuple):
     """`suffix` follows the stem of the video; `home` is the sink's module and class."""
 
     suffix: str
@@ -55,8 +53,7 @@ EXPORT_NOTE = "yolo-engine-export.json"
 """What says of a folder that it is an export of ours, which the next one replaces."""
 
 
-@dataclass(frozen=True)
-class ExportFormat:
+class ExportFormat(NamedTuple):
     """A format of `yolo-engine export`, whose module in engine/exports/formats has its name.
 
     key_frames  boxes are written from which a tool interpolates the others

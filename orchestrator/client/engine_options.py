@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from engine.cli.main import run
+from engine.cli.run import run
 
 # What `yolo-submit` has itself, means otherwise, or has no use for.
 OTHERS = frozenset(

@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 _NAME = re.compile(rf"([0-9]{{4,9}})-([0-9]{{5,9}})(?:\.([1-9][0-9]{{0,3}})(\.end)?\.json|{re.escape(PIECE_SUFFIX)})")
 
 # A tracker takes so long for a piece that is there, in the time that it takes to infer one: measured, an eighth to a
-# third.
-_KNOWN = 0.2
+# third where it decodes the images, and a thirtieth where nothing needs them.
+_KNOWN, _KNOWN_WITHOUT_IMAGES = 0.2, 0.05
 
 # A worker tells every second how far it is; one that does not for longer is perhaps no more.
 _OLDEST_S = 5.0
@@ -77,17 +77,24 @@ def forget_pieces(job: Job, index: int | None = None) -> None:
 
 
 def choice(
-    at: float, count: int, is_taken: Callable[[int], bool], *, its_s: float, own_s: float, early: bool
+    at: float,
+    count: int,
+    is_taken: Callable[[int], bool],
+    *,
+    its_s: float,
+    own_s: float,
+    early: bool,
+    known: float = _KNOWN,
 ) -> int | None:
     """Return which of `count` pieces to take while the tracker is at `at`, in pieces; None for none. It takes `its_s`
-    for a piece, and the one who asks `own_s`. With `early` the first one that is done before the tracker comes to it;
-    else the last that it has not come to."""
+    for a piece, `known` of that for one that is there, and the one who asks takes `own_s`. With `early` the first one
+    that is done before the tracker comes to it; else the last that it has not come to."""
     current = int(at)
-    until_s = (current + 1 - at) * its_s * (_KNOWN if is_taken(current) else 1.0)
+    until_s = (current + 1 - at) * its_s * (known if is_taken(current) else 1.0)
     free = None
     for number in range(current + 1, count):
         if is_taken(number):
-            until_s += its_s * _KNOWN
+            until_s += its_s * known
             continue
         if early and until_s >= own_s:
             return number
@@ -260,10 +267,11 @@ class Pieces:
             rate = done / took_s if took_s else 0.0
             at_s += a_frame_s * min(progress.frames + rate * age_s, total)
         first, current = int(config.start_s // length_s), int(at_s // length_s)
-        passed, known = current - first, sum(row.done for number, row in rows.items() if first <= number < current)
+        passed, there = current - first, sum(row.done for number, row in rows.items() if first <= number < current)
+        known = _KNOWN if config.visualize or config.crops else _KNOWN_WITHOUT_IMAGES
         its_s = length_s / a_frame_s / rate if rate and a_frame_s else self.took_s  # the tracker's for a piece
         if passed > 0:
-            its_s /= 1 - (1 - _KNOWN) * min(1.0, known / passed)
+            its_s /= 1 - (1 - known) * min(1.0, there / passed)
         return choice(
             at_s / length_s,
             math.ceil(ends_s / length_s),
@@ -271,6 +279,7 @@ class Pieces:
             its_s=its_s,
             own_s=self.took_s or its_s,
             early=early,
+            known=known,
         )
 
     def _is_taken(self, video: VideoFacts, row: _Seen | None, number: int) -> bool:
