@@ -6,7 +6,8 @@ from libc.stdlib cimport free, malloc
 
 from engine_ext.typedefs cimport f32, u8
 
-cdef f32 ROUNDS = 12582912.0  # a float32 that has no bits behind the point: adding it rounds to the nearest, ties to even
+# A float32 that has no bits behind the point: adding it rounds to the nearest, ties to even.
+cdef f32 ROUNDS = 12582912.0
 
 
 def jpeg_planes(luma, blue, red, weights, black):

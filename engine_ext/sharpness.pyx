@@ -61,7 +61,9 @@ def worths(plane, boxes_xyxy, scores, least, size_wh, *, components=1):
     return found
 
 
-cdef int _check(const u8[:, ::1] rows, const f64[:, :] boxes, Py_ssize_t width, Py_ssize_t height, Py_ssize_t step) except -1:
+cdef int _check(
+    const u8[:, ::1] rows, const f64[:, :] boxes, Py_ssize_t width, Py_ssize_t height, Py_ssize_t step
+) except -1:
     if boxes.shape[1] != 4:
         raise ValueError(f"boxes_xyxy must be (M, 4). Got {boxes.shape[0]} x {boxes.shape[1]}.")
     if step not in (1, 3):
