@@ -133,7 +133,7 @@ class End:
 
     @cached_property
     def _places(self) -> dict[str, slice]:
-        """Rows of the output that a concatenation makes: the last one, and those that it only stacks, reshaped or not."""
+        """Rows of the output that a concatenation makes: the last one, and those it only stacks, reshaped or not."""
         makers = {step.node.outputs[0]: step.node for step in self.steps}
         readers = Counter(name for step in self.steps for name in step.node.inputs)
         last = makers.get(self.output)
