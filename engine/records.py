@@ -364,7 +364,8 @@ class Frame:
     treated, None without a gate. `probe`: it is inferred only for the audit, beside another frame with the same index.
     `known` has detections of images, perhaps this one, that were made elsewhere (engine.pipeline.pieces). `recalled` is
     set instead of `image` where those of this very frame are known and no output needs its image. `left_out` counts the
-    frames just before it that are not in the stream (engine.stages.scan).
+    frames just before it that are not in the stream (engine.stages.scan). `inferred_by` is the provider that inferred
+    it, where that may change within a run.
     """
 
     stream: int
@@ -384,6 +385,7 @@ class Frame:
     known: Mapping[bytes, Detections] | None = None
     left_out: int = 0
     recalled: Recalled | None = None
+    inferred_by: str | None = None
 
     @property
     def is_lost(self) -> bool:
