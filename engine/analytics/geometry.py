@@ -1,7 +1,7 @@
-"""Lines and polygons in pixels: on which side, inside, how far, and where a step meets a line. Decided exactly.
+"""Exact predicates on lines and polygons in pixels: side, inside, distance, and where a step meets a line.
 
-Floats decide wherever they are certain. A value that lies closer to a bound than their rounding is decided again with
-fractions of the decimals that were written: half-pixel anchors lie *on* a line more often than one would think.
+Floats decide wherever they are certain. A value closer to a bound than their rounding error is decided with fractions
+of the decimals that were written: half-pixel anchors lie *on* a line surprisingly often.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Anchor = Literal["bottom", "centre", "top", "top-left", "top-right", "bottom-lef
 Point: TypeAlias = tuple[float, float]
 ExactPoint: TypeAlias = tuple[Fraction, Fraction]
 
-# How far float64 may be off, as a share of the products that were added up: a thousand times its rounding.
+# The error bound of float64, relative to the summed products: a thousand times its rounding.
 _DOUBT = 1e-12
 
-# Of what lies nearer to a bound than this, fractions decide where floats go through roots and corners.
+# Closer to a bound than this, fractions decide instead of floats that went through roots and corners.
 _NEAR_PX = 1e-6
 
 # Weights of (x1, x2) and (y1, y2) of a box in its anchor, in halves.
@@ -47,27 +47,27 @@ def anchors(boxes_xyxy: Floats, anchor: Anchor) -> Floats:
 
 
 def anchor_of(box_xyxy: Sequence[float], anchor: Anchor) -> Point:
-    """Return the anchor point of one box, which is that of `anchors`."""
+    """Return the anchor point of one box, equal to that of `anchors`."""
     (ax, bx), (ay, by) = _ANCHOR_HALVES[anchor]
     x1, y1, x2, y2 = box_xyxy
     return (ax * x1 + bx * x2) / 2, (ay * y1 + by * y2) / 2
 
 
 def exact_anchor(box_xyxy: Sequence[float], anchor: Anchor) -> ExactPoint:
-    """Return the anchor of one box as fractions of the decimals that its floats stand for."""
+    """Return the anchor of one box as fractions of the decimals that its floats were read from."""
     (ax, bx), (ay, by) = _ANCHOR_HALVES[anchor]
     x1, y1, x2, y2 = (exact(value) for value in box_xyxy)
     return (ax * x1 + bx * x2) / 2, (ay * y1 + by * y2) / 2
 
 
 def exact(value: float) -> Fraction:
-    """Return the decimal number that a float was read from: 0.1 is a tenth."""
+    """Return the decimal number that a float was read from: 0.1 is 1/10."""
     return Fraction(repr(value))
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Points relative to a frame (0..1), in pixels of a frame of `size_wh`. `margin` is a share of its height."""
+    """Relative points (0..1) in pixels of a frame of `size_wh`. `margin` is a fraction of the frame's height."""
 
     points: tuple[Point, ...]
     size_wh: tuple[int, int]
@@ -89,9 +89,9 @@ class Shape:
 
 
 class PolyLine(Shape):
-    """A line of two or more points. Its right hand, walking from the first to the last point on the screen (y grows
-    downwards), is the positive side. Its end segments continue without end to divide the frame into sides; only what
-    meets the line between its ends is a crossing."""
+    """A line of two or more points. The positive side is on the right, going from the first to the last point on the
+    screen (y grows downwards). Its end segments extend to infinity to divide the frame into two sides, but only a
+    meeting between its ends is a crossing."""
 
     def sides(self, boxes_xyxy: Floats) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
         """Return the side of each box's anchor, (N,) -1, 0 or 1, and whether it is at least the margin away."""
@@ -101,8 +101,8 @@ class PolyLine(Shape):
         return self._sides_of_many(points, boxes_xyxy)
 
     def crossing(self, before: Sequence[float], after: Sequence[float]) -> Fraction | None:
-        """Return how far along the step from one box's anchor to the next the line is met, 0..1; None if the step
-        passes it beyond its ends. Of several meetings, the last."""
+        """Return where the step from one box's anchor to the next meets the line, as a fraction 0..1 of the step; the
+        last meeting if there are several, None if the step passes beyond the line's ends."""
         a, b = exact_anchor(before, self.anchor), exact_anchor(after, self.anchor)
         met: list[Fraction] = []
         for p, q in pairwise(self.exact_points):
@@ -142,9 +142,9 @@ class PolyLine(Shape):
         distances = np.hypot(rest[..., 0], rest[..., 1])
         nearest = distances.argmin(axis=1)
         rows = np.arange(len(points))
-        normals = np.column_stack((-steps[:, 1], steps[:, 0])) / lengths[:, None]  # to the right hand, y downwards
+        normals = np.column_stack((-steps[:, 1], steps[:, 0])) / lengths[:, None]  # pointing right, y downwards
         normal = normals[nearest]
-        # At a corner the mean of both normals decides: that of one segment alone can point to the wrong side.
+        # At a corner the mean of both normals decides: the normal of one segment can point to the wrong side.
         at = along[rows, nearest]
         follows, precedes = (at >= 1) & (nearest < len(steps) - 1), (at <= 0) & (nearest > 0)
         normal[follows] += normals[nearest[follows] + 1]
@@ -169,7 +169,7 @@ class PolyLine(Shape):
             along = along if begins else max(along, Fraction(0))
             along = along if ends else min(along, Fraction(1))
             side = _cross(p, q, point)
-            # Nearest to a corner, it is outside of its bend.
+            # A point nearest to a corner is outside of the bend.
             if along == 1 and not ends:
                 side = -_cross(p, q, parts[number + 1][1]) or side
             elif along == 0 and not begins:
@@ -181,10 +181,10 @@ class PolyLine(Shape):
 
 
 class Polygon(Shape):
-    """A closed polygon, its boundary included. Where it crosses itself, the even-odd rule says what is inside."""
+    """A closed polygon including its boundary. If it intersects itself, the even-odd rule decides what is inside."""
 
     def inside(self, boxes_xyxy: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return (N,) whether each box's anchor is inside, and whether it is outside by at least the margin."""
+        """Return two (N,) bool arrays: each box's anchor is inside; it is outside by at least the margin."""
         points = anchors(boxes_xyxy, self.anchor)
         inner = self._even_odd(points)
         distance = self._distance(points)
@@ -230,7 +230,7 @@ class Polygon(Shape):
 
 
 def _cross(p: ExactPoint, q: ExactPoint, a: ExactPoint) -> Fraction:
-    """Return twice the signed area of p, q, a: positive where a is at the right hand of p -> q, y downwards."""
+    """Return twice the signed area of p, q, a: positive if a is to the right of p -> q, y downwards."""
     return (q[0] - p[0]) * (a[1] - p[1]) - (q[1] - p[1]) * (a[0] - p[0])
 
 
@@ -239,7 +239,7 @@ def _squared(p: ExactPoint, q: ExactPoint) -> Fraction:
 
 
 def _squared_distance(p: ExactPoint, q: ExactPoint, a: ExactPoint) -> Fraction:
-    """Return the square of the distance of a point to a segment."""
+    """Return the squared distance of a point to a segment."""
     length = _squared(p, q)
     if not length:
         return _squared(p, a)

@@ -67,7 +67,7 @@ def clips(
     from the preceding key frame, which is fast and loses nothing. clips.csv lists the contents of each clip, empty.txt
     the videos in which nothing was found.
     """
-    from engine.clips import ClipSettings, cut_clips, told
+    from engine.clips import ClipSettings, clips_json, cut_clips
     from engine.config import clip_keys
     from engine.finished import FinishedRun
 
@@ -77,7 +77,7 @@ def clips(
     run.check_asked(keys)
     cut = cut_clips(run, ClipSettings.of(keys), output, overwrite=overwrite)
     if as_json:
-        click.echo(json.dumps(told(cut)))
+        click.echo(json.dumps(clips_json(cut)))
     else:
         print_clips(cut)
     return 1 if cut.failed else 0

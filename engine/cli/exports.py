@@ -85,7 +85,7 @@ def export(
     OUT is the output folder of a run or a job. cvat and labelstudio get key frames, from which the tool interpolates
     the other boxes; the other formats get every box. An earlier export in the same folder is replaced.
     """
-    from engine.exports import ExportSettings, export_run, told
+    from engine.exports import ExportSettings, export_json, export_run
     from engine.finished import FinishedRun
 
     refuse_idle(_OF_EXPORT, _Asked(EXPORTS[form], images, job_frames))
@@ -95,7 +95,7 @@ def export(
     run = FinishedRun.load(folder, sources=source, counts=False)
     made = export_run(run, form, settings, output, only=videos)
     if as_json:
-        click.echo(json.dumps(told(made)))
+        click.echo(json.dumps(export_json(made)))
     else:
         keys = f" from {counted(made.keys, 'key frame')}" if made.keys is not None else ""
         images_too = f", {counted(made.images, 'image')}" if images else ""

@@ -49,7 +49,7 @@ def listed_before(folder: Folder) -> list[dict[str, str]]:
     return [row for row in rows if {"clip", "video"} <= row.keys()]
 
 
-def told(cut: Cut) -> ClipsJson:
+def clips_json(cut: Cut) -> ClipsJson:
     """Return what a summary says of clips, as JSON values."""
     return {
         "folder": str(cut.folder),

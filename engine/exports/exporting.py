@@ -21,7 +21,7 @@ from engine.finished import FinishedRun
 from engine.output_folder.own_files import refuse_foreign_export
 from engine.summary import ExportJson
 
-__all__ = ["Export", "ExportSettings", "export_run", "told"]
+__all__ = ["Export", "ExportSettings", "export_json", "export_run"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def export_run(
     return made
 
 
-def told(export: Export) -> ExportJson:
+def export_json(export: Export) -> ExportJson:
     """Return what a summary says of an export, as JSON values."""
     return {
         "format": export.form,

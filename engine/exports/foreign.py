@@ -220,7 +220,7 @@ def _read_mot(content: bytes, shown: str, labels: Sequence[str]) -> Iterator[Box
                 raise ValueError("frames and ids are whole numbers")
         except (ValueError, OverflowError) as error:
             raise InputError(
-                f"{shown}, line {number}: not a row of MOTChallenge ({printable(str(error), 200)}). {_EXPECTED}"
+                f"{shown}, line {number}: not a MOTChallenge row ({printable(str(error), 200)}). {_EXPECTED}"
             ) from error
         if flag == 0:
             continue

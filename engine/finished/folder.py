@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine.analytics.answering import CameraAnswers, films_of, unrolled
+from engine.analytics.answering import CameraAnswers, films_of, with_segments
 from engine.analytics.naming import name_of
 from engine.analytics.samples import classes_in
 from engine.analytics.settings import AnswerSettings, looked_for
@@ -113,7 +113,7 @@ class FinishedRun:
         KeyError, TypeError or ValueError if they are none."""
         settings = settings or AnswerSettings.of(config)
         # What is not examined has no rows either: a failed file, a live source that never came.
-        kept = unrolled(entry for entry in entries if "stem" in entry)
+        kept = with_segments(entry for entry in entries if "stem" in entry)
         films = films_of(kept, folder, settings)
         videos = [
             _video(entry, film, folder, sources, bool(config.visualize))

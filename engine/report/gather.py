@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from engine.analytics import Answers, bins_of, counts_of
-from engine.analytics.answering import CameraAnswers, answer, films_of, unrolled
+from engine.analytics.answering import CameraAnswers, answer, films_of, with_segments
 from engine.analytics.naming import camera_of, name_of
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
@@ -60,7 +60,7 @@ class Gathering:
     @property
     def tracked(self) -> list[VideoJson]:
         """The videos that have rows of tracks."""
-        entries = (cast("VideoJson", entry) for entry in unrolled(self.entries))
+        entries = (cast("VideoJson", entry) for entry in with_segments(self.entries))
         return [entry for entry in entries if "tracks" in (entry.get("outputs") or {}) and "stem" in entry]
 
     @cached_property
@@ -81,7 +81,7 @@ def cameras(work: Gathering) -> Iterator[CameraReport]:
     """Give the cameras by name, one at a time: of a long job, not all are held. Raises InputError if tracks are
     missing or can't be read."""
     tracked = [entry for entry in work.entries if not _untracked(entry)]
-    entries = {name_of(entry): cast("VideoJson", entry) for entry in unrolled(tracked)}
+    entries = {name_of(entry): cast("VideoJson", entry) for entry in with_segments(tracked)}
     films = films_of(entries.values(), work.folder, work.settings)
     by_camera: defaultdict[str, list[Film]] = defaultdict(list)
     for film in films:

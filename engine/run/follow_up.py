@@ -53,7 +53,7 @@ def follow_up(
     found: FollowUpJson = {}
     counted = answers_of(entries, folder, config, settings, tick, reported=reported)
     if counted is not None:
-        found["answers"] = counted.told
+        found["answers"] = counted.summary
     cameras = counted.cameras if counted is not None else ()
     if config.clips is not None or config.export:
         found |= _made(entries, folder, config, model, settings, cameras, roots, tick)
@@ -71,10 +71,8 @@ def _made(
     tick: Callable[[], None],
 ) -> FollowUpJson:
     """Cut the clips and write the exports."""
-    from engine.clips import ClipSettings, cut_clips
-    from engine.clips import told as clips_told
-    from engine.exports import export_run
-    from engine.exports import told as export_told
+    from engine.clips import ClipSettings, clips_json, cut_clips
+    from engine.exports import export_json, export_run
     from engine.finished import FinishedRun
 
     found: FollowUpJson = {}
@@ -82,14 +80,14 @@ def _made(
         try:
             run = FinishedRun.of(entries, folder, config, model, settings=settings, counted=cameras)
             cut = cut_clips(run, ClipSettings.of(config.clips), roots=roots, tick=tick, overwrite=config.overwrite)
-            found["clips"] = clips_told(cut)
+            found["clips"] = clips_json(cut)
         except (ConfigError, InputError, OutputError, VideoError) as error:
             found["clips"] = {"clips": [], "failed": {}, "error": str(error)}
     if config.export:
         try:
             run = FinishedRun.of(entries, folder, config, model, settings=settings)
             made = [export_run(run, form, roots=roots, tick=tick) for form in dict.fromkeys(config.export)]
-            found["exports"] = {"exports": [export_told(each) for each in made]}
+            found["exports"] = {"exports": [export_json(each) for each in made]}
         except (ConfigError, InputError, OutputError, VideoError) as error:
             found["exports"] = {"exports": [], "error": str(error)}
     return found

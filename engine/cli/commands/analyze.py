@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from engine.analytics import read_mot, read_tracks
-from engine.analytics.answering import CameraAnswers, answer, film_of_rows, films_of, told
+from engine.analytics.answering import CameraAnswers, answer, cameras_json, film_of_rows, films_of
 from engine.analytics.export import write_tables
 from engine.analytics.naming import camera_of
 from engine.analytics.run_answers import config_for_answers, write_heatmap
@@ -101,7 +101,7 @@ def analyze(
     tables = write_tables(folder, [each.answers for each in cameras], settings.bin_s, formats, overwrite=overwrite)
     if heatmap:
         tables["heatmap.json"] = write_heatmap(folder, cameras, overwrite=overwrite)
-    answers: AnswersJson = {"cameras": told(cameras), "tables": tables}
+    answers: AnswersJson = {"cameras": cameras_json(cameras), "tables": tables}
     if as_json:
         click.echo(json.dumps(answers))
     else:

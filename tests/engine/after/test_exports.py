@@ -363,11 +363,11 @@ def test_without_the_source_the_rows_tell_the_times(one):
             "<box frame='67108862' xtl='1' ytl='1' xbr='2' ybr='2'/></track></annotations>",
             "more than 16777216 boxes",
         ),
-        ("1,2,3\n", "line 1: not a row of MOTChallenge"),
+        ("1,2,3\n", "line 1: not a MOTChallenge row"),
         ("0,1,1,1,1,1,1,1,1\n", "frames count from 1"),
         ("1,1,nan,1,1,1,1,1,1\n", "line 1: not a row"),
-        ("1,1.5,1,1,1,1,1,1,1\n", "line 1: not a row of MOTChallenge (frames and ids are whole numbers)"),
-        ("\n1.5,1,1,1,1,1,1,1,1\n", "line 2: not a row of MOTChallenge (frames and ids are whole numbers)"),
+        ("1,1.5,1,1,1,1,1,1,1\n", "line 1: not a MOTChallenge row (frames and ids are whole numbers)"),
+        ("\n1.5,1,1,1,1,1,1,1,1\n", "line 2: not a MOTChallenge row (frames and ids are whole numbers)"),
         (f"1,{2**53},1,1,1,1,1,1,1\n", "track 9007199254740992 in frame 0 can't be: ids are whole numbers"),
         (f"1,0,1,1,1,1,1,1,1\n2,{2**53 - 1},1,1,1,1,1,1,1\n", "no room is left to count them from 1"),
         ("1,1,1e308,1,1e308,1,1,1,1\n", "track 1 in frame 0 can't be: its sides are not finite"),
@@ -400,7 +400,7 @@ def test_what_is_no_correction_changes_nothing(one, content, message):
         ("a.xml", b"<osm></osm>", "is not an export of CVAT: it begins with <osm>."),
         ("a.xml", b"\x00\x01\x02" * 100, "contains no corrections: it is not a text file."),
         ("a.mp4", b"\x00\x00\x00\x18ftypisom" + b"\x7f" * 100_000, "contains no corrections: it is not a text file."),
-        ("a.txt", b"x" * 100_000, "line 1: not a row of MOTChallenge"),
+        ("a.txt", b"x" * 100_000, "line 1: not a MOTChallenge row"),
         ("a.txt", b"\n \n", "is empty."),
         ("a.xml", b"", "is empty."),
         ("a.zip", b"", "neither annotations.xml nor gt/gt.txt: it is not a CVAT export."),
@@ -456,7 +456,7 @@ def test_rows_that_nothing_can_count_are_refused_by_line(one, change, why):
     lines = (out / "a.tracks.jsonl").read_text().splitlines()
     lines[2] = json.dumps({**json.loads(lines[2]), **change})
     (out / "a.tracks.jsonl").write_text("\n".join(lines) + "\n")
-    with pytest.raises(InputError, match=rf"a\.tracks\.jsonl, line 3: not a row of tracks \(.*{re.escape(why)}"):
+    with pytest.raises(InputError, match=rf"a\.tracks\.jsonl, line 3: not a track row \(.*{re.escape(why)}"):
         export_run(FinishedRun.load(out), "mot")
 
 
