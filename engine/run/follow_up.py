@@ -1,6 +1,6 @@
-"""What follows when the videos of a run are done: its answers, and what is made of them.
+"""The work after the videos of a run are done: its answers, clips and exports.
 
-What cuts clips and what writes exports is loaded by a run that asks for it: that takes longer than counting does.
+The code for clips and exports is loaded only if requested: loading it takes longer than counting.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from engine.summary import FollowUpJson, VideoJson
 
 @dataclass(frozen=True)
 class Followed:
-    """What followed: as a summary says it, and the answers of the cameras that were counted in."""
+    """The outcome: as the summary has it, and the answers of each camera."""
 
     made: FollowUpJson
     cameras: tuple[CameraAnswers, ...] = ()
 
     @property
     def error(self) -> str | None:
-        """The first error; None if all went well."""
+        """The first error, if any."""
         parts = (self.made.get("answers"), self.made.get("clips"), self.made.get("exports"))
         return next((each["error"] for each in parts if each is not None and "error" in each), None)
 
@@ -42,12 +42,12 @@ def follow_up(
     roots: Sequence[Path] = (),
     tick: Callable[[], None] = lambda: None,
 ) -> Followed:
-    """Make what `config` asks for of the tracks in `folder`.
+    """Do the work that `config` requests on the tracks in `folder`.
 
-    That is "answers", "clips" and "exports", each only where it is asked for. What went wrong is the "error" of each:
-    the videos are done all the same, and the rest is made. `reported`: the answers are to be those of a report, too, so
-    that rows are read once. With `roots`, only sources below one of them are opened. `tick` is called while it
-    continues.
+    That is "answers", "clips" and "exports", each only if requested. A failure is returned as the "error" of its part;
+    the videos are done all the same, and the other parts continue. `reported`: the answers will also be used for a
+    report, so that rows are read only once. With `roots`, only sources below one of them are opened. `tick` is called
+    during the work.
     """
     settings = settings or AnswerSettings.of(config)
     found: FollowUpJson = {}

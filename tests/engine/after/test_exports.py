@@ -365,7 +365,7 @@ def test_without_the_source_the_rows_tell_the_times(one):
         ),
         ("1,2,3\n", "line 1: not a MOTChallenge row"),
         ("0,1,1,1,1,1,1,1,1\n", "frames count from 1"),
-        ("1,1,nan,1,1,1,1,1,1\n", "line 1: not a row"),
+        ("1,1,nan,1,1,1,1,1,1\n", "line 1: not a MOTChallenge row"),
         ("1,1.5,1,1,1,1,1,1,1\n", "line 1: not a MOTChallenge row (frames and ids are whole numbers)"),
         ("\n1.5,1,1,1,1,1,1,1,1\n", "line 2: not a MOTChallenge row (frames and ids are whole numbers)"),
         (f"1,{2**53},1,1,1,1,1,1,1\n", "track 9007199254740992 in frame 0 can't be: ids are whole numbers"),
