@@ -74,7 +74,8 @@ class _Track:
 
 
 class LiveCounts:
-    """The counts of one video, for one scene and frame size. Memory is bounded by the number of recently seen tracks."""
+    """The counts of one video, for one scene and frame size. Memory is bounded by the number of recently seen
+    tracks."""
 
     def __init__(self, scene: Scene, size_wh: tuple[int, int], gone_after: float, forget_after: float) -> None:
         """Start at zero. An unseen track is presumed to have ended after `gone_after` steps, and has ended after

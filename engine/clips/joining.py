@@ -251,8 +251,8 @@ class _Encoding:
 
 
 def _level_of(codec: str, sets: Sequence[bytes]) -> tuple[int, int]:
-    """Return the standard's numbers for profile and level of the first sequence parameter set; (0, 0) if there is none.
-    """
+    """Return the standard's numbers for profile and level of the first sequence parameter set; (0, 0) if there is
+    none."""
     kind = 7 if codec == "h264" else 33
     first = next((unit for unit in sets if kind_of(codec, unit) == kind), None)
     if first is None:

@@ -1,5 +1,5 @@
-"""clips.csv lists the contents of each clip; empty.txt the videos in which nothing was found, and how certain that is.
-"""
+"""clips.csv lists the contents of each clip; empty.txt the videos in which nothing was found, and how certain that
+is."""
 
 from __future__ import annotations
 

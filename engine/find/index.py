@@ -255,8 +255,8 @@ class Index:
         return read
 
     def _committed(self, group: Sequence[_Staged], old: Sequence[int]) -> str | None:
-        """Replace the entries of folders in one transaction, and return what is wrong with their tables, if anything.
-        """
+        """Replace the entries of folders in one transaction, and return what is wrong with their tables, if
+        anything."""
         import duckdb
 
         self.connection.begin()

@@ -131,8 +131,8 @@ class FinishedRun:
         return None if self.classes is None else looked_for(self.classes, self.config.classes)
 
     def _classes_beside(self, names: Sequence[str]) -> Collection[str] | None:
-        """Return the detected classes; if `names` has others, with those in the rows, which people may have corrected.
-        """
+        """Return the detected classes; if `names` has others, with those in the rows, which people may have
+        corrected."""
         kept = self.looked_for
         if kept is None or set(names) <= set(kept):
             return kept
