@@ -273,7 +273,7 @@ def test_a_name_that_is_known_and_did_not_come_up_finds_nothing(tree, run):
         (("--camera", "nowhere"), "No camera 'nowhere'"),
         (("--line", "lane", "--longer", "3s"), "A crossing has no duration"),
         (("--longer", "5s", "--shorter", "3s"), "Nothing lasts at least 5 s and at most 3 s."),
-        (("--from", "2024-05-02", "--to", "2024-05-01"), "Nothing is after"),
+        (("--from", "2024-05-02", "--to", "2024-05-01"), "No time is after"),
     ):
         done = run("find", root, *asked)
         assert (done.status, done.out) == (2, "")
