@@ -23,7 +23,7 @@ _OF_CLIPS: tuple[Rule[FinishedRun], ...] = (
     Rule(
         ("source",),
         lambda run: not run.config.blur,
-        "applies to clips that are cut from the sources, and those of a run that blurs come from its annotated videos",
+        "applies to clips cut from the sources, and those of a run with blur come from its annotated videos",
     ),
 )
 

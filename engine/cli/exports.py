@@ -100,7 +100,7 @@ def export(
         keys = f" from {counted(made.keys, 'key frame')}" if made.keys is not None else ""
         images_too = f", {counted(made.images, 'image')}" if images else ""
         if images and run.config.blur:
-            say("The images are of the sources, which show what the run's annotated videos hide.", err=True)
+            say("The images are from the sources, which show what the run's annotated videos hide.", err=True)
         say(
             f"{made.folder}: {counted(made.videos, 'video')}, {counted(made.tracks, 'track')}, "
             f"{counted(made.boxes, 'box', 'boxes')}"
@@ -150,6 +150,6 @@ def import_(
     what = f"{counted(done.tracks, 'track')}, {counted(done.boxes, 'box', 'boxes')} of {done.video}"
     say(f"{done.rows}: {what}; before: {done.kept}")
     if done.timed == "rows":
-        say("Times are those of the rows before, interpolated: the source is not there, or has changed.", err=True)
+        say("Times are interpolated from the previous rows: the source is missing or has changed.", err=True)
     say(f"Count again with: yolo-engine analyze {done.rows.parent}")
     return 0

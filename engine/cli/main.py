@@ -108,8 +108,8 @@ def _told(text: str, default: object) -> str:
 
 
 def _model_options(command: _Command) -> _Command:
-    """Add the options of every command that runs a model. An option that is not given is None: the configuration
-    decides."""
+    """Add the options common to all commands that run a model. An option that is not given is None, so that the
+    configuration decides."""
     options: list[Callable[[_Command], _Command]] = [
         click.option("--config", "config_file", type=PATH, help="JSON or TOML file of settings."),
         click.option(
@@ -299,12 +299,10 @@ def verify() -> None:
 
 @commands.command(short_help="Find the fastest settings that reach a target on your own video.")
 @click.argument("video", metavar="VIDEO")
-@click.option(
-    "--target", type=click.FloatRange(0, 1), default=0.98, help=_told("F1 of boxes that is to be reached.", 0.98)
-)
+@click.option("--target", type=click.FloatRange(0, 1), default=0.98, help=_told("F1 of boxes to reach.", 0.98))
 @click.option("--with", "others", multiple=True, metavar="MODEL", help="Another model to try; repeatable.")
-@click.option("--probe", "probe_s", metavar="TIME", callback=length, help="How much of the video to look at.  [12s]")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as one line of JSON on standard output.")
+@click.option("--probe", "probe_s", metavar="TIME", callback=length, help="How much of the video to sample.  [12s]")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON on standard output.")
 @_model_options
 @deferred("plan:plan")
 def plan() -> None:

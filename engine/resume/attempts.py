@@ -86,10 +86,10 @@ class Attempt:
         overwrite: bool = False,
         place: Folder | None = None,
     ) -> None:
-        """Attempts with the same `job` share a result. `fence` raises LeaseLost if the caller knows of a later attempt.
-        `replaces`: published outputs replace those of an earlier run; otherwise their names must be free. `overwrite`:
-        they also replace files that this program did not write. `place` is the output folder if it is already open, so
-        that a link placed there since is not followed."""
+        """Prepare an attempt. Those with the same `job` share a result. `fence` raises LeaseLost if a later attempt is
+        known. `replaces`: published outputs replace those of an earlier run; otherwise their names must be free.
+        `overwrite`: they also replace files that this program did not write. `place` is the output folder if it is
+        already open, so that a link placed there since is not followed."""
         self.output = output
         self._place = place
         self.job = job

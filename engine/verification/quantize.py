@@ -131,7 +131,7 @@ def _search(
     count, best = 0, 0.0
     while count <= _MAX_FLOAT * len(names):
         if count and not ranked:
-            say(f"They agree by {best:.3f}, where {aim:g} is aimed at: ranking {len(names)} convolutions.")
+            say(f"Agreement is {best:.3f}, below the aim of {aim:g}: ranking {len(names)} convolutions.")
             ranked = _ranked(model, thresholds, names, config, images[:_RANKED_ON])
         kept = tuple(ranked[:count])
         data = quantize(model, thresholds, keep=kept, unsigned=True).SerializeToString()
@@ -150,8 +150,8 @@ def _search(
             return Quantized(Path(), len(names) - count, kept, f1, len(images))
         count = max(1, 2 * count)
     raise ModelError(
-        f"{config.model} loses too much in 8-bit integers: with half of its convolutions in float32 it still agrees by "
-        f"{best:.3f} only, where {aim:g} is aimed at (F1 at IoU 0.8). --aim {math.floor(best * 100) / 100:g} takes "
+        f"{config.model} loses too much in 8-bit integers: even with half of its convolutions in float32 it agrees by "
+        f"only {best:.3f}, below the aim of {aim:g} (F1 at IoU 0.8). --aim {math.floor(best * 100) / 100:g} accepts "
         "that; images that are like your videos may give more."
     )
 

@@ -254,7 +254,7 @@ def cost(cpu_s: float | None, per_hour: float | None) -> str:
     """Return what a job took, in words; "" where nobody measured it."""
     if cpu_s is None:
         return ""
-    return f"{cpu_s:,.0f} CPU seconds" + (f", {per_hour:,.0f} an hour of video" if per_hour is not None else "")
+    return f"{cpu_s:,.0f} CPU seconds" + (f", {per_hour:,.0f} per hour of video" if per_hour is not None else "")
 
 
 def shown(path: str, shot: Snapshot) -> str:

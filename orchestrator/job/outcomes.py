@@ -126,7 +126,7 @@ def cpu_s_of(job: Job) -> float | None:
 
 
 def cpu_s_per_hour(cpu_s: float | None, seconds_of_video: float) -> float | None:
-    """Return CPU seconds for an hour of video; None if there is none."""
+    """Return CPU seconds per hour of video; None without any."""
     return round(cpu_s / seconds_of_video * 3600, 1) if cpu_s and seconds_of_video > 0 else None
 
 

@@ -893,7 +893,7 @@ def test_what_a_job_cost(call, here):
     value = json.loads(out)
     assert (value["cpu_s"], value["cpu_s_per_hour"]) == (9.5, 9.5 / (4.0 + 2.0) * 3600)
     _, out, _ = call("--status", job.id)
-    assert "cost     10 CPU seconds, 5,700 an hour of video" in out
+    assert "cost     10 CPU seconds, 5,700 per hour of video" in out
     made.finish(job, 1)
     totals = made.end(job, settings())["processing_result"]["totals"]
     assert (totals["cpu_s"], totals["cpu_s_per_hour"]) == (9.5, 4275.0)

@@ -183,7 +183,7 @@ def test_images_of_a_run_that_blurs_are_said_to_show_all(tmp_path, run):
     assert done.status == 0, done.err
     assert run("export", out, "--to", "coco").err == ""
     told = run("export", out, "--to", "coco", "--images").err
-    assert "The images are of the sources, which show what the run's annotated videos hide." in told
+    assert "The images are from the sources, which show what the run's annotated videos hide." in told
 
 
 def test_images_are_those_of_the_part_that_was_examined(tmp_path):
