@@ -208,7 +208,7 @@ def test_a_run_that_blurs_gives_no_pictures(tree, tmp_path, run):
     manifest["config"] |= {"blur": ["person"], "visualize": True}
     (one / "manifest.json").write_text(json.dumps(manifest))
     done = run("find", root, "--crops", tmp_path / "crops")
-    assert "no pictures: its run blurs" in done.err
+    assert "no images: its run blurs" in done.err
     assert len(list((tmp_path / "crops").glob("*.jpg"))) == 3
 
 
