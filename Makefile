@@ -182,11 +182,12 @@ test-rabbitmq: build ## Run the job system on a real RabbitMQ (sudo apt-get inst
 	YOLO_ENGINE_REQUIRE_RABBITMQ=1 $(BIN)/python -m pytest tests/rabbitmq
 
 # Playwright lies apart: it brings a Node.js of its own (150 MB) that nothing else needs. The browser is the system's.
+# axe-core (MPL-2.0), the checker of accessibility, comes with axe-playwright-python, for tests alone.
 BROWSER := build/browser
 
 $(BROWSER)/.built: $(STAMP)
 	rm -rf $(BROWSER) && mkdir -p $(BROWSER)
-	$(BIN)/python -m pip install -qq --target $(BROWSER)/site 'playwright>=1.50'
+	$(BIN)/python -m pip install -qq --target $(BROWSER)/site 'playwright>=1.50' 'axe-playwright-python>=0.1.5'
 	@touch $@
 
 # What the pages look like is in build/browser/screenshots afterwards.
@@ -210,7 +211,7 @@ DETR := build/detr
 
 $(DETR)/.installed:
 	$(PYTHON) -m venv $(DETR)
-	$(DETR)/bin/python -m pip install -q torch transformers onnx onnxruntime pillow
+	$(DETR)/bin/python -m pip install -q -c constraints.txt torch transformers onnx onnxruntime pillow
 	@touch $@
 
 test-detr: build $(DETR)/.installed ## Compare exports of RT-DETR and D-FINE with their packages' own post-processing

@@ -7,7 +7,8 @@ what each worker would take on a core of its own. All outputs must be the bytes 
 
 The simulation takes the seconds a frame of decoding, checksums, inference and all the rest from a run on one core
 (`--stats`), and lets helpers choose their pieces as the job system does. What binds is the worker that tracks: it
-decodes, checks, tracks and writes every frame.
+tracks and writes every frame; it decodes those of an annotated video, else it reads and checks the packets of frames
+that are known.
 
     python -m benchmarks.split [--times 3] [--split 15] [--model street-nano] [--visualize] [--json FILE]
 """
@@ -35,6 +36,7 @@ from typing import Any
 import av
 
 from benchmarks.machine import ROOT, asset, described, heading
+from engine.pipeline.groups import Boundaries, Packets
 from engine.pipeline.pieces import key_of
 from orchestrator.application import client_app
 from orchestrator.broker.local_server import EmbeddedBroker
@@ -51,13 +53,15 @@ INFERENCE = ("preprocess", "infer", "postprocess")
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds a frame on one core: `decode`, `key`, `infer` (with what is before and behind it), and `rest`, all that
-    comes after."""
+    """Seconds a frame on one core: `decode`, `key` of its image, `packet` (reading and checking it), `infer` (with what
+    is before and behind it), and `rest`, all that comes after. `visualize`: every image is needed."""
 
     decode: float
     key: float
+    packet: float
     infer: float
     rest: float
+    visualize: bool
 
     @property
     def alone(self) -> float:
@@ -66,11 +70,11 @@ class Costs:
     @property
     def known(self) -> float:
         """Of the tracker, for a frame that others have done."""
-        return self.decode + self.key + self.rest
+        return self.rest + (self.decode + self.key if self.visualize else self.packet)
 
     @property
     def helper(self) -> float:
-        return self.decode + self.infer + self.key
+        return self.decode + self.infer + self.key + (0 if self.visualize else self.packet)
 
 
 def repeated(source: Path, target: Path, times: int) -> int:
@@ -189,7 +193,7 @@ def costs(folder: Path, video: Path, config: Mapping[str, Any]) -> Costs:
     infer = sum(a_frame.get(stage, 0.0) for stage in INFERENCE)
     decode = a_frame.get("decode", 0.0)
     rest = sum(a_frame.values()) - infer - decode
-    return Costs(decode, _key_s(video), infer, rest)
+    return Costs(decode, _key_s(video), _packet_s(video), infer, rest, bool(config["visualize"]))
 
 
 def _key_s(video: Path) -> float:
@@ -202,6 +206,22 @@ def _key_s(video: Path) -> float:
             start = time.thread_time()
             key_of(image)
             spent.append(time.thread_time() - start)
+    return statistics.median(spent)
+
+
+def _packet_s(video: Path) -> float:
+    """Return the CPU seconds that reading a packet and checking it takes."""
+    spent = []
+    for _ in range(5):
+        start = time.thread_time()
+        with av.open(str(video)) as container:
+            stream, packets, count = container.streams.video[0], Packets(), 0
+            boundaries = Boundaries(stream.codec_context.name, stream.codec_context.extradata)
+            for packet in container.demux(stream):
+                if packet.size and boundaries.usable:
+                    packets.add(packet, boundaries.look(packet))
+                    count += 1
+        spent.append((time.thread_time() - start) / max(1, count))
     return statistics.median(spent)
 
 
@@ -232,7 +252,8 @@ def simulated(cost: Costs, frames: int, a_piece: int, workers: int, *, start_s: 
 def _chosen(at: float, sizes: Sequence[int], taken: Mapping[int, float], cost: Costs) -> int | None:
     its_s, own_s = sizes[0] * cost.alone, sizes[0] * cost.helper
     for early in (True, False):
-        number = choice(at, len(sizes), taken.__contains__, its_s=its_s, own_s=own_s, early=early)
+        known = cost.known / cost.alone
+        number = choice(at, len(sizes), taken.__contains__, its_s=its_s, own_s=own_s, early=early, known=known)
         if number is not None:
             return number
     return None
@@ -256,7 +277,7 @@ def main() -> None:
         videos.mkdir()
         frames = repeated(asset(f"videos/{VIDEO}"), videos / "long.mp4", chosen.times)
         cost = costs(folder, asset(f"videos/{VIDEO}"), config)
-        told = ", ".join(f"{name} {seconds * 1e3:.2f}" for name, seconds in asdict(cost).items())
+        told = ", ".join(f"{name} {seconds * 1e3:.2f}" for name, seconds in asdict(cost).items() if name != "visualize")
         print(f"{frames:,} frames; ms a frame on one core: {told}")
         with EmbeddedBroker(folder / "b", state=folder / "data") as broker:
             names = {"CELERY_BROKER_URL": broker.url, "CELERY_RESULT_BACKEND": broker.url}

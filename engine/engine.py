@@ -44,6 +44,7 @@ from engine.output_folder.hashes import made_of, sealed
 from engine.output_folder.own_files import STATE_FOLDER
 from engine.pipeline.assignment import Assignment, PieceAssignment, PiecesOf, not_fenced
 from engine.pipeline.channel import Closed, Handoff
+from engine.pipeline.groups import GroupRecorder
 from engine.pipeline.order import Order
 from engine.pipeline.outputs import Outputs, SinkFactory, prepare
 from engine.pipeline.pieces import Ahead, PieceSink, made_with
@@ -547,19 +548,23 @@ class Engine:
         self, pipeline: Pipeline, key: int, assignment: PieceAssignment, roots: Sequence[Path]
     ) -> StreamRun:
         """Return a run of a piece, of which the detections are kept and nothing else."""
-        video, piece = assignment.video, assignment.piece
+        video, piece, recorder = assignment.video, assignment.piece, GroupRecorder()
         return StreamRun(
             key,
             video,
-            {PieceSink.kind: (PieceSink(self._made_with), piece.file)},
+            {PieceSink.kind: (PieceSink(self._made_with, recorder), piece.file)},
             self._counters(),
             pipeline.window,
             open_file=lambda: OpenedFile(video.path, roots),
             piece=piece,
+            recorder=recorder,
         )
 
     def _ahead(self, pieces: PiecesOf | None) -> Ahead | None:
-        return None if pieces is None else Ahead(pieces, self._made_with, len(self.model.manifest.classes))
+        if pieces is None:
+            return None
+        needs_images = self.config.visualize or self.config.crops
+        return Ahead(pieces, self._made_with, len(self.model.manifest.classes), needs_images=needs_images)
 
     def _check_loiter(self, alarms: AlarmSettings) -> None:
         """Raise ConfigError if loitering events are requested but no duration is set."""
@@ -831,7 +836,7 @@ class Engine:
         if not backend.batch_safe:
             if self.config.batch is not None and self.config.batch > 1:
                 raise ConfigError(
-                    f"batch must be 1 for {self.model.manifest.name}: it scales its numbers by the whole batch, so "
+                    f"batch must be 1 for {self.model.manifest.name}: it computes over the whole batch, so "
                     f"images would change each other's results. Got {self.config.batch}."
                 )
             return 1

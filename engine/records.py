@@ -337,6 +337,15 @@ class Agreements:
         return Agreements(self.frames, boxes, ids, counts, here, self.level, list(self.opened_at), self.stretch)
 
 
+@dataclass(slots=True, frozen=True)
+class Recalled:
+    """A frame that is not decoded, because others have detected what is in it: its upright width and height, and
+    that."""
+
+    size_wh: tuple[int, int]
+    detections: Detections
+
+
 @dataclass(slots=True)
 class Frame:
     """One decoded frame.
@@ -347,7 +356,8 @@ class Frame:
     checkpoint is due after this frame. `step_s` is its stream's (StreamInfo). `look`: whether the stream's boxes are
     plausible has not been decided yet. `wall` is the wall-clock time; None: unknown. `plan` is how a gated frame is
     treated, None without a gate. `probe`: it is inferred only for the audit, beside another frame with the same index.
-    `known` has detections of images, perhaps this one, that were made elsewhere (engine.pipeline.pieces).
+    `known` has detections of images, perhaps this one, that were made elsewhere (engine.pipeline.pieces). `recalled` is
+    set instead of `image` where those of this very frame are known and no output needs its image.
     """
 
     stream: int
@@ -365,6 +375,12 @@ class Frame:
     plan: Plan | None = None
     probe: bool = False
     known: Mapping[bytes, Detections] | None = None
+    recalled: Recalled | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was dropped, and only keeps its place in the order."""
+        return self.image is None and self.recalled is None
 
     @property
     def time_s(self) -> float:

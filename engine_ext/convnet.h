@@ -34,6 +34,9 @@ typedef struct {
     int64_t chunk;
     /* First channel: of the source in STORE_ROWS, of the destination in COPY. */
     int64_t channel;
+    /* ATTENTION: queries are read at in_at, keys at other_at, values at third_at. The first of the two numbers at
+     * activation_at is the factor of the scores. */
+    int64_t third_at, third_block, heads;
 } ConvnetStep;
 
 enum { CONVNET_FIELDS = sizeof(ConvnetStep) / sizeof(int64_t) };
@@ -46,6 +49,7 @@ enum {
     CONVNET_ELEMENTWISE,
     CONVNET_COPY,
     CONVNET_STORE_ROWS,
+    CONVNET_ATTENTION,
     CONVNET_KINDS
 };
 
@@ -80,6 +84,10 @@ typedef struct {
 /* The largest tile of output that one pass keeps in registers. */
 #define CONVNET_MAX_TILE_PIXELS 12
 #define CONVNET_MAX_TILE_BLOCKS 4
+
+/* Queries whose scores are kept at a time, and the most channels of a head's queries and keys. */
+#define CONVNET_ATTENTION_ROWS 24
+#define CONVNET_MAX_DEPTH 1024
 
 /* 2**(i / 32) without i * 2**18 in its bits: adding k << 18, with i = k % 32, gives 2**(k / 32). Every fourth is
  * 2**(i / 8), once 2**20 stands for 2**18. */

@@ -21,6 +21,9 @@ FIELDS: tuple[str, ...]
 KINDS: tuple[str, ...]
 """What a step does, by the number in its column ``kind``."""
 
+ATTENTION_ROWS: int
+"""Queries whose scores an ``attention`` keeps at a time, in its scratch."""
+
 ACTIVATIONS: tuple[str, ...]
 """By the number in ``activation``. ``leaky_relu`` has a slope at ``activation_at``, ``clip`` its ends, ``hard_sigmoid``
 and ``hard_swish`` a slope and a summand: min(1, max(0, slope * x + summand)), times x for the latter."""

@@ -25,6 +25,7 @@ cdef extern from "convnet.h" nogil:
         int64_t scratch_at, segments_at
         int64_t chunk
         int64_t channel
+        int64_t third_at, third_block, heads
 
     ctypedef struct ConvnetSegment:
         pass
@@ -38,10 +39,10 @@ cdef extern from "convnet.h" nogil:
     enum:
         CONVNET_FIELDS
         CONVNET_CONV, CONVNET_DEPTHWISE, CONVNET_MAX_POOL, CONVNET_UPSAMPLE
-        CONVNET_ELEMENTWISE, CONVNET_COPY, CONVNET_STORE_ROWS, CONVNET_KINDS
+        CONVNET_ELEMENTWISE, CONVNET_COPY, CONVNET_STORE_ROWS, CONVNET_ATTENTION, CONVNET_KINDS
         CONVNET_ACTIVATIONS, CONVNET_NO_OTHER, CONVNET_WHENS
         CONVNET_AVX2, CONVNET_AVX512
-        CONVNET_MAX_TILE_BLOCKS
+        CONVNET_MAX_TILE_BLOCKS, CONVNET_ATTENTION_ROWS, CONVNET_MAX_DEPTH
 
     int convnet_has(int instructions)
     void convnet_run(int instructions, const ConvnetStep *steps, Py_ssize_t count, const ConvnetBuffers *buffers)
@@ -58,8 +59,10 @@ FIELDS = (
     "scratch_at", "segments_at",
     "chunk",
     "channel",
+    "third_at", "third_block", "heads",
 )
-KINDS = ("conv", "depthwise", "max_pool", "upsample", "elementwise", "copy", "store_rows")
+KINDS = ("conv", "depthwise", "max_pool", "upsample", "elementwise", "copy", "store_rows", "attention")
+ATTENTION_ROWS = CONVNET_ATTENTION_ROWS
 ACTIVATIONS = ("nothing", "silu", "sigmoid", "relu", "leaky_relu", "clip", "hard_sigmoid", "hard_swish")
 WHENS = ("no", "add_before", "add_after", "multiply_after")
 
@@ -203,7 +206,7 @@ cdef str _fault(
                  s.kernel_height, s.kernel_width, s.stride_height, s.stride_width):
         if not 1 <= size <= LARGEST:
             return f"a size of {size}"
-    for size in (s.in_block, s.out_block, s.other_block):
+    for size in (s.in_block, s.out_block, s.other_block, s.third_block):
         if not 0 <= size <= FARTHEST:
             return f"a block of {size}"
     if s.in_height * s.in_width > LARGEST * 16 or s.out_height * s.out_width > LARGEST * 16:
@@ -300,4 +303,19 @@ cdef str _fault(
     elif s.kind == CONVNET_STORE_ROWS:
         if s.channel + s.out_channels > s.in_channels or s.in_height * s.in_width != pixels:
             return "the channels"
+    elif s.kind == CONVNET_ATTENTION:
+        if not 1 <= s.heads <= LARGEST or s.in_channels % (16 * s.heads) or s.out_channels % (16 * s.heads):
+            return "the heads"
+        if s.in_channels // s.heads > CONVNET_MAX_DEPTH or s.in_height * s.in_width != pixels:
+            return "the channels"
+        if s.other_when != CONVNET_NO_OTHER or not 1 <= s.group <= (CONVNET_MAX_TILE_BLOCKS if wide else 1):
+            return "other_when or group"
+        if not _inside(s.other_at, _extent(s.in_channels, s.other_block, pixels), workspace):
+            return "the keys"
+        if not _inside(s.third_at, _extent(s.out_channels, s.third_block, pixels), workspace):
+            return "the values"
+        padded = (pixels + 15) // 16 * 16
+        size = padded * (s.in_channels // s.heads + CONVNET_ATTENTION_ROWS) + pixels * (s.out_channels // s.heads)
+        if not _inside(s.scratch_at, size, workspace):
+            return "the scratch"
     return None

@@ -10,6 +10,7 @@
 #define STORE(p, v) _mm512_storeu_ps(p, v)
 #define ALL(x) _mm512_set1_ps(x)
 #define ADD(a, b) _mm512_add_ps(a, b)
+#define SUB(a, b) _mm512_sub_ps(a, b)
 #define MUL(a, b) _mm512_mul_ps(a, b)
 #define FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define FNMA(a, b, c) _mm512_fnmadd_ps(a, b, c)
@@ -22,6 +23,7 @@
 #define STORE(p, v) _mm256_storeu_ps(p, v)
 #define ALL(x) _mm256_set1_ps(x)
 #define ADD(a, b) _mm256_add_ps(a, b)
+#define SUB(a, b) _mm256_sub_ps(a, b)
 #define MUL(a, b) _mm256_mul_ps(a, b)
 #define FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define FNMA(a, b, c) _mm256_fnmadd_ps(a, b, c)
@@ -31,6 +33,31 @@
 #define PARTS (16 / LANES)
 
 /* ---- activations ---- */
+
+/* exp(-y) as a product of two, for y of at most 87 that is not below -87. */
+#ifdef CONVNET_512
+#define CONVNET_EXP_MINUS(y, power, p)                                                                                 \
+    const VECTOR magic = ALL(12582912.0f);                                                                             \
+    const VECTOR scale = ALL(-46.16624f); /* -32 / ln 2 */                                                             \
+    const VECTOR t = FMA(y, scale, magic);                                                                             \
+    const VECTOR r = _mm512_fmsub_ps(y, scale, _mm512_sub_ps(t, magic));                                               \
+    const __m512i k = _mm512_castps_si512(t);                                                                          \
+    const __m512i root = _mm512_permutex2var_epi32(_mm512_load_si512(convnet_exp2_32), k,                              \
+                                                   _mm512_load_si512(convnet_exp2_32 + 16));                           \
+    const VECTOR power = _mm512_castsi512_ps(_mm512_add_epi32(root, _mm512_slli_epi32(k, 18)));                        \
+    const VECTOR p = FMA(FMA(ALL(0.0002345962f), r, ALL(0.021661166f)), r, ALL(1.0f));
+#else
+#define CONVNET_EXP_MINUS(y, power, p)                                                                                 \
+    const VECTOR magic = ALL(12582912.0f);                                                                             \
+    const VECTOR scale = ALL(-11.54156f); /* -8 / ln 2 */                                                              \
+    const VECTOR t = FMA(y, scale, magic);                                                                             \
+    const VECTOR r = _mm256_fmsub_ps(y, scale, _mm256_sub_ps(t, magic));                                               \
+    const __m256i k = _mm256_castps_si256(t);                                                                          \
+    const __m256i root = _mm256_permutevar8x32_epi32(_mm256_load_si256((const __m256i *)convnet_exp2_8), k);           \
+    const VECTOR power = _mm256_castsi256_ps(_mm256_add_epi32(root, _mm256_slli_epi32(k, 20)));                        \
+    const VECTOR p =                                                                                                   \
+        FMA(FMA(FMA(ALL(0.00010839106f), r, ALL(0.0037540256f)), r, ALL(0.086643405f)), r, ALL(1.0f));
+#endif
 
 /* factor / (1 + exp(-x)). The error is below 5e-7 of the result for |x| <= 8, growing to 4e-6 at x = -87.
  *
@@ -42,31 +69,23 @@
  * of MIN and MAX. */
 CONVNET_INLINE TARGET VECTOR NAME(times_sigmoid)(VECTOR factor, VECTOR x)
 {
-    const VECTOR magic = ALL(12582912.0f);
     const VECTOR y = MIN(ALL(87.0f), x);
+    CONVNET_EXP_MINUS(y, power, p)
 #ifdef CONVNET_512
-    const VECTOR scale = ALL(-46.16624f); /* -32 / ln 2 */
-    const VECTOR t = FMA(y, scale, magic);
-    const VECTOR r = _mm512_fmsub_ps(y, scale, _mm512_sub_ps(t, magic));
-    const __m512i k = _mm512_castps_si512(t);
-    const __m512i root = _mm512_permutex2var_epi32(_mm512_load_si512(convnet_exp2_32), k,
-                                                   _mm512_load_si512(convnet_exp2_32 + 16));
-    const VECTOR power = _mm512_castsi512_ps(_mm512_add_epi32(root, _mm512_slli_epi32(k, 18)));
-    const VECTOR p = FMA(FMA(ALL(0.0002345962f), r, ALL(0.021661166f)), r, ALL(1.0f));
     const VECTOR d = FMA(power, p, ALL(1.0f));
     const VECTOR q = _mm512_rcp14_ps(d);
     return MUL(factor, FMA(FNMA(d, q, ALL(1.0f)), q, q));
 #else
-    const VECTOR scale = ALL(-11.54156f); /* -8 / ln 2 */
-    const VECTOR t = FMA(y, scale, magic);
-    const VECTOR r = _mm256_fmsub_ps(y, scale, _mm256_sub_ps(t, magic));
-    const __m256i k = _mm256_castps_si256(t);
-    const __m256i root = _mm256_permutevar8x32_epi32(_mm256_load_si256((const __m256i *)convnet_exp2_8), k);
-    const VECTOR power = _mm256_castsi256_ps(_mm256_add_epi32(root, _mm256_slli_epi32(k, 20)));
-    const VECTOR p =
-        FMA(FMA(FMA(ALL(0.00010839106f), r, ALL(0.0037540256f)), r, ALL(0.086643405f)), r, ALL(1.0f));
     return _mm256_div_ps(factor, FMA(power, p, ALL(1.0f)));
 #endif
+}
+
+/* exp(-y) for y >= 0. Where it would be below 1e-38 it stays that. */
+CONVNET_INLINE TARGET VECTOR NAME(exp_minus)(VECTOR y)
+{
+    y = MIN(ALL(87.0f), y);
+    CONVNET_EXP_MINUS(y, power, p)
+    return MUL(power, p);
 }
 
 CONVNET_INLINE TARGET VECTOR NAME(silu)(VECTOR x)
@@ -649,6 +668,112 @@ static TARGET void NAME(store)(const ConvnetStep *s, const ConvnetBuffers *at)
     }
 }
 
+/* ---- attention ---- */
+
+/* Scores of a query in place, `padded` of which `pixels` count: exp(factor * (score - the largest)) over their sum. */
+static TARGET void NAME(softmax)(float *scores, ptrdiff_t pixels, ptrdiff_t padded, float factor)
+{
+    float lane[LANES], largest, total = 0.0f;
+    VECTOR most = ALL(-3e38f), sum = ALL(0.0f);
+    for (ptrdiff_t i = 0; i < pixels; i++)
+        scores[i] *= factor;
+    for (ptrdiff_t i = pixels; i < padded; i++)
+        scores[i] = -3e38f; /* what is left of it in the sum is below its last bit */
+    for (ptrdiff_t i = 0; i < padded; i += LANES)
+        most = MAX(most, LOAD(scores + i));
+    STORE(lane, most);
+    largest = lane[0];
+    for (int i = 1; i < LANES; i++)
+        largest = lane[i] > largest ? lane[i] : largest;
+    most = ALL(largest);
+    for (ptrdiff_t i = 0; i < padded; i += LANES) {
+        const VECTOR chance = NAME(exp_minus)(SUB(most, LOAD(scores + i)));
+        sum = ADD(sum, chance);
+        STORE(scores + i, chance);
+    }
+    STORE(lane, sum);
+    for (int i = 0; i < LANES; i++)
+        total += lane[i];
+    const VECTOR inverse = ALL(1.0f / total);
+    for (ptrdiff_t i = 0; i < padded; i += LANES)
+        STORE(scores + i, MUL(LOAD(scores + i), inverse));
+}
+
+/* out = softmax(factor * queries * keys) * values, over all pixels, head by head. A head's channels are whole blocks.
+ *
+ * Both products are tiles of a convolution of one pixel: the weights of the first are the keys, turned, those of the
+ * second the values. Scratch: keys, values and the scores of CONVNET_ATTENTION_ROWS queries. */
+static TARGET void NAME(attention)(const ConvnetStep *s, const ConvnetBuffers *at)
+{
+    const ptrdiff_t pixels = s->in_height * s->in_width, key_blocks = (pixels + 15) / 16, padded = key_blocks * 16;
+    const ptrdiff_t depth = s->in_channels / s->heads, width = s->out_channels / s->heads;
+    float *keys = at->workspace + s->scratch_at;
+    float *values = keys + depth * padded;
+    float *scores = values + width * pixels;
+    const float none[CONVNET_MAX_TILE_BLOCKS * 16] = {0};
+    float tile[CONVNET_MAX_TILE_BLOCKS * CONVNET_MAX_TILE_PIXELS * 16] __attribute__((aligned(64)));
+    ConvnetSegment segments[CONVNET_MAX_DEPTH / 16];
+    const ConvnetSegment all = {0, pixels};
+    for (ptrdiff_t i = 0; i < depth / 16; i++) {
+        segments[i].at = i * s->in_block;
+        segments[i].length = 16;
+    }
+    for (ptrdiff_t h = 0; h < s->heads; h++) {
+        const float *query = at->workspace + s->in_at + h * (depth / 16) * s->in_block;
+        const float *key = at->workspace + s->other_at + h * (depth / 16) * s->other_block;
+        const float *value = at->workspace + s->third_at + h * (width / 16) * s->third_block;
+        float *out = at->workspace + s->out_at + h * (width / 16) * s->out_block;
+        float *to = keys;
+        for (ptrdiff_t b = 0; b < key_blocks; b += s->group) {
+            const ptrdiff_t blocks = key_blocks - b < s->group ? key_blocks - b : s->group, lanes = blocks * 16;
+            const ptrdiff_t here = pixels - b * 16 < lanes ? pixels - b * 16 : lanes;
+            for (ptrdiff_t c = 0; c < depth; c++, to += lanes) {
+                const float *from = key + c / 16 * s->other_block + b * 256 + c % 16;
+                for (ptrdiff_t j = 0; j < here; j++)
+                    to[j] = from[j * 16];
+                for (ptrdiff_t j = here; j < lanes; j++)
+                    to[j] = 0.0f;
+            }
+        }
+        to = values;
+        for (ptrdiff_t b = 0; b < width / 16; b += s->group) {
+            const ptrdiff_t blocks = width / 16 - b < s->group ? width / 16 - b : s->group;
+            for (ptrdiff_t j = 0; j < pixels; j++)
+                for (ptrdiff_t i = 0; i < blocks; i++, to += 16)
+                    memcpy(to, value + (b + i) * s->third_block + j * 16, 16 * sizeof(float));
+        }
+        for (ptrdiff_t first = 0; first < pixels; first += CONVNET_ATTENTION_ROWS) {
+            const ptrdiff_t rows = pixels - first < CONVNET_ATTENTION_ROWS ? pixels - first : CONVNET_ATTENTION_ROWS;
+            const float *weights = keys;
+            for (ptrdiff_t b = 0; b < key_blocks; b += s->group) {
+                const ptrdiff_t blocks = key_blocks - b < s->group ? key_blocks - b : s->group;
+                for (ptrdiff_t x = 0, done; x < rows; x += done) {
+                    done = NAME(tile)(blocks, weights, none, query + (first + x) * 16, segments, depth / 16, 16, 0,
+                                      rows - x, tile);
+                    for (ptrdiff_t i = 0; i < blocks; i++)
+                        for (ptrdiff_t p = 0; p < done; p++)
+                            memcpy(scores + (x + p) * padded + (b + i) * 16, tile + (i * done + p) * 16,
+                                   16 * sizeof(float));
+                }
+                weights += depth * blocks * 16;
+            }
+            for (ptrdiff_t x = 0; x < rows; x++)
+                NAME(softmax)(scores + x * padded, pixels, padded, at->weights[s->activation_at]);
+            weights = values;
+            for (ptrdiff_t b = 0; b < width / 16; b += s->group) {
+                const ptrdiff_t blocks = width / 16 - b < s->group ? width / 16 - b : s->group;
+                for (ptrdiff_t x = 0, done; x < rows; x += done) {
+                    done = NAME(tile)(blocks, weights, none, scores + x * padded, &all, 1, padded, 0, rows - x, tile);
+                    for (ptrdiff_t i = 0; i < blocks; i++)
+                        memcpy(out + (b + i) * s->out_block + (first + x) * 16, tile + i * done * 16,
+                               (size_t)done * 16 * sizeof(float));
+                }
+                weights += pixels * blocks * 16;
+            }
+        }
+    }
+}
+
 static TARGET void NAME(convnet_step)(const ConvnetStep *s, const ConvnetBuffers *at)
 {
     switch (s->kind) {
@@ -670,6 +795,9 @@ static TARGET void NAME(convnet_step)(const ConvnetStep *s, const ConvnetBuffers
     case CONVNET_COPY:
         NAME(copy)(s, at);
         break;
+    case CONVNET_ATTENTION:
+        NAME(attention)(s, at);
+        break;
     default:
         NAME(store)(s, at);
     }
@@ -681,6 +809,8 @@ static TARGET void NAME(convnet_step)(const ConvnetStep *s, const ConvnetBuffers
 #undef STORE
 #undef ALL
 #undef ADD
+#undef SUB
+#undef CONVNET_EXP_MINUS
 #undef MUL
 #undef FMA
 #undef FNMA

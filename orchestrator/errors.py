@@ -11,6 +11,7 @@ JobError                    (exit status 1)
 │   └── EmbeddedBrokerTaken another process already runs it
 ├── EngineFailed            the engine can't run at all: its model, its device, its configuration
 ├── FolderTaken             another job writes to the same folder: this one waits for its turn
+├── QuotaFull               its queue or its user has no room for another step: it waits
 └── Duplicate               another process is already running this step
 """
 
@@ -62,6 +63,11 @@ class EngineFailed(JobError):
 
 class FolderTaken(JobError):
     """Another job writes to the same folder. The step is marked as waiting, and sent again when its turn has come."""
+
+
+class QuotaFull(JobError):
+    """As many steps of this queue or user are at work as may be. This one is marked as waiting, and sent again when
+    there is room."""
 
 
 class Duplicate(JobError):

@@ -126,6 +126,12 @@ class Settings(BaseModel):
     """Seconds that a stopping worker may take for its last checkpoint."""
     cancel_s: Seconds = 1.0
     """Seconds that the engine may take to finish the frames in flight when a job is cancelled."""
+    quotas: dict[str, Annotated[int, Field(ge=1, le=10_000)]] = {}
+    """For queues by name, the maximum number of workers' slots that the jobs of that queue use at once, over all
+    machines: `{"night": 2}`. A queue that is not named has no quota. All machines need the same quotas."""
+    user_quota: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Maximum number of slots that the jobs of one user, by the name in the job's record, use at once. none: no
+    quota."""
     turn_s: Seconds = 60.0
     """Seconds that a job works before it gives way to another one that has also had a turn. To a job that has not
     started yet it gives way at once."""

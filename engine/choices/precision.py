@@ -45,6 +45,15 @@ class Processor:
             return False
         return precision != "bf16" or "amx_bf16" in self.flags or self.vendor == "AuthenticAMD"
 
+    def computes(self, precision: Precision) -> str:
+        """Return the instructions that compute a precision here, as people name them; "" where none are special."""
+        named = {
+            "f32": (("avx512f", "AVX-512"), ("avx2", "AVX2")),
+            "bf16": (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16")),
+            "int8": (("amx_int8", "AMX"), ("avx512_vnni", "AVX-512 VNNI"), ("avx_vnni", "AVX VNNI")),
+        }
+        return next((name for flag, name in named[precision] if flag in self.flags), "")
+
 
 @cache
 def processor(cpuinfo: Path = _CPUINFO) -> Processor:

@@ -14,7 +14,7 @@ from models.layouts import LAYOUTS
 @click.option("--calib", type=PATH, metavar="DIR", required=True, help="Calibration images.")
 @click.option("-o", "--output", type=PATH, metavar="FILE", help="File to write.  [MODEL.int8.onnx]")
 @click.option(
-    "--aim", type=click.FloatRange(0, 1), help="Required agreement with the float model, F1 at IoU 0.8.  [0.93]"
+    "--aim", type=click.FloatRange(0, 1), help="Required agreement with the float model, F1 at IoU 0.8.  [0.9]"
 )
 @click.option("--layout", type=click.Choice(LAYOUTS), help="The model's output layout, if its file does not state it.")
 @click.option("--class-names", metavar="A,B,...", help="The model's classes, if its file does not state them.")

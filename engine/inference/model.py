@@ -16,7 +16,7 @@ from engine.choices.backends import AUTO, BACKENDS
 from engine.choices.precision import Precision, processor
 from engine.config import EngineConfig
 from engine.errors import BackendMissing, ConfigError, ModelError, PlanError
-from engine.inference.backends.base import Backend, CpuModel
+from engine.inference.backends.base import Backend, CpuModel, OnCpu
 from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.layouts import Layout, get_layout
 from engine.inference.tensor_shape import TensorShape
@@ -162,19 +162,22 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
     )
 
 
-def _on_cpu(config: EngineConfig, model: CpuModel) -> Backend:
+def _on_cpu(config: EngineConfig, model: CpuModel) -> OnCpu:
+    """Return the backend on a CPU, by the rule in docs/models.md."""
     if config.precision != "f32":
-        return _in_precision(config, model)
+        with_what = processor().computes(config.precision)
+        return OnCpu(_in_precision(config, model), f"OpenVINO computes {config.precision} with {with_what}")
     name = config.backend
     if name == AUTO:
         try:
-            return _made("native", model)
+            backend = _made("native", model)
+            return OnCpu(backend, f"our executor knows all operators, and computes f32 with {backend.provider}")
         except BackendMissing as error:
             log.info("ONNX Runtime computes: %s", error)
-            return _made("onnxruntime", model)
+            return OnCpu(_made("onnxruntime", model), f"not our executor: {str(error).partition('. Repair:')[0]}")
     if config.device.startswith("cuda") and not BACKENDS[name].gpu:
         raise BackendMissing(f"--device {config.device} was requested, but --backend {name} runs on the CPU.")
-    return _made(name, model)
+    return OnCpu(_made(name, model))
 
 
 def _made(name: str, model: CpuModel) -> Backend:

@@ -16,7 +16,7 @@ from engine.choices.backends import AUTO, BACKENDS, needs_gpu
 from engine.choices.precision import processor
 from engine.config import EngineConfig
 from engine.errors import BackendMissing, ConfigError, PlanError
-from engine.inference.backends.base import Backend, GpuModel, OnGpu
+from engine.inference.backends.base import Backend, GpuModel, OnCpu, OnGpu
 from engine.inference.trt.find import for_the_cpu, is_plan
 from engine.inference.trt.gpu import Gpu, find_gpu
 from models.dynamic_axes import FreedModel
@@ -70,7 +70,7 @@ def choose(
     freed: FreedModel,
     sha256: str,
     workers: int | None,
-    on_cpu: Callable[[], Backend],
+    on_cpu: Callable[[], OnCpu],
 ) -> Chosen:
     """`on_cpu` makes the backend that computes on the CPU. `workers`: None if they were not given.
 
@@ -81,7 +81,7 @@ def choose(
     return chosen
 
 
-def _choose(asked: _Asked, on_cpu: Callable[[], Backend]) -> Chosen:
+def _choose(asked: _Asked, on_cpu: Callable[[], OnCpu]) -> Chosen:
     config = asked.config
     if config.precision != "f32":
         why = _why_in(config)
@@ -126,8 +126,8 @@ def _why_in(config: EngineConfig) -> str:
     return f"--precision {config.precision}{slow}"
 
 
-def _cpu(backend: Backend, why: str) -> Chosen:
-    return Chosen(backend, "cpu", why)
+def _cpu(made: OnCpu, why: str) -> Chosen:
+    return Chosen(made.backend, "cpu", f"{why}; {made.why}" if made.why else why)
 
 
 def _none(error: PlanError | BackendMissing, asked: _Asked) -> BackendMissing:

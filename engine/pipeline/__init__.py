@@ -3,7 +3,8 @@
 `pipeline` is the one place where threads start, fail and stop. `stream` is one video and how it ended, `reader` its
 source and decoder, `batch` joins frames of many streams, `channel` is the bounded queue between two threads,
 `flow_control` bounds the frames of a stream in flight, `outputs` decides where results go, `assignment` is a video
-assigned from elsewhere, and `pieces` has the detections of others in a long one. `sequence` is a file's place among
+assigned from elsewhere, `pieces` has the detections of others in a long one, and `groups` tells which of its groups of
+pictures need not be decoded then. `sequence` is a file's place among
 those of its camera, `order` processes them one after the other, `facts` is what the manifest records about images and
 times. `again` reads a file's frames once more, after a run.
 
@@ -22,6 +23,7 @@ __all__ = [
     "again",
     "assignment",
     "channel",
+    "groups",
     "order",
     "outputs",
     "pieces",

@@ -3,11 +3,14 @@
 Detections depend on the image alone, so they are kept under the image itself, by checksums of all its bytes. Who
 tracks the video decodes every frame, looks its image up, and infers what is not there: a piece that is missing, cut
 short or of other images costs time, and never changes a result. So it is of no importance where exactly a piece
-begins, what its first frames refer to, or whether its times could be told.
+begins, what its first frames refer to, or whether its times could be told. Where no output needs images, closed groups
+of pictures are known by their packets, and not even decoded (engine.pipeline.groups).
 
-A file of a piece: a line of magic, 32 bytes that say what it was made with, then for each image 40 bytes of
-checksums, three counts (detections, values that are not finite, boxes without area) and for each detection, best first,
-24 bytes: x1 y1 x2 y2 score as float32, the class as int32. At its end SHA-256 of all that. Little-endian.
+A file of a piece: a line of magic, 32 bytes that say what it was made with, and the numbers of its images and groups.
+For each image pts and duration, 40 bytes of checksums, three counts (detections, values that are not finite, boxes
+without area) and for each detection, best first, 24 bytes: x1 y1 x2 y2 score as float32, the class as int32. For each
+group the pts of its first packet, the number of its first image and how many it has, and a hash of its packets. At the
+end SHA-256 of all that. Little-endian.
 """
 
 from __future__ import annotations
@@ -21,9 +24,10 @@ import secrets
 import struct
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -31,15 +35,18 @@ import numpy as np
 from engine.errors import SinkError, describe_os_error
 from engine.media.planes import colour_of, planes_of
 from engine.pipeline.assignment import PiecesOf
+from engine.pipeline.groups import GroupRecorder
 from engine.records import Detections, EndOfStream, StreamInfo, Tracks
 from engine.resume.journal import Fingerprint
 from engine_ext.letterbox import PLANES
 
 log = logging.getLogger(__name__)
 
-_MAGIC = b"yolo-engine piece 1\n"
+_MAGIC = b"yolo-engine piece 2\n"
 _KEY_BYTES = 40
-_HEAD = struct.Struct(f"<{_KEY_BYTES}sIII")
+_COUNTS = struct.Struct("<II")
+_HEAD = struct.Struct(f"<qq{_KEY_BYTES}sIII")
+_GROUP = struct.Struct("<qII32s")
 _PLANE = struct.Struct("<IQ")
 _ROW = np.dtype([("box", "<f4", 4), ("score", "<f4"), ("class", "<i4")])
 _LARGEST = 1 << 28
@@ -47,6 +54,33 @@ _LOOK_EVERY_S = 0.5
 
 Found = Mapping[bytes, Detections]
 """The detections of images, by their keys."""
+
+
+class KnownFrame(NamedTuple):
+    """A frame of a piece: its container's times, and what was detected in it."""
+
+    pts: int
+    duration: int
+    detections: Detections
+
+
+@dataclass(frozen=True)
+class KnownGroup:
+    """A closed group of pictures, known by the hash of its packets."""
+
+    digest: bytes
+    frames: Sequence[KnownFrame]
+
+
+@dataclass(frozen=True)
+class FoundPiece:
+    """What a piece's file holds: detections by image, and groups by the pts of their first packets."""
+
+    images: Found
+    groups: Mapping[int, KnownGroup]
+
+
+_NOTHING = FoundPiece({}, {})
 
 
 def made_with(shared: Fingerprint) -> bytes:
@@ -76,8 +110,12 @@ class PieceSink:
 
     kind = "piece"
 
-    def __init__(self, made_with: bytes) -> None:
-        self._parts = [_MAGIC, made_with]
+    def __init__(self, made_with: bytes, recorder: GroupRecorder) -> None:
+        """Read `recorder`, which is told of the piece's packets and frames, when the piece is complete."""
+        self._made_with = made_with
+        self._recorder = recorder
+        self._parts: list[bytes] = []
+        self._pts: list[int] = []
 
     def open(self, info: StreamInfo) -> None:
         """Do nothing: the file appears at once, when it is complete."""
@@ -88,15 +126,19 @@ class PieceSink:
             return
         table = np.empty(len(found), _ROW)
         table["box"], table["score"], table["class"] = found.boxes_xyxy, found.scores, found.class_ids
-        head = _HEAD.pack(key_of(image), len(found), found.non_finite, found.without_area)
+        pts, duration = tracks.frame.pts, tracks.frame.duration
+        head = _HEAD.pack(pts, duration, key_of(image), len(found), found.non_finite, found.without_area)
         self._parts.append(head + table.tobytes())
+        self._pts.append(pts)
 
     def commit(self, end: EndOfStream, path: Path) -> None:
         """Let the file appear, whole; nothing of a piece that was interrupted. Raises SinkError."""
         if end.interrupted:
             return
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        body = b"".join(self._parts)
+        groups = list(self._groups())
+        counts = _COUNTS.pack(len(self._pts), len(groups))
+        body = b"".join([_MAGIC, self._made_with, counts, *self._parts, *groups])
         try:
             with open(part, "xb") as file:
                 file.write(body + hashlib.sha256(body).digest())
@@ -106,11 +148,20 @@ class PieceSink:
                 part.unlink(missing_ok=True)
             raise SinkError(f"{path.name} can't be written: {describe_os_error(error)}") from error
 
+    def _groups(self) -> Iterator[bytes]:
+        """Give the groups of which all frames are here."""
+        place = {pts: number for number, pts in enumerate(self._pts)}
+        for group in self._recorder.groups:
+            first, count = place.get(group.pts[0]), len(group.pts)
+            if first is not None and self._pts[first : first + count] == group.pts:
+                yield _GROUP.pack(group.first_pts, first, count, group.digest)
+
     def abort(self) -> None:
         self._parts.clear()
+        self._pts.clear()
 
 
-def read_piece(path: Path, made_with: bytes, class_count: int) -> Found | None:
+def read_piece(path: Path, made_with: bytes, class_count: int) -> FoundPiece | None:
     """Return what a file of a piece holds; None if there is none. What is damaged, or was made with something else,
     counts as empty."""
     try:
@@ -120,25 +171,28 @@ def read_piece(path: Path, made_with: bytes, class_count: int) -> Found | None:
         return None
     except OSError as error:
         log.warning("%s can't be read, and its frames are inferred: %s", path, describe_os_error(error))
-        return {}
+        return _NOTHING
     begin = len(_MAGIC) + len(made_with)
     end = len(body) - hashlib.sha256().digest_size
     whole = end >= begin and hashlib.sha256(memoryview(body)[:end]).digest() == body[end:]
     if not whole or body[:begin] != _MAGIC + made_with:
         log.warning("%s is damaged, or was made with something else: its frames are inferred", path)
-        return {}
+        return _NOTHING
     try:
         return _parsed(body, begin, end, class_count)
     except (ValueError, struct.error) as error:
         log.warning("%s is damaged, and its frames are inferred: %s", path, error)
-        return {}
+        return _NOTHING
 
 
-def _parsed(body: bytes, at: int, end: int, class_count: int) -> Found:
+def _parsed(body: bytes, at: int, end: int, class_count: int) -> FoundPiece:
     """Raise ValueError or struct.error where it is not what PieceSink writes."""
-    found: dict[bytes, Detections] = {}
-    while at < end:
-        picture, count, non_finite, without_area = _HEAD.unpack_from(body, at)
+    images: dict[bytes, Detections] = {}
+    frames: list[KnownFrame] = []
+    image_count, group_count = _COUNTS.unpack_from(body, at)
+    at += _COUNTS.size
+    for _ in range(image_count):
+        pts, duration, key, count, non_finite, without_area = _HEAD.unpack_from(body, at)
         at += _HEAD.size
         if at + count * _ROW.itemsize > end:
             raise ValueError("a frame is cut short")
@@ -148,31 +202,43 @@ def _parsed(body: bytes, at: int, end: int, class_count: int) -> Found:
         class_ids = np.ascontiguousarray(table["class"])
         if count and not 0 <= int(class_ids.min()) <= int(class_ids.max()) < class_count:
             raise ValueError("a class has no name")
-        found[picture] = Detections(boxes, scores, class_ids, non_finite, without_area)
-    return found
+        images[key] = Detections(boxes, scores, class_ids, non_finite, without_area)
+        frames.append(KnownFrame(pts, duration, images[key]))
+    groups: dict[int, KnownGroup] = {}
+    for _ in range(group_count):
+        first_pts, first, count, digest = _GROUP.unpack_from(body, at)
+        at += _GROUP.size
+        if first + count > len(frames):
+            raise ValueError("a group has frames that are not there")
+        groups[first_pts] = KnownGroup(digest, frames[first : first + count])
+    if at != end:
+        raise ValueError("something follows its last group")
+    return FoundPiece(images, groups)
 
 
 class Ahead:
     """What others have found in the pieces of a video, for the thread that decodes it, which gets further and further.
 
-    One piece is in memory at a time. `used` counts the frames that need not be inferred.
+    One piece is in memory at a time. `used` counts the frames that need not be inferred; `needs_images`: an output
+    shows them, so that every frame is decoded all the same.
     """
 
-    def __init__(self, pieces: PiecesOf, made_with: bytes, class_count: int) -> None:
+    def __init__(self, pieces: PiecesOf, made_with: bytes, class_count: int, *, needs_images: bool = True) -> None:
         self.used = 0
+        self.needs_images = needs_images
         self._pieces = pieces
         self._made_with = made_with
         self._classes = class_count
         self._number = -1
-        self._found: Found | None = None
+        self._found: FoundPiece | None = None
         self._looked_at = 0.0
 
-    def at(self, since_first_s: float) -> Found | None:
-        """Return what is known of the images around a time, in seconds from the first frame; None: nothing yet."""
+    def at(self, since_first_s: float) -> FoundPiece | None:
+        """Return what is known of the frames around a time, in seconds from the first frame; None: nothing yet."""
         number = int(since_first_s // self._pieces.length_s)
         if number != self._number:
             self._number, self._found, self._looked_at = number, None, 0.0
         if self._found is None and number >= 0 and time.monotonic() - self._looked_at > _LOOK_EVERY_S:
             self._found = read_piece(self._pieces.piece(number).file, self._made_with, self._classes)
             self._looked_at = time.monotonic()
-        return self._found or None
+        return None if self._found is _NOTHING else self._found

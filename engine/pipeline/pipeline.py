@@ -275,7 +275,7 @@ class Pipeline:
                     if reader.info.live:
                         self._put_live(run, frame)
                     elif run.window.enter():
-                        self._frames.put(frame)
+                        self._pass_on(run, frame)
                         if frame.plan is not None and frame.plan.probed:
                             self._frames.put(probe_of(frame))
                     else:
@@ -295,6 +295,16 @@ class Pipeline:
             for thread in sink:
                 thread.join()
             clock.lap(DRAIN)
+
+    def _pass_on(self, run: StreamRun, frame: Frame) -> None:
+        """Queue a frame for inference, or for the tracker where its detections are known."""
+        if frame.recalled is None:
+            self._frames.put(frame)
+            return
+        with self._lock:
+            if run.ahead is not None:
+                run.ahead.used += 1
+        self._results.put((frame, self._regarded(frame, frame.recalled.detections)))
 
     def _start_tracking(self, run: StreamRun, info: StreamInfo, frame: Frame) -> None:
         """Announce, before a stream's first frame, where it starts and with which tracker, if not from the beginning
@@ -411,9 +421,11 @@ class Pipeline:
         """Return the detections that are not in regions ignored by the video's scene."""
         with self._lock:
             run = self._active.get(frame.stream)
-        if run is None or run.ignore is None or frame.image is None:
+        if run is None or run.ignore is None:
             return found
-        return run.ignore.filtered(found, (frame.image.width, frame.image.height))
+        if frame.recalled is not None:
+            return run.ignore.filtered(found, frame.recalled.size_wh)
+        return found if frame.image is None else run.ignore.filtered(found, (frame.image.width, frame.image.height))
 
     def _reject(self, batch: FrameBatch, error: VideoError | NotFinite, clock: Clock) -> None:
         """Fail the video whose frame or output can't be read. Frames of other streams are processed one by one."""

@@ -22,9 +22,11 @@ from engine.errors import DecodeError, OverLimit, SourceError, VideoError
 from engine.media.lead import Astray, Lead
 from engine.media.planes import planes_of
 from engine.media.source import Source
+from engine.pipeline.groups import Boundaries, Packets, Seen
+from engine.pipeline.pieces import FoundPiece, KnownGroup, key_of
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import ROOM, Clock
-from engine.records import Barrier, EndOfStream, Frame, Look, StreamInfo
+from engine.records import Barrier, Detections, EndOfStream, Frame, Look, Recalled, StreamInfo
 from engine.resume.audio_cursor import SoundGate
 from engine.resume.fingerprint import seed_of
 from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
@@ -59,6 +61,10 @@ _BEFORE_PIECE_S = (0.5, 2.5, 10.0)
 # Where a key frame lies farther before a piece, by so many of its lengths as well, decoding takes longer than is won.
 LENGTHS, NEAR_S = 4, 10.0
 
+# Containers whose packets have each frame's own time, and whose packets of a group are read ahead; up to so many.
+_TIMED = frozenset({"mov", "matroska"})
+_MAX_HELD_PACKETS, _MAX_HELD_BYTES = 4096, 1 << 26
+
 # Once the stream is to stop, this many packets may still be read to find the frame that bears the last mark.
 _LAST_PACKETS = 64
 
@@ -85,6 +91,34 @@ class ReaderSettings:
     max_decode_s: float | None = None
     both: bool = False
     gate: GateSettings | None = None
+
+
+Item = tuple[av.VideoFrame | Detections, int, int]
+"""A frame's image, or what was detected in it by others, its pts and its duration."""
+
+
+class _Held:
+    """The packets of a group that may be known, while it is not certain. `begin` is what its first packet is."""
+
+    def __init__(self, piece: FoundPiece, group: KnownGroup, begin: Seen) -> None:
+        self.piece, self.group, self.begin = piece, group, begin
+        self.packets: list[av.Packet] = []
+        self._read = Packets()
+        self._bytes = 0
+
+    def add(self, packet: av.Packet, seen: Seen) -> None:
+        self.packets.append(packet)
+        self._read.add(packet, seen)
+        self._bytes += packet.size
+
+    @property
+    def fits(self) -> bool:
+        """Whether it may become the group that is known."""
+        return self._read.plain and len(self.packets) <= len(self.group.frames) and self._bytes <= _MAX_HELD_BYTES
+
+    @property
+    def is_it(self) -> bool:
+        return self.fits and len(self.packets) == len(self.group.frames) and self._read.digest() == self.group.digest
 
 
 class StreamReader:
@@ -123,7 +157,8 @@ class StreamReader:
         self._packets = self._source.packets()
         names = self._source.containers
         self._leads = self._may_lead and not self.info.live and Lead.can(names, self._source.video.codec_context.name)
-        self._decoded: Iterator[tuple[av.VideoFrame, int, int]] = self._decode()
+        self._decoded: Iterator[Item] = self._decode()
+        self._open_groups()
         self._index = 0
         self._complete = False
         self._origin: int | None = None
@@ -143,6 +178,31 @@ class StreamReader:
         self._given = 0  # frames since the last mark
         self._marked_at = time.monotonic()
         return self.info
+
+    def _open_groups(self) -> None:
+        """Get ready to tell groups of pictures: those that are known, or in a piece those that are to be."""
+        context, head = self._source.video.codec_context, self._source.video.codec_context.extradata
+        timed = not self.info.live and not self._source.containers.isdisjoint(_TIMED)
+        if self._run.recorder is not None:
+            self._run.recorder.begin(context.name if timed else "", head)
+        boundaries = Boundaries(context.name, head)
+        self._boundaries = boundaries if timed and boundaries.usable and self._may_leave_out else None
+        self._held: _Held | None = None
+        self._sets: bytes | None = None  # those of the last group that was decoded
+        self._is_drained = False  # nothing was decoded since
+        self._trusted: FoundPiece | None = None  # the piece whose maker decodes the same images
+        self._last_image: av.VideoFrame | None = None
+
+    @property
+    def _may_leave_out(self) -> bool:
+        """Whether groups that are known need not be decoded: nothing depends on the images."""
+        settings, run = self._settings, self._run
+        large = settings.max_frame_bytes is not None and self.picture_bytes > LARGE * settings.max_frame_bytes
+        by_images = (
+            run.place is not None or settings.gate is not None or settings.between or self.info.audio is not None
+        )
+        limited = settings.max_decode_s is not None or large
+        return run.ahead is not None and not (run.ahead.needs_images or by_images or limited)
 
     @property
     def picture_bytes(self) -> int:
@@ -180,6 +240,7 @@ class StreamReader:
         with contextlib.suppress(SourceError, DecodeError):
             while (item := self._next()) is not None:
                 image, pts, _ = item
+                assert isinstance(image, av.VideoFrame)
                 if not times:
                     place.arrive(pts, self.info)
                 if len(times) >= place.heads:
@@ -254,6 +315,13 @@ class StreamReader:
                         self._drop_sound(float(pts * self._decoder.time_base))
                         clock.lap(stage)
                         continue
+                    if isinstance(image, Detections):
+                        frame = self._recalled(image, pts, duration)
+                        clock.lap("recall", 1)
+                        yield frame
+                        del frame
+                        clock.lap(ROOM)
+                        continue
                     if self._motion is not None:
                         clock.lap(stage, 1)
                     frame = self._frame(image, pts, duration, last=stop.is_set())
@@ -290,7 +358,9 @@ class StreamReader:
             self._decoded = self._decode()
 
     def end(self) -> EndOfStream:
-        settings = self._settings
+        settings, recorder = self._settings, self._run.recorder
+        if recorder is not None and (self._problem or self._source.retimed or not self._decoder.whole):
+            recorder.give_up()
         return EndOfStream(
             self._run.key,
             self._index if self._origin is not None else 0,
@@ -384,7 +454,7 @@ class StreamReader:
         claimed = self.info.frames
         return claimed is not None and self._index >= claimed
 
-    def _next(self) -> tuple[av.VideoFrame, int, int] | None:
+    def _next(self) -> Item | None:
         """Return the next decoded frame; None at the end. Counts the time it takes."""
         self._asked_at = time.perf_counter()
         try:
@@ -392,11 +462,11 @@ class StreamReader:
         finally:
             self._decode_s += time.perf_counter() - self._asked_at
 
-    def _decode(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
+    def _decode(self) -> Iterator[Item]:
         """Yield every frame that can be decoded; if the beginning is skipped, those of the requested part."""
         yield from self._decode_part() if self._leads else self._decode_all()
 
-    def _decode_part(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
+    def _decode_part(self) -> Iterator[Item]:
         """Yield the frames from start_s on. Raises Astray, before any of them, if they can't be numbered this way."""
         lead = Lead(self._settings.start_s, self.info.time_base)
         held = self._packets_to_decode(lead)
@@ -409,6 +479,7 @@ class StreamReader:
                 if pts < lead.key_pts:
                     continue
                 if not passed:
+                    assert isinstance(image, av.VideoFrame)
                     if pts != lead.key_pts or (image.interlaced_frame and "mpegts" in self._source.containers):
                         raise Astray
                     self._index = lead.index
@@ -438,7 +509,7 @@ class StreamReader:
             raise Astray from error
         return lead.rest()
 
-    def _decode_all(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
+    def _decode_all(self) -> Iterator[Item]:
         video, stop, left = self._source.video.index, self._run.stop, _LAST_PACKETS
         try:
             for packet in self._packets:
@@ -449,14 +520,91 @@ class StreamReader:
                         return
                 self._check_time()
                 if packet.stream_index == video:
-                    yield from self._decoder.decode(packet)
+                    yield from self._decode_packet(packet)
                 elif self._gate.passes(packet):
                     self._audio.append(packet)
         except SourceError:
-            yield from self._decoder.flush()  # what was read before is decoded, and counts
+            yield from self._decode_rest()  # what was read before is decoded, and counts
             raise
-        yield from self._decoder.flush()
+        yield from self._decode_rest()
         self._complete = not self._source.live
+
+    def _decode_packet(self, packet: av.Packet) -> Iterator[Item]:
+        """Yield the frames that a packet completes; none yet where its group may be known as a whole."""
+        if self._boundaries is None:
+            yield from self._decode_images(packet)
+            return
+        seen = self._boundaries.look(packet)
+        if self._held is not None:
+            if not seen.begins:
+                self._held.add(packet, seen)
+                if not self._held.fits:
+                    yield from self._settle_held()
+                return
+            yield from self._settle_held()
+        if seen.begins and (held := self._known_group(packet, seen)) is not None:
+            self._held = held
+            held.add(packet, seen)
+            return
+        if seen.begins:
+            self._sets = seen.sets
+        yield from self._decode_images(packet)
+
+    def _known_group(self, packet: av.Packet, seen: Seen) -> _Held | None:
+        """Return a group that others have decoded, to which this first packet may belong; None if there is none, or
+        something still depends on the images. See engine.pipeline.groups."""
+        ahead, pts = self._run.ahead, packet.pts
+        if ahead is None or pts is None or self._passing or self._run.stop.is_set() or not self._run.judged:
+            return None
+        if self._origin is None or self._last_image is None or seen.sets != self._sets or self._source.retimed:
+            return None
+        piece = ahead.at(self._seconds(pts))
+        group = piece.groups.get(pts) if piece is not None else None
+        if piece is None or group is None or len(group.frames) > _MAX_HELD_PACKETS:
+            return None
+        return _Held(piece, group, seen)
+
+    def _settle_held(self) -> Iterator[Item]:
+        """Yield the frames of the packets that are held: as they are known, or decoded."""
+        held, self._held = self._held, None
+        assert held is not None
+        if held.is_it:
+            if not self._is_drained:
+                yield from self._seen(self._decoder.drain())
+                self._is_drained = True
+                assert self._last_image is not None
+                self._trusted = held.piece if key_of(self._last_image) in held.piece.images else None
+            if held.piece is self._trusted:
+                for frame in held.group.frames:
+                    self._decoder.pass_over(frame.pts, at_key_frame=frame.pts == held.packets[0].pts)
+                    yield frame.detections, frame.pts, frame.duration
+                return
+        self._sets = held.begin.sets
+        for packet in held.packets:
+            yield from self._decode_images(packet)
+
+    def _decode_images(self, packet: av.Packet) -> Iterator[Item]:
+        if self._run.recorder is not None:
+            self._run.recorder.packet(packet)
+        self._is_drained = False
+        yield from self._seen(self._decoder.decode(packet))
+
+    def _decode_rest(self) -> Iterator[Item]:
+        """Yield the frames at the end of what was read."""
+        if self._held is not None:
+            yield from self._settle_held()
+        if not self._is_drained:
+            yield from self._seen(self._decoder.flush())
+        if self._run.recorder is not None:
+            self._run.recorder.end()
+
+    def _seen(self, images: Iterator[tuple[av.VideoFrame, int, int]]) -> Iterator[Item]:
+        for image, pts, duration in images:
+            if self._run.recorder is not None:
+                self._run.recorder.frame(pts)
+            if self._boundaries is not None:
+                self._last_image, self._trusted = image, None
+            yield image, pts, duration
 
     def _check_time(self) -> None:
         limit_s = self._settings.max_decode_s
@@ -573,9 +721,29 @@ class StreamReader:
         look, clock = not self._run.judged, self._wall_clock
         wall = clock.at(self._seconds(pts)) if clock is not None else None
         ahead = self._run.ahead if not self.info.live else None
-        known = ahead.at(self._seconds(pts)) if ahead is not None else None
+        piece = ahead.at(self._seconds(pts)) if ahead is not None else None
+        known = piece.images if piece is not None else None
         told = (infer, audio, mark, step_s, look, wall, plan)
         return Frame(self._run.key, index, pts, duration, base, image, *told, known=known)
+
+    def _recalled(self, found: Detections, pts: int, duration: int) -> Frame:
+        """Return a frame that was not decoded, because what is in it is known."""
+        index, image, clock = self._index, self._last_image, self._wall_clock
+        assert image is not None
+        self.pass_over(pts)
+        self._given += 1
+        return Frame(
+            self._run.key,
+            index,
+            pts,
+            duration,
+            self._decoder.time_base,
+            None,
+            step_s=self.info.step_s,
+            look=False,
+            wall=clock.at(self._seconds(pts)) if clock is not None else None,
+            recalled=Recalled((image.width, image.height), found),
+        )
 
     def _check_waiting(self, image: av.VideoFrame) -> None:
         """Raise VideoError if images are too large for several of them to wait for the next inferred one."""

@@ -29,6 +29,7 @@ from engine.pipeline.assignment import Piece
 from engine.pipeline.channel import Handoff
 from engine.pipeline.facts import gate_note, media_facts
 from engine.pipeline.flow_control import Window
+from engine.pipeline.groups import GroupRecorder
 from engine.pipeline.pieces import Ahead
 from engine.pipeline.sequence import Place
 from engine.profiling import metrics
@@ -129,7 +130,7 @@ class StreamRun:
     replaces the sinks if the source proves to be live; its segments have their own attempts. `scene` is what to count
     in it, `place` the file's place in its camera's sequence, and `carried` what it passes on to the next file. `clock`
     returns its wall clock, given the container's creation time. For a video in pieces, `ahead` has the detections of
-    others; `piece`: this is a piece, and only its detections are needed.
+    others; `piece`: this is a piece, and only its detections are needed, beside what `recorder` is told of it.
     """
 
     def __init__(
@@ -152,10 +153,12 @@ class StreamRun:
         watch: Watcher | None = None,
         ahead: Ahead | None = None,
         piece: Piece | None = None,
+        recorder: GroupRecorder | None = None,
     ) -> None:
         self.key = key
         self.ahead = ahead
         self.piece = piece
+        self.recorder = recorder
         self.video = video
         self.ignore = IgnoreRegions.of(scene)
         self._scene = scene

@@ -27,7 +27,7 @@ from engine.report.gather import Gathering, cameras, gather
 from engine.report.island import Island, island_of, safe_json, shown
 from engine.report.messages import Said, said
 from engine.report.records import CameraReport, Part, VideoFacts
-from engine.report.shapes import font_of, line_shape, points_of, zone_shapes
+from engine.report.shapes import NARROW, WIDE, points_of, shapes_of
 from engine.report.template import asset, data_uri, page_of, template
 from engine.report.words import Language, Words
 from engine.summary import JobManifestJson, ManifestJson
@@ -256,7 +256,6 @@ class _Writer:
     ) -> Markup:
         words, scene = self._words, camera.scene
         width, height = size_wh = camera.size_wh or (16, 9)
-        lines = [line_shape(line.points, line.name, line.into, size_wh) for line in scene.lines]
         of_class = Counter(track.class_name for track in camera.answers.tracks)
         dwells = {zone.name: [e.dwell_s or 0.0 for e in stays if e.place == zone.name] for zone in scene.zones}
         facts = [
@@ -274,10 +273,8 @@ class _Writer:
                 still=data_uri(camera.still.jpeg) if camera.still else None,
                 width=width,
                 height=height,
-                font=font_of(size_wh),
                 ignored=[points_of(each.polygon, (width, height)) for each in scene.ignore],
-                zones=zone_shapes([(zone.polygon, zone.name) for zone in scene.zones], lines, size_wh),
-                lines=lines,
+                shapes=[shapes_of(scene, size_wh, across) for across in (WIDE, NARROW)],
                 legend=self._legend(of_class),
                 charts=[self._chart(camera, line.name, line.into, line.out, crossings) for line in scene.lines],
                 stays=[

@@ -9,9 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from engine.analytics import Scene
 from engine.report.island import shown
 
 _Outline: TypeAlias = Sequence[tuple[float, float]]
+
+# How wide a frame is shown, in letters: on a desk, and on a phone.
+WIDE, NARROW = 43, 26
 
 
 @dataclass(frozen=True)
@@ -39,22 +43,41 @@ class LineShape:
     to_y: float
 
 
+@dataclass(frozen=True)
+class SceneShapes:
+    """A scene's lines and zones, with names in the font size `font`."""
+
+    font: float
+    lines: Sequence[LineShape]
+    zones: Sequence[ZoneShape]
+
+
+def shapes_of(scene: Scene, size_wh: tuple[int, int], across: int = WIDE) -> SceneShapes:
+    """Return the shapes of a scene over a frame that is displayed `across` font sizes wide."""
+    font = font_of(size_wh, across)
+    lines = [line_shape(line.points, line.name, line.into, size_wh, font) for line in scene.lines]
+    zones = zone_shapes([(zone.polygon, zone.name) for zone in scene.zones], lines, size_wh, font)
+    return SceneShapes(font, lines, zones)
+
+
 def points_of(points: Sequence[tuple[float, float]], size_wh: tuple[int, int]) -> str:
     """Format relative points for SVG, in pixels of the frame."""
     return " ".join(f"{x * size_wh[0]:.1f},{y * size_wh[1]:.1f}" for x, y in points)
 
 
-def font_of(size_wh: tuple[int, int]) -> float:
-    """Return the font size over a frame, in its pixels."""
-    return round(size_wh[1] / 24, 1)
+def font_of(size_wh: tuple[int, int], across: int = WIDE) -> float:
+    """Return the font size over a frame, in its pixels: a fraction 1 / `across` of the width."""
+    return round(size_wh[0] / across, 1)
 
 
 def zone_shapes(
-    zones: Sequence[tuple[Sequence[tuple[float, float]], str]], lines: Sequence[LineShape], size_wh: tuple[int, int]
+    zones: Sequence[tuple[Sequence[tuple[float, float]], str]],
+    lines: Sequence[LineShape],
+    size_wh: tuple[int, int],
+    font: float,
 ) -> list[ZoneShape]:
     """Return zones, given by polygons and names, each with its name in the middle, or near it if there it would cover
-    other labels, lie in another zone, or be cut off at the frame's edge."""
-    font = font_of(size_wh)
+    other labels, lie in another zone, or be cut off at the frame's edge. `font` is the font size."""
     taken = [box for line in lines for box in _words_of(line, font)]
     outlines = [[(x * size_wh[0], y * size_wh[1]) for x, y in polygon] for polygon, _ in zones]
     shapes = []
@@ -79,7 +102,7 @@ def zone_shapes(
 _STEPS = (0.0, *(sign * step * 1.25 for step in range(1, 9) for sign in (1, -1)))
 # Width of a letter relative to the font size: a little more than the widest common ones.
 _LETTER, _ABOVE, _BELOW = 0.62, 0.85, 0.25
-# Points of a word that are tested for being in a zone.
+# Positions along a word that are tested for being in a zone.
 _ASKED = 9
 
 
@@ -99,9 +122,8 @@ class _Box:
 
     def share_in(self, outlines: Sequence[_Outline], *, but: _Outline) -> int:
         """Return how many test points of the word are inside one of the outlines but outside `but`."""
-        y = (self.top + self.bottom) / 2
         step = (self.right - self.left) / (_ASKED - 1)
-        places = [(self.left + number * step, y) for number in range(_ASKED)]
+        places = [(self.left + number * step, y) for number in range(_ASKED) for y in (self.top, self.bottom)]
         foreign = [at for at in places if not _holds(but, at)]
         return sum(any(_holds(outline, at) for outline in outlines) for at in foreign)
 
@@ -126,7 +148,9 @@ def _words_of(line: LineShape, font: float) -> tuple[_Box, _Box]:
     return _box(line.name, line.x, line.y, line.side, font), _box(line.into, line.to_x, line.to_y, "middle", font)
 
 
-def line_shape(points: Sequence[tuple[float, float]], name: str, into: str, size_wh: tuple[int, int]) -> LineShape:
+def line_shape(
+    points: Sequence[tuple[float, float]], name: str, into: str, size_wh: tuple[int, int], font: float
+) -> LineShape:
     """Return a line with an arrow in its middle in the direction of `in`: to the right, seen along the line."""
     width, height = size_wh
     pixels = [(x * width, y * height) for x, y in points]
@@ -145,7 +169,6 @@ def line_shape(points: Sequence[tuple[float, float]], name: str, into: str, size
     arrow = f"M{x:.1f} {y:.1f}L{tip[0]:.1f} {tip[1]:.1f}M{wings[0][0]:.1f} {wings[0][1]:.1f}" + "".join(
         f"L{px:.1f} {py:.1f}" for px, py in (tip, wings[1])
     )
-    font = font_of(size_wh)
     first, aside = pixels[0], font / 4  # beside the line if it goes down
     half = min(len(shown(into)) * _LETTER * font, width) / 2
     return LineShape(

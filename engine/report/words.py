@@ -62,8 +62,8 @@ _REPORT: dict[str, tuple[str, str]] = {
     "count_ids_many": ("{n} track ids", "{n} identificadores"),
     "count_frames": ("{n} frame", "{n} fotograma"),
     "count_frames_many": ("{n} frames", "{n} fotogramas"),
-    "count_more_bins": ("{n} more bin is in counts.csv.", "Otro {n} intervalo está en counts.csv."),
-    "count_more_bins_many": ("{n} more bins are in counts.csv.", "Otros {n} intervalos están en counts.csv."),
+    "count_more_bins": ("{n} more bin is in counts.csv.", "Hay {n} intervalo más en counts.csv."),
+    "count_more_bins_many": ("{n} more bins are in counts.csv.", "Hay {n} intervalos más en counts.csv."),
     "count_objects": ("{n} object", "{n} objeto"),
     "count_objects_many": ("{n} objects", "{n} objetos"),
     "examined": ("examined", "examinados"),
@@ -76,7 +76,7 @@ _REPORT: dict[str, tuple[str, str]] = {
     "range": ("{low} to {high}", "{low} a {high}"),
     "reviewed": (
         "After a review: {confirmed} confirmed; {rejected} were rejected and are not counted.",
-        "Tras una revisión: {confirmed} confirmados; {rejected} rechazados, que no se cuentan.",
+        "Tras una revisión: confirmados, {confirmed}; rechazados, que no se cuentan, {rejected}.",
     ),
     "count_failed": ("{n} failed", "{n} fallido"),
     "count_failed_many": ("{n} failed", "{n} fallidos"),
@@ -97,7 +97,7 @@ _REPORT: dict[str, tuple[str, str]] = {
         "{line}: {into} {into_count}, {out} {out_count}, en {bins} intervalos.",
     ),
     "not_looked": ("not examined", "no examinado"),
-    "table_of": ("The same as a table", "Lo mismo como tabla"),
+    "table_of": ("As a table", "En una tabla"),
     "median_dwell": ("Median dwell", "Estancia mediana"),
     "where": ("Where they went", "Por dónde pasaron"),
     "map_said": (
@@ -127,7 +127,7 @@ _REPORT: dict[str, tuple[str, str]] = {
     "reset": ("Show all", "Mostrar todo"),
     "review": ("Review", "Revisión"),
     "list": ("List", "Lista"),
-    "detail": ("The chosen one", "El elegido"),
+    "detail": ("Selected", "Selección"),
     "export": ("Save verdicts", "Guardar veredictos"),
     "import": ("Load verdicts", "Cargar veredictos"),
     "keys_help": (
@@ -141,8 +141,8 @@ _REPORT: dict[str, tuple[str, str]] = {
         " ARCHIVO` cuenta sin lo rechazado.",
     ),
     # Provenance.
-    "provenance": ("How these numbers came about", "Cómo se obtuvieron estos números"),
-    "accuracy": ("What limits them", "Qué los limita"),
+    "provenance": ("How these numbers came about", "Cómo se obtuvieron estas cifras"),
+    "accuracy": ("What limits them", "Qué las limita"),
     "model": ("Model", "Modelo"),
     "backend": ("Computed by", "Calculado por"),
     "precision": ("Precision", "Precisión"),
@@ -258,7 +258,7 @@ _REPORT: dict[str, tuple[str, str]] = {
 
 # Texts of the scripts.
 _SCRIPT: dict[str, tuple[str, str]] = {
-    "j_shown": ("{shown} of {all} shown", "{shown} de {all} a la vista"),
+    "j_shown": ("{shown} of {all} shown", "se muestran {shown} de {all}"),
     "j_event": ("{place} → {direction}", "{place} → {direction}"),
     "j_stay": ("stay in {place}, {dwell} s", "estancia en {place}, {dwell} s"),
     "j_born": ("began inside", "empezó dentro"),
@@ -287,11 +287,11 @@ _SCRIPT: dict[str, tuple[str, str]] = {
     ),
     "j_progress": (
         "{confirmed} confirmed, {rejected} rejected, {open} open",
-        "{confirmed} confirmados, {rejected} rechazados, {open} pendientes",
+        "confirmados: {confirmed}; rechazados: {rejected}; pendientes: {open}",
     ),
     "j_loaded": (
         "{count} verdicts loaded, {other} of another run.",
-        "{count} veredictos cargados, {other} de otra ejecución.",
+        "Veredictos cargados: {count}; de otra ejecución: {other}.",
     ),
     "j_bad_file": ("This is not a file of verdicts.", "No es un archivo de veredictos."),
     "j_video_of": ("Annotated video of {name}", "Vídeo anotado de {name}"),
@@ -333,7 +333,7 @@ _EDITOR: dict[str, tuple[str, str]] = {
     "s_name": ("name", "nombre"),
     "s_anchor": ("anchor", "ancla"),
     "s_classes": ("classes", "clases"),
-    "s_loiter": ("report a stay while it lasts, after s", "se avisa mientras dura una estancia, tras s"),
+    "s_loiter": ("alert if a stay lasts, s", "avisar si la estancia dura, s"),
     "s_turn": ("Turn round", "Invertir"),
     "s_remove": ("Remove", "Quitar"),
     "s_copied": ("Copied.", "Copiado."),

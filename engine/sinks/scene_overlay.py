@@ -1,7 +1,7 @@
 """The scene on an annotated video: its lines and zones, their counts up to the frame, and the time.
 
-Signs are placed beside their lines and zones, never on another sign, and cover as little of the lines as possible. Each
-has room for growing counts, so it never moves.
+Signs are placed beside or inside their lines and zones (`sign_places.py`). Each has room for growing counts, so it
+never moves.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import pairwise
 from typing import TypeAlias, TypedDict
 
 import numpy as np
@@ -22,10 +21,10 @@ from engine.analytics.live import LiveCounts
 from engine.analytics.samples import Samples
 from engine.analytics.scene import Scene, SceneLine, SceneZone
 from engine.records import Frame
+from engine.sinks.sign_places import Outline, Room, place_signs
 from engine_ext.overlay import DARK, LIGHT, line_thickness, text_sizes
 
 Points: TypeAlias = NDArray[np.float64]
-Room: TypeAlias = tuple[int, int, int, int]
 
 # The widest number for which a sign has room from the beginning.
 _WIDEST = 9999
@@ -34,8 +33,6 @@ _WIDEST = 9999
 _REMEMBERED = 1500.0
 # Of the frame's shorter side: how far a line's arrow reaches.
 _ARROW = 0.06
-# What a place for a sign costs: a pixel that it had to be moved into the frame, a point of a line that it covers.
-_MOVED, _COVERED, _NEXT = 1.0, 4.0, 0.5
 
 
 class SceneJson(TypedDict):
@@ -218,23 +215,25 @@ class SceneOverlay:
                 widest.append(_of_zone(place, _WIDEST, _WIDEST))
         sizes = text_sizes(widest, size_wh, font_size=self._label_size).tolist()
         edge = max((size[1] for size in sizes), default=0) // 2
-        rooms: list[Room] = []
-        covered = np.concatenate([_dense(points) for points in drawn]) if drawn else np.empty((0, 2))
-        if "clock" in self._parts:
-            rooms.append(_placed(edge, edge, *sizes.pop(0)))
-        for place, (width, height) in zip(self._places, sizes, strict=True):
-            points = _pixels(place, size_wh)
-            ends = [points[0], points[-1], points.mean(axis=0)] if isinstance(place, SceneLine) else [*points]
-            rooms.append(_room(ends, (width, height), size_wh, edge, 2 * thickness, rooms, covered))
+        clock = [_placed(edge, edge, *sizes.pop(0))] if "clock" in self._parts else []
+        signs = place_signs(
+            [_outline(place, size_wh) for place in self._places],
+            sizes,
+            drawn,
+            size_wh,
+            edge=edge,
+            gap=2 * thickness,
+            taken=clock,
+        )
+        rooms = [*clock, *signs]
         return _Layout(_strokes(drawn, thickness), np.array(rooms, np.int64).reshape(-1, 4))
 
     def _drawn(self, size_wh: tuple[int, int]) -> Iterator[Points]:
         """Give what is drawn of lines and zones, each through points in pixels."""
         for zone in self._scene.zones if "zones" in self._parts else ():
-            points = _pixels(zone, size_wh)
-            yield np.vstack((points, points[:1]))
+            yield _outline(zone, size_wh).points
         for line in self._scene.lines if "lines" in self._parts else ():
-            points = _pixels(line, size_wh)
+            points = _outline(line, size_wh).points
             yield points
             yield from _arrow(points, _ARROW * min(size_wh))
 
@@ -247,9 +246,11 @@ def _of_zone(zone: SceneZone, inside: int, stays: int) -> str:
     return f"{zone.name}: now {inside}, total {stays}"
 
 
-def _pixels(place: SceneLine | SceneZone, size_wh: tuple[int, int]) -> Points:
-    points = place.points if isinstance(place, SceneLine) else place.polygon
-    return np.array(points, np.float64) * size_wh
+def _outline(place: SceneLine | SceneZone, size_wh: tuple[int, int]) -> Outline:
+    """Return a line or zone in pixels."""
+    if isinstance(place, SceneLine):
+        return Outline(np.array(place.points, np.float64) * size_wh, closed=False)
+    return Outline(np.array([*place.polygon, place.polygon[0]], np.float64) * size_wh, closed=True)
 
 
 def _arrow(points: Points, length: float) -> Iterator[Points]:
@@ -277,60 +278,7 @@ def _strokes(drawn: Sequence[Points], thickness: int) -> tuple[Strokes, ...]:
     )
 
 
-def _dense(points: Points) -> Points:
-    """Return points on a line, some pixels apart."""
-    parts = [first + (last - first) * np.linspace(0, 1, 33)[:, None] for first, last in pairwise(points)]
-    return np.concatenate(parts)
-
-
 def _placed(left: float, top: float, width: int, height: int) -> Room:
     """Return a sign's room at whole blocks of chroma, where the drawing puts it."""
     x, y = (int(left) + 1) & ~1, (int(top) + 1) & ~1
     return x, y, x + width, y + height
-
-
-def _room(
-    ends: Sequence[Points],
-    sign_wh: tuple[int, int],
-    size_wh: tuple[int, int],
-    edge: int,
-    gap: int,
-    others: Sequence[Room],
-    covered: Points,
-) -> Room:
-    """Return the cheapest room at one of the points; in a column of the frame where each would be on another sign."""
-    width, height = sign_wh
-    low = np.array([edge, edge])
-    high = np.maximum(np.array(size_wh) - sign_wh - edge, 0)
-
-    def free(room: Room) -> bool:
-        return all(
-            room[2] <= left or right <= room[0] or room[3] <= top or bottom <= room[1]
-            for left, top, right, bottom in others
-        )
-
-    best: tuple[float, Room] | None = None
-    for number, (x, y) in enumerate(ends):
-        for left, top in (
-            (x, y - height - gap),
-            (x - width, y - height - gap),
-            (x, y + gap),
-            (x - width, y + gap),
-            (x - width / 2, y - height - gap),
-            (x - width / 2, y + gap),
-        ):
-            wanted = np.array([left, top])
-            inside = np.minimum(np.maximum(wanted, low), high)
-            room = _placed(inside[0], inside[1], width, height)
-            under = (covered >= np.array(room[:2]) - gap / 2) & (covered <= np.array(room[2:]) + gap / 2)
-            cost = _MOVED * float(np.abs(inside - wanted).sum()) + _COVERED * int(under.all(axis=1).sum())
-            cost += _NEXT * number
-            if free(room) and (best is None or cost < best[0]):
-                best = cost, room
-    if best is not None:
-        return best[1]
-    for x in (low[0], high[0]):
-        for y in range(edge, int(high[1]) + 1, height + 2):
-            if free(room := _placed(x, y, width, height)):
-                return room
-    return _placed(low[0], low[1], width, height)

@@ -172,6 +172,16 @@ class Decoder:
             return
         yield from self._finish(images)
 
+    def drain(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
+        """Yield the frames that the decoder still holds, and be ready to begin at an IDR picture."""
+        yield from self.flush()
+        self._context.flush_buffers()
+
+    def pass_over(self, pts: int, *, at_key_frame: bool) -> None:
+        """Take note of a frame that need not be decoded."""
+        self.packets += 1
+        self._last_pts, self.at_key_frame = pts, at_key_frame
+
     def forgive(self) -> None:
         """Forget the faults so far: after a seek, frames whose references were not decoded don't count."""
         self.errors = self.corrupt = self.holes = self.discarded = self.lost_at_start = self.leading = 0
@@ -182,6 +192,11 @@ class Decoder:
         """Whether all frames so far are undamaged and at the container's times."""
         lost = self.lost_at_start or self.leading
         return not (self.errors or self.corrupt or self.discarded or self.repaired or lost)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all packets so far were decoded without a fault, and none is missing."""
+        return self.clean and not self.holes
 
     def problems(self) -> list[str]:
         """Return what was damaged, in words."""

@@ -221,7 +221,7 @@ class Track:
         self._streams[start.stream] = _Stream(start.tracker, fill, auditor, gaps, start.frames)
 
     def process(self, frame: Frame, detections: Detections | None) -> Iterator[Tracks | EndOfStream]:
-        """Take a frame in any order and yield what is now in order. A frame without an image only keeps its place."""
+        """Take a frame in any order and yield what is now in order. A frame that is lost only keeps its place."""
         stream = self._of(frame.stream)
         if frame.probe:
             stream.probes[frame.index] = detections
@@ -248,7 +248,7 @@ class Track:
 
     def _ready(self, stream: _Stream) -> Iterator[Tracks | EndOfStream]:
         while (item := stream.ready()) is not None:
-            if item[0].image is not None:
+            if not item[0].is_lost:
                 for frame, detections in stream.fill.take(*item):
                     tracks = self._followed(stream, frame, detections)
                     yield from (tracks,) if stream.gaps is None else stream.gaps.take(tracks)

@@ -43,7 +43,7 @@ from models.onnx_meta import load_onnx
 if TYPE_CHECKING:
     import onnx
 
-AIM = 0.93
+AIM = 0.9
 _PICTURES = 128
 _KEPT_BACK = 4  # every fourth image is used for comparison, not for calibration
 _RANKED_ON = 4  # number of images used to rank convolutions

@@ -27,7 +27,7 @@ from orchestrator.job.records import (
     VideoProgress,
     VideoResult,
 )
-from orchestrator.job.turns import waits_for
+from orchestrator.job.turns import waits_for, waits_in
 
 _NOTHING_YET = StartRecord(started_at=None, worker="")
 
@@ -95,6 +95,8 @@ class Snapshot:
     """What its engines have computed so far, and that for an hour of video."""
     waits_for: str | None = None
     """The job that writes to the same folder, and whose end this one waits for."""
+    waits_in: str | None = None
+    """The quota in which it waits for room: "queue night", "user ana"."""
 
     @property
     def ended(self) -> bool:
@@ -129,6 +131,7 @@ class Reader:
             task=job.spec.task,
             state=state,
             waits_for=waits_for(job) if state is JobState.WAITING else None,
+            waits_in=waits_in(job) if state is JobState.WAITING else None,
             folder=job.folder,
             video_folder=job.spec.video_folder,
             source=Path(job.spec.inputs[0]),

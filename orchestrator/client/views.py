@@ -123,10 +123,17 @@ def _live_view(shot: Snapshot, rows: int, width: int) -> RenderableType:
     return Group(*parts)
 
 
+def awaited(shot: Snapshot) -> str:
+    """Return what a job waits for that has begun, in words; "" if it does not wait."""
+    if shot.waits_for:
+        return f"for job {shot.waits_for}, which writes to the same folder"
+    return f"for room in the quota of {printable(shot.waits_in)}" if shot.waits_in else ""
+
+
 def line(shot: Snapshot) -> str:
     """Return the state of a job in one line, for a log."""
-    other = f" for job {shot.waits_for}, which writes to the same folder" if shot.waits_for else ""
-    parts = [f"{shot.state}{other}: {counts(shot)}"]
+    why = f" {awaited(shot)}" if awaited(shot) else ""
+    parts = [f"{shot.state}{why}: {counts(shot)}"]
     for row in shot.working[:4]:
         if row.index is None:
             parts.append(f"{row.worker}: {row.stage}")
@@ -171,7 +178,7 @@ def _status_view(shot: Snapshot, rows: list[VideoRow], error: str | None, width:
     for name, value in (
         ("job", Text(shot.id, style="bold")),
         ("state", Text.assemble(state_text(shot.state), f"  {counts(shot)}")),
-        ("waits", Text(f"for job {shot.waits_for}, which writes to the same folder" if shot.waits_for else "")),
+        ("waits", Text(awaited(shot))),
         ("task", Text(printable(shot.task))),
         ("videos", Text(printable(shot.video_folder))),
         ("output", Text(printable(str(shot.output)))),
@@ -238,6 +245,7 @@ def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, obj
         "cpu_s_per_hour": shot.cpu_s_per_hour,
         "warnings": shot.warnings,
         "waits_for": shot.waits_for,
+        "waits_in": shot.waits_in,
     }
     if rows is not None:
         value["videos"] = [

@@ -37,8 +37,9 @@ log = logging.getLogger(__name__)
 
 _NAME = re.compile(rf"([0-9]{{4,9}})-([0-9]{{5,9}})(?:\.([1-9][0-9]{{0,3}})(\.end)?\.json|{re.escape(PIECE_SUFFIX)})")
 
-# A tracker's time for a finished piece, relative to inferring it: an eighth to a third was measured.
-_KNOWN = 0.2
+# A tracker's time for a finished piece, relative to inferring it. Measured: an eighth to a third if it decodes the
+# images, and a thirtieth if nothing needs them.
+_KNOWN, _KNOWN_WITHOUT_IMAGES = 0.2, 0.05
 
 # Workers report their progress every second; one that is silent for longer may have died.
 _OLDEST_S = 5.0
@@ -76,17 +77,24 @@ def forget_pieces(job: Job, index: int | None = None) -> None:
 
 
 def choice(
-    at: float, count: int, is_taken: Callable[[int], bool], *, its_s: float, own_s: float, early: bool
+    at: float,
+    count: int,
+    is_taken: Callable[[int], bool],
+    *,
+    its_s: float,
+    own_s: float,
+    early: bool,
+    known: float = _KNOWN,
 ) -> int | None:
     """Return which of `count` pieces to take while the tracker is at position `at`, in pieces; None for none. The
-    tracker needs `its_s` per piece, this worker `own_s`. With `early`, it is the first piece that will be done before
-    the tracker reaches it; otherwise the last one not reached yet."""
+    tracker needs `its_s` per piece, `known` of that for a finished one; this worker needs `own_s`. With `early`, it is
+    the first piece that will be done before the tracker reaches it; otherwise the last one not reached yet."""
     current = int(at)
-    until_s = (current + 1 - at) * its_s * (_KNOWN if is_taken(current) else 1.0)
+    until_s = (current + 1 - at) * its_s * (known if is_taken(current) else 1.0)
     free = None
     for number in range(current + 1, count):
         if is_taken(number):
-            until_s += its_s * _KNOWN
+            until_s += its_s * known
             continue
         if early and until_s >= own_s:
             return number
@@ -259,10 +267,11 @@ class Pieces:
             rate = done / took_s if took_s else 0.0
             at_s += a_frame_s * min(progress.frames + rate * age_s, total)
         first, current = int(config.start_s // length_s), int(at_s // length_s)
-        passed, known = current - first, sum(row.done for number, row in rows.items() if first <= number < current)
+        passed, there = current - first, sum(row.done for number, row in rows.items() if first <= number < current)
+        known = _KNOWN if config.visualize or config.crops else _KNOWN_WITHOUT_IMAGES
         its_s = length_s / a_frame_s / rate if rate and a_frame_s else self.took_s  # the tracker's for a piece
         if passed > 0:
-            its_s /= 1 - (1 - _KNOWN) * min(1.0, known / passed)
+            its_s /= 1 - (1 - known) * min(1.0, there / passed)
         return choice(
             at_s / length_s,
             math.ceil(ends_s / length_s),
@@ -270,6 +279,7 @@ class Pieces:
             its_s=its_s,
             own_s=self.took_s or its_s,
             early=early,
+            known=known,
         )
 
     def _is_taken(self, video: VideoFacts, row: _Seen | None, number: int) -> bool:

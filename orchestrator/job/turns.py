@@ -40,8 +40,7 @@ class Turns:
         other = self.before(job)
         if other is None:
             return None
-        path = _marker(job, key)
-        write_quick(path, {"for": other.id, "at": now()})
+        pause(job, key, {"for": other.id})
         # A job that ended meanwhile may have looked for waiting steps before the marker existed.
         again = Turns(self._lease_s).before(job)
         if again is None:
@@ -75,6 +74,28 @@ def next_waiting(output: Path, lease_s: float) -> tuple[Job, list[str]] | None:
         if keys and turns.before(job) is None:
             return job, keys
     return None
+
+
+def pause(job: Job, key: str, why: dict[str, str]) -> None:
+    """Mark a step as waiting; `why` names what it waits for. Raises OSError."""
+    write_quick(_marker(job, key), {**why, "at": now()})
+
+
+def waits_since(job: Job, key: str) -> str:
+    """Return since when a step has been waiting, as ISO 8601; "" if unknown."""
+    at = (object_in(_marker(job, key)) or {}).get("at")
+    return at if isinstance(at, str) else ""
+
+
+def quota_of(job: Job, key: str) -> str | None:
+    """Return the name of the quota in which a step waits for room, None if it does not."""
+    named = (object_in(_marker(job, key)) or {}).get("quota")
+    return named if isinstance(named, str) else None
+
+
+def waits_in(job: Job) -> str | None:
+    """Return the name of the quota in which a job's steps wait for room, None if none does."""
+    return next((named for key in waiting(job) if (named := quota_of(job, key)) is not None), None)
 
 
 def waiting(job: Job) -> list[str]:

@@ -25,6 +25,7 @@ from orchestrator.job.registry import open_jobs
 from orchestrator.job.turns import Turns
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
+from orchestrator.worker.quotas import Quotas
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -41,7 +42,7 @@ def requeue_lost(app: Celery, broker: Broker, settings: Settings) -> list[str]:
 
     Workers and monitors all call it; only one of them searches at a time.
     """
-    left = list(_jobs(broker, settings))
+    left = list(known_jobs(broker, settings))
     if not left or not broker.looks_alone(_ALONE_S):
         return []
     found = broker.message_ids(settings.known_queues)
@@ -51,7 +52,8 @@ def requeue_lost(app: Celery, broker: Broker, settings: Settings) -> list[str]:
     lengths = {} if broker.tells_which else broker.lengths(settings.known_queues)
     seen = _Seen(waiting, frozenset(queue for queue, count in lengths.items() if count))
     sent = []
-    folders = Turns(settings.lease_s)
+    folders, room = Turns(settings.lease_s), Quotas(left, settings)
+    chosen = _with_room(room)
     for job in left:
         try:
             paused = turns.waiting(job)
@@ -60,7 +62,9 @@ def requeue_lost(app: Celery, broker: Broker, settings: Settings) -> list[str]:
             lost = [
                 key
                 for key in jobs.next_step(job, settings.lease_s)
-                if not _is_on_its_way(job, key, seen, settings) and queue_of(job) in settings.known_queues
+                if not _is_on_its_way(job, key, seen, settings)
+                and queue_of(job) in settings.known_queues
+                and (key not in paused or (job.id, key) in chosen or room.full(job, key) is None)
             ]
         except OSError as error:  # one job's disk is away
             log.debug("job %s can't be looked at: %s", job.id, error)
@@ -74,6 +78,17 @@ def requeue_lost(app: Celery, broker: Broker, settings: Settings) -> list[str]:
                 job.note("sent again", step=key)
             sent.append(publish(app, job, key, again=again))
     return sent
+
+
+def _with_room(room: Quotas) -> set[tuple[str, str]]:
+    """Choose the steps that wait for room in a quota and have it now, in their order; ask others to give way."""
+    chosen = set()
+    for step in room.in_order():
+        if room.full(step.job, step.key) is None:
+            room.give(step.job)
+            chosen.add((step.job.id, step.key))
+    room.ask_for_way()
+    return chosen
 
 
 def messages_held(broker: Broker) -> set[str]:
@@ -90,7 +105,8 @@ class _Seen:
     crowded: frozenset[str]
 
 
-def _jobs(broker: Broker, settings: Settings) -> Iterable[Job]:
+def known_jobs(broker: Broker, settings: Settings) -> Iterable[Job]:
+    """Yield the jobs that are not settled: those that this machine remembers, and others that it may work on."""
     seen = set()
     for job in open_jobs(settings):
         seen.add(job.id)

@@ -40,7 +40,16 @@ from orchestrator.engine_process.messages import (
     Reported,
     WriteReport,
 )
-from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, PathRefused, RequestError, reason_of
+from orchestrator.errors import (
+    Duplicate,
+    EngineFailed,
+    FolderTaken,
+    JobError,
+    PathRefused,
+    QuotaFull,
+    RequestError,
+    reason_of,
+)
 from orchestrator.job import outcomes, shared_folder
 from orchestrator.job.atomic_json import MAX_LIST_BYTES, object_in, write_json, write_once
 from orchestrator.job.claims import Claims
@@ -68,7 +77,7 @@ from orchestrator.job.registry import remember, settle
 from orchestrator.job.resources import examine
 from orchestrator.job.turns import Turns, proceed
 from orchestrator.settings import Settings
-from orchestrator.worker import tracing
+from orchestrator.worker import quotas, tracing
 from orchestrator.worker.readings import Reading, Taken
 from orchestrator.worker.supervise import Watch, process_videos, salvaged_entry
 
@@ -90,7 +99,7 @@ class Context:
     """The environment of a step: this process's name, the settings, whether the worker was told to stop, and callbacks
     for the step's signs of life and its numbers. The thread that does the work calls both, the first only when it makes
     progress. `gives_way` says whether a step that will wait at a level gives way after this many seconds of work,
-    `draining` whether the worker takes no more videos."""
+    `crowded` which quota has no room for a step of a job, `draining` whether the worker takes no more videos."""
 
     node: str
     settings: Settings
@@ -99,6 +108,7 @@ class Context:
     alive: Callable[[], None] = lambda: None
     show: Callable[[Reading], None] = lambda reading: None
     gives_way: Callable[[int, float], bool] = lambda level, worked_s: False
+    crowded: Callable[[Job, str], quotas.Group | None] = lambda job, key: None
     draining: Callable[[], bool] = lambda: False
 
     def owner(self) -> Owner:
@@ -295,7 +305,8 @@ def process(job: Job, key: str, context: Context) -> Processed:
     """Work on the job's videos, together with others, until none is left to take.
 
     It ends as EXHAUSTED, CANCELLED, HANDED_BACK or GAVE_WAY. Raises Duplicate while another process runs this step,
-    FolderTaken while another job writes to the same folder, and EngineFailed if the engine can't run here.
+    FolderTaken while another job writes to the same folder, QuotaFull while there is no room for another step, and
+    EngineFailed if the engine can't run here.
     """
     record = job.start_record() or start(job, context)
     given_up = record.refused or job.given_up
@@ -304,6 +315,7 @@ def process(job: Job, key: str, context: Context) -> Processed:
     _wait_for_turn(job, key, context)
     with _step(job, key, context) as step:
         proceed(job, key)
+        quotas.begins(job, key)
         step.how = How.HANDED_BACK
         _wait_for_turn(job, key, context)  # now that others see us: of two that begin at once each finds the other
         claims = Claims(job, record.videos, context.owner(), context.settings)
@@ -313,7 +325,10 @@ def process(job: Job, key: str, context: Context) -> Processed:
         touch = context.renewal(step.lease, claims, pieces)
         watch = Watch(job, key, context.node, context.settings, context.stopping, touch, cores=context.cores)
         watch.taken, watch.show, watch.draining = step.taken, context.show, context.draining
-        watch.gives_way = lambda worked_s: context.gives_way(later_level(job), worked_s)
+        own, turn_s = later_level(job), context.settings.turn_s
+        watch.gives_way = lambda worked_s: (
+            context.gives_way(own, worked_s) or quotas.gives_way(job, key, own, worked_s, turn_s)
+        )
         try:
             step.how = how = process_videos(watch, claims, pieces)
         except EngineFailed as error:
@@ -437,7 +452,7 @@ class _step:  # noqa: N801 - a context manager, used like a function
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        how = self.how if kind in (None, FolderTaken) or self.how == How.FAILED else How.BROKE_OFF
+        how = self.how if kind in (None, FolderTaken, QuotaFull) or self.how == How.FAILED else How.BROKE_OFF
         try:
             self.lease.release(how, error=self.error, engine=self.engine, cpu_s=self.taken.cpu_s)
         except OSError as problem:
@@ -452,10 +467,14 @@ def _killed_cpu_s(job: Job, key: str, lease: Lease) -> float:
 
 
 def _wait_for_turn(job: Job, key: str, context: Context) -> None:
-    """Raise FolderTaken if another job writes to the folder."""
+    """Raise FolderTaken if another job writes to the folder, QuotaFull if there is no room for another step."""
     other = Turns(context.settings.lease_s).must_wait(job, key)
     if other is not None:
         raise FolderTaken(f"step {key} of job {job.id} waits: job {other.id} writes to {job.output} as well")
+    group = context.crowded(job, key)
+    if group is not None:
+        quotas.set_aside(job, key, group)
+        raise QuotaFull(f"step {key} of job {job.id} waits: {group.name} uses its quota of {group.limit}")
 
 
 def _at_work(job: Job, lease_s: float) -> bool:

@@ -22,16 +22,17 @@ from orchestrator.broker.opened import open_broker
 from orchestrator.broker.publish import announce, publish, times_sent, withdraw
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.broker.view import Broker
-from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, RequestError, reason_of
+from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, QuotaFull, RequestError, reason_of
 from orchestrator.job import outcomes, turns
 from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import Job, jobs_in
 from orchestrator.job.paths import output_folder, video_folder
 from orchestrator.job.records import How, PipelineResult
-from orchestrator.worker import alive, readings, sweep, ways
+from orchestrator.worker import alive, quotas, readings, sweep, ways
 from orchestrator.worker import steps as jobs
 from orchestrator.worker.arguments import checked_arguments
 from orchestrator.worker.keeper import cores_for_a_task, stopping
+from orchestrator.worker.requeue import known_jobs
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ def context_of(task: Task) -> jobs.Context:
         cores_for_a_task(),
         alive=lambda: alive.show(task_id),
         show=lambda reading: readings.show(task_id, reading),
+        crowded=_full_quota,
         gives_way=lambda level, worked_s: ways.gives_way(task_id, level, worked_s, resolved_settings().turn_s),
         draining=ways.draining,
     )
@@ -133,7 +135,7 @@ def process_videos_yolo(
         raise Ignore
     try:
         done = jobs.process(opened, step, context)
-    except (Duplicate, FolderTaken, OSError) as error:
+    except (Duplicate, FolderTaken, QuotaFull, OSError) as error:
         raise _waits(opened, error) from error
     except EngineFailed as error:
         log.error("job %s: the engine can't run: %s", opened.id, error, extra={"job": opened.id})
@@ -141,7 +143,8 @@ def process_videos_yolo(
     if done.how is How.HANDED_BACK:
         raise Reject(f"job {opened.id}: this worker stops, another one goes on", requeue=True)
     if done.how is How.GAVE_WAY:
-        send(self, opened, step, again=times_sent(opened, step))
+        if not _waits_behind_others(opened, step):
+            send(self, opened, step, again=times_sent(opened, step))
         raise Ignore(f"job {opened.id}: another job has its turn")
     if job is None:
         return outcomes.shortened(_ended(self, opened, context).summary).to_json()
@@ -237,7 +240,35 @@ def send(task: Task, job: Job, key: str, *, again: int = 0) -> None:
         )
 
 
-def _waits(job: Job, error: Duplicate | FolderTaken | OSError) -> Ignore:
+def _full_quota(job: Job, key: str) -> quotas.Group | None:
+    """Return the quota that has no room for a step; None if there is room, or it can't be told."""
+    found = _quotas(job)
+    return None if found is None else found.full(job, key)
+
+
+def _waits_behind_others(job: Job, key: str) -> bool:
+    """Set a step that gave way aside if others wait for room in its quota, so that they come first. Return whether."""
+    found = _quotas(job)
+    if found is None or not found.others_wait(job):
+        return False
+    quotas.set_aside(job, key, quotas.groups_of(job, resolved_settings())[0])
+    return True
+
+
+def _quotas(job: Job) -> quotas.Quotas | None:
+    """Return what counts for the quotas of a job; None if there is none, or the broker can't be asked for the jobs."""
+    given = resolved_settings()
+    if not quotas.groups_of(job, given):
+        return None
+    try:
+        with open_broker(given) as broker:
+            return quotas.Quotas(list(known_jobs(broker, given)), given)
+    except Exception as error:  # noqa: BLE001 - whatever the broker's client raises: work goes on without quotas
+        log.warning("quotas can't be looked at: %s", error)
+        return None
+
+
+def _waits(job: Job, error: Duplicate | FolderTaken | QuotaFull | OSError) -> Ignore:
     """Return the exception that acknowledges the message of a step that can't continue now.
 
     This includes a job's directory that can't be written, mostly because the disk is full: nothing could be saved now,

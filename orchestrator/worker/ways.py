@@ -45,7 +45,13 @@ def gives_way(task_id: str, own_level: int, worked_s: float, turn_s: float) -> b
     """Return whether a task, whose step will wait at its own level, gives way after so many seconds of work."""
     path = alive.path_of(_WAY, task_id)
     level = (object_in(path) or {}).get("level") if path is not None and path.exists() else None
-    if not isinstance(level, int) or level > own_level:
+    return isinstance(level, int) and allows(level, own_level, worked_s, turn_s)
+
+
+def allows(level: int, own_level: int, worked_s: float, turn_s: float) -> bool:
+    """Return whether a step that will wait at its own level gives way, after so many seconds of work, to one at
+    `level`."""
+    if level > own_level:
         return False
     return worked_s >= (MIN_TURN_S if level < own_level else max(turn_s, MIN_TURN_S))
 

@@ -106,6 +106,25 @@ def shot(page: Any, name: str, *, whole: bool = True) -> Path:
     return path
 
 
+def complaints(page: Any) -> list[str]:
+    """What axe-core finds wrong with a page as it stands: rules, and where they are broken. WCAG 2.2 AA and good
+    practice."""
+    try:
+        from axe_playwright_python.sync_playwright import Axe
+    except ImportError:
+        _missing("axe-playwright-python")
+    broken = Axe().run(page).response["violations"]
+    return [f"{rule['id']}: {', '.join(str(node['target']) for node in rule['nodes'][:5])}" for rule in broken]
+
+
+# Of what can be pressed: what is smaller than a thumb needs (WCAG 2.5.5). A box stands for the label around it.
+TOO_SMALL = """() => [...document.querySelectorAll("button, select, input, textarea, summary, .button, .kinds span")]
+  .filter((each) => each.checkVisibility() && !each.matches("input[type=radio], input[type=file]"))
+  .map((each) => (each.type === "checkbox" ? each.closest("label") : each))
+  .map((each) => [each.name || each.id || each.textContent.trim(), each.getBoundingClientRect().height])
+  .filter(([, height]) => height < 44)"""
+
+
 # Of every text in sight: what stands on what, by WCAG 2.2's relative luminance, where it is less than AA asks for.
 TOO_FAINT = """() => {
   const channel = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;

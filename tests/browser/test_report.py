@@ -11,7 +11,7 @@ from engine.analytics.settings import AnswerSettings
 from engine.cli.main import commands
 from engine.report import write_report
 from engine.report.stills import jpeg_of
-from tests.browser.conftest import DESK, PHONE, TOO_FAINT, shot, until
+from tests.browser.conftest import DESK, PHONE, TOO_FAINT, TOO_SMALL, complaints, shot, until
 from tests.engine.report.handmade import SCENE, Film, output_folder
 from tests.engine.report.test_pages import archive, crop_of
 
@@ -248,11 +248,36 @@ def test_fits_and_can_be_read(tmp_path, show, dark, size):
     page.locator("#list").focus()
     page.keyboard.press("j")
     page.keyboard.press("c")
+    assert complaints(page) == []
     for summary in page.locator("summary").all():
         summary.click()
     assert page.evaluate("document.scrollingElement.scrollWidth") <= size[0]
     assert page.evaluate(TOO_FAINT) == []
+    assert complaints(page) == []
     shot(page, f"report-{'dark' if dark else 'light'}-{'phone' if size == PHONE else 'desk'}")
+
+
+def test_accessible_in_every_state(tmp_path, show):
+    """With nothing found, with tracks instead of events, while something plays, in Spanish, and as an index."""
+    page = show(report(tmp_path / "es", FILMS, language="es")).page
+    page.locator("[name=id]").fill("1234")
+    assert complaints(page) == []
+    page.locator("[name=id]").fill("")
+    page.locator("[value=tracks] + span").click()
+    rows(page).first.click()
+    until(page, "document.querySelector('#player').readyState >= 2")
+    assert complaints(page) == []
+    films = [Film(f"{name}/x", tracks=300) for name in "abc"]
+    page = show(report(tmp_path / "index", films, max_bytes=150_000)).page
+    assert complaints(page) == []
+    page.get_by_role("link", name="b/x").click()
+    page.wait_for_url("**/report/0002-b-x.html")
+    assert complaints(page) == []
+
+
+def test_a_thumb_meets_what_it_means(tmp_path, show):
+    page = show(report(tmp_path, FILMS), size=PHONE, has_touch=True, is_mobile=True).page
+    assert page.evaluate(TOO_SMALL) == []
 
 
 def test_keys_reach_everything_and_the_focus_is_seen(tmp_path, show):
@@ -285,6 +310,33 @@ def test_on_paper_and_without_motion(tmp_path, show):
     assert not page.locator("#look").is_visible()
     assert page.locator(".chart").first.is_visible()
     shot(page, "report-print")
+
+
+def test_maps_and_tables_are_whole_on_paper(tmp_path, show):
+    """Chromium prints a canvas that is painted anew by then as a white one: what was painted stays, what was not yet
+    is painted, and what is folded opens for as long as it takes."""
+    page = show(report(tmp_path, FILMS)).page
+    first, second = page.locator(".map canvas").all()
+    until(page, f"({_PAINTED})(document.querySelector('.map canvas'), 0, 1280)")
+    assert not first.evaluate(f"canvas => ({_PAINTED})(canvas, 0, 9)")
+    first.evaluate("canvas => { canvas.getContext('2d').fillRect(0, 0, 9, 9); }")
+    folded = page.locator("details:not([open])").count()
+    assert folded
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert first.evaluate(f"canvas => ({_PAINTED})(canvas, 0, 9)")
+    assert second.evaluate(f"canvas => ({_PAINTED})(canvas, 0, 1280)")
+    assert page.locator("details:not([open])").count() == 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details:not([open])").count() == folded
+
+
+# Whether anything is in a column of a canvas.
+_PAINTED = """(canvas, left, wide) => {
+  if (canvas.width !== 1280) return false;
+  const copy = new OffscreenCanvas(wide, canvas.height).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(canvas, -left, 0);
+  return copy.getImageData(0, 0, wide, canvas.height).data.some((value) => value);
+}"""
 
 
 def test_index_and_its_pages(tmp_path, show):

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from engine.analytics import Scene
 from engine.cli.main import commands
-from tests.browser.conftest import DESK, PHONE, TOO_FAINT, shot
+from tests.browser.conftest import DESK, PHONE, TOO_FAINT, TOO_SMALL, complaints, shot
 from tests.e2e.runs import clip
 from tests.engine.report.handmade import Film, output_folder
 
@@ -235,6 +235,28 @@ def test_no_name_is_cut_at_the_edge_and_none_covers_another(tmp_path, video, sho
         assert one[0] >= other[2] or other[0] >= one[2] or one[1] >= other[3] or other[1] >= one[3]
 
 
+def test_by_thumb(tmp_path, video, show):
+    """Beside a point it is that point, unless a shape is being drawn: its next point may be close to another one."""
+    given = tmp_path / "given.toml"
+    given.write_text(GIVEN)
+    page = show(scene_page(tmp_path, video, "--scene", given), size=PHONE, has_touch=True, is_mobile=True).page
+    assert page.evaluate(TOO_SMALL) == []
+    page.locator("#drawing").scroll_into_view_if_needed()
+    box = page.locator("#drawing").bounding_box()
+    x, y = box["x"] + 0.9 * box["width"], box["y"] + 0.5 * box["height"]
+    page.mouse.move(x + 15, y - 10)
+    page.mouse.down()
+    page.mouse.move(x, y - 40, steps=3)
+    page.mouse.up()
+    (line,) = scene_of(page, tmp_path).lines
+    assert line.points[-1] == pytest.approx((0.9, 0.5 - 40 / box["height"]), abs=0.01)
+    page.mouse.click(x - 60, y + 60)
+    page.mouse.click(x, y - 20)
+    page.get_by_role("button", name="Finish shape").click()
+    assert len(scene_of(page, tmp_path).lines) == 2
+    assert scene_of(page, tmp_path).lines[0] == line
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_fits_and_can_be_read(tmp_path, video, show, dark, size):
@@ -243,4 +265,5 @@ def test_fits_and_can_be_read(tmp_path, video, show, dark, size):
     page = show(scene_page(tmp_path, video, "--scene", given, "--language", "es"), size=size, dark=dark).page
     assert page.evaluate("document.scrollingElement.scrollWidth") <= size[0]
     assert page.evaluate(TOO_FAINT) == []
+    assert complaints(page) == []
     shot(page, f"scene-{'dark' if dark else 'light'}-{'phone' if size == PHONE else 'desk'}")

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +16,7 @@ from engine.pipeline import reader
 from engine.pipeline.assignment import Assignment, PieceAssignment, PiecesOf
 from engine.pipeline.pieces import key_of, made_with, read_piece
 from engine.pipeline.stream import Outcome
+from engine.stages.decode import Decoder
 from engine.summary import VideoStatus
 from tests.assets import require_asset
 from tests.e2e.clips import Shot, make
@@ -133,6 +134,104 @@ def test_the_results_are_those_of_one(tmp_path, pieces, kind):
 def since_first(shot: Shot) -> list[Fraction]:
     """The seconds from its first frame to each."""
     return [(tick - shot.pts[0]) * shot.time_base for tick in shot.pts]
+
+
+@pytest.fixture
+def left_out(monkeypatch) -> list[int]:
+    """The times of the frames that were not decoded."""
+    times, noted = [], Decoder.pass_over
+
+    def note(decoder: Decoder, pts: int, *, at_key_frame: bool) -> None:
+        times.append(pts)
+        noted(decoder, pts, at_key_frame=at_key_frame)
+
+    monkeypatch.setattr(Decoder, "pass_over", note)
+    return times
+
+
+# In these, groups begin at every twentieth frame. Pieces begin at frames 50 and 100: frames 60 to 99 and 120 to 139 lie
+# in groups that are whole in their piece, behind a frame of it that was decoded.
+LEFT_OUT = dict.fromkeys(("closed", "b frames", "fragmented", "matroska", "matroska, not indexed"), 60)
+
+
+@pytest.mark.parametrize("kind", CLIPS)
+def test_groups_are_not_decoded_where_no_image_is_needed(tmp_path, kind, left_out):
+    shot, pieces = CLIPS[kind], PiecesOf(tmp_path / "pieces" / "0000", 2.0)
+    video = make(tmp_path, shot if shot.pts else replace(shot, frames=160)).path
+    whole = track(video, tmp_path / "whole", visualize=False)
+    assert left_out == []
+    find(video, tmp_path / "out", (1, 2), pieces, visualize=False)
+    split = track(video, tmp_path / "out", pieces, visualize=False)
+    assert split.outputs() == whole.outputs()
+    told = ("frames", "inferred_frames", "duration_s", "tracks", "detections", "status", "error", "media", "notes")
+    assert {key: split.entry.get(key) for key in told} == {key: whole.entry.get(key) for key in told}
+    assert len(left_out) == (20 if kind == "variable rate" else LEFT_OUT.get(kind, 0))
+    assert split.known >= len(left_out)
+
+
+@pytest.fixture
+def half_found(tmp_path) -> tuple[Path, PiecesOf]:
+    """A video of 8 s with groups of 20 frames, and its pieces, of which the one from frame 50 on was found."""
+    pieces = PiecesOf(tmp_path / "pieces" / "0000", 2.0)
+    video = make(tmp_path, replace(CLIPS["b frames"], frames=160)).path
+    find(video, tmp_path / "out", [1], pieces, visualize=False)
+    return video, pieces
+
+
+def test_other_packets_are_decoded(tmp_path, half_found, left_out):
+    """As of a file that was replaced meanwhile, by one with the same times and a single other byte."""
+    video, pieces = half_found
+    data = bytearray(video.read_bytes())
+    with av.open(str(video)) as container:
+        packet = next(each for each in container.demux(video=0) if each.pts == 70 * 512)
+        assert packet.pos is not None
+        data[packet.pos + packet.size - 2] ^= 1
+    video.write_bytes(data)
+    whole = track(video, tmp_path / "whole", visualize=False)
+    split = track(video, tmp_path / "out", pieces, visualize=False)
+    assert split.outputs() == whole.outputs()
+    assert {pts // 512 for pts in left_out} == set(range(80, 100))
+
+
+def test_who_decodes_other_images_decodes_them_all(tmp_path, half_found, left_out, monkeypatch):
+    """As where a piece was found by a decoder that a setting from before its first packet had not reached."""
+    video, pieces = half_found
+    whole = track(video, tmp_path / "whole", visualize=False)
+    monkeypatch.setattr(reader, "key_of", lambda image: b"another" + key_of(image))
+    split = track(video, tmp_path / "out", pieces, visualize=False)
+    assert split.outputs() == whole.outputs()
+    assert left_out == []
+
+
+@pytest.mark.parametrize("needs", [{"crops": True}, {"max_decode_s": 60.0}], ids=["crops", "a limit on decoding"])
+def test_all_is_decoded_where_something_depends_on_it(tmp_path, half_found, left_out, needs):
+    video, pieces = half_found
+    find(video, tmp_path / "out", [1], pieces, visualize=False, **needs)
+    whole = track(video, tmp_path / "whole", visualize=False, **needs)
+    split = track(video, tmp_path / "out", pieces, visualize=False, **needs)
+    assert split.outputs() == whole.outputs()
+    assert left_out == []
+    assert split.known > 0
+
+
+def test_a_run_without_images_goes_on_after_a_stop(tmp_path, half_found, left_out):
+    video, pieces = half_found
+    whole, out = track(video, tmp_path / "whole", visualize=False), tmp_path / "out"
+    assignment = Assignment(Video(str(video), STEM), pieces=pieces, job="job")
+    config = {"formats": FORMATS, "visualize": False, "max_age": 3}
+
+    def stop(streams):
+        if any(stream.frames >= 75 for stream in streams):
+            engine.stop(hand_over=True)
+
+    with fake_engine(**config, delay_s=0.01, checkpoint_s=0.0) as engine:
+        engine.work([assignment], out, done=lambda *_: None, progress=stop)
+    entries = []
+    with fake_engine(**config) as engine:
+        engine.work([assignment], out, done=lambda _, entry: entries.append(entry))
+    assert 0 < entries[0]["resumed_from"] < 160
+    assert left_out
+    assert Ran(out, entries[0]).outputs() == whole.outputs()
 
 
 @pytest.mark.parametrize("name", ["vtest.avi", "bottle-detection.mp4"])

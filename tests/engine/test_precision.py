@@ -12,6 +12,7 @@ from engine.choices.precision import Processor, processor
 from engine.errors import BackendMissing, ConfigError
 from engine.inference import model as loading
 from engine.resume import fingerprint
+from engine_ext.convnet import instruction_sets
 from tests.e2e.runs import clip
 from tests.models import builders
 from tests.models.builders import save
@@ -37,6 +38,20 @@ def test_what_a_processor_has(vendor, flags, bf16, int8):
     assert (here.lacks("f32"), here.pays("f32")) == (None, True)
     assert (here.lacks("bf16") is None, here.pays("bf16")) == bf16
     assert (here.lacks("int8") is None, here.pays("int8")) == int8
+
+
+@pytest.mark.parametrize(
+    ("flags", "f32", "bf16", "int8"),
+    [
+        ("avx2 avx512f avx512_bf16 amx_bf16 amx_int8 avx512_vnni", "AVX-512", "AMX", "AMX"),
+        ("avx2 avx512f avx512_bf16 avx512_vnni", "AVX-512", "AVX-512 BF16", "AVX-512 VNNI"),
+        ("avx2 avx_vnni", "AVX2", "", "AVX VNNI"),
+        ("", "", "", ""),
+    ],
+)
+def test_what_computes(flags, f32, bf16, int8):
+    here = Processor("", "", frozenset(flags.split()))
+    assert (here.computes("f32"), here.computes("bf16"), here.computes("int8")) == (f32, bf16, int8)
 
 
 def test_the_processor_is_read(tmp_path):
@@ -148,3 +163,20 @@ def test_a_run_says_its_precision(tmp_path):
         summary = engine.run([clip(tmp_path / "a.mp4", 3)], tmp_path / "out")
     assert summary["backend"]["precision"] == "f32"
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["config"]["precision"] == "f32"
+
+
+@pytest.mark.skipif(not instruction_sets(), reason="the processor has no AVX2")
+@pytest.mark.parametrize(
+    ("build", "layout", "part"),
+    [
+        (builders.yolox, "yolox", "our executor knows all operators"),
+        (builders.yolov8, "yolov8", "can't be run by --backend native"),
+    ],
+)
+def test_what_computes_is_told(tmp_path, build, layout, part):
+    path = save(build(), tmp_path / "m.onnx")
+    given = NAMES | {"layout": layout, "channel_order": "rgb", "input_scale": 1.0}
+    with Engine(EngineConfig(model=str(path), **given)) as engine:
+        assert engine.model.why.startswith("--device cpu; ")
+        assert part in engine.model.why
+        assert "Repair" not in engine.model.why

@@ -364,6 +364,79 @@ def test_store_rows(instruction_set, first, channels):
     np.testing.assert_array_equal(output, expected.astype(np.float32))
 
 
+def attention_bench(instruction_set, heads=2, depth=32, width=48, size=(5, 7), factor=0.3):
+    bench = Bench("attention", instruction_set)
+    queries, keys = random(heads * depth, *size), random(heads * depth, *size, seed=1)
+    values = random(heads * width, *size, seed=2)
+    pixels = size[0] * size[1]
+    bench.shape("in", heads * depth, *size)
+    bench.shape("out", heads * width, *size)
+    bench.tensor("in", queries, (pixels + 1) * 16)
+    bench.tensor("other", keys, (pixels + 2) * 16)
+    bench.tensor("third", values, (pixels + 3) * 16)
+    out_block = (pixels + 4) * 16
+    bench.fields |= {"heads": heads, "group": 4 if instruction_set == "AVX-512" else 1, "out_block": out_block}
+    bench.fields["activation_at"] = bench.put(np.array([factor, 0], np.float32), "weights")
+    bench.room("scratch_at", -(-pixels // 16) * 16 * (depth + convnet.ATTENTION_ROWS) + width * pixels)
+    bench.room("out_at", heads * width // 16 * out_block)
+    return bench, reference.attention(queries, keys, values, heads, factor)
+
+
+ATTENTIONS = {
+    "one pixel": {"size": (1, 1)},
+    "one head, one block each": {"heads": 1, "depth": 16, "width": 16, "size": (4, 4)},
+    "a last group of one block": {"size": (5, 13), "width": 80},
+    "more queries than are kept at a time": {"size": (9, 11), "heads": 3},
+    "a whole number of blocks and of queries": {"size": (6, 8), "width": 64},
+    "large scores": {"size": (7, 9), "factor": 40.0},
+}
+
+
+@each_set
+@pytest.mark.parametrize("case", ATTENTIONS.values(), ids=ATTENTIONS)
+def test_attention(instruction_set, case):
+    bench, expected = attention_bench(instruction_set, **case)
+    workspace, _ = bench.run()
+    found = reference.from_blocks(workspace[bench.fields["out_at"] :], *expected.shape, bench.fields["out_block"])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.skipif(SETS[:1] != ("AVX-512",), reason="AVX2 has groups of one block only")
+def test_groups_of_an_attention_do_not_change_a_bit():
+    found = []
+    for group in (1, 2, 3, 4):
+        bench, expected = attention_bench("AVX-512", size=(12, 5))
+        workspace, _ = bench.run(group=group)
+        at, block = bench.fields["out_at"], bench.fields["out_block"]
+        found.append(reference.from_blocks(workspace[at:], *expected.shape, block))
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+
+
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        ({"heads": 0}, "the heads"),
+        ({"heads": 3}, "the heads"),
+        ({"in_channels": 2 * 1040, "in_at": 0}, "the input"),
+        ({"out_width": 6}, "the channels"),
+        ({"other_when": 1}, "other_when or group"),
+        ({"group": 5}, "other_when or group"),
+        ({"other_at": 1 << 20}, "the keys"),
+        ({"other_block": 1 << 30}, "the keys"),
+        ({"third_at": -1}, "the values"),
+        ({"third_block": -16}, "a block of -16"),
+        ({"scratch_at": -1}, "the scratch"),
+        ({"scratch_at": 1 << 14}, "the scratch"),
+        ({"out_at": 1 << 20}, "the output"),
+    ],
+)
+def test_attention_that_leaves_a_buffer(changed, part):
+    bench, _ = attention_bench(SETS[0])
+    with pytest.raises(ValueError, match=rf"steps\[0\] is out of bounds: {part}"):
+        bench.run(**changed)
+
+
 # ---- what is refused ----
 
 
@@ -375,7 +448,7 @@ def plain_bench():
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
-        ({"kind": 7}, "kind 7"),
+        ({"kind": 8}, "kind 8"),
         ({"kind": -1}, "kind -1"),
         ({"in_channels": 0}, "a size of 0"),
         ({"out_width": 1 << 40}, "a size of"),
@@ -424,6 +497,9 @@ def test_tables_with_random_faults_write_nothing_elsewhere(instruction_set):
     for _ in range(600):
         case = list(CONVS.values())[rng.integers(len(CONVS))]
         bench, source, _ = conv_bench(instruction_set, case)
+        if rng.integers(4) == 0:
+            bench, _ = attention_bench(instruction_set)
+            source = np.zeros((1, 1, 1), np.float32)
         changed = {}
         for name in rng.choice(convnet.FIELDS, rng.integers(1, 4), replace=False):
             here = bench.fields.get(name, 0)

@@ -228,6 +228,19 @@ def test_every_size_of_the_font_is_there():
     assert font.face(1000).size == 64
 
 
+@pytest.mark.parametrize("size", font.SIZES)
+def test_no_stem_touches_the_next_one(size):
+    """Else "in" is read as "m"."""
+    face = font.face(size)
+    for text in ("in", "ll", "nn", "mi", "Hl"):
+        first, second = (ord(letter) - font.FIRST for letter in text)
+        ink = np.zeros(face.advances[first] + face.glyphs.shape[2], np.uint8)
+        ink[: face.glyphs.shape[2]] = face.glyphs[first].max(axis=0)
+        before = np.flatnonzero(ink >= 128).max()
+        after = face.advances[first] + np.flatnonzero(face.glyphs[second].max(axis=0) >= 128).min()
+        assert after - before > 1, text
+
+
 @pytest.mark.parametrize(
     ("text", "codes", "remark"),
     [

@@ -180,6 +180,11 @@ def reduce_over(axes):
     return graph.model(graph.op("Sub", "images", least), (1, 3, 64, 64))
 
 
+def flattened(axis):
+    graph = builders.Graph()
+    return graph.model(graph.op("Flatten", "images", axis=axis), (1, 3, 64, 64))
+
+
 @pytest.mark.parametrize(
     ("model", "safe"),
     [
@@ -188,6 +193,8 @@ def reduce_over(axes):
         (lambda: reduce_over(None), False),  # over everything
         (lambda: reduce_over([0, 1]), False),
         (lambda: reduce_over([1, 2, 3]), True),  # within a picture
+        (lambda: flattened(1), True),
+        (lambda: flattened(2), False),  # rows of all images in one list
     ],
 )
 def test_batch_safety(model, safe):

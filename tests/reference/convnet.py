@@ -24,6 +24,17 @@ def max_pool(picture, kernel, strides, pads, size):
     return np.max([v for _, _, v in windows(picture, kernel, strides, pads, size, -np.inf)], axis=0)
 
 
+def attention(queries, keys, values, heads, factor):
+    """(heads * depth, H, W) twice, (heads * width, H, W) -> (heads * width, H, W)."""
+    query, key, value = (
+        each.astype(np.float64).reshape(heads, len(each) // heads, -1) for each in (queries, keys, values)
+    )
+    scores = factor * query.transpose(0, 2, 1) @ key
+    chances = np.exp(scores - scores.max(axis=2, keepdims=True))
+    chances /= chances.sum(axis=2, keepdims=True)
+    return (value @ chances.transpose(0, 2, 1)).reshape(values.shape)
+
+
 def windows(picture, kernel, strides, pads, size, outside):
     """For each place in the kernel: its row, its column, and the (C, *size) input that meets it."""
     channels, height, width = picture.shape

@@ -61,6 +61,13 @@ class GpuModel:
     named: bool
 
 
+class OnCpu(NamedTuple):
+    """A backend on a CPU, and what it was chosen by; "" where it was asked for."""
+
+    backend: Backend
+    why: str = ""
+
+
 class OnGpu(NamedTuple):
     """A backend on a GPU, and why it can be had."""
 

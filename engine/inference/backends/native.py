@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 def on_cpu(model: CpuModel) -> NativeBackend:
     """Make the backend. Raises BackendMissing and ModelError."""
-    return NativeBackend(model.path, model.size, model=model.name)
+    return NativeBackend(model.path, model.size, model=model.name, batch_safe=model.batch_safe)
 
 
 class NativeBackend:
@@ -47,15 +47,21 @@ class NativeBackend:
     name = "native"
     on_gpu = False
     input_dtype = "float32"
-    batch_safe = True
 
     def __init__(
-        self, path: Path, size: tuple[int, int], *, model: str = "", instruction_set: str | None = None
+        self,
+        path: Path,
+        size: tuple[int, int],
+        *,
+        model: str = "",
+        instruction_set: str | None = None,
+        batch_safe: bool = True,
     ) -> None:
         """`size` is the height and width to plan first; others follow when they come.
 
         model            as its user named it, for messages: the file may be one of a cache
         instruction_set  one of engine_ext.convnet.instruction_sets(); None takes the best
+        batch_safe       whether the model is known to compute the images of a batch apart
         Raises BackendMissing if the processor or the model is not fit for it, ModelError if the file is none.
         """
         sets = instruction_sets()
@@ -67,6 +73,7 @@ class NativeBackend:
         if instruction_set not in (None, *sets):
             raise BackendMissing(f"this processor has no {instruction_set}, only {', '.join(sets)}")
         self.provider = instruction_set or sets[0]
+        self.batch_safe = batch_safe
         try:
             self._graph = read_graph(path)
             height, width = self._graph.dims[2:]
@@ -128,7 +135,7 @@ class NativeBackend:
             return plan(self._graph, height, width, self._store, self.provider)
         except Unsupported as error:
             try:
-                return plan_with_end(self._graph, height, width, self._store, self.provider)
+                return plan_with_end(self._graph, height, width, self._store, self.provider, alone=not self.batch_safe)
             except Unsupported as again:
                 log.debug("its end can't be computed apart: %s", again)
                 raise error from again

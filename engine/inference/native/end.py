@@ -1,4 +1,5 @@
-"""Networks that do more than convolve at their end: the heads of YOLOv5 and YOLOv8, decoded in the graph itself.
+"""Networks that do more than convolve at their end: the heads of YOLOv5 and YOLOv8, decoded in the graph itself, and
+those of YOLO26, which choose their boxes there.
 
 Whatever no convolution reads is the end: reshapes, sigmoids, a distribution's mean, arithmetic with a grid. It is a
 thousandth of the arithmetic. So the convolutions go to the table of steps, as rows of a result, and the end is computed
@@ -11,6 +12,7 @@ there, and the end changes some of their columns in place.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.inference.native.attributes import Attribute
-from engine.inference.native.constants import asked_dims, evaluate, split_sizes
+from engine.inference.native.constants import asked_dims, axes_of, evaluate, split_sizes
 from engine.inference.native.graph import Graph, Node
 from engine.inference.native.layout import BLOCK
 from engine.inference.native.ops import Floats, Unsupported, refusing
@@ -186,8 +188,13 @@ def _in_place(end: End, shape: tuple[int, int]) -> bool:
     return np.array_equal(rows, apart, equal_nan=True)
 
 
-def plan_with_end(graph: Graph, height: int, width: int, store: WeightStore, instruction_set: str) -> EndedNet:
-    """Return a network for (C, height, width) images. Weights go to `store`. Raises Unsupported."""
+def plan_with_end(
+    graph: Graph, height: int, width: int, store: WeightStore, instruction_set: str, *, alone: bool = False
+) -> EndedNet:
+    """Return a network for (C, height, width) images. Weights go to `store`. Raises Unsupported.
+
+    alone  an image never has others beside it, so that it does not matter what a batch of them would give
+    """
     with refusing():
         graph = _folded(graph)
         body, late = _parted(graph)
@@ -197,7 +204,7 @@ def plan_with_end(graph: Graph, height: int, width: int, store: WeightStore, ins
         dims = dims_of(body, height, width, {name for node in late for name in node.inputs} & made)
         wanted = {name for node in late if node.op_type != "Shape" for name in node.inputs} & made
         end = _traced(graph, late, dims, _whole(wanted, dims), 1)
-        if graph.dims[0] is None:
+        if graph.dims[0] is None and not alone:
             _check_batch(graph, late, dims, end)
         result = end.shapes[graph.output]
         if len(result) != 3 or result[0] != 1:
@@ -231,9 +238,10 @@ def _parted(graph: Graph) -> tuple[Graph, list[Node]]:
     """Return the network up to its last convolutions, and the nodes of its end in order, with what they read of
     sizes."""
     maker = {name: node for node in graph.nodes for name in node.outputs}
-    behind_softmax: set[str] = set()
+    behind_softmax: set[str] = set()  # with moves between alone: the bins of a distribution, not attention
     for node in graph.nodes:
-        if node.op_type == "Softmax" or behind_softmax.intersection(node.inputs):
+        moved = node.op_type in _MOVES and behind_softmax.intersection(node.inputs)
+        if node.op_type == "Softmax" or moved:
             behind_softmax.update(node.outputs)
     early: set[str] = set()
     waiting = [node for node in graph.nodes if node.op_type == "Conv" and not behind_softmax.intersection(node.inputs)]
@@ -474,11 +482,12 @@ def _sigmoid(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
 
 def _softmax(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
     axis = node.whole("axis", -1)
-    value = np.array(inputs[0], order="C")  # what is summed up then is in long rows
-    value -= value.max(axis, keepdims=True)
+    # What is summed up lies in long rows then, whatever order it came in.
+    value = np.array(np.moveaxis(inputs[0], axis, 0), order="C")
+    value -= value.max(0)
     np.exp(value, out=value)
-    value /= value.sum(axis, keepdims=True)
-    return (value,)
+    value *= np.reciprocal(value.sum(0))
+    return (np.moveaxis(value, 0, axis),)
 
 
 def _split(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
@@ -504,9 +513,68 @@ def _mean_of_bins(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
     return (total[:, None],)
 
 
+def _largest_of(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
+    axes = axes_of(node, inputs)
+    return (np.max(inputs[0], None if axes is None else tuple(axes), keepdims=bool(node.whole("keepdims", 1))),)
+
+
+def _top_k(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
+    """Return the largest (or smallest) k and their places along an axis; of equal ones the first, as ONNX asks."""
+    axis, count = node.whole("axis", -1), int(np.asarray(inputs[1]).reshape(()))
+    value = np.moveaxis(inputs[0], axis, -1)
+    if not 0 <= count <= value.shape[-1] or not value.shape[-1]:
+        raise Unsupported(f"{node} takes {count} of {value.shape[-1]}")
+    rows = value.reshape(-1, value.shape[-1])
+    sign = -1 if node.whole("largest", 1) else 1
+    places = np.stack([_first(sign * row, count) for row in rows]).reshape(*value.shape[:-1], count)
+    kept = np.take_along_axis(value, places, -1)
+    return np.moveaxis(kept, -1, axis), np.moveaxis(places, -1, axis)
+
+
+def _first(row: Array, count: int) -> NDArray[np.int64]:
+    """Return the places of the `count` smallest of a row in order, of equal ones the first."""
+    if 0 < count < len(row):
+        low = np.flatnonzero(row <= np.partition(row, count - 1)[count - 1])
+        if len(low) >= count:  # fewer where some are not numbers
+            return low[np.argsort(row[low], kind="stable")[:count]]
+    return np.argsort(row, kind="stable")[:count]
+
+
+def _gathered(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
+    axis, (value, places) = node.whole("axis", 0), inputs
+    others = [[n for i, n in enumerate(each.shape) if i != axis % value.ndim] for each in (value, places)]
+    if value.ndim != places.ndim or others[0] != others[1]:
+        raise Unsupported(f"{node} gathers {places.shape} of {value.shape}")
+    return (np.take_along_axis(value, places, axis),)
+
+
+def _flattened(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
+    value = inputs[0]
+    return (value.reshape(math.prod(value.shape[: node.whole("axis", 1) % (value.ndim + 1)]), -1),)
+
+
+def _tiled(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
+    if inputs[0].size * math.prod(np.asarray(inputs[1]).tolist()) > _LARGEST:
+        raise Unsupported(f"{node} repeats too much")
+    return (np.tile(inputs[0], inputs[1]),)
+
+
+def _remainder(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
+    first, second = inputs
+    if first.dtype.kind not in "iu" or not np.all(second):
+        raise Unsupported(f"{node} is of {first.dtype}, or by zero")
+    return (np.fmod(first, second) if node.whole("fmod", 0) else np.mod(first, second),)
+
+
 _OPERATORS: dict[str, Callable[[Node, Sequence[Any]], Sequence[Array]]] = {
     "Sigmoid": _sigmoid,
     "Softmax": _softmax,
     "Split": _split,
     "Conv": _mean_of_bins,
+    "ReduceMax": _largest_of,
+    "TopK": _top_k,
+    "GatherElements": _gathered,
+    "Flatten": _flattened,
+    "Tile": _tiled,
+    "Mod": _remainder,
 }

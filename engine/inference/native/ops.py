@@ -140,7 +140,19 @@ class Concat:
     out: Tensor
 
 
-Op = Conv | MaxPool | Upsample | Elementwise | Concat
+@dataclass(eq=False)
+class Attention:
+    """softmax(factor * queries^T keys) applied to values, over all pixels, in each of `heads` parts of the channels."""
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    out: Tensor
+    heads: int
+    factor: float
+
+
+Op = Conv | MaxPool | Upsample | Elementwise | Concat | Attention
 
 
 @dataclass(eq=False)
@@ -173,6 +185,49 @@ class Cells:
         return (1, self.columns, self.rows) if self.turned else (1, self.rows, self.columns)
 
 
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """`count` channels from `first` on of each of `heads` equal parts of a tensor: (1, heads, count, pixels), or
+    (1, heads, pixels, count) where `turned`."""
+
+    tensor: Tensor
+    heads: int
+    first: int
+    count: int
+    turned: bool = False
+
+    @property
+    def pixels(self) -> int:
+        return self.tensor.height * self.tensor.width
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        sides = (self.pixels, self.count) if self.turned else (self.count, self.pixels)
+        return (1, self.heads, *sides)
+
+    @property
+    def channels(self) -> NDArray[np.int64]:
+        """(heads * count,) channels of the tensor."""
+        starts = np.arange(self.heads) * (self.tensor.channels // self.heads) + self.first
+        return (starts[:, None] + np.arange(self.count)).reshape(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """factor * queries^T keys: (1, heads, queries, keys), or the last two the other way where `turned`; over keys they
+    add up to 1 once `softmaxed`."""
+
+    queries: Heads
+    keys: Heads
+    factor: float = 1.0
+    softmaxed: bool = False
+    turned: bool = False
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        return (1, self.queries.heads, self.queries.pixels, self.keys.pixels)
+
+
 @dataclass
 class Network:
     """What is to be computed, in order. `picture` is the size of an image (channels, height, width)."""
@@ -182,13 +237,15 @@ class Network:
     result: Cells | None = None
 
 
-Value = NDArray[Any] | PictureView | Tensor | Cells
+Value = NDArray[Any] | PictureView | Tensor | Cells | Heads | Scores
 
 
 def sources(op: Op) -> list[Tensor]:
     """Return the tensors an operation reads."""
     if isinstance(op, Concat):
         return op.sources
+    if isinstance(op, Attention):
+        return [op.queries, op.keys, op.values]
     read = [op.source] if op.source is not None else []
     if isinstance(op, Conv | Elementwise) and op.other is not None:
         read.append(op.other)

@@ -10,6 +10,7 @@ from engine.inference.native.layout import BLOCK, Place, Region, allocate, block
 from engine.inference.native.ops import (
     NOTHING,
     Activation,
+    Attention,
     Cells,
     Concat,
     Conv,
@@ -25,7 +26,7 @@ from engine.inference.native.ops import (
 )
 from engine.inference.native.pack import WeightStore, pack_bias, pack_conv, pack_depthwise
 from engine.inference.native.trace import trace
-from engine_ext.convnet import ACTIVATIONS, FIELDS, KINDS, WHENS, ConvNet
+from engine_ext.convnet import ACTIVATIONS, ATTENTION_ROWS, FIELDS, KINDS, WHENS, ConvNet
 
 _WORKSPACE_LIMIT = 1 << 28  # floats: 1 GiB a thread
 MAX_ROW = 1 << 20  # pixels: what engine_ext.convnet takes
@@ -125,6 +126,9 @@ class _Planner:
             return
         if isinstance(op, Concat):
             self._concat(op)
+            return
+        if isinstance(op, Attention):
+            self._attention(op, index)
             return
         row, places = self._common(op.source, op.out)
         if isinstance(op, Elementwise):
@@ -246,6 +250,23 @@ class _Planner:
                 row |= {"kind": KINDS.index("copy"), "channel": first}
                 self._rows.append((row, places))
             first += source.channels
+
+    def _attention(self, op: Attention, index: int) -> None:
+        row, places = self._common(op.queries, op.out)
+        row |= {
+            "kind": KINDS.index("attention"),
+            "heads": op.heads,
+            "group": _MAX_GROUP[self._set],
+            "activation_at": self._numbers(Activation("nothing", op.factor)),
+            "other_block": block_size(op.keys),
+            "third_block": block_size(op.values),
+        }
+        pixels = op.out.height * op.out.width
+        padded = -(-pixels // BLOCK) * BLOCK
+        size = (op.keys.channels // op.heads + ATTENTION_ROWS) * padded + op.out.channels // op.heads * pixels
+        places += [("other_at", self._places[op.keys]), ("third_at", self._places[op.values])]
+        places.append(("scratch_at", self._scratch(size, index)))
+        self._rows.append((row, places))
 
     def _store_rows(self, patch: Patch) -> None:
         row, places = self._common(patch.tensor, patch.tensor)

@@ -20,16 +20,19 @@ from engine.inference.native.layout import BLOCK
 from engine.inference.native.ops import (
     NOTHING,
     Activation,
+    Attention,
     Cells,
     Concat,
     Conv,
     Elementwise,
     Floats,
+    Heads,
     MaxPool,
     Network,
     Patch,
     PictureView,
     Sample,
+    Scores,
     Tensor,
     Unsupported,
     Upsample,
@@ -39,6 +42,7 @@ from engine.inference.native.ops import (
 _MAX_PIXELS = 1 << 24
 _MAX_SIDE = 1 << 20
 _MAX_CHANNELS = 1 << 14
+_MAX_DEPTH = 1024  # channels of a head's queries: what engine_ext.convnet takes
 _MAX_STEP = 8  # between samples of the image: a kernel grows by it twice
 _MAX_SAMPLES = 256  # of the image side by side, and
 _MAX_PATCHES = 256  # of the result: a detector has a dozen
@@ -69,6 +73,7 @@ class _Trace:
         self._network = Network((channels, height, width))
         self._values: dict[str, Value] = dict(graph.constants)
         self._maker: dict[Tensor, Any] = {}
+        self._parted: dict[tuple[Tensor, int, int, int], Tensor] = {}
         self._evaluated = self._weights = 0
         # What a constant would be in a batch of two, where that is something else.
         self._with_two: dict[str, NDArray[Any]] = {}
@@ -190,6 +195,8 @@ class _Trace:
         if isinstance(first, Tensor) and isinstance(second, Tensor):
             return self._joined(node, first, second)
         constant, source = (first, second) if isinstance(first, np.ndarray) else (second, first)
+        if isinstance(source, Scores):
+            return _scaled_scores(node, source, constant, first is constant)
         if not isinstance(constant, np.ndarray) or not isinstance(source, Tensor | PictureView):
             raise Unsupported(f"{node} is not supported on these operands")
         number = _per_channel(node, constant, source.dims[1])
@@ -292,26 +299,30 @@ class _Trace:
 
     def split(self, node: Node, inputs: list[Any]) -> list[Value]:
         source = inputs[0]
+        if isinstance(source, Heads) and not source.turned and node.whole("axis", 0) % 4 == 2:
+            sizes = split_sizes(node, inputs, source.count)
+            starts = source.first + np.cumsum([0, *sizes])
+            return [replace(source, first=int(at), count=count) for at, count in zip(starts, sizes, strict=False)]
         if not isinstance(source, Tensor) or node.whole("axis", 0) % 4 != 1:
             raise Unsupported(f"{node} is not supported here")
         parts, first = list[Value](), 0
         for count in split_sizes(node, inputs, source.channels):
-            parts.append(self._part(node, source, first, first + count))
+            parts.append(self._part(node, source, np.arange(first, first + count)))
             first += count
         return parts
 
-    def _part(self, node: Node, tensor: Tensor, first: int, end: int) -> Tensor:
+    def _part(self, node: Node, tensor: Tensor, channels: NDArray[np.int64]) -> Tensor:
         """Return some channels of a tensor, made by convolutions of their own: what a channel sums up does not depend
         on the others."""
-        maker, channels = self._maker[tensor], slice(first, end)
-        out = self._tensor(end - first, tensor.height, tensor.width)
+        maker = self._maker[tensor]
+        out = self._tensor(len(channels), tensor.height, tensor.width)
         if isinstance(maker, Elementwise) and maker.other is None:
-            return self._add(Elementwise(self._part(node, maker.source, first, end), out, maker.activation))
+            return self._add(Elementwise(self._part(node, maker.source, channels), out, maker.activation))
         if not isinstance(maker, Conv):
             raise Unsupported(f"{node} parts what no convolution makes")
         source = maker.source
         if maker.depthwise and source is not None:
-            source = self._part(node, source, first, end)
+            source = self._part(node, source, channels)
         return self._add(
             replace(maker, source=source, out=out, weight=maker.weight[channels], bias=maker.bias[channels])
         )
@@ -330,11 +341,16 @@ class _Trace:
         raise Unsupported(f"{node} is not supported on these operands")
 
     def reshape(self, node: Node, inputs: list[Any]) -> Value:
-        """(1, C, H, W) -> (1, C, H * W) alone: what follows is about rows of the result."""
+        """(1, C, H, W) -> (1, C, H * W), where what follows is about rows of the result, or heads of attention."""
         source = inputs[0]
         dims = reshaped(node, source.dims, inputs[1])
         if dims == source.dims:
             return source  # type: ignore[no-any-return]
+        if isinstance(source, Heads):
+            return self._from_heads(node, source, dims)
+        heads = dims[1] if len(dims) == 4 else 0
+        if isinstance(source, Tensor) and heads and dims == Heads(source, heads, 0, source.channels // heads).dims:
+            return Heads(source, heads, 0, dims[2])
         if not isinstance(source, Tensor) or dims != (1, source.channels, source.height * source.width):
             raise Unsupported(f"{node} turns {source.dims} into {dims}")
         parts = self._parts(source, 0)
@@ -353,8 +369,58 @@ class _Trace:
             column += source.channels
         return found
 
-    def transpose(self, node: Node, inputs: list[Any]) -> Cells:
+    def _from_heads(self, node: Node, source: Heads, dims: tuple[int, ...]) -> Tensor:
+        """(1, heads, count, pixels) -> (1, heads * count, H, W)."""
+        tensor = source.tensor
+        if source.turned or dims != (1, source.heads * source.count, tensor.height, tensor.width):
+            raise Unsupported(f"{node} turns {source.dims} into {dims}")
+        return self._of_heads(node, source)
+
+    def _of_heads(self, node: Node, source: Heads) -> Tensor:
+        """Return the channels of a part of each head as a tensor of their own."""
+        whole = source.heads * source.count == source.tensor.channels
+        key = (source.tensor, source.heads, source.first, source.count)
+        if key not in self._parted:
+            self._parted[key] = source.tensor if whole else self._part(node, source.tensor, source.channels)
+        return self._parted[key]
+
+    # ---- attention ----
+
+    def matmul(self, node: Node, inputs: list[Any]) -> Value:
+        """Multiply queries with keys, or values with what became of the scores, in either order."""
+        first, second = inputs
+        if isinstance(first, Heads) and isinstance(second, Heads):
+            if not first.turned or second.turned or first.dims != (*second.dims[:2], *second.dims[:1:-1]):
+                raise Unsupported(f"{node} multiplies {first.dims} and {second.dims}")
+            return Scores(first, second)
+        scores, values = (second, first) if isinstance(second, Scores) else (first, second)
+        if not isinstance(scores, Scores) or not isinstance(values, Heads):
+            raise Unsupported(f"{node} is not supported on these operands")
+        before = scores is first  # (queries, keys) with (keys, count), or (count, keys) with (keys, queries)
+        if (scores.turned, values.turned) != (not before, before) or not scores.softmaxed:
+            raise Unsupported(f"{node} is not supported on these operands")
+        queries, keys, heads = scores.queries, scores.keys, values.heads
+        if heads != queries.heads or values.pixels != keys.pixels or queries.count % BLOCK or values.count % BLOCK:
+            raise Unsupported(
+                f"{node} has heads of {queries.count} and {values.count} channels, no multiples of {BLOCK}"
+            )
+        if queries.count > _MAX_DEPTH:
+            raise Unsupported(f"{node} has heads of {queries.count} channels")
+        read = (self._of_heads(node, queries), self._of_heads(node, keys), self._of_heads(node, values))
+        out = self._tensor(heads * values.count, queries.tensor.height, queries.tensor.width)
+        self._add(Attention(*read, out, heads, scores.factor))
+        return Heads(out, heads, 0, values.count, turned=before)
+
+    def softmax(self, node: Node, inputs: list[Any]) -> Scores:
         source = inputs[0]
+        if not isinstance(source, Scores) or source.softmaxed or source.turned or node.whole("axis", -1) not in (-1, 3):
+            raise Unsupported(f"{node} is not supported here")
+        return replace(source, softmaxed=True)
+
+    def transpose(self, node: Node, inputs: list[Any]) -> Value:
+        source = inputs[0]
+        if isinstance(source, Heads | Scores) and node.wholes("perm", []) == [0, 1, 3, 2]:
+            return replace(source, turned=not source.turned)
         if not isinstance(source, Cells) or node.wholes("perm", []) != [0, 2, 1]:
             raise Unsupported(f"{node} is not supported here")
         return Cells(source.rows, source.columns, source.patches, not source.turned)
@@ -385,6 +451,8 @@ _HANDLERS: dict[str, Callable[[_Trace, Node, list[Any]], Any]] = {
     "Concat": _Trace.concat,
     "Reshape": _Trace.reshape,
     "Transpose": _Trace.transpose,
+    "MatMul": _Trace.matmul,
+    "Softmax": _Trace.softmax,
     "Identity": _Trace.same,
 }
 
@@ -504,6 +572,17 @@ def _per_channel(node: Node, constant: Any, channels: int) -> Any:
     if shape[0] != 1 or shape[2] != 1 or shape[3] != 1 or shape[1] not in (1, channels):
         raise Unsupported(f"{node} has an operand {constant.shape}, neither one number nor one a channel")
     return np.broadcast_to(constant.reshape(-1), (channels,)).astype(np.float32)
+
+
+def _scaled_scores(node: Node, scores: Scores, constant: Any, constant_first: bool) -> Scores:
+    """Return scores times (or by) one number, which must not be below 0: the largest stays the largest."""
+    if not isinstance(constant, np.ndarray) or constant.size != 1 or constant.ndim > 4 or scores.softmaxed:
+        raise Unsupported(f"{node} is not supported on these operands")
+    number = float(_float32(node, constant).reshape(()))
+    if node.op_type not in ("Mul", "Div") or (node.op_type == "Div" and constant_first) or not 0 < number < math.inf:
+        raise Unsupported(f"{node} is not supported on scores")
+    factor = scores.factor * number if node.op_type == "Mul" else scores.factor / number
+    return replace(scores, factor=float(np.float32(factor)))
 
 
 def _activation(node: Node, inputs: list[Any]) -> Activation:

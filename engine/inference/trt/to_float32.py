@@ -20,6 +20,8 @@ from engine.inference.trt.graph import (
     replace_nodes,
 )
 
+_READERS = ("ConvInteger", "MatMulInteger", "Transpose")  # of quantized activations
+
 
 def plain(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy in float32 without dynamic quantization. Raises PlanError if a form of it is not known here."""
@@ -54,7 +56,8 @@ def _widen(model: onnx.ModelProto) -> None:
 def _undo_dynamic_quantization(model: onnx.ModelProto) -> None:
     """DynamicQuantizeLinear, ConvInteger or MatMulInteger, Cast, Mul by (scale of x * scale of w) -> Conv or MatMul.
 
-    This is how ONNX Runtime's `quantize_dynamic` writes it.
+    This is how ONNX Runtime's `quantize_dynamic` writes it, with transposes in between where a model shares what is
+    quantized.
     """
     nodes = list(model.graph.node)
     source = {node.output[0]: node for node in nodes if node.op_type == "DynamicQuantizeLinear"}
@@ -68,14 +71,24 @@ def _undo_dynamic_quantization(model: onnx.ModelProto) -> None:
     scale_of = {node.output[1] for node in source.values()}
     replaced: dict[int, onnx.NodeProto] = {}
     gone: set[int] = set()
+    float_of = {name: quantizer.input[0] for name, quantizer in source.items()}
     for node in nodes:
+        if node.op_type == "Transpose" and node.input[0] in float_of:
+            if any(reader.op_type not in _READERS for reader in readers.get(node.output[0], [])):
+                raise _unknown(node)
+            moved = onnx.NodeProto()
+            moved.CopyFrom(node)
+            moved.input[0] = float_of[node.input[0]]
+            replaced[id(node)] = moved
+            float_of[node.output[0]] = node.output[0]
+            continue
         if node.op_type not in ("ConvInteger", "MatMulInteger"):
             continue
-        quantizer = source.get(node.input[0])
+        entry = float_of.get(node.input[0])
         cast = _only_reader(readers, node.output[0], "Cast")
         scaled = _only_reader(readers, cast.output[0], "Mul") if cast is not None else None
         scales = _scale_factor(nodes, scaled, cast, scale_of)
-        if quantizer is None or scaled is None or scales is None or node.input[1] not in weights:
+        if entry is None or scaled is None or scales is None or node.input[1] not in weights:
             raise _unknown(node)
         name = f"{node.output[0]}/weight"
         factor = next((weights[n] for n in scales.input if n in weights), None)
@@ -83,7 +96,7 @@ def _undo_dynamic_quantization(model: onnx.ModelProto) -> None:
             raise _unknown(node)
         model.graph.initializer.append(_weight(node, weights, factor, name))
         plain_node = onnx.helper.make_node(
-            node.op_type.removesuffix("Integer"), [quantizer.input[0], name], list(scaled.output), name=node.name
+            node.op_type.removesuffix("Integer"), [entry, name], list(scaled.output), name=node.name
         )
         plain_node.attribute.extend(node.attribute)
         replaced[id(node)] = plain_node

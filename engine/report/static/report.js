@@ -533,7 +533,7 @@
 
   const maps = cameras.map((camera) => {
     const figure = figures[camera.number];
-    return { camera, figure, canvas: find("canvas", figure), chosen: find(".chosen", figure), box: find(".box", figure), turn: 0 };
+    return { camera, figure, canvas: find("canvas", figure), chosen: find(".chosen", figure), box: find(".box", figure), turn: 0, finish: () => {} };
   });
 
   function colours() {
@@ -546,6 +546,7 @@
     const { camera, canvas, figure } = map;
     const on = (layer) => find(`[data-layer=${layer}]`, figure)?.checked;
     const turn = (map.turn += 1);
+    map.finish = () => {};
     canvas.width = 1280;
     canvas.height = Math.max(1, Math.round((1280 * camera.size[1]) / camera.size[0]));
     const context = canvas.getContext("2d");
@@ -557,9 +558,9 @@
     context.lineJoin = "round";
     context.globalAlpha = Math.max(0.12, Math.min(0.9, 12 / Math.sqrt(camera.rows.length + 1)));
     let at = 0;
-    const piece = () => {
+    const piece = (count = PIECE) => {
       if (map.turn !== turn) return;
-      const until = Math.min(camera.rows.length, at + PIECE);
+      const until = Math.min(camera.rows.length, at + count);
       for (; at < until; at += 1) {
         const { path, kind } = camera.rows[at];
         if (path.length < 4) continue;
@@ -573,8 +574,9 @@
         }
         context.stroke();
       }
-      if (at < camera.rows.length) requestAnimationFrame(piece);
+      if (at < camera.rows.length) requestAnimationFrame(() => piece());
     };
+    map.finish = () => piece(Infinity);
     piece();
   }
 
@@ -628,8 +630,22 @@
     sight.observe(map.figure);
     map.figure.addEventListener("change", () => paint(map));
   }
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => maps.forEach(paint));
-  addEventListener("beforeprint", () => maps.forEach(paint));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => maps.forEach((map) => paint(map)));
+
+  // On paper, nothing is folded. What is painted already is not painted anew: Chromium prints a canvas that is cleared
+  // by then as a white one.
+  let unfolded = [];
+  addEventListener("beforeprint", () => {
+    for (const map of maps) {
+      if (!map.turn) paint(map);
+      map.finish();
+    }
+    unfolded = [...document.querySelectorAll("details:not([open])")];
+    for (const details of unfolded) details.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const details of unfolded) details.open = false;
+  });
   stills.forEach((image) => image && !image.complete && image.addEventListener("load", () => draw(true)));
 
   fillFilters();

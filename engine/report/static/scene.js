@@ -160,7 +160,10 @@
 
   function all() {
     svg.textContent = "";
-    const unit = view.size[1] / 40;
+    // What is drawn beside the shapes is as large on every screen, whatever the frame's size.
+    const shown = (pixels) => (pixels * view.size[0]) / (svg.clientWidth || view.size[0]);
+    const unit = shown(9.5);
+    const reach = shown(matchMedia("(pointer: coarse)").matches ? 22 : 11);
     const shapes = open ? [...view.shapes, open] : view.shapes;
     const words = [];
     for (const shape of shapes) {
@@ -177,13 +180,16 @@
       }
       if (shape.name && shape.points.length) {
         const middle = [0, 1].map((axis) => shape.points.reduce((sum, point) => sum + point[axis], 0) / shape.points.length);
-        label(shape.name, shape.kind === "line" ? pixel([shape.points[0][0], shape.points[0][1] - 0.02]) : pixel(middle));
+        const [x, y] = pixel(shape.points[0]);
+        label(shape.name, shape.kind === "line" ? [x, y - unit * 1.2] : pixel(middle));
       }
       shape.points.forEach((point, place) => {
         const [x, y] = pixel(point);
         const handle = draw("circle", { class: "handle", cx: x, cy: y, r: unit * 0.7 }, group);
-        handle.dataset.place = place;
-        handle.shape = shape;
+        // A thumb needs more than what is seen; while a shape is drawn, its next point may lie close to another one.
+        const around = !open || (shape === open && !place && shape.kind !== "line" && shape.points.length >= MIN_POINTS[shape.kind]);
+        const held = around ? [handle, draw("circle", { class: "reach", cx: x, cy: y, r: reach }, group)] : [handle];
+        for (const each of held) Object.assign(each, { shape, place });
         if (shape.kind === "map") label(String(place + 1), [x, y - unit], "label");
       });
     }
@@ -279,9 +285,8 @@
     if (event.button) return;
     event.preventDefault();
     svg.focus({ preventScroll: true }); // else the place that was clicked is another one by then
-    if (event.target.classList.contains("handle")) {
-      const { shape } = event.target;
-      const place = Number(event.target.dataset.place);
+    if (event.target.shape) {
+      const { shape, place } = event.target;
       if (shape === open && place === 0 && open.points.length >= MIN_POINTS[open.kind] && open.kind !== "line") finish();
       else if (shape === open && place === open.points.length - 1 && event.detail > 1) finish();
       else {
@@ -444,6 +449,13 @@
     }
     find("#copied").textContent = say("copied");
   });
+
+  let width = 0;
+  new ResizeObserver(() => {
+    if (svg.clientWidth === width) return;
+    width = svg.clientWidth;
+    redraw();
+  }).observe(svg);
 
   choose(0);
 })();

@@ -1,13 +1,16 @@
 """Real detectors on real photographs: the numbers, and the boxes, are ONNX Runtime's."""
 
 import numpy as np
+import onnx
 import pytest
 
 from engine import Engine, EngineConfig
 from engine.inference.backends.native import NativeBackend
 from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
+from engine.inference.trt.to_float32 import plain
 from engine_ext.convnet import instruction_sets
 from models.dynamic_axes import freed_model
+from models.onnx_meta import load_onnx
 from models.registry import DEFAULT_MODEL
 from models.resolution import resolve
 from tests.assets import require_asset
@@ -55,6 +58,21 @@ def test_the_boxes(name):
         np.testing.assert_allclose(found.boxes_xyxy, wanted.boxes_xyxy, atol=0.05)
         np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-4)
     assert counted > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "side"), [("yolo11n_int8.onnx", 320), ("yolo26n_int8.onnx", 640)])
+def test_models_with_attention(tmp_path, name, side):
+    """In plain float32. The second one chooses its boxes itself: of two that are as good as each other, whichever."""
+    path = tmp_path / "model.onnx"
+    onnx.save(plain(load_onnx(require_asset(f"models2/{name}"))), str(path))
+    pixels = np.asarray(Image.open(photographs(3)[-1]).convert("RGB").resize((side, side)), np.float32) / 255
+    given = np.ascontiguousarray(pixels[None].transpose(0, 3, 1, 2))
+    found, wanted = (backend.run(given)[0] for backend in (NativeBackend(path, (side, side)), OnnxRuntimeBackend(path)))
+    if wanted.shape[1] == 6:
+        found, wanted = (rows[rows[:, 4] > 0.1] for rows in (found, wanted))
+        assert len(wanted) > 3
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=5e-3)
 
 
 def yolox(width, depthwise):

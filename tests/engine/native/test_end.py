@@ -19,6 +19,7 @@ from engine_ext.convnet import instruction_sets
 from models.onnx_meta import load_onnx
 from tests.assets import require_asset
 from tests.engine.native.networks import Net, assert_close, expected, picture, right_or_refused, saved
+from tests.engine.native.test_networks import attention
 
 SETS = instruction_sets()
 pytestmark = pytest.mark.skipif(not SETS, reason="the processor has no AVX2")
@@ -69,10 +70,10 @@ def anchors_with_a_grid(net):
     return net.op("Concat", *rows, axis=1)
 
 
-def distribution(net):
+def distribution(net, *more):
     """Boxes as means of a distribution, as YOLOv8 decodes them, classes beside them, columns first."""
     boxes, classes = [], []
-    for source in two_levels(net):
+    for source in (*more, *two_levels(net)):
         boxes.append(net.op("Reshape", net.conv(source, 4 * BINS), net.const([0, 4 * BINS, -1], np.int64)))
         classes.append(net.op("Reshape", net.conv(source, CLASSES), net.const([0, CLASSES, -1], np.int64)))
     joined = net.op("Concat", *boxes, axis=2)
@@ -107,7 +108,40 @@ def constants_of_a_channel(net):
     return net.op("Neg", net.op("Sigmoid", net.rows(head)))
 
 
-ENDS = [anchors_with_a_grid, distribution, one_level_together, halves_of_a_convolution, constants_of_a_channel]
+def the_best(net):
+    """The best cells, then the best classes among them, as YOLO26 chooses its boxes for one image."""
+    rows = distribution(net)
+    box, classes = split(net, net.op("Transpose", rows, perm=[0, 2, 1]), [4, CLASSES], 2)
+    count = net.const([6], np.int64)
+    last = net.const([-1], np.int64)
+    most = net.op("ReduceMax", classes, axes=[-1], keepdims=0)
+    places = f"t{len(net.nodes)}_places"
+    net.nodes.append(helper.make_node("TopK", [most, count], [f"{places} values", places], name="cells", axis=-1))
+    cells = net.op("Unsqueeze", places, last)
+    spread = net.op("Tile", cells, net.const([1, 1, CLASSES], np.int64))
+    flat = net.op("Flatten", net.op("GatherElements", classes, spread, axis=1), axis=1)
+    net.nodes.append(helper.make_node("TopK", [flat, count], ["best", "which"], name="scores", axis=-1, largest=1))
+    cell = net.op("Div", "which", net.const(CLASSES, np.int64))
+    kind = net.op("Cast", net.op("Mod", "which", net.const(CLASSES, np.int64)), to=onnx.TensorProto.FLOAT)
+    chosen = net.op("GatherElements", cells, net.op("Unsqueeze", cell, last), axis=1)
+    boxes = net.op("GatherElements", box, net.op("Tile", chosen, net.const([1, 1, 4], np.int64)), axis=1)
+    return net.op("Concat", boxes, net.op("Unsqueeze", "best", last), net.op("Unsqueeze", kind, last), axis=2)
+
+
+def bins_behind_attention(net):
+    """A distribution's mean is of the end although the network has a softmax of another kind before it."""
+    return distribution(net, attention(depth=16, width=16)(net))
+
+
+ENDS = [
+    anchors_with_a_grid,
+    distribution,
+    one_level_together,
+    halves_of_a_convolution,
+    constants_of_a_channel,
+    the_best,
+    bins_behind_attention,
+]
 
 
 def planned(path, size=(16, 24), instruction_set=None):
@@ -152,7 +186,7 @@ def two_widths(net):
     return net.op("Concat", net.op("Neg", one), net.op("Neg", net.slice(other, 1, 0, 4)), axis=2)
 
 
-def attention(net):
+def convolved_chances(net):
     weights = net.op("Softmax", net.conv("images", 8), axis=1)
     return net.op("Neg", net.rows(net.conv(weights, 4)))
 
@@ -162,7 +196,7 @@ REFUSED = {
     "computes with the batch size": (batch_in_a_number, "computes with the batch size"),
     "sums over the batch": (mean_over_the_batch, "computes with the batch size"),
     "levels of two widths": (two_widths, "in several widths"),
-    "a convolution behind a softmax": (attention, "stands behind a softmax"),
+    "a convolution behind a softmax": (convolved_chances, "stands behind a softmax"),
     "nothing behind": (lambda net: net.conv("images", 4), "has no end"),
     "a picture": (lambda net: net.op("Neg", net.conv("images", 4)), "its output is"),
     "whole numbers": (

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from engine.inference.native import plan as plan_module
 from engine.inference.native.fuse import fuse
@@ -57,6 +58,38 @@ def a_gate_of_another_tensor(net):
 def activation_of_a_tensor_used_before(net):
     source = first(net)
     return net.concat(net.op("Relu", source), net.conv(source, 8))
+
+
+def sizes_of(net, tensor, *channels):
+    """(0, *channels, H, W) for a Reshape."""
+    sides = net.slice(net.op("Shape", tensor), 0, 2, 4)
+    return net.op("Concat", net.const([0, *channels], np.int64), sides, axis=0)
+
+
+def attention(depth=16, width=32, factor=0.25, values_first=True, scaled="Mul"):
+    """Two heads as in the blocks of YOLO11, with a depthwise convolution of the values beside them."""
+
+    def build(net):
+        heads = 2
+        whole = net.conv(first(net, 24), heads * (2 * depth + width))
+        apart = net.op("Reshape", whole, net.const([0, heads, 2 * depth + width, -1], np.int64))
+        parts = [f"part {i}" for i in range(3)]
+        given = [apart, net.const([depth, depth, width], np.int64)]
+        net.nodes.append(helper.make_node("Split", given, parts, name="split", axis=2))
+        turned = net.op("Transpose", parts[0], perm=[0, 1, 3, 2])
+        scores = net.op(scaled, net.op("MatMul", turned, parts[1]), net.const(factor))
+        chances = net.op("Softmax", scores, axis=-1)
+        if values_first:
+            made = net.op("MatMul", parts[2], net.op("Transpose", chances, perm=[0, 1, 3, 2]))
+        else:
+            made = net.op("MatMul", chances, net.op("Transpose", parts[2], perm=[0, 1, 3, 2]))
+            made = net.op("Transpose", made, perm=[0, 1, 3, 2])
+        shape = sizes_of(net, whole, heads * width)
+        place = net.depthwise(net.op("Reshape", parts[2], shape, channels=heads * width))
+        made = net.op("Reshape", made, shape, channels=heads * width)
+        return net.silu(net.conv(net.op("Add", made, place), 20))
+
+    return build
 
 
 def bottleneck(order=1, activate=True, depthwise=False):
@@ -265,6 +298,10 @@ BUILDS = {
     "sigmoid used twice": sigmoid_used_twice,
     "a gate of another tensor": a_gate_of_another_tensor,
     "activation of a tensor used before": activation_of_a_tensor_used_before,
+    "attention": attention(),
+    "attention, values behind the scores": attention(values_first=False),
+    "attention, scores divided": attention(factor=3.0, scaled="Div"),
+    "attention of wide heads": attention(depth=48, width=16),
     "two activations": lambda net: net.op("Relu", net.op("Sigmoid", first(net))),
     "sum behind the activation": bottleneck(),
     "sum the other way round": bottleneck(-1),

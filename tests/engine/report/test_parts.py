@@ -187,17 +187,17 @@ def test_names_of_zones_cover_no_words_of_lines_and_no_other_name():
     font = font_of(size_wh)
     whole = [(0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9)]
     # Its arrow leads to the middle of the zones.
-    line = line_shape([(0.3, 0.42), (0.7, 0.42)], "kerb", "to the centre", size_wh)
+    line = line_shape([(0.3, 0.42), (0.7, 0.42)], "kerb", "to the centre", size_wh, font)
     names = ["bus stop", "crossing", "kerb side"]
-    zones = zone_shapes([(whole, name) for name in names], [line], size_wh)
+    zones = zone_shapes([(whole, name) for name in names], [line], size_wh, font)
     words = [word(line.name, line.x, line.y, font, line.side), word(line.into, line.to_x, line.to_y, font)]
     words += [word(zone.name, zone.x, zone.y, font) for zone in zones]
     covered = [(a, b) for a in range(len(words)) for b in range(a) if overlaps(words[a], words[b])]
     assert covered == []
     assert all(0 < zone.y < size_wh[1] for zone in zones)
-    (alone,) = zone_shapes([(whole, "bus stop")], [], size_wh)
+    (alone,) = zone_shapes([(whole, "bus stop")], [], size_wh, font)
     assert (alone.x, alone.y) == (480, 270)  # in its middle, where nothing is in the way
-    crowd = zone_shapes([(whole, "a")] * 60, [line], size_wh)  # more than there is room for: one upon the other
+    crowd = zone_shapes([(whole, "a")] * 60, [line], size_wh, font)  # more than there is room for: one upon the other
     assert len(crowd) == 60
 
 
@@ -210,7 +210,7 @@ def test_the_name_of_a_zone_at_the_edge_is_whole_and_in_no_other_zone():
     kerb = [(0.93, 0.3), (1.0, 0.3), (1.0, 0.7), (0.93, 0.7)]
     first = [(0.0, 0.3), (0.05, 0.3), (0.05, 0.7), (0.0, 0.7)]
     named = [(road, "road"), (kerb, "bus stop north"), (first, "left of all")]
-    found = {zone.name: zone for zone in zone_shapes(named, [], size_wh)}
+    found = {zone.name: zone for zone in zone_shapes(named, [], size_wh, font)}
     boxes = {name: word(name, zone.x, zone.y, font) for name, zone in found.items()}
     assert all(left >= 0 and right <= size_wh[0] for left, _, right, _ in boxes.values())
     assert not overlaps(boxes["bus stop north"], (0.6 * 960, 0.3 * 540, 0.93 * 960, 0.7 * 540))

@@ -53,13 +53,16 @@ def backbone(opset=13, groups=1, dtype=FULL):
     return graph.model(graph.op("Transpose", flat, perm=[0, 2, 1]), (1, 64, 7))
 
 
-def dynamically_quantized(*, matmul=False, per_channel=False):
-    """What ONNX Runtime's quantize_dynamic makes of a convolution (or a matrix product) with a bias."""
+def dynamically_quantized(*, matmul=False, per_channel=False, turned=False):
+    """What ONNX Runtime's quantize_dynamic makes of a convolution (or a matrix product) with a bias. `turned`: what is
+    quantized is transposed before it is multiplied."""
     graph = builders.Graph((1, 3, 64, 64))
     source = "images"
     if matmul:
-        source = graph.op("Reshape", "images", graph.const(np.array([1, 64, 192])))
+        source = graph.op("Reshape", "images", graph.const(np.array([1, 192, 64] if turned else [1, 64, 192])))
     whole, scale, zero = graph.op("DynamicQuantizeLinear", source, outputs=3)
+    if turned:
+        whole = graph.op("Transpose", whole, perm=[0, 2, 1])
     shape = (192, 7) if matmul else (7, 3, 8, 8)
     channels = 7 if per_channel else 1
     weight = graph.const(graph.rng.integers(0, 255, shape).astype(np.uint8))
@@ -96,11 +99,11 @@ def test_halves_are_widened_exactly():
     onnx.checker.check_model(wide, full_check=True)
 
 
-@pytest.mark.parametrize("matmul", [False, True])
+@pytest.mark.parametrize(("matmul", "turned"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("per_channel", [False, True])
-def test_dynamic_quantization_is_undone(matmul, per_channel):
+def test_dynamic_quantization_is_undone(matmul, turned, per_channel):
     """Within the rounding of the activations to 255 steps; and the pictures of a batch no longer mix."""
-    model = dynamically_quantized(matmul=matmul, per_channel=per_channel)
+    model = dynamically_quantized(matmul=matmul, per_channel=per_channel, turned=turned)
     assert not batch_safe(model)
     undone = plain(model)
     assert batch_safe(undone)
@@ -108,6 +111,14 @@ def test_dynamic_quantization_is_undone(matmul, per_channel):
     expected = answer(model, noise())
     np.testing.assert_allclose(answer(undone, noise()), expected, atol=0.02 * np.abs(expected).max())
     onnx.checker.check_model(undone, full_check=True)
+
+
+def test_whole_numbers_that_something_else_reads_are_refused():
+    model = dynamically_quantized(matmul=True, turned=True)
+    moved = next(node for node in model.graph.node if node.op_type == "Transpose")
+    model.graph.node.append(onnx.helper.make_node("Cast", list(moved.output), ["other"], to=FULL))
+    with pytest.raises(PlanError, match="can't be undone"):
+        plain(model)
 
 
 def test_the_real_quantized_model_is_undone():
