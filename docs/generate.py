@@ -13,7 +13,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
-from engine.cli.main import run
+from engine.cli.run import run
 from engine.config import EngineConfig
 from orchestrator.settings import Settings, Watch
 

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from engine import EngineConfig
-from engine.cli.main import commands as engine_command
+from engine.cli.group import commands as engine_command
 from engine.config import note_on_default
 from orchestrator.client.submit_cli import submit
 from orchestrator.worker.server_cli import server
@@ -74,8 +74,9 @@ def options_of(command):
     for parameter in command.params:
         found |= {*parameter.opts, *parameter.secondary_opts}
     if isinstance(command, click.Group):
-        for sub in command.commands.values():
-            found |= options_of(sub)
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found |= options_of(command.get_command(context, name))
     return found
 
 

@@ -6,14 +6,12 @@ Importing this module loads none of them: programs that never compute anything v
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 AUTO = "auto"
 
 
-@dataclass(frozen=True)
-class BackendKind:
+class BackendKind(NamedTuple):
     """`cpu` and `gpu` are "module:function" that build it from an engine.inference.backends.base.CpuModel or GpuModel;
     None: not available there. `turn` is the order in which `--device auto` tries it on a GPU, lowest first; None: only
     if named explicitly. `title` is its name for people."""

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class RowFormat:
+class RowFormat(NamedTuple):
     """`suffix` follows the stem of the video; `home` is the sink's module and class."""
 
     suffix: str
@@ -45,8 +43,7 @@ EXPORT_NOTE = "yolo-engine-export.json"
 """The file that marks a folder as an export of ours, which the next export may replace."""
 
 
-@dataclass(frozen=True)
-class ExportFormat:
+class ExportFormat(NamedTuple):
     """A format of `yolo-engine export`; its module in engine/exports/formats has the same name.
 
     key_frames  only key boxes are written, and the tool interpolates the others

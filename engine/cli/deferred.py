@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
+
+import click
 
 Command = Callable[..., Any]
 
@@ -29,6 +30,24 @@ def deferred(home: str) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+class DeferredGroup(click.Group):
+    """A group that imports a command when it is asked for: `homes` has "module:name" in engine.cli, by command."""
+
+    def __init__(self, *arguments: Any, homes: Mapping[str, str], **facts: Any) -> None:
+        super().__init__(*arguments, **facts)
+        self._homes = homes
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self._homes)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._homes:
+            return None
+        module, _, name = self._homes[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(f"engine.cli.{module}"), name)
+        return command
 
 
 def _loaded(name: str) -> ModuleType:
@@ -49,6 +68,8 @@ def _loaded(name: str) -> ModuleType:
 def _interrupts_kill() -> Iterator[None]:
     """Let Ctrl-C end the process at once while nothing has begun: some libraries swallow a KeyboardInterrupt that is
     raised while they are loaded."""
+    import signal  # its enumerations take a millisecond, which help need not spend
+
     replaceable = threading.current_thread() is threading.main_thread()
     if not replaceable or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield

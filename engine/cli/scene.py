@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
-
 import click
 
+from engine.cli.deferred import deferred
 from engine.cli.overwrite_option import overwrite_option
 from engine.cli.paths import PATH
-from engine.text.counted import counted
-from engine.text.say import say
 
 
 @click.command(no_args_is_help=True, short_help="Write a page on which to draw lines and zones.")
@@ -21,35 +17,10 @@ from engine.text.say import say
 @click.option("--camera", metavar="folder|REGEX", help="Which videos belong to one camera.  [each its own]")
 @overwrite_option
 @click.option("--language", type=click.Choice(["en", "es"]), default="en", help="Language of the page.  [en]")
-def scene(
-    inputs: tuple[Path, ...],
-    page: Path,
-    given: tuple[Path, ...],
-    tracks: Path | None,
-    camera: str | None,
-    overwrite: bool,
-    language: Literal["en", "es"],
-) -> int:
+@deferred("scene:scene")
+def scene() -> None:
     """Write a page on which to draw lines, zones, ignored regions and map points, and to save them as a scene file.
 
     INPUT is a video or a folder of them. The page opens from disk and shows each video's scene without moving objects.
     With --tracks it also shows the paths of an earlier run's objects. --scene edits an existing scene file.
     """
-    from engine.analytics.settings import load_scenes
-    from engine.config import EngineConfig
-    from engine.output_folder.manifest import read_manifest
-    from engine.report import write_scene_page
-
-    config = EngineConfig(**{} if camera is None else {"camera": camera})
-    count = write_scene_page(
-        inputs,
-        page,
-        scenes=load_scenes(given),
-        camera=config.camera,
-        earlier=None if tracks is None else (tracks, read_manifest(tracks)),
-        language=language,
-        overwrite=overwrite,
-    )
-    what = counted(count, "frame")
-    say(f"Page: {page}, with {what} to draw on. Open it, draw, and download the scene file.")
-    return 0

@@ -7,9 +7,8 @@ heavy, because the command line's help is built from it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from engine_ext.tracker import Tracker
@@ -53,8 +52,7 @@ HELP = {
 KEYS = tuple(HELP)
 
 
-@dataclass(frozen=True)
-class TrackerKind:
+class TrackerKind(NamedTuple):
     """One tracker. `kernel` is its module and class in engine_ext, `defaults` its parameters; `wants_low` says, given
     the parameters, whether it uses low-scoring detections."""
 

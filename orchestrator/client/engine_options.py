@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from engine.cli.main import run
+from engine.cli.run import run
 
 # Those that `yolo-submit` defines itself, with another meaning, or does not support.
 OTHERS = frozenset(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,3 +33,10 @@ class SubmitOptions:
     keep: int | None = None
     results: bool = False
     dry_run: bool = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], engine: Mapping[str, object]) -> SubmitOptions:
+        """Return the options of a command line, by parameter name, with those of the engine."""
+        own = {each.name: given[each.name] for each in fields(cls) if each.name in given}
+        job_id = given["status"] or given["follow"] or given["cancel"] or ""
+        return cls(**{**own, "video_folder": given["video_folder"] or ""}, job_id=job_id, engine=engine)

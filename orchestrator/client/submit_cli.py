@@ -11,16 +11,15 @@ import json
 import os
 import re
 import sys
-from dataclasses import fields
-from typing import Any
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.errors import EngineError
-from engine.logs import set_up_logging
 from engine.text.say import say, show_usage
 from orchestrator.client import engine_options
-from orchestrator.client.options import SubmitOptions
 from orchestrator.errors import (
     FAILED,
     INTERRUPTED,
@@ -32,6 +31,9 @@ from orchestrator.errors import (
     SettingsError,
     reason_of,
 )
+
+if TYPE_CHECKING:
+    from orchestrator.client.options import SubmitOptions
 
 # Import nothing heavy up here, so that --help answers at once.
 
@@ -56,6 +58,19 @@ _COMMANDS = {
     "purge": frozenset({"yes"}),
     "prune": frozenset({"output", "older_than", "keep", "results", "dry_run", "yes"}),
     "health_check": engine_options.NAMES | {"config_file", "output", "queue"},
+}
+
+# Where each command is, imported when it is called: they load Redis, rich and the engine's configuration, which takes
+# half a second.
+_ACTIONS = {
+    "submit": "commands_submit:run",
+    "status": "commands_jobs:status",
+    "cancel": "commands_jobs:cancel",
+    "list_tasks": "commands_list:list_tasks",
+    "follow": "commands_follow:follow",
+    "prune": "commands_prune:prune",
+    "purge": "commands_purge:purge",
+    "health_check": "commands_health:health_check",
 }
 
 
@@ -164,40 +179,14 @@ def submit(context: click.Context, /, **given: Any) -> int:
     and all its records.
     """
     command = _command(context)
+    from engine.logs import set_up_logging
+    from orchestrator.client.options import SubmitOptions
+
     set_up_logging("warning", "text")
-    own = {each.name: given[each.name] for each in fields(SubmitOptions) if each.name in given}
-    job_id = given["status"] or given["follow"] or given["cancel"] or ""
-    options = SubmitOptions(
-        **{**own, "video_folder": given["video_folder"] or ""}, job_id=job_id, engine=engine_options.chosen(given)
-    )
-    # Imported on demand: they load Redis, rich and the engine's configuration, which takes half a second.
-    if command == "submit":
-        from orchestrator.client import commands_submit
-
-        return commands_submit.run(options)
-    if command in ("status", "cancel"):
-        from orchestrator.client import commands_jobs
-
-        return commands_jobs.status(options) if command == "status" else commands_jobs.cancel(options)
-    if command == "list_tasks":
-        from orchestrator.client import commands_list
-
-        return commands_list.list_tasks(options)
-    if command == "follow":
-        from orchestrator.client import commands_follow
-
-        return commands_follow.follow(options)
-    if command == "prune":
-        from orchestrator.client import commands_prune
-
-        return commands_prune.prune(options)
-    if command == "purge":
-        from orchestrator.client import commands_purge
-
-        return commands_purge.purge(options)
-    from orchestrator.client import commands_health
-
-    return commands_health.health_check(options)
+    options = SubmitOptions.of(given, engine_options.chosen(given))
+    module, _, name = _ACTIONS[command].partition(":")
+    action: Callable[[SubmitOptions], int] = getattr(import_module(f"orchestrator.client.{module}"), name)
+    return action(options)
 
 
 def _command(context: click.Context) -> str:

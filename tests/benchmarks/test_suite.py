@@ -198,11 +198,12 @@ def test_compare_from_the_command_line_and_help_loads_nothing_heavy(row, tmp_pat
         (tmp_path / name).write_text(each.model_dump_json() + "\n")
     script = (
         "import contextlib, json, sys\n"
-        "from engine.cli import main as cli\n"
-        "with contextlib.suppress(SystemExit): cli.commands(['bench', '--help'])\n"
+        "from engine.cli.group import commands\n"
+        "with contextlib.suppress(SystemExit): commands(['bench', '--help'])\n"
         "assert not {'numpy', 'pydantic', 'benchmarks'} & set(sys.modules)\n"
         "sys.argv = ['yolo-engine', 'bench', 'compare', *json.loads(sys.argv[1])]\n"
-        "cli.main()\n"
+        "from engine.cli.main import main\n"
+        "main()\n"
     )
     for names, status in ((("old", "old"), 0), (("old", "new"), 1)):
         files = json.dumps([str(tmp_path / name) for name in names])

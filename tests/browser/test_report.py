@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from engine.analytics.run_answers import config_for_answers
 from engine.analytics.settings import AnswerSettings
-from engine.cli.main import commands
+from engine.cli.group import commands
 from engine.report import write_report
 from engine.report.stills import jpeg_of
 from tests.browser.conftest import DESK, PHONE, TOO_FAINT, TOO_SMALL, complaints, shot, until

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from engine.analytics import Scene
-from engine.cli.main import commands
+from engine.cli.group import commands
 from tests.browser.conftest import DESK, PHONE, TOO_FAINT, TOO_SMALL, complaints, shot
 from tests.e2e.runs import clip
 from tests.engine.report.handmade import Film, output_folder

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from engine import Engine, EngineConfig
 from engine.analytics.tables import COLUMNS
-from engine.cli.main import commands
+from engine.cli.group import commands
 from engine.errors import ConfigError, InputError
 from tests.e2e.runs import clip, fake_engine, rows
 

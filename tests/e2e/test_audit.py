@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from engine import Engine, EngineConfig
 from engine.audit import ALL, Audit, Kind, audit
-from engine.cli.main import commands
+from engine.cli.group import commands
 from engine.errors import InputError
 from engine.output_folder.hashes import made_of, sealed
 from tests.assets import demo_video, require_asset

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from engine.cli.main import commands
+from engine.cli.group import commands
 from engine.errors import OutputError
 from engine.files.folders import Folder
 from engine.media.inputs import Video

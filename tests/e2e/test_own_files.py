@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from engine.cli.main import commands
+from engine.cli.group import commands
 from engine.clips import ClipSettings, cut_clips
 from engine.errors import OutputError
 from engine.finished import FinishedRun

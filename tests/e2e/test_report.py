@@ -7,7 +7,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from engine.cli.main import commands
+from engine.cli.group import commands
 from tests.e2e.runs import clip, fake_engine
 from tests.engine.report.handmade import SCENE
 from tests.engine.report.test_pages import Page

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from engine.cli.main import commands
+from engine.cli.group import commands
 from engine.clips import ClipSettings, cut_clips
 from engine.finished import FinishedRun
 from engine.output_folder.remade import read_remade

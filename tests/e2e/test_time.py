@@ -11,7 +11,7 @@ from typing import Any
 import av
 import pytest
 
-from engine.cli.main import commands
+from engine.cli.group import commands
 from engine.stages.decode import Decoder
 from tests.assets import require_asset
 from tests.e2e.clips import Shot, joined, make

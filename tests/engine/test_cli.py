@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from engine.cli import main as cli
 from engine.cli.commands import doctor, models
 from engine.cli.commands.run import how_to_go_on
 from engine.cli.doctor import Finding, examine
+from engine.cli.group import commands as engine_commands
+from engine.cli.run import run as run_command
 from engine.config import EngineConfig
 from models import registry
 from tests.assets import ROOT
@@ -202,9 +204,16 @@ def test_odd_file_names(run, clip, tmp_path, name):
         assert "[1].mp4" in table.out
 
 
-def commands(group=cli.commands, path=()):
+def members(group):
+    if not isinstance(group, click.Group):
+        return {}
+    context = click.Context(group)
+    return {name: group.get_command(context, name) for name in group.list_commands(context)}
+
+
+def commands(group=engine_commands, path=()):
     yield path
-    for name, command in getattr(group, "commands", {}).items():
+    for name, command in members(group).items():
         yield from commands(command, (*path, name))
 
 
@@ -217,7 +226,7 @@ def test_the_commands():
 @pytest.mark.parametrize("path", list(commands()), ids=" ".join)
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help(path, flag):
-    done = CliRunner().invoke(cli.commands, [*path, flag], prog_name="yolo-engine", terminal_width=100)
+    done = CliRunner().invoke(engine_commands, [*path, flag], prog_name="yolo-engine", terminal_width=100)
     assert done.exit_code == 0
     assert done.output.startswith(f"Usage: {' '.join(['yolo-engine', *path])} ")
     assert "..." not in done.output.replace("INPUT...", "").replace("OUT...", "").replace("FILE...", "").replace(
@@ -227,9 +236,9 @@ def test_help(path, flag):
 
 def test_every_option_is_explained():
     for path in commands():
-        command = cli.commands
+        command = engine_commands
         for name in path:
-            command = command.commands[name]
+            command = members(command)[name]
         assert command.help, path
         assert [
             option.name for option in command.params if option.param_type_name == "option" and not option.help
@@ -241,10 +250,10 @@ def test_the_options_are_keys_of_the_configuration():
 
     own = {"inputs", "output", "config_file", "as_json", "stats", "metrics"}
     own |= {"on_event", "event_kinds", "event_loiter_s"}
-    options = {option.name for option in cli.commands.commands["run"].params} - own
+    options = {option.name for option in run_command.params} - own
     assert options <= set(EngineConfig.model_fields)
     # The defaults that --help names are those of the configuration.
-    for option in cli.commands.commands["run"].params:
+    for option in run_command.params:
         named = (getattr(option, "help", None) or "").rpartition("  [")[2].rstrip("]")
         if option.name in ("conf", "nms_iou", "max_detections", "max_age", "min_hits", "iou_threshold", "shape"):
             assert named == str(getattr(EngineConfig(), option.name))
@@ -482,3 +491,20 @@ def test_the_collector_rests_while_a_command_is_loaded(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "(False, True, True)"
+
+
+@pytest.mark.parametrize("loading", ["click", "engine.errors", "engine.cli.run"])
+def test_ctrl_c_while_the_command_line_itself_loads(loading):
+    """It comes when a part of it is imported, on whose behalf this raises what the signal would."""
+    script = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == {loading!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "sys.argv = ['yolo-engine', 'run', '--help']\n"
+        "from engine.cli.main import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "")

@@ -7,7 +7,7 @@ import click
 import pydantic
 import pytest
 
-from engine.cli.main import run as run_command
+from engine.cli.run import run as run_command
 from engine.config import OTHER_KEYS, RESULT_KEYS, EngineConfig, load_config
 from engine.errors import ConfigError
 from engine.trackers import registry

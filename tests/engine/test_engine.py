@@ -208,7 +208,15 @@ def test_stream_of_nothing(tmp_path):
     ("imports", "absent"),
     [
         ("engine", "celery redis av numpy onnx onnxruntime pydantic rich click"),
-        ("engine.cli.main", "celery redis av numpy onnx onnxruntime pydantic rich ssl urllib.request"),
+        ("engine.cli.main", "click logging"),
+        (
+            "engine.cli.group",
+            "celery redis av numpy onnx onnxruntime pydantic rich ssl urllib.request logging engine.cli.run",
+        ),
+        (
+            "engine.cli.run",
+            "celery redis av numpy onnx pydantic rich logging dataclasses engine.cli.group engine.cli.find",
+        ),
         ("engine.engine", "celery redis onnx onnxruntime rich http.client"),
         (
             "engine.cli.commands.run",

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 from engine import EngineConfig
-from engine.cli.main import commands
+from engine.cli.group import commands
 from engine.errors import ConfigError, ModelError
 from engine.inference.trt.quantize import signed
 from engine.records import Detections

@@ -12,7 +12,7 @@ import pytest
 
 from engine import Engine
 from engine.analytics.stitching import ObjectCounter
-from engine.cli.main import run as run_command
+from engine.cli.run import run as run_command
 from engine.config import EngineConfig
 from engine.errors import ConfigError
 from engine.inference.layouts import get_layout

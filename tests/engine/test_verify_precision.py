@@ -3,12 +3,13 @@
 import json
 from dataclasses import replace
 
+import click
 import numpy as np
 import pytest
 
 from engine import EngineConfig
 from engine.choices.precision import Processor
-from engine.cli import main as cli
+from engine.cli.group import commands
 from engine.errors import ConfigError, InputError
 from engine.inference import model as loading
 from engine.inference.backends.fake import FakeBackend
@@ -132,5 +133,5 @@ def test_it_takes_one_file(tmp_path):
 
 def test_against_is_for_a_precision(tmp_path):
     video = clip(tmp_path / "a.mp4", 2)
-    with pytest.raises(cli.click.UsageError, match="--against does nothing here: it is for --precision bf16 or int8"):
-        cli.commands(["verify", str(video), "--backend", "fake", "--against", "m.onnx"], standalone_mode=False)
+    with pytest.raises(click.UsageError, match="--against does nothing here: it is for --precision bf16 or int8"):
+        commands(["verify", str(video), "--backend", "fake", "--against", "m.onnx"], standalone_mode=False)

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 import click
 import pytest
 
-from engine.cli.main import run
+from engine.cli.run import run
 from engine.config import EngineConfig
 from engine.sinks.base import sole_writer
 from orchestrator.client import commands_jobs, commands_submit, engine_options, submission, submit_cli

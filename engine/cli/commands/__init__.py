@@ -4,4 +4,21 @@ Their arguments and options are declared in engine.cli, which imports nothing he
 command runs.
 """
 
-__all__ = ["build_trt", "doctor", "evaluate", "models", "quantize", "retrack", "run", "verify"]
+__all__ = [
+    "analyze",
+    "audit",
+    "build_trt",
+    "clips",
+    "doctor",
+    "evaluate",
+    "exports",
+    "find",
+    "models",
+    "plan",
+    "quantize",
+    "report",
+    "retrack",
+    "run",
+    "scene",
+    "verify",
+]

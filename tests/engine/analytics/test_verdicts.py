@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from engine.analytics.verdicts import read_verdicts
-from engine.cli.main import commands
+from engine.cli.group import commands
 from engine.errors import ConfigError
 from tests.engine.report.handmade import Film, output_folder
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from engine.analytics.run_answers import config_for_answers
 from engine.analytics.settings import AnswerSettings
-from engine.cli.main import commands
+from engine.cli.group import commands
 from engine.errors import ConfigError, InputError, OutputError
 from engine.report import write_report
 from tests.engine.report.handmade import SCENE, Film, Folder, output_folder
