@@ -1,4 +1,4 @@
-"""Loads the model a configuration asks for: manifest, file with free shapes, backend, layout."""
+"""Loads the configured model: manifest, file with dynamic axes, backend, layout."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to run, on `device`, chosen for the reason in `why`. `note` says why it does not run as asked,
-    where it does not. `precision` is what it computes in; f32: in whatever its file has."""
+    """A model ready to run on `device`, chosen for the reason in `why`. `note` says how it deviates from the request,
+    if it does. `precision` is that of the computation; f32 means that of the file."""
 
     manifest: ModelManifest
     backend: Backend
@@ -46,7 +46,7 @@ class LoadedModel:
     precision: Precision = "f32"
 
     def class_mask(self, wanted: tuple[str, ...] | None) -> NDArray[np.bool_] | None:
-        """Return (C,) bool of the classes wanted; None for all. Raises ConfigError for a name the model does not
+        """Return (C,) bool for the wanted classes; None for all. Raises ConfigError for a name that the model does not
         know."""
         if wanted is None:
             return None
@@ -56,7 +56,8 @@ class LoadedModel:
 
 
 def check_classes(manifest: ModelManifest, wanted: tuple[str, ...] | None, key: str = "classes") -> None:
-    """Raise ConfigError for a name in `key` that the model does not know, with one of the zoo's that does, if any."""
+    """Raise ConfigError for a name in `key` that the model does not know; it names a model of the zoo that does, if
+    any."""
     unknown = [name for name in wanted or () if name not in manifest.classes]
     if not unknown:
         return
@@ -78,8 +79,8 @@ def check_classes(manifest: ModelManifest, wanted: tuple[str, ...] | None, key: 
 def check_wanted(
     manifest: ModelManifest, config: EngineConfig, places: Iterable[tuple[str, tuple[str, ...]]] = ()
 ) -> None:
-    """Raise ConfigError for a class that is asked for and that the model does not know, or `classes` leaves out.
-    `places` are the lines and zones that are for some classes alone, in words, each with its classes."""
+    """Raise ConfigError for a requested class that the model does not know or that `classes` excludes. `places` are
+    descriptions of the lines and zones that count some classes only, each with its classes."""
     check_classes(manifest, config.classes)
     check_classes(manifest, config.blur, "blur")
     for what, names in places:
@@ -92,8 +93,8 @@ def check_wanted(
 
 
 def available_cores() -> int:
-    """Return cores this process may use. Who runs several engines on a machine shares them out with
-    YOLO_ENGINE_CORES."""
+    """Return the number of cores this process may use. YOLO_ENGINE_CORES divides them between several engines on a
+    machine."""
     given = os.environ.get("YOLO_ENGINE_CORES", "")
     if given.isdigit() and int(given) > 0:
         return int(given)
@@ -101,8 +102,8 @@ def available_cores() -> int:
 
 
 def load_model(config: EngineConfig, workers: int) -> LoadedModel:
-    """`workers` threads will infer at the same time, where the CPU computes. Raises ModelError, BackendMissing or
-    ConfigError, each with the remedy."""
+    """Load the configured model; on a CPU, `workers` threads will infer concurrently. Raises ModelError, BackendMissing
+    or ConfigError, each with the remedy."""
     if config.backend == "fake":
         return fake_model(config)
     try:
@@ -112,8 +113,8 @@ def load_model(config: EngineConfig, workers: int) -> LoadedModel:
 
 
 def resolved_model(config: EngineConfig) -> ResolvedModel:
-    """Return the file and the declaration of the model that a configuration asks for; nothing is loaded. A plan's are
-    those it was built from. Raises models.errors.ModelError, or PlanError."""
+    """Return the file and the declaration of the configured model, without loading it. For a plan they are those it was
+    built from. Raises models.errors.ModelError or PlanError."""
     model, layout = model_of(config.model)
     said = Fed(config.input_scale, _three(config.input_mean), config.channel_order).over(fed_of(config.model))
     return resolve(
@@ -128,17 +129,17 @@ def resolved_model(config: EngineConfig) -> ResolvedModel:
 
 
 def _class_names(names: tuple[str, ...] | None) -> tuple[str, ...] | str | None:
-    """Return the names of classes, or the name of a list of them where one such name was given alone."""
+    """Return class names, or the name of a known list of them if only that was given."""
     return names[0] if names is not None and len(names) == 1 and names[0] in NAME_LISTS else names
 
 
 def _three(mean: float | tuple[float, float, float] | None) -> tuple[float, float, float] | None:
-    """Return the three channels' numbers; one number stands for all of them."""
+    """Return a number per channel; a single number applies to all."""
     return (mean, mean, mean) if isinstance(mean, int | float) else mean
 
 
 def _load(config: EngineConfig, workers: int) -> LoadedModel:
-    # `import engine` need not wait for what is of use to a model from a file only.
+    # Not imported at the top, because only models from files need these.
     from engine.inference.select import choose
     from models.dynamic_axes import freed_model
 
@@ -163,7 +164,7 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
 
 
 def _on_cpu(config: EngineConfig, model: CpuModel) -> OnCpu:
-    """Return the backend on a CPU, by the rule in docs/models.md."""
+    """Return the CPU backend, by the rule in docs/models.md."""
     if config.precision != "f32":
         with_what = processor().computes(config.precision)
         return OnCpu(_in_precision(config, model), f"OpenVINO computes {config.precision} with {with_what}")
@@ -186,8 +187,8 @@ def _made(name: str, model: CpuModel) -> Backend:
 
 
 def _in_precision(config: EngineConfig, asked: CpuModel) -> Backend:
-    """Return the model in bfloat16 or in 8-bit integers. Raises BackendMissing if processor or software lack it, and
-    ConfigError if the model or another key speaks against it."""
+    """Return the model in bfloat16 or 8-bit integers. Raises BackendMissing if the processor or software does not
+    support that, and ConfigError if the model or another key conflicts with it."""
     precision = config.precision
     if config.backend not in ("auto", "openvino"):
         raise ConfigError(
@@ -225,7 +226,7 @@ def _in_precision(config: EngineConfig, asked: CpuModel) -> Backend:
         raise ConfigError(
             f"precision must be f32 for {config.model}: its quantization can't be undone here. Export it in float32."
         ) from error
-    alone = not asked.batch_safe and batch_safe(model)  # one image at a time, for another reason
+    alone = not asked.batch_safe and batch_safe(model)  # images must not be batched, though not because of quantization
     return OpenVinoBackend(
         made.SerializeToString(),
         asked.workers,

@@ -28,8 +28,8 @@ from engine.inference.native.pack import WeightStore, pack_bias, pack_conv, pack
 from engine.inference.native.trace import trace
 from engine_ext.convnet import ACTIVATIONS, ATTENTION_ROWS, FIELDS, KINDS, WHENS, ConvNet
 
-_WORKSPACE_LIMIT = 1 << 28  # floats: 1 GiB a thread
-MAX_ROW = 1 << 20  # pixels: what engine_ext.convnet takes
+_WORKSPACE_LIMIT = 1 << 28  # floats: 1 GiB per thread
+MAX_ROW = 1 << 20  # pixels: the limit of engine_ext.convnet
 _MAX_GROUP = {"AVX-512": 4, "AVX2": 1}  # output blocks that one tile of the kernel computes
 _INPUT_CACHE = 8192  # floats of the input, 32 KiB, that all groups read before the next part of an image
 
@@ -89,7 +89,7 @@ class _Planner:
     # ---- the result ----
 
     def _written_directly(self) -> dict[Tensor, Patch]:
-        """Return tensors that go to the result only, whole: their convolutions write it themselves."""
+        """Return tensors that are only, and wholly, part of the result: their convolutions write it directly."""
         count = uses(self._network)
         makers = {op.out: op for op in self._network.ops}
         found = {}
@@ -207,9 +207,10 @@ class _Planner:
         self._rows.append((row, places))
 
     def _blocking(self, op: Conv, row: Row) -> None:
-        """Choose how many output blocks a tile takes, and how many pixels all groups of them are computed of in turn.
+        """Choose the number of output blocks per tile, and of pixels for which all groups of blocks are computed in
+        turn.
 
-        One pixel more of a stride-1 convolution of one pixel is the next in memory, so that an image is one long row.
+        For a 1x1 convolution with stride 1, an image can be treated as one long row.
         """
         planar = op.source is None
         count = blocks(op.out)
@@ -225,7 +226,7 @@ class _Planner:
         row["chunk"] = max(48, _INPUT_CACHE // per_pixel // 24 * 24)
 
     def _padding(self, op: Conv, row: Row, places: list[tuple[str, Place | Region]], index: int) -> None:
-        """Pad rows into a scratch where the window leaves the input; scaled there, too."""
+        """Copy rows with padding, and scaling, into a scratch buffer if the window exceeds the input."""
         channels, height, width = row["in_channels"], op.weight.shape[2], op.weight.shape[3]
         parts, unit = (channels, 1) if op.source is None else (-(-channels // BLOCK), BLOCK)
         if op.affine is not None:
@@ -240,7 +241,7 @@ class _Planner:
         places.append(("segments_at", self._scratch(segments * 4, index)))
 
     def _concat(self, op: Concat) -> None:
-        """Return copies of the parts that are not there already."""
+        """Emit copies of the parts that are not in place already."""
         whole, first = self._places[op.out], 0
         for source in op.sources:
             place = self._places[source]
