@@ -29,7 +29,7 @@ from engine.choices import defaults
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
-from engine.files.opened import OpenedFile
+from engine.files.objects import open_input
 from engine.inference.backends.base import frame_backend
 from engine.inference.heads import HeadReader
 from engine.inference.letterbox import Letterboxes
@@ -69,6 +69,7 @@ from engine.stages.gate import MAX_BETWEEN, GateSettings
 from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
+from engine.storage.urls import is_object
 from engine.summary import AlarmsJson, ManifestJson, SummaryJson, VideoJson, VideoResult, VideoStatus
 from engine.text.masks import without_password
 from engine.trackers import registry
@@ -555,7 +556,7 @@ class Engine:
             {PieceSink.kind: (PieceSink(self._made_with, recorder), piece.file)},
             self._counters(),
             pipeline.window,
-            open_file=lambda: OpenedFile(video.path, roots),
+            open_file=lambda: open_input(video.path, roots),
             piece=piece,
             recorder=recorder,
         )
@@ -615,7 +616,7 @@ class Engine:
         attempt = Attempt(
             work.folder, video.stem, job=work.job, fence=fence, overwrite=self.config.overwrite, place=work.place
         )
-        file = scheme(video.path) is None and os.path.isfile(video.path)
+        file = is_object(video.path) or (scheme(video.path) is None and os.path.isfile(video.path))
         if not (file and self.config.resume and self.config.save_intermediate_results):
             return attempt, None
         paths = {kind: path for kind, (_, path) in self._outputs.sinks(video, work.folder).items()}

@@ -22,11 +22,12 @@ from engine.clips.writing import Copy
 from engine.errors import OutputError, SinkError, Unencodable, VideoError, describe_os_error
 from engine.files.folders import Folder
 from engine.files.listed import ListedFiles
+from engine.files.objects import open_input
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo, file_word, fresh_name, happenings_of
 from engine.media.source import Source
 from engine.output_folder.own_files import foreign, is_own_in
-from engine.results import file_identity
+from engine.results import has_same_content
 from engine.sinks.base import discard, sole_writer
 from engine.stages.decode import never_begun
 
@@ -164,7 +165,7 @@ class _VideoCutter:
             raise VideoError(f"has no annotated video, from which clips of {what} are cut")
         growing = [self._place.path(f".clip-{self._token}-{number}.part") for number in range(len(parts))]
         try:
-            with OpenedFile(str(path), () if self._drawn else roots) as file:
+            with open_input(str(path), () if self._drawn else roots) as file:
                 if not self._drawn:
                     self._check(file)
                 for made in self._made(file, parts, growing):
@@ -176,14 +177,14 @@ class _VideoCutter:
     def _check(self, file: OpenedFile) -> None:
         """Raise VideoError if the source is not the one that the run read."""
         video = self._video
-        if video.size_bytes not in (None, file.facts.st_size):
+        if video.size_bytes not in (None, file.size_bytes):
             raise VideoError("is not the file that the tracks are of: its size has changed since the run")
 
         def go_on() -> bool:
             self._tick()
             return False
 
-        if video.sha256 is not None and ((now := file_identity(file, go_on)) is None or now["sha256"] != video.sha256):
+        if not has_same_content(file, video.sha256, video.etag, go_on):
             raise VideoError("is not the file that the tracks are of: its content has changed since the run")
 
     def _made(self, file: OpenedFile, parts: Sequence[Part], growing: Sequence[Path]) -> Iterator[_Made]:

@@ -17,6 +17,7 @@ from engine.errors import SourceError, describe_os_error
 from engine.files.opened import entries
 from engine.media.annotated import OutputFolders
 from engine.media.suffixes import PREVIEW_SUFFIXES
+from engine.storage.urls import Place
 
 # Lower-case names of folders that Windows, macOS, Synology, QNAP and others create on shares.
 _BINS = frozenset("#recycle @recycle $recycle.bin recycler recycled .recycle .trashes".split())
@@ -38,12 +39,13 @@ class LeftOut:
 class FolderWalk:
     """Walks folders, each only once, however many links lead to it.
 
-    `output` is not entered. With `roots`, only paths below one of them are opened, links resolved. `left_out` grows
-    during the walk.
+    `output` and `stored`, its place in storage, are not entered. With `roots`, only paths below one of them are opened,
+    links resolved. `left_out` grows during the walk.
     """
 
-    def __init__(self, output: Path, roots: Sequence[Path] = ()) -> None:
+    def __init__(self, output: Path, roots: Sequence[Path] = (), stored: Place | None = None) -> None:
         self.roots = roots
+        self.stored = stored
         self.left_out: list[LeftOut] = []
         self._output = os.path.realpath(output)
         self._roots = [os.path.realpath(folder) for folder in roots]

@@ -70,6 +70,12 @@ class _File(_Facts):
     sha256: Text
 
 
+class _Input(_Facts):
+    size_bytes: Count
+    sha256: Text = _ABSENT
+    etag: Text = _ABSENT
+
+
 class _Media(_Facts):
     size_wh: tuple[Side, Side]
     examined_s: tuple[Seconds, Seconds]
@@ -127,7 +133,7 @@ class _Video(_Facts):
     notes: list[Text] = _ABSENT
     segments: list[_Segment] = _ABSENT
     clock: dict[Text, Text | None] = _ABSENT
-    input: _File | None = None
+    input: _Input | None = None
     attempts: Count = _ABSENT
     recording: Text = _ABSENT
 

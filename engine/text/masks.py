@@ -52,11 +52,11 @@ def in_text(text: str) -> str:
 
 
 def _without_user(scheme: str, rest: str) -> str:
-    """Mask up to the last `@`, because a password may contain unescaped characters. Only a web page's path may contain
-    `@` of its own, after characters that can't be in a password."""
+    """Mask up to the last `@`, because a password may contain unescaped characters. Only the path of a web page or an
+    object may contain `@` of its own, after characters that can't be in a password."""
     authority = rest.partition("/")[0]
     end = rest.rfind("@")
-    if scheme in ("http", "https"):
+    if scheme in ("http", "https", "s3", "gs", "az"):
         if "@" in authority:
             end = authority.rfind("@")
         elif _HOST_PORT.fullmatch(re.split("[?#]", authority)[0]):
