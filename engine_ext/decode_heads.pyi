@@ -16,7 +16,7 @@ Common to all of them:
 * Anchors with a NaN or infinite score or box side are dropped silently.
 * Raises TypeError if ``output`` or ``class_mask`` is not an array or has another dtype; ValueError if a shape, ``conf``
   or another value is not as described, or ``output`` is not C-contiguous (copies of megabytes per frame must be
-      explicit).
+  explicit).
 * The interpreter lock is released during the scan.
 """
 
@@ -40,9 +40,9 @@ def decode_yolox(
 ) -> Decoded:
     """Decode a raw YOLOX grid ``(A, 5 + C)``: x, y, w, h, objectness, C class scores (arXiv 2107.08430).
 
-    For the cell ``(grid_x, grid_y)`` of the level with stride s: ``cx = (x + grid_x) s``, ``cy = (y + grid_y) s``, ``w
-    = exp(w) s``, ``h = exp(h) s``, in pixels. Score = objectness * class score, both already in [0, 1]; an anchor whose
-    objectness is below conf is skipped before its class scores are read.
+    For the cell ``(grid_x, grid_y)`` of the level with stride s: ``cx = (x + grid_x) s``, ``cy = (y + grid_y) s``,
+    ``w = exp(w) s``, ``h = exp(h) s``, in pixels. Score = objectness * class score, both already in [0, 1]; an anchor
+    whose objectness is below conf is skipped before its class scores are read.
 
     ``input_hw`` is the height and width of the model's input in pixels, multiples of each stride. A must be the sum
     of ``(H / s) (W / s)`` over the strides, levels in the order given, each row by row: else ValueError.
