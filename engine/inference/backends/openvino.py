@@ -1,4 +1,4 @@
-"""OpenVINO on a CPU (an extra): computes in bfloat16 and in 8-bit integers.
+"""OpenVINO on a CPU (an extra): computes in 8-bit integers, and in bfloat16 what our executor does not support.
 
 A model is compiled for each image size, which takes a second, because one with dynamic axes runs a tenth longer. A
 batch is computed image by image, so that its size can't change a result.

@@ -10,6 +10,7 @@ from operator import attrgetter
 from engine.inference.native.ops import Concat, Network, Tensor, sources
 
 BLOCK = 16  # channels per block, and floats per cache line
+PART = 32  # bfloat16 channels per cache line
 _EVEN = 1024  # floats per memory page
 _SPAN = 16  # operations
 
