@@ -92,12 +92,13 @@ class SourceError(VideoError):
 
 class StorageError(SourceError, OSError):
     """An object in storage can't be read or written; says why, and the remedy. `transient`: asking again may help.
-    `missing`: there is none."""
+    `missing`: there is none. `outdated`: it is another one by now."""
 
-    def __init__(self, message: str, *, transient: bool = False, missing: bool = False) -> None:
+    def __init__(self, message: str, *, transient: bool = False, missing: bool = False, outdated: bool = False) -> None:
         super().__init__(message)
         self.transient = transient
         self.missing = missing
+        self.outdated = outdated
 
 
 class DecodeError(VideoError):

@@ -38,8 +38,8 @@ ROOMS = {
         "config": {"choices", "errors", "trackers"},
         # What knows of videos, of models, of results.
         "media": {"choices", "errors", "files", "records", "storage", "text", "trackers"},
-        "output_folder": {"choices", "config", "errors", "files", "media", "summary", "text", "trackers"},
-        "analytics": {"config", "errors", "files", "install", "output_folder", "records", "summary", "text"},
+        "output_folder": {"choices", "config", "errors", "files", "media", "storage", "summary", "text", "trackers"},
+        "analytics": {"choices", "config", "errors", "files", "install", "output_folder", "records", "summary", "text"},
         "inference": {"choices", "config", "errors", "install", "media", "records", "text"},
         "sinks": {"analytics", "config", "errors", "files", "media", "records"},
         "stages": {"config", "errors", "inference", "media", "records", "text", "trackers"},
@@ -100,7 +100,7 @@ ROOMS = {
         "cli": {
             "alarms", "analytics", "audit", "choices", "clips", "config", "engine", "errors", "exports", "find",
             "finished", "inference", "install", "logs", "media", "observe", "output_folder", "pipeline", "profiling",
-            "report", "rework", "summary", "text", "trackers", "verification",
+            "report", "rework", "storage", "summary", "text", "trackers", "verification",
         },
     },
 }  # fmt: skip

@@ -23,7 +23,7 @@ from models.errors import ModelError
 _STYLES = {"ok": "green", "absent": "dim", "broken": "red"}
 _KERNELS = tuple(
     "geometry letterbox convnet decode_heads nms kalman assignment tracker sort bytetrack ocsort cbiou overlay blur "
-    "sharpness rows motion".split()
+    "sharpness rows motion jpeg_planes".split()
 )
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
 

@@ -8,17 +8,16 @@ and answers, appear in it.
 from __future__ import annotations
 
 import configparser
-import io
 import logging
 import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 import obstore
@@ -32,7 +31,7 @@ from engine.storage.urls import Place
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from obstore import GetOptions
+    from obstore import GetOptions, PutMode
     from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Config
 
 R = TypeVar("R")
@@ -43,6 +42,7 @@ PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 _TIMEOUT = timedelta(seconds=30)
 _CONNECT_TIMEOUT = timedelta(seconds=5)
 _PART_BYTES = 8 << 20
+_ONE_REQUEST_BYTES = 32 << 20  # what is sent in one request leaves no parts where it is broken off
 
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -71,6 +71,7 @@ class ObjectFacts(NamedTuple):
     key: str
     size: int
     etag: str
+    modified: datetime
 
 
 class Store:
@@ -113,14 +114,14 @@ class Store:
 
     def _facts(self, key: str) -> ObjectFacts:
         meta = self._tried(lambda: obstore.head(self._client, key), key)
-        return ObjectFacts(key, int(meta["size"]), str(meta["e_tag"] or ""))
+        return ObjectFacts(key, int(meta["size"]), str(meta["e_tag"] or ""), meta["last_modified"])
 
     def list(self, prefix: str) -> Iterator[ObjectFacts]:
         """Yield all objects whose keys begin with `prefix`, which ends at a slash or is empty."""
         batches = self._tried(lambda: iter(obstore.list(self._client, prefix or None)), prefix)
         while (batch := self._tried(lambda: next(batches, None), prefix)) is not None:
             for each in batch:
-                yield ObjectFacts(str(each["path"]), int(each["size"]), str(each["e_tag"] or ""))
+                yield ObjectFacts(str(each["path"]), int(each["size"]), str(each["e_tag"] or ""), each["last_modified"])
 
     def read(self, key: str, start: int, end: int, etag: str, wait: Callable[[float], bool] = lambda s: False) -> bytes:
         """Return the bytes from `start` to before `end` of the object as it was when it had this etag. Repeated while
@@ -166,27 +167,44 @@ class Store:
     def put(self, key: str, data: bytes | Path) -> None:
         """Write an object, which appears as a whole or not at all. A large file goes in parts; what of them was sent
         is dropped if it can't be completed."""
-        what = data if isinstance(data, Path) else io.BytesIO(data)
-        for pause_s in (*PAUSES_S[:3], None):
+        for pause_s in (*PAUSES_S, None):
             try:
                 self._tried(
-                    lambda: obstore.put(self._client, key, what, chunk_size=_PART_BYTES, max_concurrency=4), key
+                    lambda: obstore.put(
+                        self._client,
+                        key,
+                        data,
+                        use_multipart=isinstance(data, Path) and data.stat().st_size > _ONE_REQUEST_BYTES,
+                        chunk_size=_PART_BYTES,
+                        max_concurrency=4,
+                    ),
+                    key,
                 )
                 return
             except StorageError as error:
                 if not error.transient or pause_s is None:
                     raise
-            if isinstance(what, io.BytesIO):
-                what.seek(0)
-            time.sleep(pause_s)
+                time.sleep(pause_s)
 
-    def create(self, key: str, data: bytes) -> bool:
-        """Write an object where there is none (If-None-Match: *). Return whether there was none."""
+    def create(self, key: str, data: bytes) -> str | None:
+        """Write an object where there is none (If-None-Match: *), and return its etag; None if there is one."""
+        return self._on_condition(key, data, "create")
+
+    def replace(self, key: str, data: bytes, etag: str) -> str | None:
+        """Write an object in the place of the one with this etag (If-Match), and return the new one's; None if another
+        one is there by now, or none."""
+        return self._on_condition(key, data, cast("PutMode", {"e_tag": etag}))
+
+    def _on_condition(self, key: str, data: bytes, mode: PutMode) -> str | None:
         try:
-            self._tried(lambda: obstore.put(self._client, key, data, mode="create"), key)
+            put = self._tried(lambda: obstore.put(self._client, key, data, mode=mode), key)
         except FileExistsError:
-            return False
-        return True
+            return None
+        except StorageError as error:
+            if error.missing or error.outdated:
+                return None
+            raise
+        return str(put["e_tag"] or "")
 
     def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error."""
@@ -308,7 +326,7 @@ def _told(error: BaseException, place: Place) -> StorageError:
     if isinstance(error, FileNotFoundError) or status == 404:
         return StorageError("does not exist (404). Check bucket and key", missing=True)
     if isinstance(error, exceptions.PreconditionError) or status == 412:
-        return StorageError("has changed while it was read: run again once it is complete")
+        return StorageError("has changed while it was read: run again once it is complete", outdated=True)
     if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError) or status in (401, 403):
         shown = f"{status or 403}{f', {code}' if code else ''}"
         return StorageError(f"can't be read: access is denied ({shown}). Check {variables}, and what they may do there")
