@@ -359,6 +359,8 @@ class Engine:
                 if self.config.report and settled:
                     summary["report"] = manifest["report"] = self._report(folder, manifest, counted)
             finally:  # a run without its page is one all the same
+                if stored is not None:
+                    stored.tell_pages()
                 manifest["files"] = made_of(folder, manifest)
                 if stored is not None:
                     manifest = stored.told(manifest)

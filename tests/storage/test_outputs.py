@@ -86,6 +86,14 @@ def test_a_copy_is_what_its_manifest_says(bucket, videos, tmp_path, monkeypatch)
         read_manifest(Path(f"{bucket.url}/out"))
 
 
+def test_pages_name_the_place_and_not_the_folder(bucket, tmp_path):
+    with StoredOutput(place_of(f"{bucket.url}/out"), root=tmp_path) as stored:
+        page = stored.folder / "report.html"
+        page.write_text(f"<p>{stored.folder}/a.mp4")
+        stored.tell_pages()
+        assert page.read_text() == f"<p>{bucket.url}/out/a.mp4"
+
+
 def test_two_runs_are_kept_apart(bucket, tmp_path):
     place = place_of(f"{bucket.url}/out")
     second = StoredOutput(place, root=tmp_path / "two")
@@ -166,12 +174,25 @@ def test_another_machine_goes_on_with_the_next_video(bucket, videos, tmp_path):
     assert "manifest.json" not in left
     assert {"a.mp4", "a.tracks.jsonl"} <= set(left)
     before = stores.store("s3", bucket.name).get("out/a.mp4")
+    (sent,) = (tmp_path / "one").rglob("a.mp4")
+    assert (sent.stat().st_size, sent.stat().st_blocks) == (len(before), 0)  # on the disk it takes nothing any more
     summary = run(bucket, [videos], tmp_path / "two", visualize=True)
     assert summary["success"], summary
     assert "a" in done_before(summary)
     assert names(bucket) == sorted([*COMPLETE, "a.mp4", "b.mp4", "c.mp4", "manifest.json"])
     assert stores.store("s3", bucket.name).get("out/a.mp4") == before
     assert manifest_of(bucket)["videos"][0]["files"]["video"]["size_bytes"] == len(before)
+
+
+def test_what_was_sent_and_is_gone_is_made_again(bucket, videos, tmp_path):
+    arguments = [f"{bucket.url}/out", str(tmp_path), str(videos)]
+    subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=ROOT, timeout=60, check=False)
+    store = stores.store("s3", bucket.name)
+    before = store.get("out/a.mp4")
+    store.delete("out/a.mp4")
+    summary = run(bucket, [videos], tmp_path, visualize=True)
+    assert summary["success"], summary
+    assert store.get("out/a.mp4") == before
 
 
 def test_live_sources_are_not_recorded_there(bucket, tmp_path):
