@@ -52,8 +52,9 @@ _INNOCENT = (How.DONE, How.HANDED_BACK, How.CANCELLED)
 
 def is_split(config: EngineConfig, video: VideoFacts) -> bool:
     """Return whether a video is processed in pieces: if its container claims a duration above `split_s`. If not every
-    frame is inferred, the choice of frames depends on earlier ones, so such videos stay whole."""
-    every_frame = config.gate == "off" and not config.frames_between_inferences
+    frame is inferred, the choice of frames depends on earlier ones, and with `build_plan` the backend of a frame
+    depends on when it is processed, so such videos stay whole."""
+    every_frame = config.gate == "off" and not config.frames_between_inferences and not config.build_plan
     return every_frame and config.split_s is not None and (video.duration_s or 0.0) > config.split_s
 
 

@@ -135,7 +135,7 @@ class End:
     @cached_property
     def _places(self) -> dict[str, slice]:
         """Return the output rows of the last concatenation's parts, including those of concatenations that it only
-        stacks."""
+        stacks, reshaped or not."""
         makers = {step.node.outputs[0]: step.node for step in self.steps}
         readers = Counter(name for step in self.steps for name in step.node.inputs)
         last = makers.get(self.output)
@@ -150,6 +150,8 @@ class End:
             joined = makers.get(moved.inputs[0]) if moved is not None and moved.op_type == "Reshape" else None
             if joined is not None and joined.op_type == "Concat" and readers[name] == readers[joined.outputs[0]] == 1:
                 found[joined.outputs[0]] = slice(row, row + rows)
+            elif moved is not None and moved.op_type == "Concat" and readers[name] == 1:
+                found[name] = slice(row, row + rows)
             row += rows
         return found
 
