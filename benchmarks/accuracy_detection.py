@@ -1,4 +1,4 @@
-"""Accuracy of `Engine.detect` beside a plain detector, as COCO mAP on 128 images of COCO val2017.
+"""Accuracy of `Engine.detect` compared with a plain detector, as COCO mAP on 128 images of COCO val2017.
 
 Both get the same pixels (one JPEG decoding, OpenCV's), score threshold, NMS overlap and limit of detections. Three
 rows a model: the plain detector (OpenCV, ONNX Runtime on the original file, NumPy), the engine on the model's square,
@@ -42,7 +42,7 @@ Matched = list[dict[int, Matches]]
 
 
 class TimedBackend:
-    """A backend that adds up the time of its inferences, by the shape of their tensor."""
+    """A backend that sums the time of its inferences, by tensor shape."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
@@ -62,7 +62,7 @@ class TimedBackend:
 
 
 def images_of(folder: Path, limit: int | None) -> tuple[list[Image], list[Boxes]]:
-    """Return BGR images and their labels, in order of their names."""
+    """Return BGR images and their labels, sorted by name."""
     images, labels = [], []
     for path in sorted(folder.glob("*.jpg"))[:limit]:
         image = cv2.imread(str(path))
@@ -87,7 +87,7 @@ def with_reference(path: Path, family: str) -> Callable[[Image], Boxes]:
 
 
 def with_engine(path: Path, shape: str) -> tuple[Callable[[Image], Boxes], TimedBackend, tuple[int, int]]:
-    """Return the engine's `detect`, its backend, and the tensor that a 16:9 video gets."""
+    """Return the engine's `detect`, its backend, and the tensor of a 16:9 video."""
     config = EngineConfig(
         model=str(path), conf=CONF, nms_iou=NMS_IOU, max_detections=MAX_DETECTIONS, shape=shape, device="cpu"
     )
@@ -103,7 +103,7 @@ def with_engine(path: Path, shape: str) -> tuple[Callable[[Image], Boxes], Timed
 
 
 def video_ms(backend: TimedBackend, hw: tuple[int, int], repeats: int = 20) -> float:
-    """Return median time of an inference on the tensor of a 16:9 video."""
+    """Return the median time of an inference on the tensor of a 16:9 video."""
     tensor = np.full((1, 3, *hw), 0.4, backend.input_dtype)
     for _ in range(repeats):
         backend.run(tensor)
@@ -111,7 +111,7 @@ def video_ms(backend: TimedBackend, hw: tuple[int, int], repeats: int = 20) -> f
 
 
 def interval(a: Matched, b: Matched, resamples: int) -> tuple[float, float]:
-    """Return 95 % interval of mAP50-95(a) - mAP50-95(b) over images drawn with replacement."""
+    """Return the 95 % interval of mAP50-95(a) - mAP50-95(b) over images drawn with replacement (bootstrap)."""
     rng = np.random.default_rng(0)
     differences = []
     for _ in range(resamples):
@@ -122,7 +122,7 @@ def interval(a: Matched, b: Matched, resamples: int) -> tuple[float, float]:
 
 
 def measure(family: str, path: Path, images: list[Image], labels: list[Boxes], resamples: int) -> dict[str, Any]:
-    """Return all figures of one model."""
+    """Measure all figures of one model."""
     kept = {"plain": matched(with_reference(path, family), images, labels)}
     rows: dict[str, dict[str, Any]] = {"plain": {}}
     for shape in ("square", "rect"):

@@ -1,4 +1,4 @@
-"""What a precision of `build-trt` costs, as COCO mAP on images of COCO val2017: fp32, fp16 and int8 side by side.
+"""The cost of a precision of `build-trt`, as COCO mAP on images of COCO val2017: fp32, fp16 and int8.
 
 Measured is the converted ONNX that TensorRT is given (halves, or explicit Q/DQ nodes), run by ONNX Runtime on the CPU
 behind the engine's own preprocessing and postprocessing. So the figures are those of the conversion. What a card adds
@@ -52,7 +52,7 @@ STREET = (0, 1, 2, 3, 5, 7)  # street-nano's classes among COCO's 80
 
 
 def detector(config: EngineConfig, onnx_file: Path) -> Callable[[Image], Boxes]:
-    """Return the engine's `detect` with the converted file in place of the model's own."""
+    """Return the engine's `detect` with the converted file instead of the model's own."""
     engine = Engine(config, model=replace(load_model(config, workers=1), backend=OnnxRuntimeBackend(onnx_file)))
 
     def detect(image_bgr: Image) -> Boxes:
@@ -63,7 +63,7 @@ def detector(config: EngineConfig, onnx_file: Path) -> Callable[[Image], Boxes]:
 
 
 def street_labels(labels: list[Boxes]) -> list[Boxes]:
-    """Return COCO's labels as street-nano numbers its six classes; other objects are left out."""
+    """Return COCO's labels with street-nano's class ids; other objects are left out."""
     kept = []
     for truth in labels:
         known = np.isin(truth.class_ids, STREET)
@@ -74,7 +74,7 @@ def street_labels(labels: list[Boxes]) -> list[Boxes]:
 
 
 def measure(name: str, images: list[Image], labels: list[Boxes], calibrate: int, resamples: int) -> dict[str, Any]:
-    """Return mAP of one model in each precision."""
+    """Measure the mAP of one model in each precision."""
     model = name if name == "street-nano" else str(asset(f"models/{name}"))
     if name == "street-nano":
         labels = street_labels(labels)

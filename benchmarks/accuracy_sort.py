@@ -1,4 +1,4 @@
-"""MOTA and IDF1 of the tracker on two MOT15 sequences, beside those of the authors' program on the same detections.
+"""MOTA and IDF1 of the tracker on two MOT15 sequences, compared with the authors' program on the same detections.
 
     python benchmarks/accuracy_sort.py [--assets FOLDER]
 
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def track(dets, parameters):
-    """Rows frame, id, x1, y1, x2, y2 of every frame. dets: rows frame, -1, x, y, w, h, score, ..."""
+    """Return rows frame, id, x1, y1, x2, y2 of all frames. dets: rows frame, -1, x, y, w, h, score, ..."""
     tracker = SortTracker(*parameters)
     rows = []
     for frame in range(1, int(dets[:, 0].max()) + 1):
@@ -35,7 +35,7 @@ def track(dets, parameters):
 
 
 def accuracy(truth, rows):
-    """MOTA and IDF1 of rows frame, id, x1, y1, x2, y2. truth: rows frame, id, x, y, w, h, ..."""
+    """Return MOTA and IDF1 of rows frame, id, x1, y1, x2, y2. truth: rows frame, id, x, y, w, h, ..."""
     accumulator = motmetrics.MOTAccumulator()
     for frame in np.union1d(truth[:, 0], rows[:, 0]):
         real, found = truth[truth[:, 0] == frame], rows[rows[:, 0] == frame]

@@ -1,4 +1,4 @@
-"""street-nano, the model that ships, beside YOLOX-nano, its teacher.
+"""street-nano, the bundled model, compared with YOLOX-nano, its teacher.
 
 Through the engine, each model at its own size, with the NMS overlap of 0.65 that COCO's figures are taken with. Three
 questions:
@@ -37,13 +37,13 @@ THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
 
 
 def of_our_classes(found: Boxes, names: tuple[str, ...]) -> Boxes:
-    """Return boxes whose classes are numbered as in `names`, numbered as in `CLASSES`; others are left out."""
+    """Convert class ids from `names` to `CLASSES`; boxes of other classes are left out."""
     ids = np.array([CLASSES.index(name) if name in CLASSES else -1 for name in names])[found.class_ids]
     return Boxes(found.boxes_xyxy[ids >= 0], ids[ids >= 0], found.scores[ids >= 0])
 
 
 class Detector:
-    """A model through the engine; its classes are numbered as in `CLASSES`, others left out."""
+    """Return a model's detections through the engine with class ids of `CLASSES`; others are left out."""
 
     def __init__(self, model: str, conf: float) -> None:
         self.config = EngineConfig(model=model, conf=conf, nms_iou=NMS_IOU, max_detections=MAX_DETECTIONS)
@@ -58,7 +58,7 @@ class Detector:
 
 
 def ap50(detector: Detector, images: list[Image], labels: list[Boxes]) -> dict[str, float]:
-    """Return AP50 by class name, over the classes that the labels have, and `mean`."""
+    """Return AP50 by class name, for the classes in the labels, and `mean`."""
     rows = [match_image(detector(np.ascontiguousarray(im[:, :, ::-1])), truth)
             for im, truth in zip(images, labels, strict=True)]  # fmt: skip
     present = sorted({int(i) for truth in labels for i in truth.class_ids})
@@ -76,7 +76,7 @@ def pictures(path: Path, every: int) -> Iterator[Image]:
 
 
 def agreed(found: Boxes, reference: Boxes) -> int:
-    """Return pairs of an overlap of 0.5 and the same class, each object in one pair, the surest first."""
+    """Match objects of the same class with an IoU of 0.5, one to one, best scores first."""
     return int(sum(each.right[0].sum() for each in match_image(found, reference).values()))
 
 
@@ -86,7 +86,7 @@ def above(boxes: Boxes, score: float) -> Boxes:
 
 
 def agreement(ours: Detector, teacher: Detector, path: Path, every: int) -> dict[str, dict[str, float]]:
-    """Return precision, recall and F1 by street-nano's threshold."""
+    """Return precision, recall and F1 for each threshold of street-nano."""
     counts = {threshold: np.zeros(3) for threshold in THRESHOLDS}
     for picture in pictures(path, every):
         reference, found = above(teacher(picture), REFERENCE_SCORE), ours(picture)
@@ -102,7 +102,7 @@ def _shares(right: float, found: float, wanted: float) -> dict[str, float]:
 
 
 def milliseconds(detectors: dict[str, Detector], size_wh: tuple[int, int], rounds: int = 60) -> dict[str, float]:
-    """Return median time of one inference on one core, models in turn."""
+    """Return the median time of an inference on one core, measured with the models in turn."""
     times: dict[str, list[float]] = {name: [] for name in detectors}
     for _ in range(rounds):
         for name, detector in detectors.items():

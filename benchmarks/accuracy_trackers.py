@@ -1,4 +1,4 @@
-"""The tables of docs/trackers.md: the trackers on MOT17, with frames skipped, and how well objects are counted.
+"""The tables of docs/trackers.md: the trackers on MOT17, with skipped frames, and the counts of objects.
 
     python benchmarks/accuracy_trackers.py [--assets FOLDER]
 
@@ -65,7 +65,7 @@ Found = list[np.ndarray[Any, np.dtype[np.float64]]]
 
 
 class Sequence:
-    """Detections of each frame, (N, 5) x1 y1 x2 y2 score, and the ground truth."""
+    """Return the detections of each frame, (N, 5) x1 y1 x2 y2 score, and the ground truth."""
 
     def __init__(self, folder: Path, truth: Path) -> None:
         rows = np.loadtxt(folder / "det.txt", delimiter=",", ndmin=2)

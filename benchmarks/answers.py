@@ -1,4 +1,4 @@
-"""Is what was timed also right? The checks that several stages share."""
+"""Checks that timed results are correct, shared by several stages."""
 
 import json
 from collections import defaultdict
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.reference_sort import ReferenceSort, iou
 
-# Pixels. Both files are rounded to 0.01, and the filter carries the rounding of the detections along.
+# Pixels. Both files are rounded to 0.01, and the filter propagates the rounding of the detections.
 BOX_TOLERANCE = 0.1
 SAME_OBJECT_IOU = 0.5
 

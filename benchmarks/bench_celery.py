@@ -1,4 +1,4 @@
-"""What the job system costs: the same folder through Celery and through `yolo-engine run`, start-up apart.
+"""The overhead of the job system: the same folder through Celery and `yolo-engine run`, excluding start-up.
 
 Both sides are processes. From the time of a folder each side's own time for a clip of one frame is taken away: that
 is its start-up (Python, the model, and with Celery the queue and the look at the videos). Rounds alternate, after one

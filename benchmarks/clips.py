@@ -1,4 +1,4 @@
-"""Videos of the length and size that a benchmark asks for, made once from the real ones and kept in build/bench-clips.
+"""Videos of the length and size that a benchmark needs, made once from real ones and cached in build/bench-clips.
 
 Shortening and lengthening copy packets, so that the images stay the real ones; another size is re-encoded.
 """
@@ -19,7 +19,7 @@ LARGE_TIMES = 4
 
 
 def clip(context: Context, name: str) -> Path:
-    """Return a video of the assets: its first frames in profile quick, whole in full, several times over in large."""
+    """Return a video of the assets: its first frames in profile quick, all in full, several repetitions in large."""
     video = asset(f"videos/{name}")
     if context.profile.name == "quick":
         return shortened(video, QUICK_FRAMES)
@@ -27,17 +27,17 @@ def clip(context: Context, name: str) -> Path:
 
 
 def shortened(video: Path, frames: int) -> Path:
-    """Return the first packets of a video, `frames` of them, or all there are."""
+    """Return a video of the first `frames` packets, or of all if there are fewer."""
     return _kept(video, f"first-{frames}-frames", lambda target: copy_first(video, target, frames))
 
 
 def lengthened(video: Path, times: int) -> Path:
-    """Return the same packets `times` over."""
+    """Return a video with the same packets repeated `times` times."""
     return _kept(video, f"times-{times}", lambda target: copy_packets(video, target, times))
 
 
 def resized(video: Path, size_wh: tuple[int, int], frames: int) -> Path:
-    """Return the first frames of a video in another size, as H.264 with B-frames, 25 a second, without sound."""
+    """Return the first frames of a video in another size, as H.264 with B-frames, 25 per second, without sound."""
     name = f"{size_wh[0]}x{size_wh[1]}-{frames}"
     return _kept(video, name, lambda target: encode_resized(video, target, size_wh, frames), suffix=".mp4")
 
@@ -64,7 +64,7 @@ def copy_first(video: Path, target: Path, most: int) -> None:
 
 
 def copy_packets(video: Path, target: Path, times: int = 1) -> None:
-    """Copy the packets of the video stream, `times` over, each time behind the last."""
+    """Copy the packets of the video stream `times` times, one after the other."""
     import av
 
     with av.open(str(target), "w") as out:
@@ -104,7 +104,7 @@ def encode_resized(video: Path, target: Path, size_wh: tuple[int, int], frames: 
 
 
 def described(video: Path) -> dict[str, Any]:
-    """Return frames as counted by decoding them, size and codec."""
+    """Return the number of frames (by decoding), the size and the codec."""
     import av
 
     with av.open(str(video)) as source:
@@ -115,14 +115,14 @@ def described(video: Path) -> dict[str, Any]:
 
 
 def in_words(video: Path) -> str:
-    """Return what a row says of its input."""
+    """Return a row's description of its input."""
     found = described(video)
     width, height = found["size_wh"]
     return f"{video.name}: {width}x{height} {found['codec']}, {found['frames']} frames"
 
 
 def _kept(video: Path, what: str, make: Callable[[Path], None], suffix: str | None = None) -> Path:
-    """Return the clip made of `video`, from an earlier time where it is there. It appears whole or not at all."""
+    """Return the clip made from `video`, cached if possible. It is written atomically."""
     suffix = suffix or video.suffix
     target = CACHE / f"{video.stem}-{video.stat().st_size}-{what}{suffix}"
     if not target.exists():

@@ -21,7 +21,7 @@ RECALLS = np.linspace(0, 1, 101)
 
 
 class Boxes(NamedTuple):
-    """Objects of one image: boxes_xyxy (N, 4) in pixels, class_ids (N,), scores (N,); labels have the score 1."""
+    """The objects of one image: boxes_xyxy (N, 4) in pixels, class_ids (N,), scores (N,); labels have score 1."""
 
     boxes_xyxy: NDArray[np.float64]
     class_ids: NDArray[np.int64]
@@ -29,7 +29,7 @@ class Boxes(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """One class in one image: objects in the labels, scores (N,) falling, right (T, N) bool a threshold."""
+    """One class in one image: number of labelled objects, scores (N,) descending, right (T, N) bool per threshold."""
 
     objects: int
     scores: NDArray[np.float64]
@@ -38,7 +38,7 @@ class Matches(NamedTuple):
 
 @dataclass(frozen=True)
 class MeanAp:
-    """`by_class` is (C, T): one row a class with objects, one column a threshold. Shares, not percent."""
+    """`by_class` is (C, T): a row per class with objects, a column per threshold. Fractions, not per cent."""
 
     map50: float
     map50_95: float
@@ -56,7 +56,7 @@ def read_labels(path: Path, size_wh: tuple[int, int]) -> Boxes:
 
 
 def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, 4), (M, 4) xyxy -> (N, M) intersection over union; 0 where both boxes are empty."""
+    """Return the (N, M) IoU of (N, 4) and (M, 4) xyxy boxes; 0 if both boxes are empty."""
     corner = np.maximum(a[:, None, :2], b[None, :, :2])
     shared = np.clip(np.minimum(a[:, None, 2:], b[None, :, 2:]) - corner, 0, None).prod(axis=2)
     areas = [(boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1) for boxes in (a, b)]
@@ -65,7 +65,7 @@ def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def match_image(found: Boxes, labels: Boxes) -> dict[int, Matches]:
-    """Class id -> its matches, for every class that was found or labelled."""
+    """Return class id -> matches, for every class that was detected or labelled."""
     matches = {}
     for class_id in np.union1d(found.class_ids, labels.class_ids):
         mine = np.flatnonzero(found.class_ids == class_id)
@@ -96,7 +96,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _greedy(overlaps: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
-    """(N, M) overlaps, best score first -> (N,) whether each detection gets an object."""
+    """Return (N,) bool, whether each detection matches an object, from (N, M) IoU, best score first."""
     right = np.zeros(len(overlaps), bool)
     free = np.ones(overlaps.shape[1], bool)
     for row in np.flatnonzero((overlaps >= threshold).any(axis=1)):
@@ -107,13 +107,13 @@ def _greedy(overlaps: NDArray[np.float64], threshold: float) -> NDArray[np.bool_
 
 
 def _average_precision(images: Sequence[Matches]) -> NDArray[np.float64]:
-    """One class over all images -> (T,) average precision."""
+    """Return the (T,) average precision of one class over all images."""
     objects = sum(image.objects for image in images)
     scores = np.concatenate([image.scores for image in images])
     right = np.concatenate([image.right for image in images], axis=1)[:, np.argsort(-scores, kind="stable")]
     hits = right.cumsum(axis=1)
     precision = hits / np.arange(1, len(scores) + 1)
-    # The best precision at this recall or a higher one; 0 beyond the highest recall reached.
+    # The best precision at this or a higher recall; 0 beyond the highest recall.
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     envelope = np.hstack([envelope, np.zeros((len(envelope), 1))])
     at = [np.searchsorted(row / objects, RECALLS, side="left") for row in hits]

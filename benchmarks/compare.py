@@ -1,4 +1,4 @@
-"""What became worse between two runs: by the ratio to a peer, which holds on another machine and on a busy one.
+"""Regressions between two runs, by the ratio to a peer, which is comparable across machines and under load.
 
 A row without a peer in both runs is judged by its own figure, where both ran on the same kind of machine. Rows of the
 same name that read another input, as another profile's may, are not compared.
@@ -17,13 +17,13 @@ from benchmarks.text import number, table
 
 MIN_CHANGE = 0.1
 AGREEING = 0.9
-# What is beside ours to put it in proportion, and is no program of others that stays the same.
+# Reference values in a row that are not independent programs, and may change with ours.
 OWN = ("limit",)
 
 
 @dataclass(frozen=True)
 class Change:
-    """One measure of one row. `share` is how much better (above 0) or worse (below) it became, `noise` what it takes to
+    """One measure of one row. `share` is the improvement (above 0) or regression (below), `noise` what it takes to
     count, and `agreeing` the share of pairs of an old and a new round that changed the same way."""
 
     row: str
@@ -39,7 +39,7 @@ class Change:
 
 
 def compared(old: Sequence[Row], new: Sequence[Row], least: float = MIN_CHANGE) -> tuple[str, int]:
-    """Return the comparison in words, and the number of regressions."""
+    """Return the comparison as text, and the number of regressions."""
     before, after = by_key(old), by_key(new)
     shared = [key for key in after if key in before]
     changes, apart = [], []
@@ -70,7 +70,7 @@ def by_key(rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
 
 
 def changes_of(old: Row, new: Row) -> list[Change]:
-    """By each peer of both; without one, by the own figure if the machine and the unit are the same."""
+    """Compare by each common peer; without one, by the absolute figure if machine and unit are the same."""
     name = f"{new.stage} {new.case}"
     peers = [peer for peer in new.times_better if peer in old.times_better]
     found = [change(name, f"times {peer}", old.ratios(peer), new.ratios(peer)) for peer in peers]
@@ -92,7 +92,7 @@ def change(row: str, measure: str, old: list[float], new: list[float], *, lower_
 
 
 def middle_half(values: list[float]) -> float:
-    """From the lower to the upper quartile, as a share of the median."""
+    """Return the interquartile range relative to the median."""
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return (high - low) / median
 

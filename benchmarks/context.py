@@ -1,4 +1,4 @@
-"""What a stage's benchmark is told: how thorough to be, and what is beside every row."""
+"""The context of a stage's benchmark: its profile, and the facts recorded with every row."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ ProfileName = Literal["quick", "full", "large"]
 
 @dataclass(frozen=True)
 class Profile:
-    """quick: under three minutes in all. full: all cases and curves. large: full with longer inputs and more rounds."""
+    """quick: under three minutes in total. full: all cases and curves. large: full with longer inputs and more
+    rounds."""
 
     name: ProfileName
     rounds: int
@@ -38,7 +39,7 @@ PACKAGES = (
 
 
 class Stage(Protocol):
-    """A module of benchmarks/stages: its rows, one after the other."""
+    """A module of benchmarks/stages, which yields rows."""
 
     def measure(self, context: "Context") -> Iterator[Row]: ...
 

@@ -1,4 +1,4 @@
-"""A process that may use so many cores only, and runs a side of the pipeline whenever it is asked: stages/curves.py.
+"""A process limited to a number of cores, which runs one side of the pipeline on request: stages/curves.py.
 
 Started with `python -m benchmarks.curve_child CORES VIDEO MODEL`, it reads a side a line, "engine" or "plain", and
 answers with a line of JSON. It ends with its input.
@@ -16,14 +16,14 @@ from benchmarks.machine import ROOT
 
 
 class Child:
-    """Such a process, as its parent sees it. The first answer of each side includes loading and warming up."""
+    """The parent's handle of such a process. The first result of each side includes loading and warming up."""
 
     def __init__(self, cores: int, video: Path, model: Path) -> None:
         command = [sys.executable, "-m", "benchmarks.curve_child", str(cores), str(video), str(model)]
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, side: str) -> dict[str, Any]:
-        """Run a side once and give its counts."""
+        """Run a side once and return its counts."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(side + "\n")
@@ -40,7 +40,7 @@ class Child:
 
 def main() -> None:
     cores, video, model = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-    # Before anything counts the cores.
+    # This must precede anything that counts the cores.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     from benchmarks.peers.plain_loop import plain_loop
     from benchmarks.reference_detector import ReferenceDetector

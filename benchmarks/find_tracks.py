@@ -1,4 +1,4 @@
-"""The time of `yolo-engine find` on millions of tracks: a year of one camera, a folder a day.
+"""The time of `yolo-engine find` on millions of tracks: a year of one camera, one folder per day.
 
     python -m benchmarks.find_tracks [TRACKS] [FOLDER]
 
@@ -24,7 +24,7 @@ DAYS = 365
 
 
 def generate(root: Path, tracks: int) -> int:
-    """Write the folders of a year and return the bytes of their tables."""
+    """Write the folders of a year and return the size of their tables in bytes."""
     per_day, size = tracks // DAYS, 0
     connection = duckdb.connect()
     connection.execute("SELECT setseed(0.5)")
@@ -86,7 +86,7 @@ QUESTIONS = {
 
 
 def main() -> None:
-    """Generate, index and ask."""
+    """Generate, index and query."""
     tracks = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
     with tempfile.TemporaryDirectory(dir=sys.argv[2] if len(sys.argv) > 2 else None) as place:
         root, cache = Path(place) / "year", Path(place) / "cache"

@@ -1,4 +1,4 @@
-"""What a fresh process does until it has a track: started by stages/startup.py, which reads its one line of output.
+"""Runs a fresh process up to its first track; started by stages/startup.py, which reads its one line of output.
 
 python -m benchmarks.first_track engine|plain VIDEO MODEL
 """

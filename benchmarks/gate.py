@@ -1,4 +1,4 @@
-"""The gate beside whole frames: how much faster, and what it costs, on clips of several kinds.
+"""The gate compared with whole frames: its speed-up and its cost on clips of several kinds.
 
     python -m benchmarks.gate [--model FILE] [--rounds N] [--seconds S] [--json FILE] [CLIP ...]
     python -m benchmarks.gate --ceiling [--model FILE] [--seconds S] [CLIP ...]
@@ -48,7 +48,7 @@ SCENE = {
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip of the assets, and how much faster it should be."""
+    """A clip of the assets, and its expected speed-up."""
 
     path: str
     kind: str
@@ -70,7 +70,7 @@ SURE = 0.5
 
 @dataclass
 class Timed:
-    """One run: its entry, its folder, and the seconds of the processor and of the clock that it took."""
+    """One run: its entry, its folder, and its CPU and wall-clock seconds."""
 
     entry: dict[str, Any]
     folder: Path
@@ -80,7 +80,7 @@ class Timed:
 
 @dataclass
 class Row:
-    """One clip. Ratios are of each round, whole frames to gated; the rest is of the last one."""
+    """One clip. Ratios (whole frames to gated) are per round; everything else is from the last round."""
 
     clip: Clip
     frames: int = 0
@@ -96,7 +96,7 @@ class Row:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the true agreement lies where the audit has it; None if there is none."""
+        """Whether the true agreement is within the audit's interval; None without one."""
         return (
             None if self.audit is None else self.audit["boxes"]["low"] <= self.boxes_f1 <= self.audit["boxes"]["high"]
         )
@@ -188,7 +188,7 @@ def measure(clip: Clip, model: str, rounds: int, seconds: float | None, folder: 
 
 
 def run(clip: Clip, changes: dict[str, Any], folder: Path) -> Timed:
-    """Run a clip, model and all; the time is that of the run alone."""
+    """Load the model and run a clip; only the run is timed."""
     config = EngineConfig(
         visualize=False, resume=False, formats=("tracks", "detections"), scene=[SCENE], tables=("csv",), **changes
     )

@@ -1,4 +1,4 @@
-"""How fast the hardware could go: cores / (CPU seconds a frame of inference alone + of decoding alone).
+"""The limit of the hardware: cores / (CPU seconds per frame of inference alone + of decoding alone).
 
 Inference alone is ready tensors of the engine's shape through the engine's backend, on the thread layout that gives the
 most of them. Decoding alone is PyAV on one thread a core. Both keep all cores busy while they are timed, as in a real
@@ -33,7 +33,7 @@ Array = NDArray[Any]
 
 
 class Layout(NamedTuple):
-    """`workers` inferences at the same time, each on `threads` threads."""
+    """`workers` concurrent inferences, each on `threads` threads."""
 
     workers: int
     threads: int
@@ -43,7 +43,7 @@ class Layout(NamedTuple):
 
 
 class Inference:
-    """`run` on ready tensors, `layout.workers` at a time, on threads that stay."""
+    """`run` on ready tensors, `layout.workers` at a time, on persistent threads."""
 
     def __init__(self, run: Callable[[Array], Any], layout: Layout) -> None:
         self.layout = layout
@@ -51,7 +51,7 @@ class Inference:
         self._pool = ThreadPoolExecutor(layout.workers, "inference")
 
     def __call__(self, tensors: Sequence[Array], count: int) -> None:
-        """Infers `count` times, the tensors over and over."""
+        """Infer `count` times, cycling through the tensors."""
         for _ in self._pool.map(self._run, islice(cycle(tensors), count)):
             pass
 
@@ -60,7 +60,7 @@ class Inference:
 
 
 def tensors_of(engine: Engine, video: Path, most: int = MAX_TENSORS) -> list[Array]:
-    """Return the first frames of a video as the engine would feed them: each (1, 3, H, W)."""
+    """Return the first frames of a video as the engine's input: each (1, 3, H, W)."""
     import av
 
     stage = Preprocess(engine.model.manifest.input, engine.model.backend.input_dtype)
@@ -77,7 +77,7 @@ def tensors_of(engine: Engine, video: Path, most: int = MAX_TENSORS) -> list[Arr
 
 
 def layouts(available: int) -> list[Layout]:
-    """Return all ways to share out the cores evenly, most workers first."""
+    """Return all even divisions of the cores, most workers first."""
     return [Layout(available // threads, threads) for threads in range(1, available + 1) if available % threads == 0]
 
 
@@ -128,7 +128,7 @@ def best_inference(engine: Engine, tensors: Sequence[Array]) -> Inference:
 
 
 def decode_all(video: Path) -> int:
-    """Decode a video on this thread alone and let each frame go; return their number."""
+    """Decode a video on this thread, discarding the frames, and return their number."""
     import av
 
     with av.open(str(video)) as source:
@@ -154,7 +154,7 @@ class Limit:
         self._inference(self._tensors, self.inferences)
 
     def decode(self) -> None:
-        """Decode the video on every core at once."""
+        """Decode the video on every core concurrently."""
         threads = [threading.Thread(target=decode_all, args=(self._video,)) for _ in range(self.cores)]
         for thread in threads:
             thread.start()
@@ -165,7 +165,7 @@ class Limit:
         self._inference.close()
 
     def cpu_s_a_frame(self, infer: Samples, decode: Samples) -> list[tuple[float, float]]:
-        """Return CPU seconds that inference and decoding cost a frame, a pair a round."""
+        """Return the CPU seconds per frame of inference and decoding, a pair per round."""
         decoded = self.frames * self.cores
         return [(a / self.inferences, b / decoded) for a, b in zip(infer.cpu_s, decode.cpu_s, strict=True)]
 
@@ -180,5 +180,5 @@ class Limit:
 
 
 def limit_fps(available: int, infer_s: float, decode_s: float) -> float:
-    """Return frames per second that `available` cores can do where a frame costs so many CPU seconds of each."""
+    """Return the frames per second of `available` cores, given the CPU seconds per frame of each work."""
     return available / (infer_s + decode_s)

@@ -1,4 +1,4 @@
-"""What every figure needs beside it: the machine, the commit, the versions. And where models, videos and images lie."""
+"""The facts recorded with every figure: machine, commit, versions. And the paths of models, videos and images."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ ASSETS = Path(os.environ.get("YOLO_ENGINE_ASSETS", ROOT.parent / "shared"))
 
 
 def asset(relative: str) -> Path:
-    """Return the path of an asset. Ends the program with a sentence where it is absent."""
+    """Return the path of an asset. Exits with a message if it is missing."""
     path = ASSETS / relative
     if not path.exists():
         raise SystemExit(f"{relative} is not in {ASSETS}. Set YOLO_ENGINE_ASSETS to the folder that holds it.")
@@ -30,7 +30,7 @@ def cores() -> int:
 
 
 def commit() -> str:
-    """Return the commit, with `-dirty` behind it where files were changed since."""
+    """Return the commit, followed by `-dirty` if files have changed since."""
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
@@ -57,7 +57,7 @@ def load() -> float:
 
 
 def described(*packages: str) -> dict[str, object]:
-    """Return all of it, for a result file."""
+    """Return the facts for a result file."""
     return {
         "cpu": cpu_name(),
         "cores": cores(),
@@ -68,7 +68,7 @@ def described(*packages: str) -> dict[str, object]:
 
 
 def heading(machine: dict[str, object]) -> str:
-    """Return all of it, for a person."""
+    """Return the facts as readable text."""
     named = ", ".join(f"{name} {number}" for name, number in dict(machine["versions"]).items())
     return (
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_before']} before; commit {machine['commit']}"

@@ -56,7 +56,7 @@ MODELS = {
     "yolo26n": "models2/yolo26n_int8.onnx",
     "deimv2-atto": "models2/deimv2_atto_coco_int8.onnx",
 }
-# What a file does not say of itself.
+# Properties that files don't state.
 SAID: dict[str, dict[str, Any]] = {"deimv2-atto": {"class_names": "coco80", "input_scale": 1 / 255}}
 PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "int8")
 VIDEO_WH = (1280, 720)
@@ -153,7 +153,7 @@ def agreement(ours: list[Detections], theirs: list[Detections]) -> float:
 
 
 def rounds(work: dict[str, Run], tensor: Array, count: int) -> dict[str, list[float]]:
-    """Return CPU milliseconds an inference, a list of `count` for each, taken in turn."""
+    """Return the CPU milliseconds per inference, a list of `count` for each, measured in turn."""
     for run in work.values():
         run(tensor)
     spent: dict[str, list[float]] = {name: [] for name in work}

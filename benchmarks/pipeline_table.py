@@ -1,4 +1,4 @@
-"""Every model end to end: the engine beside a loop around OpenVINO's asynchronous queue, at equal precision.
+"""Every model end to end: the engine compared with a loop around OpenVINO's asynchronous queue, at equal precision.
 
     python -m benchmarks.pipeline_table [--models yolov8n ...] [--videos people.mp4 ...] [--frames N] [--rounds N]
                                         [--precisions f32 bf16] [--markdown FILE] [--json FILE]
@@ -68,7 +68,7 @@ class Row:
 
 
 def measure(title: str, precision: Precision, videos: list[Path], rounds: int) -> Iterator[Row]:
-    """Yield a row for each video."""
+    """Yield a row per video."""
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         model, config = float_form(title, folder)

@@ -1,4 +1,4 @@
-"""Curves as SVG: rows that name a curve and an x, one file a stage and curve, both axes logarithmic."""
+"""Curves as SVG: rows that name a curve and an x, one file per stage and curve, with logarithmic axes."""
 
 import re
 from collections import defaultdict
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from benchmarks.record import Row
 
-# Text stays text, and ids don't change from run to run: a plot differs only where its figures do.
+# Text stays text and ids are stable, so plots only differ if their figures do.
 STYLE = {"svg.fonttype": "none", "svg.hashsalt": "yolo-engine", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3}
 
 
 def curves_of(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
-    """(stage, curve, unit) -> its rows by x, where there are two or more."""
+    """Return (stage, curve, unit) -> rows by x, if there are two or more."""
     found = defaultdict(list)
     for row in rows:
         if "curve" in row.parameters and "x" in row.parameters:
@@ -25,7 +25,7 @@ def x_of(row: Row) -> float:
 
 
 def draw(rows: Sequence[Row], folder: Path) -> dict[str, list[Path]]:
-    """Write the plots. Stage -> its files."""
+    """Write the plots, and return the files by stage."""
     written = defaultdict(list)
     for (stage, curve, unit), group in curves_of(rows).items():
         path = folder / f"{slug(stage)}-{slug(curve)}-{slug(unit)}.svg"
@@ -60,7 +60,7 @@ def plot(rows: Sequence[Row], title: str, curve: str, unit: str, path: Path) -> 
 
 
 def lines_of(rows: Sequence[Row]) -> dict[str, dict[float, tuple[float, float, float]]]:
-    """Name -> x -> median, lowest, highest."""
+    """Return name -> x -> (median, lowest, highest)."""
     found: dict[str, dict[float, tuple[float, float, float]]] = {}
     for row in rows:
         for name, spread in row.spreads.items():

@@ -1,4 +1,4 @@
-"""What a benchmark writes down: a JSON line a row. A row without its answer check and its accuracy can't be made."""
+"""The record of a benchmark: one JSON line per row. A row requires a check of its result and its accuracy."""
 
 import json
 import statistics
@@ -15,7 +15,7 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class WrongAnswer(Exception):
-    """What was timed did not compute what it should have."""
+    """The timed code did not compute the right result."""
 
 
 class _Strict(BaseModel):
@@ -23,7 +23,7 @@ class _Strict(BaseModel):
 
 
 class Machine(_Strict):
-    """Where and with what: as benchmarks.machine describes it."""
+    """The machine and versions, as described by benchmarks.machine."""
 
     cpu: Text
     cores: Annotated[int, Field(ge=1)]
@@ -33,17 +33,17 @@ class Machine(_Strict):
 
 
 class Answer(_Strict):
-    """Whether what was timed gave the right answer. A wrong one is not a row, however fast."""
+    """Whether the timed code gave the right result. A wrong one is not a row, however fast."""
 
     compared_with: Text
     outcome: Text
-    # How right: at least one figure, such as {"max_box_error_px": 0.0} or {"map50_95": 0.3385}.
+    # The accuracy: at least one figure, such as {"max_box_error_px": 0.0} or {"map50_95": 0.3385}.
     accuracy: Annotated[dict[Text, float], Field(min_length=1)]
     right: Literal[True]
 
 
 def checked(right: bool, compared_with: str, outcome: str, **accuracy: float) -> Answer:
-    """Return the answer of a row. Raises WrongAnswer with all of it where it is not right."""
+    """Return the answer of a row. Raises WrongAnswer with all of it if it is wrong."""
     if not right:
         figures = ", ".join(f"{name} {value:.6g}" for name, value in accuracy.items())
         raise WrongAnswer(f"compared with {compared_with}: {outcome} ({figures})")
@@ -71,7 +71,7 @@ class Row(_Strict):
     unit: Text  # of `figures`, such as "us per frame" or "fps"
     better: Literal["lower", "higher"]
     ours: Text  # the name of ours among the figures
-    # One value a round for each of those measured, in the order of the rounds.
+    # A value per round for each participant, in order of the rounds.
     figures: Annotated[dict[Text, list[Positive]], Field(min_length=1)]
     warmup: Annotated[int, Field(ge=0)]
     answer: Answer
@@ -96,17 +96,17 @@ class Row(_Strict):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def times_better(self) -> dict[str, Spread]:
-        """How many times better ours is than each peer, taken round by round."""
+        """How many times better ours is than each peer, round by round."""
         return {peer: spread(self.ratios(peer)) for peer in self.figures if peer != self.ours}
 
     def ratios(self, peer: str) -> list[float]:
-        """Return a ratio a round, above 1 where ours is better."""
+        """Return a ratio per round, above 1 if ours is better."""
         pairs = zip(self.figures[peer], self.figures[self.ours], strict=True)
         return [theirs / mine if self.better == "lower" else mine / theirs for theirs, mine in pairs]
 
 
 def spread(values: list[float]) -> Spread:
-    """Of at least one value."""
+    """Return median, lowest and highest of at least one value."""
     return Spread(median=statistics.median(values), low=min(values), high=max(values))
 
 
@@ -133,7 +133,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _reason(error: Exception) -> str:
-    """In one line."""
+    """Return the error in one line."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}".removeprefix(": ")

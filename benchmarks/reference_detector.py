@@ -1,4 +1,4 @@
-"""The plain peer of the engine's detector: OpenCV, ONNX Runtime on the model's own file, NumPy. Nothing of the engine.
+"""A plain peer of the engine's detector: OpenCV, ONNX Runtime on the model's own file, NumPy, without the engine.
 
 What a careful user writes in an afternoon: letterbox to the model's square, one image at a time, vectorised NumPy.
 """
@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 
 class Family(NamedTuple):
-    """What a family of models is fed: channel order, factor, and whether the image is in the middle."""
+    """The input of a family of models: channel order, factor, and whether the image is centred."""
 
     bgr: bool
     scale: float

@@ -1,4 +1,4 @@
-"""SORT as one writes it from the paper (Bewley et al. 2016, arXiv 1602.00763) with filterpy and SciPy.
+"""SORT written from the paper (Bewley et al. 2016, arXiv 1602.00763) with filterpy and SciPy.
 
 The state is (centre x, centre y, area, aspect, and the speeds of the first three); the noise is that of the authors'
 program. Boxes of different classes are never matched, as in the engine.

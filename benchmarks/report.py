@@ -1,4 +1,4 @@
-"""benchmarks/RESULTS.md and its plots, from the rows of a run. The same rows give the same bytes."""
+"""Writes benchmarks/RESULTS.md and its plots from the rows of a run. The same rows give the same bytes."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -31,12 +31,12 @@ def last_run(folder: Path = RESULTS) -> Path:
 
 
 def merged(runs: Iterable[Sequence[Row]]) -> list[Row]:
-    """Merge rows: one of a later run replaces that of an earlier one."""
+    """Merge rows: those of later runs replace those of earlier ones."""
     return list({(row.stage, row.case): row for rows in runs for row in rows}.values())
 
 
 def write(rows: Sequence[Row], path: Path = REPORT, plots: Path = RESULTS) -> Path:
-    """Return the report's path. Plots of an earlier report go."""
+    """Write the report, removing plots of an earlier one, and return its path."""
     for old in plots.glob("*.svg"):
         old.unlink()
     files = draw(rows, plots)
@@ -58,7 +58,7 @@ def text_of(rows: Sequence[Row], plots: dict[str, list[str]]) -> str:
 
 
 def machines(rows: Sequence[Row]) -> str:
-    """Return a line a run: where, when and with what."""
+    """Return a line per run: machine, time and versions."""
     lines = []
     for run in dict.fromkeys(row.run for row in rows):
         mine = [row for row in rows if row.run == run]

@@ -1,4 +1,4 @@
-"""Peers measured side by side: every round runs each of them once, so that a busy moment hurts all alike.
+"""Measures peers together: every round runs each of them once, so that a busy moment affects all alike.
 
 A ratio is taken within a round and its median over the rounds is what holds on a noisy machine; medians of times don't.
 """
@@ -9,21 +9,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-# ONNX Runtime's idle threads spin for a moment after a run; they shall be asleep before the next one is timed.
+# ONNX Runtime's idle threads spin briefly after a run; they must be asleep before the next one is timed.
 PAUSE_S = 0.3
-# What a round of a short work shall last at least, so that the clock and the scheduler don't matter.
+# Minimum duration of a round of short work, so that the clock and the scheduler don't matter.
 MIN_S = 0.01
 
 
 @dataclass
 class Samples:
-    """Seconds of each round that counts: on the clock, and on all cores of this process together."""
+    """Seconds of each counted round: on the clock, and CPU time of all threads of this process."""
 
     wall_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
 
     def each(self, pieces: int, scale: float = 1.0) -> list[float]:
-        """Return clock time of one of `pieces` equal pieces of the work, a round; `scale` 1e6 gives microseconds."""
+        """Return the clock time of one of `pieces` equal parts of the work, per round; `scale` 1e6 gives
+        microseconds."""
         return [seconds * scale / pieces for seconds in self.wall_s]
 
 
@@ -35,7 +36,7 @@ def alternate(
     pause_s: float = 0.0,
     setup: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, Samples]:
-    """Run each of `work` once a round, in turn and each second round in reverse. The first `warmup` don't count.
+    """Run each of `work` once per round, in turn, and in reverse in every second round. The first `warmup` don't count.
 
     `setup` of the same name runs before it and isn't timed. Garbage is collected between runs, not within them. What
     either raises ends the measurement.

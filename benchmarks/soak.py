@@ -1,4 +1,4 @@
-"""Does memory stay flat? Each measurement runs in a process of its own and reports its peak of resident memory.
+"""Does memory stay flat? Each measurement runs in a separate process and reports its peak resident memory.
 
 length  a video, and the same one --times as long (packets copied, timestamps shifted), with and without annotated
         video: the peak of the long one must be within 1.10 of the short one's.
@@ -33,7 +33,7 @@ FULL_HD_MB = 500
 FULL_HD_FRAMES = 120
 EVERY = 100
 
-# This process stays small and imports no engine: what it held would count in the peak of a process it forks.
+# This process stays small and does not import the engine, because its memory counts in the peak of its forks.
 
 
 def peak_mb() -> float:
@@ -77,7 +77,7 @@ def child(inputs: list[str], folder: str, every: int = 0, **config: Any) -> dict
 
 
 def make_clip(target: Path, frames: int = 6, size_wh: tuple[int, int] = (64, 48)) -> None:
-    """Write a video of a white square that moves over black."""
+    """Write a video of a white square that moves on black."""
     import av
     import numpy as np
 

@@ -103,7 +103,7 @@ def repeated(source: Path, target: Path, times: int) -> int:
 
 
 def worker(core: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a worker that may use one core alone."""
+    """Start a worker that may use only one core."""
     command = [sys.executable, "-m", "orchestrator.worker.server_cli", "--worker", "--name", f"split{core}"]
     return subprocess.Popen(
         command,
@@ -127,7 +127,7 @@ class Ran:
 
 
 def run(folder: Path, videos: Path, count: int, config: Mapping[str, Any]) -> Ran:
-    """Have `count` workers do the videos, each on a core of its own."""
+    """Have `count` workers process the videos, each on its own core."""
     output = folder / f"out-{videos.name}-{count}"
     job = jobs.begin(str(videos), dict(config), settings(), output=str(output), workers=count)
     jobs.start(job, jobs.Context("bench@here", settings()))
@@ -166,14 +166,14 @@ def _first_progress(job: Job) -> float:
 
 
 def _cpu_s(job: Job, key: str) -> float | None:
-    """Return what the engine of a step has computed; None while it is at work."""
+    """Return the CPU seconds of a step's engine; None while it is running."""
     lease = latest(job.task_base(key))
     ending = None if lease is None else lease.ending()
     return None if ending is None else ending.cpu_s
 
 
 def costs(folder: Path, video: Path, config: Mapping[str, Any]) -> Costs:
-    """Take the costs of a frame from a run on one core."""
+    """Measure the costs per frame in a run on one core."""
     settings_file = folder / "config.json"
     settings_file.write_text(json.dumps(dict(config)))
     command = [sys.executable, "-m", "engine.cli.main", "run", str(video), "-o", str(folder / "costs")]
@@ -197,7 +197,7 @@ def costs(folder: Path, video: Path, config: Mapping[str, Any]) -> Costs:
 
 
 def _key_s(video: Path) -> float:
-    """Return the CPU seconds that a picture's key takes."""
+    """Return the CPU seconds for the key of an image."""
     with av.open(str(video)) as container:
         images = [frame for frame, _ in zip(container.decode(video=0), range(20), strict=False)]
     spent = []
@@ -210,7 +210,7 @@ def _key_s(video: Path) -> float:
 
 
 def _packet_s(video: Path) -> float:
-    """Return the CPU seconds that reading a packet and checking it takes."""
+    """Return the CPU seconds for reading and checking a packet."""
     spent = []
     for _ in range(5):
         start = time.thread_time()

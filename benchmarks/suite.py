@@ -1,4 +1,4 @@
-"""Runs the stages one after the other, shows each row as it comes, and keeps it: results/<run>.jsonl."""
+"""Runs the stages in sequence, and shows and stores each row: results/<run>.jsonl."""
 
 import importlib
 import time
@@ -11,9 +11,9 @@ from benchmarks.record import Row
 from benchmarks.text import measured, number
 
 RESULTS = ROOT / "benchmarks" / "results"
-# Load before a run, as a share of the cores, above which the machine is not quiet.
+# Load before a run, relative to the cores, above which the machine is not idle.
 BUSY = 0.25
-# In the data's way; then what all of them make together.
+# In the order of the data; then the whole.
 STAGES = (
     "decode",
     "letterbox",
@@ -32,7 +32,7 @@ STAGES = (
 
 
 def run(profile: ProfileName, stages: Iterable[str] = STAGES, out: Path | None = None) -> tuple[Path, list[Row], int]:
-    """Return the file of results, its rows, and how many stages failed: raised, or gave a wrong answer.
+    """Run the stages; return the file of results, its rows, and the number of failed stages (errors or wrong results).
 
     A stage that fails is told, its rows so far are kept, and the next one continues.
     """
@@ -63,7 +63,7 @@ def run(profile: ProfileName, stages: Iterable[str] = STAGES, out: Path | None =
 
 
 def shown(row: Row) -> str:
-    """Return a row for a person: what each took, and how many times better ours is."""
+    """Format a row: the figures of each participant, and how many times better ours is."""
     lines = [f"  {row.case}: {row.ours} {measured(row.spreads[row.ours])} {row.unit}"]
     for peer, times in row.times_better.items():
         lines.append(f"    {peer} {measured(row.spreads[peer])}: {measured(times)} times better")
@@ -72,6 +72,6 @@ def shown(row: Row) -> str:
 
 
 def verdict_of(row: Row) -> list[str]:
-    """Return what the engine said of its own run, where it did."""
+    """Return what the engine reported about its own run, if anything."""
     said = row.parameters.get("verdict", [])
     return [said] if isinstance(said, str) else [str(line) for line in said]

@@ -1,4 +1,4 @@
-"""What the project wants to reach on two cores, as data, and what a run measured of it."""
+"""The project's targets on two cores, as data, and the comparison with a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ Bound = Literal["at least", "at most"]
 
 @dataclass(frozen=True)
 class Target:
-    """A row's ratio to a peer (median of the rounds), or without a peer its own figure. Each row is judged alone."""
+    """A row's ratio to a peer (median of the rounds), or its own figure without a peer. Each row is judged
+    separately."""
 
     what: str
     stage: str
@@ -31,7 +32,7 @@ class Target:
         return found.median >= self.value if self.bound == "at least" else found.median <= self.value
 
     def verdict(self, found: Spread) -> str:
-        """Return whether the median meets it, and where it does, whether a round did not."""
+        """Return whether the median meets the target, and if so, whether some round did not."""
         if not self.met(found):
             return "no"
         if self.bound == "at least":
@@ -114,7 +115,7 @@ HEADINGS = ("what", "case", "beside", "target", "measured, median [lowest .. hig
 
 
 def judged(rows: Sequence[Row], targets: Sequence[Target] = TARGETS) -> list[tuple[str, ...]]:
-    """Return a line a target and case, in the order of HEADINGS."""
+    """Return a line per target and case, in the order of HEADINGS."""
     by_key = {(row.stage, row.case): row for row in rows}
     lines = []
     for target in targets:
@@ -136,7 +137,7 @@ def judged(rows: Sequence[Row], targets: Sequence[Target] = TARGETS) -> list[tup
 
 
 def shown(rows: Sequence[Row]) -> str:
-    """For a terminal: each target that `rows` say something of, and how many they don't."""
+    """Return text for a terminal: each target covered by `rows`, and the number of others."""
     lines = judged(rows)
     known = [line[:-1] for line in lines if line[5] != "-"]
     unknown = len(lines) - len(known)

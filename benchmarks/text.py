@@ -1,4 +1,4 @@
-"""Numbers and tables for people, on a terminal and in Markdown."""
+"""Readable numbers and tables, on a terminal and in Markdown."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ Lines = Sequence[Sequence[str]]
 
 
 def number(value: float) -> str:
-    """Return three figures, without an exponent where it can be helped."""
+    """Format with three significant digits, without an exponent if possible."""
     size = abs(value)
     digits = 0 if size >= 100 or value == round(value) else 1 if size >= 10 else 2
     return f"{value:.{digits}f}" if size >= 0.1 or not size else f"{value:.2g}"
@@ -19,7 +19,7 @@ def measured(spread: Spread) -> str:
 
 
 def table(headings: Sequence[str], lines: Lines) -> str:
-    """In columns, for a terminal."""
+    """Format in columns, for a terminal."""
     widths = [max(map(len, column)) for column in zip(headings, *lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

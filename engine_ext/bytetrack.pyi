@@ -1,8 +1,8 @@
 """ByteTrack: multi-object tracking by associating every detection box (Zhang et al., ECCV 2022, arXiv 2110.06864).
 
-Detections of low score are no new objects, but may well be known ones behind something: they are matched with the
-tracks that those of high score left over. Given the same detections, ids, frames and boxes are those of the authors'
-program (boxes to the last digits of double arithmetic; ids up to how they are numbered).
+Detections with a low score are not treated as new objects, but may be known ones that are partly hidden: they are
+matched with the tracks that those with a high score left over. For the same detections, ids, frames and boxes equal
+those of the authors' program (boxes to the last digits of double arithmetic; ids up to their numbering).
 
 >>> tracker = ByteTracker(track_thresh=0.5, match_thresh=0.8, track_buffer=30)
 >>> tracker.update([[10, 10, 50, 90, 0.9]])
@@ -15,28 +15,30 @@ from engine_ext.tracker import Tracker
 
 @final
 class ByteTracker(Tracker):
-    """Tracks the boxes of one stream; see `Tracker` for its methods. It wants detections of score 0.1 and above.
+    """Tracks the boxes of one stream; see `Tracker` for its methods. It needs detections with scores from 0.1.
 
-    track_thresh: number in [0, 1]. Detections with a score above it are matched first; those with 0.1 < score < it
-        second, and only with tracks found in the update before. One whose score equals it takes no part. A new track
-        wants a score of at least track_thresh + 0.1. Raising it keeps false detections out and loses faint objects.
-    match_thresh: number in [0, 1]. Largest cost, 1 - IoU x score, of a match in the first stage (second stage: 1 - IoU
-        up to 0.5). Raising it keeps the ids of fast objects and swaps more of them in crowds.
-    track_buffer: int in [0, 1e9]. Frames at 30 a second for which a lost track is kept. Raising it carries tracks
-        through longer occlusions, and lets a lost track take over another object.
-    frame_rate: number in [0, 1e6]. Frames a second: a lost track is kept for int(frame_rate / 30 x track_buffer) steps.
-    mot20: whether scores are left out of the costs, as the authors do in dense crowds.
-    class_aware: whether a detection matches tracks of its own class only, where classes are given.
+    track_thresh: number in [0, 1]. Detections with a higher score are matched first; those with 0.1 < score <
+        track_thresh second, and only with tracks found in the previous update. A detection whose score equals it is
+        ignored. A new track requires a score of at least track_thresh + 0.1. A higher value excludes false detections
+        and loses faint objects.
+    match_thresh: number in [0, 1]. Maximum cost, 1 - IoU x score, of a match in the first stage (second stage: 1 - IoU
+        up to 0.5). A higher value keeps the ids of fast objects and swaps more of them in crowds.
+    track_buffer: int in [0, 1e9]. Frames, at 30 per second, for which a lost track is kept. A higher value carries
+        tracks through longer occlusions, and lets a lost track take over another object.
+    frame_rate: number in [0, 1e6]. Frames per second: a lost track is kept for int(frame_rate / 30 x track_buffer)
+        steps.
+    mot20: whether scores are left out of the costs, as by the authors in dense crowds.
+    class_aware: whether a detection only matches tracks of its own class, if classes are given.
 
-    Rows are the filtered boxes of the tracks that found a detection in this frame and one before (in the first update:
-    all), the longest tracked first, those found again last.
+    Rows are the filtered boxes of the tracks that found a detection in this frame and an earlier one (in the first
+    update: all), the longest tracked first, those found again last.
 
-    What the authors' program does and the paper does not say is kept: a lost track may be found one frame later than
-    the buffer says, but then goes for good the next time it is lost; of a tracked and a lost track on one spot the one
-    with the shorter life goes; IoU counts pixels, with widths and heights one larger.
+    Behaviour of the authors' program that is not in the paper is kept: a lost track may be found one frame later than
+    the buffer allows, but is then removed the next time it is lost; of a tracked and a lost track in the same place,
+    the one with the shorter life is removed; IoU counts pixels, with widths and heights one larger.
 
-    Equally good assignments are settled as in the authors' program where those of a stage have up to 64 detections and
-    tracks together and one class, else in a fixed, but not the same way.
+    Ties between assignments are resolved as in the authors' program if a stage has up to 64 detections and tracks in
+    total and one class; otherwise in a deterministic but different way.
 
     Raises TypeError or ValueError for an argument of another type or out of range.
     """

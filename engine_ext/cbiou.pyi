@@ -1,8 +1,8 @@
 """C-BIoU: cascaded matching of buffered boxes (Yang, Odashima, Masui, Jiang: WACV 2023, arXiv 2211.14317).
 
-Boxes get a margin before their overlap is computed, a narrow one first, then a wide one, so that objects with odd or
-fast motion are found. Around it the life cycle of ByteTrack and the filter of BoT-SORT, as the package trackers 2.6.1
-has them; given the same detections, ids, frames and boxes are those of that package (ids up to how they are numbered).
+Boxes get a margin before their overlap is computed, first a narrow one, then a wide one, so that objects with irregular
+or fast motion are found. The rest is the life cycle of ByteTrack and the filter of BoT-SORT, as in the package trackers
+2.6.1; for the same detections, ids, frames and boxes equal those of that package (ids up to their numbering).
 
 >>> tracker = CBIoUTracker(lost_track_buffer=30)
 >>> tracker.update([[10, 10, 50, 90, 0.9]])
@@ -15,31 +15,31 @@ from engine_ext.tracker import Tracker
 
 @final
 class CBIoUTracker(Tracker):
-    """Tracks the boxes of one stream; see `Tracker` for its methods. It wants detections of score 0.1 and above.
+    """Tracks the boxes of one stream; see `Tracker` for its methods. It needs detections with scores from 0.1.
 
-    lost_track_buffer: int in [0, 1e9]. Frames at 30 a second for which a lost track is kept.
-    frame_rate: number in [0, 1e6]. Frames a second: a lost track is kept for ceil(frame_rate / 30 x lost_track_buffer)
-        steps, one at least.
-    track_activation_threshold: number in [0, 1]. Least score of a detection that starts a track.
-    minimum_consecutive_frames: int >= 1. Detections, the first one too, after which a track is confirmed and reported.
-        Until then it goes at its first miss.
-    minimum_iou_threshold_first_assoc: number in [0, 1]. Least IoU x score of a match in the first stage: detections of
-        high score, confirmed and lost tracks.
-    minimum_iou_threshold_second_assoc: number in [0, 1]. Least IoU in the second stage: detections of low score, tracks
-        found in the update before.
-    minimum_iou_threshold_unconfirmed_assoc: number in [0, 1]. Least IoU x score in the third stage: detections of high
-        score, unconfirmed tracks.
-    high_conf_det_threshold: number in [0, 1]. Least of the high scores; low ones are above 0.1.
+    lost_track_buffer: int in [0, 1e9]. Frames, at 30 per second, for which a lost track is kept.
+    frame_rate: number in [0, 1e6]. Frames per second: a lost track is kept for
+        ceil(frame_rate / 30 x lost_track_buffer) steps, at least one.
+    track_activation_threshold: number in [0, 1]. Minimum score of a detection that starts a track.
+    minimum_consecutive_frames: int >= 1. Number of detections, including the first, after which a track is confirmed
+        and reported. Until then it is removed at its first miss.
+    minimum_iou_threshold_first_assoc: number in [0, 1]. Minimum IoU x score of a match in the first stage: detections
+        with a high score, confirmed and lost tracks.
+    minimum_iou_threshold_second_assoc: number in [0, 1]. Minimum IoU in the second stage: detections with a low score,
+        tracks found in the previous update.
+    minimum_iou_threshold_unconfirmed_assoc: number in [0, 1]. Minimum IoU x score in the third stage: detections with a
+        high score, unconfirmed tracks.
+    high_conf_det_threshold: number in [0, 1]. The lowest high score; low ones are above 0.1.
     instant_first_frame_activation: whether the tracks of the first update are confirmed at once.
-    buffer_ratio_first: number in [0, 10]. Margin in the first and the third stage, in widths and heights of the box.
-    buffer_ratio_second: number in [0, 10]. Margin in the second stage. Raising the margins finds faster objects again,
-        and swaps more ids in crowds.
-    class_aware: whether a detection matches tracks of its own class only, where classes are given.
+    buffer_ratio_first: number in [0, 10]. Margin in the first and third stage, relative to the box's width and height.
+    buffer_ratio_second: number in [0, 10]. Margin in the second stage. Larger margins find faster objects again, and
+        swap more ids in crowds.
+    class_aware: whether a detection only matches tracks of its own class, if classes are given.
 
     Rows are the detections themselves, the longest tracked first; after `predict` they are the predicted boxes.
 
-    Equally good assignments are settled as SciPy does up to 64 detections and 64 tracks in a stage, else in a fixed,
-    but not the same way. Boxes that don't overlap with their margins never match.
+    Ties between assignments are resolved as in SciPy for up to 64 detections and 64 tracks in a stage; otherwise in a
+    deterministic but different way. Boxes that don't overlap even with margins never match.
 
     Raises TypeError or ValueError for an argument of another type or out of range.
     """

@@ -2,21 +2,21 @@
 
 Common to all of them:
 
-* ``output`` is the raw output of ONE image: 2-D, C-contiguous, float32 or float16, only read. float16 is widened
-  number by number where it is looked at; the result is the same as that of ``output.astype(float32)``.
+* ``output`` is the raw output of ONE image: 2-D, C-contiguous, float32 or float16, only read. float16 is widened number
+  by number; the result is the same as for ``output.astype(float32)``.
 * The result is ``(boxes_xyxy (K, 4) float32, scores (K,) float32, class_ids (K,) int32)``, new arrays in the order of
   the anchors. Boxes are ``x1 y1 x2 y2`` in pixels of the model's input (of the letterboxed image, not of the source
-  frame); they are neither clipped to the image nor put in order if a model gives ``x2 < x1``. Overlapping boxes are
-  still there: see ``nms``. Zero anchors, or none that passes, give zero rows.
-* ``conf`` is a number in [0, 1], rounded to float32. An anchor passes if its score >= conf. Raising it saves time and
-  removes false boxes, and loses small, hidden and blurred objects; a tracker can use boxes down to about 0.1.
-* The class is the one with the highest class score, the lower id among equals. A NaN class score never wins.
-* ``class_mask`` is None (all classes) or a ``(C,)`` bool or uint8 array, nonzero where a class is wanted. It is asked
-  after the best class is known: where an unwanted class wins, the anchor is dropped, and the second best is not given
-  in its place.
-* Dropped without a word: an anchor whose score is NaN or infinite, and one whose box has a side that is.
-* Raises TypeError if ``output`` or ``class_mask`` is no array or has another dtype; ValueError if a shape, ``conf`` or
-  another value is not as described, or ``output`` is not C-contiguous (a copy of megabytes a frame must be asked for).
+  frame); they are neither clipped to the image nor reordered if ``x2 < x1``. Overlapping boxes are not removed: see
+  ``nms``. Zero anchors, or none that passes, give zero rows.
+* ``conf`` is a number in [0, 1], rounded to float32. An anchor passes if its score >= conf. A higher value saves time
+  and removes false boxes, but loses small, hidden and blurred objects; a tracker can use boxes down to about 0.1.
+* The class is the one with the highest class score, the lower id in a tie. A NaN class score never wins.
+* ``class_mask`` is None (all classes) or a ``(C,)`` bool or uint8 array, nonzero for wanted classes. It is applied to
+  the best class: if that is unwanted, the anchor is dropped, and the second best class is not used instead.
+* Anchors with a NaN or infinite score or box side are dropped silently.
+* Raises TypeError if ``output`` or ``class_mask`` is not an array or has another dtype; ValueError if a shape, ``conf``
+  or another value is not as described, or ``output`` is not C-contiguous (copies of megabytes per frame must be
+  explicit).
 * The interpreter lock is released during the scan.
 """
 
@@ -42,7 +42,7 @@ def decode_yolox(
 
     For the cell ``(grid_x, grid_y)`` of the level with stride s: ``cx = (x + grid_x) s``, ``cy = (y + grid_y) s``,
     ``w = exp(w) s``, ``h = exp(h) s``, in pixels. Score = objectness * class score, both already in [0, 1]; an anchor
-    whose objectness is below conf is left before its class scores are read.
+    whose objectness is below conf is skipped before its class scores are read.
 
     ``input_hw`` is the height and width of the model's input in pixels, multiples of each stride. A must be the sum
     of ``(H / s) (W / s)`` over the strides, levels in the order given, each row by row: else ValueError.
@@ -53,8 +53,8 @@ def decode_yolox(
 def decode_yolov5(output: Output, conf: float, *, class_mask: ClassMask | None = None) -> Decoded:
     """Decode a YOLOv5 output ``(A, 5 + C)``: cx, cy, w, h in pixels, objectness in [0, 1], C class scores in [0, 1].
 
-    Score = objectness * class score; an anchor whose objectness is below conf is left before its class scores are
-    read. Also the layout of YOLOv7 and of YOLOX exported with its decoder inside.
+    Score = objectness * class score; an anchor whose objectness is below conf is skipped before its class scores are
+    read. Also the layout of YOLOv7, and of YOLOX exported with its decoder.
     """
 
 def all_finite(output: Output) -> bool:

@@ -1,4 +1,4 @@
-"""Box arithmetic: overlap of boxes, and the way from model pixels back to source pixels."""
+"""Box arithmetic: overlap of boxes, and the conversion from model pixels to source pixels."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,12 @@ def scale_boxes(
     src_w: int,
     src_h: int,
 ) -> None:
-    """Take boxes from the pixels of the letterboxed model input to the pixels of the source frame, in place.
+    """Convert boxes from pixels of the letterboxed model input to pixels of the source frame, in place.
 
     boxes_xyxy: (N, 4) float32, C-contiguous, in-out: x1 y1 x2 y2 in model pixels, then in source pixels:
         (x - pad) / ratio, computed in double precision and clipped to [0, src_w] and [0, src_h].
-        A coordinate that is not a number stays so. Zero rows are left as they are.
-    ratio: model pixels a source pixel, finite and above 0: one number, or one along x and one along y.
+        NaN coordinates stay NaN. Zero rows change nothing.
+    ratio: model pixels per source pixel, finite and above 0: one number, or one for x and one for y.
     pad_x, pad_y: model pixels left of and above the image.
     src_w, src_h: size of the source frame in pixels, at least 0.
 

@@ -1,17 +1,17 @@
-"""Letterbox: a decoded frame's own planes, resized, padded and coloured straight into a model's input tensor.
+"""Letterbox: resizes, pads and converts a decoded frame's own planes directly into a model's input tensor.
 
     letterbox = Letterbox((1920, 1080), (256, 416), "yuv420p", scale=1 / 255)
     batch = np.empty((8, 3, 256, 416), np.float32)
     letterbox.apply([y, u, v], batch[0])
 
-What is computed, with `w`, `h` the frame's size and `rw`, `rh` that of the resized image:
+The computation, with `w`, `h` the frame's size and `rw`, `rh` that of the resized image:
 
-* Output pixel `i` of `rw` looks at source column `x = (i + 0.5) * w / rw - 0.5`, held to `[0, w - 1]`; rows likewise.
-  Each plane is sampled there bilinearly, as OpenCV's INTER_LINEAR does. There is no smoothing before a reduction.
-* Chroma is taken to lie where H.264 and MPEG-2 put it unless told otherwise: on the left of each pair of columns, and
-  midway between each pair of rows. So it is sampled at `(x / 2, y / 2 - 0.25)`, held to the plane. "yuvj420p" too: it
-  is what decoders call full-range H.264, although JPEG itself centres chroma both ways (a quarter of a chroma sample).
-* The samples are then converted to R, G, B, held to [0, 255], and written as `(pixel - mean) * scale`.
+* Output pixel `i` of `rw` samples source column `x = (i + 0.5) * w / rw - 0.5`, clamped to `[0, w - 1]`; rows likewise.
+  Each plane is sampled bilinearly, like OpenCV's INTER_LINEAR, without smoothing before a reduction.
+* Chroma is assumed at the default position of H.264 and MPEG-2: on the left of each pair of columns, and midway between
+  each pair of rows. So it is sampled at `(x / 2, y / 2 - 0.25)`, clamped to the plane. This includes "yuvj420p", the
+  decoders' name for full-range H.264, although JPEG itself centres chroma both ways (a quarter of a chroma sample).
+* The samples are then converted to R, G, B, clamped to [0, 255], and written as `(pixel - mean) * scale`.
 
 Against the same computation in float64, float32 output is within 0.1 level (of 255), and uint8 within 0.6.
 The result does not depend on the processor's vector instructions.
@@ -31,7 +31,7 @@ LUMA_WEIGHTS: dict[str, tuple[float, float]]
 class Letterbox:
     """Resizes and pads frames of one size and format into tensors of one size, in one pass.
 
-    One object may be used by any number of threads at once.
+    Thread-safe.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class Letterbox:
         full_range     YUV in 0..255, not luma in 16..235 and chroma in 16..240. Ignored for rgb24, bgr24 and gray,
                        which are full range
         channel_order  "rgb" or "bgr": order of the channels in `out`, of `scale` and of `mean`
-        scale, mean    one number, or one a channel: `(pixel - mean) * scale` is written, pixel in 0..255. Numbers in
+        scale, mean    one number, or one per channel: `(pixel - mean) * scale` is written, pixel in 0..255. Numbers in
                        [-1e6, 1e6]; scale not 0
         pad_value      pixel, in [0, 255], that surrounds the image; mean and scale apply to it too
         pad            "center": the image in the middle, an odd pixel of padding on the right and at the bottom
                        (Ultralytics); "topleft": the image at (0, 0) (YOLOX); "stretch": no padding, each axis by a
-                       factor of its own (DETR kinds)
+                       own factor (DETR kinds)
         rounding       of the resized size to whole pixels: "nearest" (Ultralytics), or "down", as `int` does (YOLOX)
-        portable       leave out what only some processors can do. The result is the same
+        portable       don't use optional processor features. The result is the same
 
-        ValueError: an argument is not one of these. TypeError: it is not even of the kind (a number for a name).
+        Raises ValueError for another value, TypeError for another type.
         """
 
     @property
@@ -79,21 +79,21 @@ class Letterbox:
     def pix_fmt(self) -> str: ...
     @property
     def ratio(self) -> float:
-        """`min(W / w, H / h)`: tensor pixels to a frame pixel, before the resized size is rounded to whole pixels."""
+        """`min(W / w, H / h)`: tensor pixels per frame pixel, before the resized size is rounded to whole pixels."""
 
     @property
     def ratio_xy(self) -> tuple[float, float]:
-        """The same along x and along y, by which boxes go back: `ratio` twice, or `(W / w, H / h)` where `pad` is
+        """The same along x and y, for converting boxes back: `ratio` twice, or `(W / w, H / h)` if `pad` is
         "stretch"."""
 
     @property
     def resized_wh(self) -> tuple[int, int]:
-        """Size of the image inside the tensor: `max(1, round(w * ratio)), max(1, round(h * ratio))`, or `int`
-        where rounding is "down"; all of it where `pad` is "stretch"."""
+        """Size of the image inside the tensor: `max(1, round(w * ratio)), max(1, round(h * ratio))`, or with `int` if
+        rounding is "down"; the whole tensor if `pad` is "stretch"."""
 
     @property
     def pad_xy(self) -> tuple[int, int]:
-        """Where in the tensor the image's first pixel is: columns of padding on its left, rows above it."""
+        """The position of the image's first pixel in the tensor: columns of padding on its left, rows above it."""
 
     def apply(
         self,

@@ -1,20 +1,20 @@
-"""Tell whether the images of one batch are computed independently of each other."""
+"""Determine whether the images of one batch are computed independently of each other."""
 
 import onnx
 
-# These take a range over the whole tensor, all images of the batch included.
+# These use the range of the whole tensor, including all images of the batch.
 _WHOLE_TENSOR = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat")
-# These would join the images' axis with the next ones, or put it with all others behind an axis of 1.
+# These would merge the batch axis with the next ones, or move it and all others behind an axis of 1.
 _JOINS_BATCH = "Flatten"
 _REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceSum", "ReduceL1", "ReduceL2")
 
 
 def mixing_node(model: onnx.ModelProto) -> str | None:
-    """Return the first node that lets one image of a batch change the answer for another, None if there is none.
+    """Return the first node that lets one image of a batch change the result for another, None if there is none.
 
-    A dynamically quantized model is the usual case: the range to which each layer is quantized is that of the whole
-    batch, so that an image's boxes depend on what it happens to be batched with. So do those of a model that was
-    exported for one image and then flattens the candidates of all images into one list, to take the best by number.
+    The usual case is a dynamically quantized model: each layer is quantized to the range of the whole batch, so an
+    image's boxes depend on the rest of the batch. The same applies to a model exported for one image that flattens the
+    candidates of all images into one list to select the best.
     """
     constants = {t.name: t for t in model.graph.initializer}
     for node in model.graph.node:
@@ -35,5 +35,5 @@ def mixing_node(model: onnx.ModelProto) -> str | None:
 
 
 def batch_safe(model: onnx.ModelProto) -> bool:
-    """Return whether a batch gives each image the answer it gets alone; if not, the model must run at batch 1."""
+    """Return whether each image of a batch gets the same result as alone; if not, the model must run at batch 1."""
     return mixing_node(model) is None

@@ -1,5 +1,5 @@
-"""What Transformers writes beside a model: config.json and preprocessor_config.json. Exports to ONNX by Optimum hold
-nothing of it in the file itself; they are in the same folder as these two, or in its folder `onnx`.
+"""Reads config.json and preprocessor_config.json of Transformers. ONNX exports by Optimum don't include this
+information; they are in the same folder as these two files, or in its subfolder `onnx`.
 """
 
 import json
@@ -23,8 +23,8 @@ _SOFTMAX = ("detr", "yolos", "table-transformer")
 
 
 def transformers_parts(path: Path, joined: Parts | None, meta: OnnxMeta) -> ManifestParts:
-    """Return what the files beside the model at `path` say of it, as parts of a manifest (see `manifest.parse_parts`);
-    empty if there are none, or where its outputs are not those of a DETR kind.
+    """Return what the files beside the model at `path` declare, as parts of a manifest (see `manifest.parse_parts`);
+    empty if there are none, or if its outputs are not those of a DETR kind.
 
     Raises LayoutError for a kind that can't be run, ManifestError for files that can't be read.
     """
@@ -65,7 +65,7 @@ def _names(table: object) -> tuple[str, ...] | None:
 
 
 def _input(data: Mapping[str, object], where: Path) -> InputParts:
-    """Return how an image processor of Transformers feeds: `(pixel * rescale_factor - image_mean) / image_std`, in
+    """Return the input of a Transformers image processor: `(pixel * rescale_factor - image_mean) / image_std`, in
     RGB."""
     size = data.get("size")
     if isinstance(size, Mapping) and not {"height", "width"} <= set(size) and data.get("do_resize", True):
@@ -106,5 +106,5 @@ def _read(path: Path) -> dict[str, object]:
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{path}: cannot be read as JSON. Mend it, or move it away from the model.") from error
     if not isinstance(found, dict):
-        raise ManifestError(f"{path}: must hold a JSON object.")
+        raise ManifestError(f"{path}: must contain a JSON object.")
     return found

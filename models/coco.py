@@ -14,7 +14,7 @@ COCO80: tuple[str, ...] = (
     "hair drier", "toothbrush",
 )  # fmt: skip
 
-# COCO's category ids run to 90 and leave ten out; 0 is none. RF-DETR, and some of DETR's kin, number classes by them.
+# COCO's category ids go up to 90 with ten gaps; 0 is unused. RF-DETR and some relatives of DETR use them as class ids.
 _NO_CATEGORY = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 _NAMES = iter(COCO80)
 COCO91: tuple[str, ...] = tuple(f"none-{i}" if i in _NO_CATEGORY else next(_NAMES) for i in range(91))

@@ -1,4 +1,4 @@
-"""Fetch one file over HTTP: whole and verified, or not at all."""
+"""Download one file over HTTP, complete and verified, or not at all."""
 
 import hashlib
 import http.client
@@ -26,10 +26,10 @@ def download(
 ) -> str:
     """Fetch `url` to `target` and return its SHA-256.
 
-    `verify` is called with the hash before the file appears at `target`, and refuses the file by raising.
-    `progress(done_bytes, total_bytes or None)` is called after each chunk; whatever it raises ends the download.
-    `timeout_s` bounds the connection and each wait for data, not the whole.
-    `remedy` ends the message of a DownloadError. Nothing is left behind on any failure.
+    `verify` is called with the hash before the file appears at `target`, and rejects the file by raising.
+    `progress(done_bytes, total_bytes or None)` is called after each chunk; raising in it ends the download. `timeout_s`
+    limits the connection and each wait for data, not the total time. `remedy` is appended to the message of a
+    DownloadError. A failure leaves nothing behind.
     """
 
     def failure(what: str) -> DownloadError:

@@ -1,5 +1,4 @@
-"""The form in which a model is run, freed and with its outputs joined: made once, checked, and kept in the user's
-cache."""
+"""Prepares a model for running, with dynamic axes and joined outputs: done once, verified, and cached."""
 
 import fcntl
 import os
@@ -25,13 +24,13 @@ _JOINED_VERSION = 1
 
 @dataclass(frozen=True)
 class FreedModel:
-    """A model in the freest form it can be run in.
+    """A model with as many dynamic axes as possible.
 
-    path         the freed or joined file, or the original where nothing was to free or nothing could be freed
-    batch_safe   False: it takes one image at a time, or images of one batch change each other's boxes, so run it
+    path         the converted file, or the original if no conversion was needed or possible
+    batch_safe   False: it takes one image at a time, or images of one batch change each other's boxes, so it must run
                  at batch 1
-    dynamic      whether batch, height and width are free
-    reason       why the shape could not be freed; None if it could
+    dynamic      whether batch, height and width are dynamic
+    reason       why the axes could not be made dynamic; None if they could
     """
 
     path: Path
@@ -41,12 +40,12 @@ class FreedModel:
 
 
 def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> FreedModel:
-    """Free the shape of a model, or find it freed in the cache (default `~/.cache/yolo-engine/freed`).
+    """Give a model dynamic axes, or find the result in the cache (default `~/.cache/yolo-engine/freed`).
 
-    A cache entry is used only if its bytes still have the hash recorded when they were checked. Two processes asking
-    at once do the work once. A model that can't be freed comes back as it is, `dynamic=False`, with the reason.
+    A cache entry is only used if its bytes still have the hash recorded when they were verified. Concurrent processes
+    do the work only once. A model that can't be converted is returned unchanged, with `dynamic=False` and the reason.
     """
-    # The ONNX library takes 0.3 s to load, the surgery as long again: whoever imports FreedModel waits for neither.
+    # Loading the ONNX library and the surgery takes 0.3 s each, so importers of FreedModel should not wait for them.
     from models.batching import batch_safe
     from models.onnx_meta import meta_of, parse_onnx
 
@@ -126,7 +125,7 @@ def _joined_model(resolved: ResolvedModel, model: "onnx.ModelProto", parts: Part
 
 
 def _check_unchanged(resolved: ResolvedModel, locations: tuple[str, ...]) -> None:
-    """Raise ModelError if the file is not the one any more that was looked at: its hash is the entry's name."""
+    """Raise ModelError if the file has changed since its hash, which names the cache entry, was computed."""
     path = resolved.path
     if identity_of(path, sha256_of(path), locations) != resolved.sha256:
         raise ModelError(f"{path}: has changed while it was read. Start again once it is whole.")
@@ -146,11 +145,10 @@ def _is_whole(target: Path) -> bool:
 
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    """Lock the entry against other processes. The lock is released when the process ends, so a crash leaves nothing
-    locked."""
+    """Lock the entry against other processes. The lock is released when the process ends, even by a crash."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # No link is followed and nothing is truncated: others may write to a shared cache.
+        # Links are not followed and nothing is truncated, because others may write to a shared cache.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(target.with_suffix(".lock"), flags, 0o644)
     except OSError as error:

@@ -1,17 +1,14 @@
-"""What can go wrong with a model, as one root.
+"""The errors of models, with one root.
 
-ModelError
-├── ManifestError      a manifest or side-car TOML breaks its schema
-├── UnknownModelError  a name that is neither in the zoo nor a file
-├── MissingModelError  a zoo model whose file is on none of the searched folders
-├── HashError          a file is not the one its manifest names
-├── DownloadError      the file could not be fetched whole
-├── OnnxFileError      a file is no ONNX model, or no detector that can be read here
-├── LayoutError        the output layout is not declared, or contradicts the file
-└── ReshapeError       the shape of a model cannot be freed, or the freed model answers differently
+ModelError ├── ManifestError a manifest or side-car TOML breaks its schema ├── UnknownModelError a name that is neither
+in the zoo nor a file ├── MissingModelError a zoo model whose file is in none of the searched folders ├── HashError a
+file is not the one that its manifest names ├── DownloadError the file could not be downloaded completely ├──
+OnnxFileError a file is not an ONNX model, or not a supported detector ├── LayoutError the output layout is not
+declared, or contradicts the file └── ReshapeError a model can't be given dynamic axes, or gives different results with
+them
 
-Every message is a sentence or two on one line: the thing, what is wrong with it, and what to do. What a file says of
-itself may be in it, so that it is written as `printable` writes strangers' text.
+Every message is one or two sentences on one line: the thing, what is wrong with it, and what to do. It may contain text
+from files, so it is passed through `printable`.
 """
 
 from models.printable import printable
@@ -35,19 +32,19 @@ class UnknownModelError(ModelError):
 
 
 class MissingModelError(ModelError):
-    """A zoo model whose file is on none of the searched folders."""
+    """A zoo model whose file is in none of the searched folders."""
 
 
 class HashError(ModelError):
-    """A file is not the one its manifest names."""
+    """A file is not the one that its manifest names."""
 
 
 class DownloadError(ModelError):
-    """The file could not be fetched whole."""
+    """The file could not be downloaded completely."""
 
 
 class OnnxFileError(ModelError):
-    """A file is no ONNX model, or no detector that can be read here."""
+    """A file is not an ONNX model, or not a supported detector."""
 
 
 class LayoutError(ModelError):
@@ -55,4 +52,4 @@ class LayoutError(ModelError):
 
 
 class ReshapeError(ModelError):
-    """The shape of a model cannot be freed, or the freed model answers differently."""
+    """A model can't be given dynamic axes, or gives different results with them."""

@@ -1,5 +1,5 @@
-"""Weights that are beside an ONNX file (`model.onnx.data`), which the file only names. What it names is not believed:
-a location is a plain path below the model's own folder, without links on the way, to a regular file of bounded size.
+"""External weights beside an ONNX file (`model.onnx.data`), which the file only names. The names are not trusted: a
+location must be a plain path below the model's folder, without links, to a regular file of bounded size.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ _MAX_FILES = 4096
 
 
 def external_locations(model: "onnx.ModelProto") -> tuple[str, ...]:
-    """Return the files of weights that a model names, as it names them, each once and in the order of their names."""
+    """Return the locations of external weights as named by a model, unique and sorted."""
     return tuple(sorted({_entries(tensor).get("location", "") for tensor in _external(model)}))
 
 
 def identity_of(path: Path, sha256: str, locations: Iterable[str]) -> str:
-    """Return one SHA-256 over all that is loaded: of the ONNX file itself where it holds all its weights, otherwise
-    over its hash and those of the files of weights, by name. Raises OnnxFileError for a location that is refused."""
+    """Return a SHA-256 over everything that is loaded: that of the ONNX file if it contains all weights, otherwise one
+    over its hash and those of the weight files, by name. Raises OnnxFileError for a refused location."""
     lines: list[str] = []
     for location in locations:
         if len(lines) == _MAX_FILES:
@@ -38,7 +38,7 @@ def identity_of(path: Path, sha256: str, locations: Iterable[str]) -> str:
 
 
 def load_external(model: "onnx.ModelProto", path: Path) -> None:
-    """Put the weights that are beside the file at `path` into `model`. Raises OnnxFileError."""
+    """Load the external weights of the file at `path` into `model`. Raises OnnxFileError."""
     left = _MAX_READ
     for tensor in _external(model):
         entries = _entries(tensor)
@@ -61,14 +61,13 @@ def load_external(model: "onnx.ModelProto", path: Path) -> None:
 
 @contextlib.contextmanager
 def open_beside(path: Path, location: str) -> Iterator[IO[bytes]]:
-    """Return a stream of the file that the model at `path` calls `location`, opened folder by folder below the model's
-    own."""
+    """Open the file that the model at `path` calls `location`, folder by folder below the model's own."""
     parts = PurePosixPath(location).parts
     if not parts or location.startswith("/") or ".." in parts or "\0" in location or "\\" in location:
         raise OnnxFileError(
             f"{path}: names {location!r} for its weights. They must lie in the model's own folder, or below it."
         )
-    if path.is_symlink():  # whoever loads it may look beside the link or beside the file
+    if path.is_symlink():  # loaders may search beside the link or beside the file
         raise OnnxFileError(
             f"{path}: is a link, and its weights lie beside the file itself. Name that: {os.path.realpath(path)}."
         )
@@ -112,7 +111,7 @@ def _external(model: "onnx.ModelProto") -> Iterator["onnx.TensorProto"]:
 
 
 def _tensors(model: "onnx.ModelProto") -> Iterator["onnx.TensorProto"]:
-    """Return every tensor of a model, those of subgraphs and functions included."""
+    """Yield every tensor of a model, including those of subgraphs and functions."""
     for function in model.functions:
         yield from _of_nodes(function.node)
     yield from _of_graph(model.graph)

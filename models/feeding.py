@@ -1,8 +1,8 @@
-"""How images are fed to a model: what can be known of it, and what has to be stated.
+"""How images are fed to a model: what can be known, and what must be stated.
 
-The order of the colours and the scale can't be seen in a file. A known file, a manifest or metadata states them; of the
-layouts one alone, yolov8, is written by a single family that feeds all its models alike. Wrong ones do not fail: they
-give fewer and different boxes, so that nothing is assumed where nothing states it.
+Channel order and scale can't be derived from a file. A known file, a manifest or metadata states them; of the layouts,
+only yolov8 belongs to a single family that feeds all its models in the same way. Wrong values do not fail, but give
+fewer and different boxes, so nothing is assumed.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ IMAGENET: InputParts = {
 }
 _FLOAT16_MAX = 65504
 
-# Where an image is placed and how its size is rounded, as in each family's own programs.
+# The placement of an image and the rounding of its size, as in each family's own programs.
 _OF_LAYOUT: dict[str, InputParts] = {
     "yolox": {"pad": "topleft", "rounding": "down"},
     "yolov5": {"pad": "center"},
@@ -46,15 +46,15 @@ _KNOWN_DETR = (
 
 
 def of_family(layout: str) -> InputParts:
-    """Return what the layout alone says about the input."""
+    """Return what the layout alone implies about the input."""
     return _OF_LAYOUT[layout].copy()
 
 
 def question(spec: InputParts, layout: str, path: Path) -> LayoutError | None:
-    """Return the error that asks for what `spec` leaves open and must be known; None if it says all of it."""
+    """Return the error that asks for the required values missing in `spec`; None if it is complete."""
     missing = [] if "channel_order" in spec else ["--channel-order rgb|bgr"]
     missing += [] if "scale" in spec else ["--input-scale"]
-    # Whoever scales by three deviations subtracts three means.
+    # A scale per channel usually comes with a mean per channel.
     if isinstance(spec.get("scale"), tuple) and "mean" not in spec:
         missing += ["--input-mean"]
     if not missing:
@@ -68,7 +68,7 @@ def question(spec: InputParts, layout: str, path: Path) -> LayoutError | None:
 
 
 def check_feeding(spec: InputSpec, name: str | Path) -> None:
-    """Raise ManifestError if the input's type cannot hold the values that it would be fed."""
+    """Raise ManifestError if the input's dtype can't represent the values to be fed."""
     scales = spec.scale if isinstance(spec.scale, tuple) else (spec.scale,) * 3
     if spec.dtype == "uint8" and (set(scales) != {1.0} or any(spec.mean)):
         raise ManifestError(

@@ -1,6 +1,4 @@
-"""Files on disk: the user's cache folder, reading only regular files of bounded size, hashes, and writing a file so
-that it is whole or not there.
-"""
+"""Files on disk: the user's cache folder, reading regular files of bounded size, hashes, and atomic writes."""
 
 import contextlib
 import hashlib
@@ -14,7 +12,7 @@ from typing import IO
 from models.errors import ModelError
 
 _CHUNK = 1 << 20
-_MAX_BYTES = 1 << 36  # of any file that is hashed: 64 GiB, larger than every model
+_MAX_BYTES = 1 << 36  # limit of files that are hashed: 64 GiB, larger than any model
 _MAX_RECORD_BYTES = 4096
 
 
@@ -26,15 +24,15 @@ def cache_dir(kind: str) -> Path:
 
 
 def open_regular(path: Path, most_bytes: int = _MAX_BYTES, *, beside: int | None = None) -> IO[bytes]:
-    """Return a binary stream of a regular file of at most `most_bytes`; anything else is a ModelError that names it.
+    """Open a regular file of at most `most_bytes` as a binary stream. Raises ModelError for anything else.
 
-    Opening never waits, as it would for a FIFO's writer, and what is opened is what was looked at. With `beside`, the
-    descriptor of a folder, `path` is one name in it and no link.
+    Opening never blocks, as it would for a FIFO, and the opened file is the one that was checked. With `beside`, the
+    descriptor of a folder, `path` is a name in it and must not be a link.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_NOFOLLOW if beside is not None else 0)
     try:
         descriptor = os.open(path, flags, dir_fd=beside)
-    except (OSError, ValueError) as error:  # ValueError: a name with a NUL, or one that is no text
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL or undecodable bytes
         raise ModelError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     try:
         facts = os.fstat(descriptor)
@@ -66,14 +64,13 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
 
 
 def sha256_of(path: Path, most_bytes: int = _MAX_BYTES) -> str:
-    """Return the SHA-256 of a regular file of at most `most_bytes` in 64 hexadecimal digits; any other, or an
-    unreadable one, is a ModelError."""
+    """Return the SHA-256 of a regular file of at most `most_bytes` as 64 hexadecimal digits. Raises ModelError."""
     with open_regular(path, most_bytes) as stream:
         return sha256_of_stream(stream, str(path))
 
 
 def sha256_of_stream(stream: IO[bytes], name: str) -> str:
-    """Return the SHA-256 of what is left of a stream. `name` stands for it in a ModelError."""
+    """Return the SHA-256 of the rest of a stream, called `name` in a ModelError."""
     digest = hashlib.sha256()
     try:
         while chunk := stream.read(_CHUNK):
@@ -85,7 +82,7 @@ def sha256_of_stream(stream: IO[bytes], name: str) -> str:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Return a binary stream whose content appears at `path` when the block ends well, and nowhere when it raises."""
+    """Yield a binary stream whose content appears at `path` if the block succeeds, and is discarded if it raises."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -105,12 +102,12 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def record_of(path: Path) -> Path:
-    """Return the file beside `path` that holds the hash under which `path` was accepted."""
+    """Return the file beside `path` that records the hash with which `path` was accepted."""
     return path.with_name(path.name + ".sha256")
 
 
 def accepted_hash(path: Path) -> str:
-    """Return the hash on record beside `path`, empty if there is no record."""
+    """Return the hash recorded beside `path`; "" if there is none."""
     try:
         words = read_regular(record_of(path), _MAX_RECORD_BYTES).decode("ascii").split()
     except (ModelError, UnicodeDecodeError):
@@ -119,6 +116,6 @@ def accepted_hash(path: Path) -> str:
 
 
 def accept(path: Path, sha256: str) -> None:
-    """Put `sha256` on record beside `path`, in the form the `sha256sum` command reads."""
+    """Record `sha256` beside `path`, in the format of the command `sha256sum`."""
     with atomic_write(record_of(path)) as stream:
         stream.write(f"{sha256}  {path.name}\n".encode("ascii"))

@@ -1,4 +1,4 @@
-"""Recognise files that are not ONNX models, and say how to get an ONNX model from them."""
+"""Recognise files that are not ONNX models, and explain how to convert them to ONNX."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _BY_SUFFIX = {
 
 
 def what_it_is(path: Path, head: bytes) -> str | None:
-    """Return a sentence on a file with this name and these first bytes; None if it may be an ONNX model."""
+    """Return a sentence about a file with this name and these first bytes; None if it may be an ONNX model."""
     kind = _BY_SUFFIX.get(path.suffix.lower())
     archive = head.startswith(b"PK\x03\x04")  # torch.save since 1.6; before, a pickle
     if archive or head.startswith(b"\x80\x02"):

@@ -1,14 +1,14 @@
-"""Grid constants of a detection head: recognise them by their values, and compute them from the input's shape instead.
+"""Grid constants of a detection head: recognised by their values, and computed from the input's shape instead.
 
-A head adds the cell's position to each prediction and scales it by the cell's size. An export of fixed shape has those
-numbers folded into constants, over the cells of one level (two axes: ny, nx) or of all levels (one axis: A anchors).
-All of them have one form: with x, y the column and row of the cell, and s the stride of its level,
+A head adds the cell's position to each prediction and scales it by the cell's size. An export with a fixed shape has
+these numbers folded into constants, over the cells of one level (two axes: ny, nx) or of all levels (one axis: A
+anchors). All have the same form: with x, y the column and row of the cell, and s the stride of its level,
 
     value = ax * x + ay * y + c        ax, ay in {0, 1, s}, not both; c anything that is the same in all cells
 
-YOLOv5's grid (1, 3, ny, nx, 2) has ax = 1 for x, ay = 1 for y and c = -0.5; its anchor_grid has ax = ay = 0 and c the
-anchor's size. YOLOv8's anchors (1, 2, A) have c = 0.5; its strides (1, A) have c = s. A constant is replaced only if
-the form gives back each of its values exactly; a constant that merely has the right shape is refused.
+YOLOv5's grid (1, 3, ny, nx, 2) has ax = 1 for x, ay = 1 for y and c = -0.5; its anchor_grid has ax = ay = 0 and c is
+the anchor's size. YOLOv8's anchors (1, 2, A) have c = 0.5; its strides (1, A) have c = s. A constant is only replaced
+if this form reproduces each of its values exactly; the right shape alone is not enough.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,9 +38,9 @@ class Level:
 
 @dataclass(frozen=True)
 class GridPlan:
-    """How to compute one constant. `join_axis` is the anchor axis the levels are concatenated on, None for one level.
+    """How to compute one constant. `join_axis` is the anchor axis on which levels are concatenated, None for one level.
 
-    shape   of the constant to make, with -1 at `join_axis`
+    shape   of the resulting constant, with -1 at `join_axis`
     """
 
     levels: tuple[Level, ...]
@@ -57,10 +57,10 @@ def recognise(
     probe: tuple[int, int],
     strides: Sequence[int],
 ) -> GridPlan | None:
-    """Return the plan for `constant`, whose `axes` follow the input's size; None if it is no grid.
+    """Return the plan for `constant`, whose `axes` follow the input's size; None if it is not a grid.
 
-    size, probe        (height, width) of the input as exported, and in a second shape
-    sizes_elsewhere    what the lengths of `axes` have to be in that second shape
+    size, probe        (height, width) of the input as exported, and of a second shape
+    sizes_elsewhere    the required lengths of `axes` for that second shape
     """
     if constant.dtype.kind != "f":
         return None
@@ -124,7 +124,7 @@ def _all_levels(
 
 
 def _fit(values: Array, y_axis: int, x_axis: int, stride: int) -> Level | None:
-    """Read the coefficients off the first two cells of each axis, then demand that they give every value exactly."""
+    """Derive the coefficients from the first two cells of each axis, then check that they give every value exactly."""
     ny, nx = values.shape[y_axis], values.shape[x_axis]
     if ny < 2 or nx < 2:
         return None
@@ -149,7 +149,7 @@ def _along(rank: int, axis: int, length: int) -> tuple[int, ...]:
 
 
 class GridBuilder:
-    """Makes the nodes that compute grids. Nodes go to `emit`; what several grids need is made once.
+    """Creates the nodes that compute grids. Nodes are passed to `emit`; shared parts are created once.
 
     picture   name of the network's input `(N, 3, H, W)`
     """
@@ -181,7 +181,7 @@ class GridBuilder:
         return self._made[key]
 
     def build(self, plan: GridPlan) -> str:
-        """Return the name of the tensor that takes the constant's place."""
+        """Return the name of the tensor that replaces the constant."""
         parts = [self._level(level, keep_cells=plan.join_axis is not None) for level in plan.levels]
         if plan.join_axis is not None:
             shape = self._constant(np.array(plan.shape, np.int64))
@@ -193,7 +193,7 @@ class GridBuilder:
         return self._emit("Cast", parts, to=int(to))
 
     def _level(self, level: Level, *, keep_cells: bool) -> str:
-        """`ax * x + ay * y + c`. A zero term is left out, unless `keep_cells` needs it to spread c over the cells."""
+        """Compute `ax * x + ay * y + c`. Zero terms are omitted, unless `keep_cells` needs one to broadcast c."""
         value = self._constant(level.c)
         for factor, pixel_axis, at in ((level.ax, 3, level.x_axis), (level.ay, 2, level.y_axis)):
             if not factor.any() and not keep_cells:

@@ -1,9 +1,8 @@
-"""Detectors that give boxes, scores and classes in outputs of their own, as a graph with one output.
+"""Joins the outputs of detectors with separate boxes, scores and classes.
 
-DETR kinds and MMDetection's RTMDet write two or three outputs, and some take the size of the frame as a second input.
-Everything behind a model here reads one output for one image. So nodes are added to the graph: outputs are joined along
-their last axis, and the second input becomes a constant, the size of the model's own input, so that boxes come in its
-pixels, as those of all layouts do.
+DETR kinds and MMDetection's RTMDet have two or three outputs, and some take the size of the frame as a second input.
+The engine expects a single output. So nodes are added to the graph: outputs are joined along their last axis, and the
+second input becomes a constant, the size of the model's own input, so that boxes are in its pixels as with all layouts.
 
     detr       logits (N, Q, C), boxes (N, Q, 4)            -> (N, Q, 4 + C), boxes first
     detr-post  labels (N, K), boxes (N, K, 4), scores (N, K) -> (N, K, 6): x1 y1 x2 y2 score class
@@ -20,10 +19,10 @@ from models.parts import OUTPUT, Parts
 
 
 def join(model: onnx.ModelProto, parts: Parts, input_hw: tuple[int, int], classes: int) -> onnx.ModelProto:
-    """Return a copy of `model` whose one output has layout `parts.layout`.
+    """Return a copy of `model` whose single output has the layout `parts.layout`.
 
-    input_hw  height and width of the model's input, in whose pixels the boxes of `detr-post` come
-    classes   of `detr`: how many logits are classes; what comes behind them, a slot for "nothing", is left out
+    input_hw  height and width of the model's input, in whose pixels the boxes of `detr-post` are
+    classes   of `detr`: the number of logits that are classes; any after them, a slot for "nothing", are dropped
 
     Raises LayoutError if the graph has no such outputs.
     """
@@ -46,7 +45,7 @@ def join(model: onnx.ModelProto, parts: Parts, input_hw: tuple[int, int], classe
 
 
 class _Graph:
-    """A graph that nodes are added to; names of its own do not meet those that are there."""
+    """A graph to which nodes are added, with names that don't clash with existing ones."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._graph = model.graph
@@ -69,7 +68,7 @@ class _Graph:
         return name
 
     def floats(self, output: str, rank: int) -> str:
-        """Return an output as float32 with `rank` axes: exporters squeeze the batch away where it is 1."""
+        """Return an output as float32 with `rank` axes: some exporters squeeze a batch axis of 1."""
         found = next((each for each in self._graph.output if each.name == output), None)
         if found is None:
             raise LayoutError(f"the graph has no output {output!r}.")
@@ -89,7 +88,7 @@ class _Graph:
         return self.op("Slice", rows, *(self.constant([value]) for value in (0, count, 2)))
 
     def replace_sizes(self, sizes: str, picture: str, input_hw: tuple[int, int]) -> None:
-        """Replace the input that takes a frame's width and height by those of the model's input, for each image."""
+        """Replace the input for a frame's width and height by those of the model's input, per image."""
         entry = next(each for each in self._graph.input if each.name == sizes)
         dtype = str(onnx.helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type))
         self._graph.input.remove(entry)
@@ -101,7 +100,7 @@ class _Graph:
             for at, name in enumerate(node.input):
                 if name == sizes:
                     node.input[at] = made
-        added = list(self._graph.node)[len(there) :]  # ahead of those that use them
+        added = list(self._graph.node)[len(there) :]  # before the nodes that use them
         del self._graph.node[:]
         self._graph.node.extend([*added, *there])
 

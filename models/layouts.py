@@ -1,5 +1,5 @@
-"""The names of output layouts: how a model's tensors say what it found. Here alone, since the help of every command
-names them and needs nothing else of a manifest."""
+"""The names of output layouts, which define how a model's tensors encode detections. A separate module, because the
+help of every command needs these names and nothing else of a manifest."""
 
 from typing import Literal, get_args
 

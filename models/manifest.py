@@ -1,7 +1,7 @@
-"""What a model is: its file, where that comes from, what it wants to be fed and how its output is laid out.
+"""The properties of a model: its file and origin, its input format and the layout of its output.
 
-The same TOML schema serves the zoo (complete) and a side-car file next to a user's own ONNX (any part of it).
-Everything is checked here, once; the rest of the program trusts a `ModelManifest`.
+The same TOML schema is used for the zoo (complete) and for a side-car file next to a user's own ONNX file (any part of
+it). Everything is validated here, once; the rest of the program trusts a `ModelManifest`.
 """
 
 import tomllib
@@ -21,9 +21,8 @@ CHANNEL_ORDERS = ("rgb", "bgr")
 PADS = ("center", "topleft", "stretch")
 ROUNDINGS = ("nearest", "down")
 
-_MAX_BYTES = 1 << 20  # of a TOML file: a thousand times what a manifest with many classes has
-
-_MAX_NUMBER = 1e6  # what the kernels take for a scale or a mean
+_MAX_BYTES = 1 << 20  # of a TOML file: a thousand times the size of a manifest with many classes
+_MAX_NUMBER = 1e6  # the kernels' limit for a scale or a mean
 _MAX_OF_A_NAME = 200
 
 Scale = float | tuple[float, float, float]
@@ -31,15 +30,15 @@ Scale = float | tuple[float, float, float]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the network expects as input: `(N, 3, height, width)` of `dtype`, value = (pixel - mean) * scale.
+    """The input of a network: `(N, 3, height, width)` of `dtype`, value = (pixel - mean) * scale.
 
     height, width   the exported size in pixels, multiples of `stride`
     channel_order   order of the three channels
     scale           one factor, or one per channel in `channel_order`; 1 leaves pixels at 0..255
     mean            one per channel, in pixel units; (0, 0, 0) subtracts nothing
-    pad_value       pixel value (0..255, before `scale`) that fills what the image does not cover
-    pad             where the image lies: "center" or "topleft"; "stretch": it fills the input, its aspect is not kept
-    rounding        how the resized image's size becomes whole pixels: "nearest" (Ultralytics) or "down" (YOLOX)
+    pad_value       pixel value (0..255, before `scale`) of the padding
+    pad             placement of the image: "center" or "topleft"; "stretch": it fills the input, ignoring its aspect
+    rounding        rounding of the resized image's size: "nearest" (Ultralytics) or "down" (YOLOX)
     stride          height and width must be multiples of it: the network's coarsest cell
     """
 
@@ -57,13 +56,13 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class ModelManifest:
-    """One model. `sha256` is empty where no published hash is known, `size_bytes` 0 where the size is not.
+    """A model. `sha256` is "" if no published hash is known, `size_bytes` is 0 if the size is unknown.
 
-    layout        how the output tensor is laid out: one of `LAYOUTS`
-    strides       cell sizes in pixels of the detection levels, in the order the output lists them
+    layout        the layout of the output tensor: one of `LAYOUTS`
+    strides       cell sizes in pixels of the detection levels, in the order of the output
     classes       names by class id
     other_sha256  known re-exports of the same weights with the same input and layout
-    bundled       the file is a part of this package, in `models/weights`; it is never downloaded
+    bundled       the file is part of this package, in `models/weights`, and never downloaded
     """
 
     name: str
@@ -82,12 +81,12 @@ class ModelManifest:
 
     @property
     def hashes(self) -> tuple[str, ...]:
-        """Return every hash under which this model is known; empty where none is."""
+        """Return all known hashes of this model."""
         return tuple(h for h in (self.sha256, *self.other_sha256) if h)
 
 
 class InputParts(TypedDict, total=False):
-    """Fields of an InputSpec, those that somebody gave."""
+    """The given fields of an InputSpec."""
 
     height: int
     width: int
@@ -102,7 +101,7 @@ class InputParts(TypedDict, total=False):
 
 
 class ManifestParts(TypedDict, total=False):
-    """Fields of a ModelManifest, those that somebody gave."""
+    """The given fields of a ModelManifest."""
 
     name: str
     file: str
@@ -120,7 +119,7 @@ class ManifestParts(TypedDict, total=False):
 
 
 class _Reader:
-    """Takes typed values out of one TOML table; `finish` refuses what nobody asked for."""
+    """Reads typed values from one TOML table; `finish` refuses keys that were not read."""
 
     def __init__(self, table: Mapping[str, object], where: str, prefix: str = "") -> None:
         self._left = dict(table)
@@ -255,7 +254,7 @@ def _input_parts(reader: _Reader) -> InputParts:
 
 
 def parse_parts(table: Mapping[str, object], where: str) -> ManifestParts:
-    """Check whatever part of a manifest `table` gives and return it. `where` opens every message."""
+    """Validate the parts of a manifest in `table` and return them. `where` begins every message."""
     reader = _Reader(table, where)
     parts: ManifestParts = {}
     if reader.has("name"):
@@ -299,13 +298,13 @@ def read_parts(path: Path, where: str | None = None) -> ManifestParts:
         raise ManifestError(f"{where}: cannot be read as TOML: it is not UTF-8 text.") from error
     try:
         table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also of a number with thousands of digits
+    except (ValueError, RecursionError) as error:  # ValueError: also for a number with thousands of digits
         raise ManifestError(f"{where}: cannot be read as TOML: {error}.") from error
     return parse_parts(table, where)
 
 
 def from_toml(path: Path, where: str | None = None) -> ModelManifest:
-    """Load a complete manifest. `where` stands for the file in messages (default: the path itself)."""
+    """Load a complete manifest. `where` names the file in messages (default: the path)."""
     where = where or str(path)
     parts = read_parts(path, where)
     optional = ("description", "other_sha256", "bundled")
@@ -325,7 +324,7 @@ def from_toml(path: Path, where: str | None = None) -> ModelManifest:
 
 
 def made_of(parts: ManifestParts, spec: InputSpec) -> ModelManifest:
-    """Make a manifest of `parts`, which hold every key that has no default, and the input's `spec`."""
+    """Build a manifest from `parts`, which must contain every key without a default, and the input's `spec`."""
     return ModelManifest(
         name=parts["name"],
         file=parts["file"],

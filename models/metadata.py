@@ -1,4 +1,4 @@
-"""The layout a file declares through its metadata, where that is certain; otherwise nothing.
+"""The layout that a file declares through its metadata, if that is certain.
 
 What each exporter writes:
 * Ultralytics (YOLOv8 and later, and YOLOv5u): author, task, names, stride, imgsz, description; newer ones also head
@@ -6,8 +6,8 @@ What each exporter writes:
 * YOLOv5's own exporter: names and stride, nothing else.
 * YOLOX's exporter: no metadata at all.
 * LibreYOLO: libreyolo_version, model_family, size, task, names as JSON, imgsz_h and imgsz_w.
-* This project: `yolo_engine.KEY` with KEY a top-level key of a side-car TOML, or `yolo_engine.input.KEY`, and the
-  value in TOML's notation (a bare word is taken as a text). These win.
+* This project: `yolo_engine.KEY` with KEY a top-level key of a side-car TOML, or `yolo_engine.input.KEY`, and the value
+  in TOML's notation (a bare word is taken as a text). These take precedence.
 """
 
 import ast
@@ -28,7 +28,7 @@ _ULTRALYTICS_INPUT: InputParts = {"channel_order": "rgb", "scale": 1 / 255, "pad
 
 
 def names_of(text: str) -> tuple[str, ...] | None:
-    """Return the class names out of a printed dict `{0: 'person', ...}` or list; None if the text is neither."""
+    """Parse class names from a printed dict `{0: 'person', ...}` or list; None if the text is neither."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
@@ -45,8 +45,8 @@ def names_of(text: str) -> tuple[str, ...] | None:
 
 
 def declared_parts(meta: OnnxMeta, where: str, joined: str | None = None) -> ManifestParts:
-    """Return what the metadata declares, as parts of a manifest (see `manifest.parse_parts`); empty where it is silent.
-    `joined` is the layout that outputs were joined to, where they were.
+    """Return what the metadata declares, as parts of a manifest (see `manifest.parse_parts`). `joined` is the layout of
+    joined outputs, if any.
 
     Raises OnnxFileError for a task other than detection, LayoutError for metadata that contradicts the output.
     """
@@ -88,7 +88,7 @@ def _exporter_parts(meta: OnnxMeta, where: str, joined: str | None) -> ManifestP
         return {}
     layout = _layout(meta, names)
     spec = _ULTRALYTICS_INPUT.copy()
-    if layout is None:  # how it is fed is known all the same
+    if layout is None:  # its input format is known all the same
         return {"classes": names, "input": spec} if data.get("author") == "Ultralytics" else {"classes": names}
     dims = meta.outputs[0].dims
     count = class_count(layout, dims)
@@ -108,13 +108,13 @@ def _exporter_parts(meta: OnnxMeta, where: str, joined: str | None) -> ManifestP
     return parts
 
 
-# How LibreYOLO feeds its families of DETR kinds, all of which stretch.
+# The input formats of LibreYOLO's DETR families, all of which stretch.
 _LIBRE_DETR: dict[str, InputParts] = {
     **dict.fromkeys(("dfine", "deim", "deimv2", "rtdetr", "rtdetrv2", "rtdetrv4"), RGB_TO_ONE),
     **dict.fromkeys(("rfdetr", "ec"), IMAGENET),
 }
 _LIBRE_YOLOX: InputParts = {"channel_order": "bgr", "scale": 1.0, "pad": "topleft", "rounding": "down"}
-_LIBRE_DINO = ("s", "m", "l", "x")  # sizes of DEIMv2 that are on DINOv3, and take its normalisation
+_LIBRE_DINO = ("s", "m", "l", "x")  # sizes of DEIMv2 based on DINOv3, with its normalisation
 
 
 def _libreyolo(meta: OnnxMeta, names: tuple[str, ...] | None, where: str, joined: str | None) -> ManifestParts:
@@ -143,8 +143,7 @@ def _libreyolo(meta: OnnxMeta, names: tuple[str, ...] | None, where: str, joined
 
 
 def _free_size(meta: OnnxMeta, stride: int) -> InputParts:
-    """Return height and width that an Ultralytics export was made for, where its axes are free: `640`, or `[480,
-    640]`."""
+    """Return height and width of an Ultralytics export with dynamic axes, from `640` or `[480, 640]`."""
     found = re.fullmatch(r"\[?\s*(\d{1,4})\s*(?:,\s*(\d{1,4})\s*)?\]?", meta.metadata.get("imgsz", ""))
     if found is None or len(meta.inputs) != 1 or len(meta.inputs[0].dims) != 4:
         return {}

@@ -1,5 +1,5 @@
-"""Read an ONNX file: its graph, or what it says about itself (inputs, outputs and metadata). No inference session is
-opened. Importing this loads the ONNX library; `tensor_info` has the types alone.
+"""Read an ONNX file: its graph, or its inputs, outputs and metadata, without an inference session. Importing this loads
+the ONNX library; `tensor_info` only has the types.
 """
 
 import os
@@ -13,19 +13,19 @@ from models.files import read_regular
 from models.foreign import what_it_is
 from models.tensor_info import OnnxMeta, TensorInfo
 
-_MAX_BYTES = (1 << 31) - 1  # more than which no ONNX file has: the rest is beside it
+_MAX_BYTES = (1 << 31) - 1  # the largest ONNX file; further weights are external
 _HEAD_BYTES = 4096
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
-    """Parse an ONNX file, with the weights that are beside it; whatever is wrong with it is one OnnxFileError."""
+    """Parse an ONNX file with its external weights. Raises OnnxFileError for anything wrong with it."""
     model = parse_onnx(path)
     load_external(model, path)
     return model
 
 
 def parse_onnx(path: Path) -> onnx.ModelProto:
-    """Do what `load_onnx` does, without the weights that are beside the file."""
+    """Do what `load_onnx` does, without external weights."""
     if os.path.isdir(path):
         raise OnnxFileError(f"{path}: is a directory. Name the ONNX file itself.")
     if not os.path.lexists(path):
@@ -50,7 +50,7 @@ def parse_onnx(path: Path) -> onnx.ModelProto:
 
 
 def _undecodable(model: onnx.ModelProto) -> str | None:
-    """Return the first text of a graph that protobuf could not decode, and gives as bytes; None if there is none."""
+    """Return the first text of a graph that protobuf could not decode and returns as bytes; None if there is none."""
     for number, node in enumerate(model.graph.node):
         texts = (node.op_type, node.domain, node.name, *node.input, *node.output)
         if any(isinstance(text, bytes) for text in texts):
@@ -64,12 +64,12 @@ def _undecodable(model: onnx.ModelProto) -> str | None:
 
 
 def read_meta(path: Path) -> OnnxMeta:
-    """Read what the file declares, or raise an OnnxFileError that says what it is instead."""
+    """Read what the file declares. Raises OnnxFileError that says what it is instead."""
     return meta_of(parse_onnx(path))
 
 
 def meta_of(model: onnx.ModelProto) -> OnnxMeta:
-    """Do what `read_meta` does, for a model already parsed."""
+    """Do what `read_meta` does, for a parsed model."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return OnnxMeta(
         inputs=tuple(_info(value) for value in model.graph.input if value.name not in weights),
@@ -80,13 +80,13 @@ def meta_of(model: onnx.ModelProto) -> OnnxMeta:
     )
 
 
-# Operators between the sizes a decoder has computed and the output they become a part of.
+# Operators that may follow a decoder's Exp on the way to the output.
 _PASSING = frozenset("Add Cast Concat Div Identity Mul Reshape ScatterND Slice Squeeze Sub Transpose Unsqueeze".split())
 _MAX_STEPS = 200
 
 
 def _ends_in_exp(model: onnx.ModelProto) -> bool:
-    """Return whether an Exp lies between the last real computation and the first output."""
+    """Return whether there is an Exp between the last real computation and the first output."""
     makers = {name: node for node in model.graph.node for name in node.output}
     waiting, seen = [model.graph.output[0].name], set[str]()
     while waiting and len(seen) < _MAX_STEPS:

@@ -1,4 +1,4 @@
-"""Which output shapes a layout can have. A shape can rule a layout out; it never decides for one.
+"""The possible output shapes of each layout. A shape can exclude a layout, but never prove one.
 
 In shapes: N batch, A anchors (all cells of all levels), C classes, D detections.
 """
@@ -15,20 +15,19 @@ SHAPES = {
     "rtmdet": "dets (N, D, 5) and labels (N, D)",
 }
 
-# Finished detections, which do not say how many classes there are.
+# Finished detections, whose shape does not show the number of classes.
 FINISHED = ("end2end", "detr-post", "rtmdet")
 
 _MAX_DETECTIONS = 2000
 
 
 def cells(height: int, width: int, strides: tuple[int, ...]) -> int:
-    """Return the number of grid cells of all levels together."""
+    """Return the total number of grid cells of all levels."""
     return sum((height // s) * (width // s) for s in strides)
 
 
 def class_count(layout: str, dims: Dims) -> int | None:
-    """Return C as the output's shape has it, None if the shape doesn't say (a free dimension, or finished
-    detections)."""
+    """Return C from the output's shape; None if it is unknown (a dynamic axis, or finished detections)."""
     at = {"yolox": (2, 5), "yolov5": (2, 5), "yolov8": (1, 4), "detr": (2, 4)}.get(layout)
     if at is None:
         return None
@@ -38,9 +37,9 @@ def class_count(layout: str, dims: Dims) -> int | None:
 
 
 def fits(layout: str, dims: Dims, cell_count: int | None) -> bool:
-    """Return whether an output of shape `dims` can be read as `layout`; free dimensions fit anything.
+    """Return whether an output of shape `dims` can have the layout `layout`; dynamic axes fit anything.
 
-    `cell_count` is the number of grid cells at the input's size, None if that size is free.
+    `cell_count` is the number of grid cells at the input's size, None if that size is dynamic.
     """
     if len(dims) != 3:
         return False
@@ -61,14 +60,14 @@ def fits(layout: str, dims: Dims, cell_count: int | None) -> bool:
 
 
 _STRIDES = (4, 8, 16, 32, 64, 128)
-_MAX_ANCHORS = 12  # a cell
+_MAX_ANCHORS = 12  # per cell
 _MAX_QUERIES = 1000  # DETR has 100, RT-DETR 300, others up to 900
 _QUERIES_STEP = 50
 
 
 def are_queries(layout: str, dims: Dims, hw: tuple[int, int], strides: tuple[int, ...]) -> bool:
-    """Return whether an output has a row for each of a DETR's queries: a round number of them, and one that no grids
-    over an input of (height, width) `hw` have, be it those of `strides` or of two and more levels in a row."""
+    """Return whether an output has a row per DETR query: a round number that no grids over an input of (height, width)
+    `hw` have, whether of `strides` or of two or more consecutive levels."""
     axis = {"yolox": 1, "yolov5": 1, "yolov8": 2}.get(layout)
     anchors = dims[axis] if axis is not None else None
     if not isinstance(anchors, int) or not 0 < anchors <= _MAX_QUERIES or anchors % _QUERIES_STEP:
@@ -80,7 +79,7 @@ def are_queries(layout: str, dims: Dims, hw: tuple[int, int], strides: tuple[int
 
 
 def candidates(dims: Dims, hw: tuple[int, int], strides: tuple[int, ...]) -> list[str]:
-    """Return the layouts that `dims`, of a file's one output, does not rule out."""
+    """Return the layouts that are possible for `dims`, the shape of a file's only output."""
     count = cells(*hw, strides)
     return [
         layout

@@ -1,5 +1,5 @@
-"""Which outputs of a detector belong together, told by the names and shapes of its inputs and outputs. What is made of
-them is in `join`.
+"""Determines which outputs of a detector belong together, by the names and shapes of its inputs and outputs. `join`
+joins them.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ _MAX_QUERIES = 2000
 class Parts:
     """Which outputs of a file belong together.
 
-    layout   what they are joined as
+    layout   the layout after joining
     outputs  their names: logits and boxes; labels, boxes and scores; or dets and labels
     picture  the input that takes the image
     sizes    the input that takes the frame's size; None if there is none
-    certain  whether names and shapes leave no other reading. `detr` is certain only of RF-DETR, since some of DETR's
-             kin need a softmax where it has a sigmoid; a person, or metadata, has to say so
+    certain  whether names and shapes are unambiguous. `detr` is certain only for RF-DETR, since some relatives of DETR
+             need a softmax instead of a sigmoid; the user, or metadata, must state it
     """
 
     layout: str
@@ -36,7 +36,7 @@ class Parts:
 
 
 def parts_of(meta: OnnxMeta) -> Parts | None:
-    """Tell whether the outputs of a file are those of a layout that is joined."""
+    """Return the outputs to join; None if they are not those of such a layout."""
     pictures = [each for each in meta.inputs if len(each.dims) == 4]
     others = [each for each in meta.inputs if len(each.dims) != 4]
     if len(pictures) != 1:
@@ -69,7 +69,7 @@ def _queries(outputs: Sequence[TensorInfo], picture: str) -> Parts | None:
 
 
 def as_joined(meta: OnnxMeta, parts: Parts) -> OnnxMeta:
-    """Describe a file as it will be once its outputs are joined: one input, one output."""
+    """Return the metadata of a file as with joined outputs: one input, one output."""
     by_name = {each.name: each for each in meta.outputs}
     picture = next(each for each in meta.inputs if each.name == parts.picture)
     first = by_name[parts.outputs[0]].dims

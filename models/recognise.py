@@ -1,7 +1,7 @@
-"""Recognise models that are none of the detectors supported here, from all their inputs and outputs.
+"""Recognise unsupported models from their inputs and outputs.
 
-A shape does not prove what can be read, but it does prove what cannot: a detector with boxes and scores in separate
-outputs is none whose first output holds both. Naming it saves its user from the garbage that a wrong `--layout` gives.
+A shape can't prove that a model is supported, but it can prove the opposite: if boxes and scores are in separate
+outputs, the first output can't contain both. Naming the kind spares the user the garbage that a wrong `--layout` gives.
 """
 
 import re
@@ -22,14 +22,14 @@ _DETR = "a DETR kind of detector (RT-DETR, D-FINE, DEIM and the like)"
 
 
 def told_by_inputs(meta: OnnxMeta) -> str | None:
-    """Return the kind of the model by its metadata and inputs, as the rest of a sentence that begins with the file;
-    None if nothing there speaks against a detector that can be read here."""
+    """Return the kind of an unsupported model by its metadata and inputs, as the rest of a sentence that begins with
+    the file; None if they may belong to a supported detector."""
     kind = _by_metadata(meta.metadata) or _by_inputs(meta.inputs)
     return _sentence(kind) if kind is not None else None
 
 
 def told_by_outputs(meta: OnnxMeta) -> str | None:
-    """Return the same, judged by all its outputs."""
+    """Do the same for all its outputs."""
     kind = _by_outputs(meta.outputs)
     if kind is not None:
         return _sentence(kind)
@@ -46,7 +46,7 @@ def _sentence(kind: str) -> str:
 
 
 def may_be_pose(layout: str, dims: Dims) -> bool:
-    """Return whether an output has just as many fields as that of a pose model with COCO's key points."""
+    """Return whether an output has the number of fields of a pose model with COCO's key points."""
     return class_count(layout, dims) == _KEYPOINTS
 
 
@@ -117,8 +117,7 @@ def _distributions(dims: Sequence[Dims]) -> bool:
 
 
 def _grids_beside(outputs: Sequence[TensorInfo]) -> bool:
-    """Recognise a decoded output with, behind it, the raw grids that it was made of, as older exporters of YOLOv5 leave
-    them."""
+    """Recognise a decoded output followed by its raw grids, as in older exports of YOLOv5."""
     first, *others = (output.dims for output in outputs)
     return len(first) == 3 and all(len(other) == 5 for other in others)
 

@@ -1,8 +1,8 @@
-"""The zoo: name -> manifest -> a verified file on this machine.
+"""The zoo: from a name to a manifest and a verified file on this machine.
 
-The file of a bundled model is in this package, in `weights/`, and is looked for nowhere else. Any other is looked for
-by its manifest's file name, first in the mirror folders of `YOLO_ENGINE_MODELS` (separated like `PATH`), then in the
-user's cache. Wherever a file is found, its hash is checked before its path is returned.
+The file of a bundled model is in this package, in `weights/`, and only there. Others are searched by their manifest's
+file name, first in the mirror folders of `YOLO_ENGINE_MODELS` (separated as in `PATH`), then in the user's cache. The
+hash of a file is always checked before its path is returned.
 """
 
 import difflib
@@ -20,14 +20,14 @@ from models.manifest import ModelManifest, from_toml
 if TYPE_CHECKING:
     from models.download import Progress
 
-# No export of a model is this many times larger than another, and none is larger than protobuf can hold. A larger file
-# is not read to its end only to find that it is something else.
+# No export of a model is this many times larger than another, and none exceeds protobuf's limit. A larger file is not
+# hashed, because it must be something else.
 _LARGEST_EXPORT = 16
 _LARGEST_ONNX = 2**31 - 1
 
 MIRRORS_VARIABLE = "YOLO_ENGINE_MODELS"
 
-# What runs when no model is named: bundled, so that nothing has to be fetched first.
+# The model that runs if none is named: bundled, so that nothing must be downloaded first.
 DEFAULT_MODEL = "street-nano"
 
 _ZOO = Path(__file__).parent / "zoo"
@@ -47,7 +47,7 @@ def list_models() -> tuple[ModelManifest, ...]:
 
 
 def get_manifest(name: str) -> ModelManifest:
-    """Return the manifest of a zoo model; a wrong name is an error that lists close and available names."""
+    """Return the manifest of a zoo model. Raises UnknownModelError, which lists similar and available names."""
     try:
         return zoo()[name]
     except KeyError:
@@ -55,20 +55,20 @@ def get_manifest(name: str) -> ModelManifest:
 
 
 def names_hint(name: str) -> str:
-    """Return how a message about a wrong model name ends: close names first, then all of them."""
+    """Return the end of a message about an unknown model name: similar names, then all of them."""
     close = difflib.get_close_matches(name.lower().replace("_", "-"), zoo(), n=2)
     did_you_mean = f"; did you mean {' or '.join(close)}?" if close else "."
     return f"{did_you_mean} Available: {', '.join(zoo())}."
 
 
 def by_hash(sha256: str) -> ModelManifest | None:
-    """Return the zoo model of which a file with this hash is a known export."""
+    """Return the zoo model that has a known export with this hash, if any."""
     return next((manifest for manifest in list_models() if sha256 in manifest.hashes), None)
 
 
 def smallest_that_knows(classes: Iterable[str]) -> ModelManifest | None:
-    """Return the smallest model of the zoo that knows all these classes, None if none does. A size that is not known
-    is taken for a large one."""
+    """Return the smallest model of the zoo that knows all these classes; None if none does. An unknown size counts as
+    large."""
     wanted = set(classes)
     able = [manifest for manifest in list_models() if wanted <= set(manifest.classes)]
     return min(able, key=lambda manifest: manifest.size_bytes or math.inf, default=None)
@@ -84,7 +84,7 @@ def _mirrors() -> list[Path]:
 
 
 def in_mirrors(name: str) -> Path | None:
-    """Return the file of this name in the first mirror folder that has one; `.onnx` may be left out of the name."""
+    """Return the file with this name in the first mirror folder that has one; `.onnx` may be omitted."""
     names = [name] if Path(name).suffix else [name, f"{name}.onnx"]
     return next((path for folder in _mirrors() for each in names if os.path.isfile(path := folder / each)), None)
 
@@ -100,13 +100,13 @@ def _hash_of(manifest: ModelManifest, path: Path) -> str:
     try:
         return sha256_of(path, _LARGEST_EXPORT * manifest.size_bytes or _LARGEST_ONNX)
     except ModelError as error:
-        raise HashError(f"{error} Nobody can tell whether it is {manifest.name}: remove or mend it.") from error
+        raise HashError(f"{error} Its content can't be verified as {manifest.name}: remove or repair it.") from error
 
 
 def check_file(manifest: ModelManifest, path: Path) -> str:
     """Raise HashError unless `path` is a known export of `manifest`; return its hash.
 
-    Where the manifest knows no hash, the one that was accepted decides.
+    If the manifest has no hash, the accepted one counts.
     """
     got = _hash_of(manifest, path)
     known = _known_hashes(manifest, path)
@@ -124,7 +124,7 @@ def check_file(manifest: ModelManifest, path: Path) -> str:
 
 
 def _bundled(manifest: ModelManifest) -> Path:
-    """Return the file in this package, or a HashError with the repair: such a file can't be missing, only damaged."""
+    """Return the file in this package. Raises HashError with the remedy if it is damaged; it can't be missing."""
     path = WEIGHTS / manifest.file
     got = sha256_of(path) if path.is_file() else "no file"
     if got not in manifest.hashes:
@@ -140,8 +140,8 @@ def _candidates(manifest: ModelManifest) -> list[Path]:
 
 
 def find(name: str) -> Path | None:
-    """Return the verified file of a zoo model, or None if no searched folder has one. A wrong file is a
-    HashError."""
+    """Return the verified file of a zoo model; None if no searched folder has one. Raises HashError for a wrong
+    file."""
     manifest = get_manifest(name)
     if manifest.bundled:
         return _bundled(manifest)
@@ -153,7 +153,7 @@ def find(name: str) -> Path | None:
 
 
 def offline_remedy(manifest: ModelManifest) -> str:
-    """Return what to do about a missing file on a machine without a network."""
+    """Return the remedy for a missing file without a network."""
     return (
         f"Without a network: get {manifest.url} elsewhere and put it into {models_cache()}, "
         f"or into a folder of your own that {MIRRORS_VARIABLE} names."
@@ -161,7 +161,7 @@ def offline_remedy(manifest: ModelManifest) -> str:
 
 
 def require(name: str) -> Path:
-    """Do what `find` does, but raise where the file is missing and say how to get it."""
+    """Do what `find` does. Raises MissingModelError, which says how to get the file."""
     path = find(name)
     if path is None:
         manifest = get_manifest(name)
@@ -180,13 +180,13 @@ def pull(
     accept_unverified: bool = False,
     timeout_s: float = 30.0,
 ) -> Path:
-    """Make sure that the file of a zoo model is on this machine, verified, and return its path.
+    """Ensure that the verified file of a zoo model is on this machine, and return its path.
 
-    A bundled file, and a good one in a mirror folder or in the cache, is reported as it is; otherwise the file is
-    downloaded into the cache, where it appears only whole and verified. A file there with the wrong hash is replaced.
+    A bundled file, or a good one in a mirror folder or the cache, is used; otherwise the file is downloaded into the
+    cache, where it only appears complete and verified. A cached file with the wrong hash is replaced.
 
-    Where no published hash is known, the caller says which file to trust: `sha256`, the hash it must have, or
-    `accept_unverified`, whatever comes. The accepted hash is put on record beside the file, and later loads check it.
+    Without a published hash, the caller decides what to trust: `sha256` is the required hash, `accept_unverified`
+    accepts any file. The accepted hash is recorded beside the file, and checked later.
     """
     from models.download import download  # loads urllib and ssl, which nothing else here needs
 
@@ -229,7 +229,7 @@ def pull(
 
 
 def _use(manifest: ModelManifest, path: Path, target: Path, trusted: str | None, accept_any: bool) -> Path | None:
-    """Return the verified file where `path` will do, None if a download has to replace it (in the cache only)."""
+    """Return `path` if it is the verified file; None if a download must replace it (in the cache only)."""
     got = _hash_of(manifest, path)
     known = _known_hashes(manifest, path)
     if got in known and (manifest.hashes or trusted in (None, got)):

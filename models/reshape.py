@@ -1,9 +1,9 @@
-"""ONNX graph surgery: free the batch, height and width of a fixed-shape export.
+"""ONNX graph surgery: make the batch, height and width of a fixed-shape export dynamic.
 
-The graph is walked once, in order, with the shape of every tensor known twice: as exported, and at a probe size that
-differs in batch, height and width. Where a number baked into the graph keeps the second from following, it is made
-relative: a Reshape's target, a Resize's sizes, a Slice's end, a grid of the detection head (see `grids`). What can't be
-made relative is an error that names the node. `check_freed` proves the result by running it.
+The graph is traversed once, in order, with two known shapes of every tensor: as exported, and at a probe size that
+differs in batch, height and width. If a constant in the graph prevents the second shape, it is made relative: a
+Reshape's target, a Resize's sizes, a Slice's end, a grid of the detection head (see `grids`). A constant that can't be
+made relative is an error that names the node. The result is verified by running it.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def free_shape(model: onnx.ModelProto, stride: int = 32, strides: Sequence[int] 
     """Return a copy of `model` whose input is `(batch, 3, height, width)`, height and width any multiples of `stride`.
 
     strides   cell sizes of the detection levels, see `ModelManifest`
-    Raises ReshapeError, which names the node in the way, where the graph can't be freed.
+    Raises ReshapeError, which names the obstructing node, if that is impossible.
     """
     freed = onnx.ModelProto()
     freed.CopyFrom(model)
@@ -65,7 +65,7 @@ class _Surgery:
             raise ReshapeError(
                 f"cannot free: the input {dims[2]} x {dims[3]} is not a multiple of the stride {stride}."
             )
-        # Far enough from the exported size, and from each other, that no two dimensions are equal by chance.
+        # Different enough from the exported size, and from each other, that no two dimensions coincide.
         self._probe = (self._size[0] + 3 * stride, self._size[1] + 7 * stride)
         batch = dims[0] or 1
         self._walk = ShapeWalk(model, self._input.name, (batch, 3, *self._size), (batch + 2, 3, *self._probe))
@@ -90,7 +90,7 @@ class _Surgery:
         self._drop_unused()
         return self._model
 
-    # Each edit leaves alone what already follows the size.
+    # Edits don't change what already follows the size.
 
     def _edit(self, node: onnx.NodeProto) -> None:
         if node.op_type == "Reshape":
@@ -126,7 +126,7 @@ class _Surgery:
         node.input[1] = self._target(node.input[0], entries, source)
 
     def _target(self, source: str, entries: list[Entry], dims: tuple[int, ...]) -> str:
-        """Return the name of the int64 target: a constant with 0 (copied) and -1 (what is left) if that says it all."""
+        """Return the name of the int64 target: a constant with 0 (copied) and -1 (the rest) if that is sufficient."""
         short: list[int | None] = []
         for position, entry in enumerate(entries):
             copied = isinstance(entry, Copy) and entry.dims == (position,)
@@ -198,7 +198,7 @@ class _Surgery:
             )
 
     def _edit_operands(self, node: onnx.NodeProto) -> None:
-        """Replace constant operands that lie along an axis which follows the size."""
+        """Replace constant operands along axes that follow the size."""
         shapes = [self._walk.dims(name) for name in node.input]
         for position, name in enumerate(node.input):
             shape = shapes[position][0]
@@ -227,8 +227,7 @@ class _Surgery:
     def _following_axes(
         shape: tuple[int, ...], others: list[tuple[tuple[int, ...], tuple[int, ...]]]
     ) -> dict[int, int]:  # fmt: skip
-        """Return the axes of `shape` that meet a longer or shorter partner at the probe size, with that partner's
-        length there."""
+        """Return the axes of `shape` whose partner has another length at the probe size, with that length."""
         found: dict[int, int] = {}
         for here, there in others:
             for back in range(1, min(len(shape), len(here)) + 1):
@@ -270,7 +269,7 @@ class _Surgery:
                     dim.dim_param = "anchors" if len(following) == 1 else f"{output.name}_{axis}"
 
     def _drop_unused(self) -> None:
-        """Remove the constants nothing reads any more; ONNX Runtime warns of each that stays."""
+        """Remove unused constants, about which ONNX Runtime would warn."""
         graph = self._model.graph
         used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
         for node in [n for n in graph.node if n.op_type == "Constant" and n.output[0] not in used]:

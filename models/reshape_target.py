@@ -1,7 +1,7 @@
-"""The target of a Reshape, made relative: which of its dimensions follow the input's size, and how.
+"""Makes the target of a Reshape relative: which of its dimensions follow the input's size, and how.
 
-Worked out on shapes alone. The tensor's shape is known twice, at the exported size and at a probe size; a dimension
-that differs between the two follows the size.
+This only uses shapes. The tensor's shape is known at the exported size and at a probe size; a dimension that differs
+between the two follows the size.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def _groups(source: Sequence[int], target: Sequence[int]) -> list[tuple[list[int
                 right.append(j)
                 j += 1
         groups.append((left, right))
-    if groups:  # what is left over on either side are ones
+    if groups:  # the remaining dimensions on either side are 1
         groups[-1][0].extend(range(i, len(source)))
         groups[-1][1].extend(range(j, len(target)))
     return groups
@@ -61,11 +61,10 @@ def relative_target(
     probe: tuple[int, int],
     strides: Sequence[int],
 ) -> list[Entry] | None:
-    """Return one entry per dimension of `target`: an int that holds at any size, or how to find it. None if it is
-    unclear.
+    """Return one entry per dimension of `target`: an int valid for any size, or how to compute it; None if unclear.
 
     source, source_probe   the tensor's shape as exported and at the probe size
-    target                 the shape it is given as exported, no 0 or -1 in it
+    target                 its target shape as exported, without 0 or -1
     size, probe            (height, width) of the network's input in either case
     """
     groups = _groups(source, target)
@@ -93,7 +92,7 @@ def relative_target(
 def _cells(
     rows: int, columns: int, total_probe: int, size: tuple[int, int], probe: tuple[int, int], strides: Sequence[int]
 ) -> tuple[Cells, Cells] | None:
-    """Unfold a flat axis into a feature map: find the stride whose cells make that very map, at both sizes."""
+    """Unfold a flat axis into a feature map: find the stride whose cells match the map at both sizes."""
     for stride in strides:
         here = (size[0] // stride, size[1] // stride)
         if here == (rows, columns) and (probe[0] // stride) * (probe[1] // stride) == total_probe:

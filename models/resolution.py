@@ -1,9 +1,9 @@
-"""From what a user wrote after `--model` to a manifest and a file.
+"""From the value of `--model` to a manifest and a file.
 
-A zoo name gives the zoo's file. A path, or the name of a file in a folder of `YOLO_ENGINE_MODELS`, is recognised by its
-hash, else described by a side-car TOML, else by the file's own metadata; what the caller gives explicitly wins over all
-of them. What is still open then is an error that shows how to say it: a layout is never taken from a shape alone, nor
-are colours from a layout that more than one family writes.
+A name of the zoo means the zoo's file. A path, or the name of a file in a folder of `YOLO_ENGINE_MODELS`, is recognised
+by its hash, otherwise described by a side-car TOML, otherwise by the file's own metadata; explicit arguments take
+precedence over all of these. Anything still open is an error that shows how to state it: a layout is never derived from
+a shape alone, nor the input format from a layout shared by several families.
 """
 
 import os
@@ -36,13 +36,13 @@ from models.recognise import may_be_pose, told_by_inputs, told_by_outputs
 from models.registry import by_hash, get_manifest, in_mirrors, list_models, names_hint, pull, require
 from models.tensor_info import OnnxMeta, TensorInfo, dims_text
 
-_MAX_CLASSES = 100_000  # that a shape may claim: ImageNet-21k has 21,841
+_MAX_CLASSES = 100_000  # limit for classes implied by a shape: ImageNet-21k has 21,841
 
 
 @dataclass(frozen=True)
 class ResolvedModel:
-    """A model ready to be opened. For a model given by path, `manifest.sha256` is the hash of that very file; `sha256`
-    is over all that is loaded, weights that are beside it included (see `models.external.identity_of`)."""
+    """A model ready to be opened. For a model given by path, `manifest.sha256` is the hash of that file; `sha256` also
+    covers external weights (see `models.external.identity_of`)."""
 
     manifest: ModelManifest
     path: Path
@@ -63,12 +63,12 @@ def resolve(
     strides: tuple[int, ...] | None = None,
     allow_pull: bool = False,
 ) -> ResolvedModel:
-    """Find the model and everything needed to run it.
+    """Find a model and everything needed to run it.
 
     classes      names by class id, or "coco80"
-    input_size   pixels, one number or (height, width); a file with a fixed input has only that one
+    input_size   pixels, one number or (height, width); a file with a fixed input only has that size
     allow_pull   download a zoo model that is not on this machine, instead of raising MissingModelError
-    The rest as in `InputSpec` and `ModelManifest`. None means not given: the manifest, the side-car or the file says.
+    Others as in `InputSpec` and `ModelManifest`. None means not given: the manifest, side-car or file decides.
     """
     given = _given(layout, classes, input_size, scale, channel_order, mean, pad, pad_value, strides)
     text = os.fspath(name_or_path)
@@ -93,7 +93,7 @@ def _given(
     pad_value: float | None,
     strides: tuple[int, ...] | None,
 ) -> ManifestParts:
-    """Check the explicit arguments and return them as parts of a manifest."""
+    """Validate the explicit arguments and return them as parts of a manifest."""
     height, width = input_size if isinstance(input_size, tuple) else (input_size, input_size)
     inner = {
         "height": height, "width": width, "scale": _plain(scale), "channel_order": channel_order,
@@ -125,7 +125,7 @@ def _read_meta(path: Path) -> OnnxMeta:
 
 
 def _override(manifest: ModelManifest, parts: ManifestParts) -> ModelManifest:
-    """Return a known model with the parts that were given. Its layout is known and not a matter of choice."""
+    """Return a known model with the given parts replaced. Its layout can't be changed."""
     if (layout := parts.get("layout", manifest.layout)) != manifest.layout:
         raise LayoutError(
             f"layout must be {manifest.layout} for {manifest.name}, as its manifest says. Got {layout!r}. "
@@ -154,13 +154,13 @@ def _file_model(path: Path, given: ManifestParts) -> ResolvedModel:
 
 
 def _as_read(meta: OnnxMeta) -> tuple[OnnxMeta, Parts | None]:
-    """Return a file as it is read: with its outputs joined where they belong together, and what they are then."""
+    """Return a file's metadata with outputs joined if they belong together, and these parts."""
     parts = parts_of(meta)
     return (meta, None) if parts is None else (as_joined(meta, parts), parts)
 
 
 def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
-    """Return the one input `(N, 3, H, W)` of a detector, or an OnnxFileError that says what the file has, or is,
+    """Return the only input `(N, 3, H, W)` of a detector. Raises OnnxFileError that says what the file is or has
     instead."""
     if (other := told_by_inputs(meta)) is not None:
         raise OnnxFileError(f"{path}: {other}")
@@ -189,7 +189,7 @@ def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
 
 def _side_car(path: Path) -> ManifestParts:
     for beside in (path.with_name(path.name + ".toml"), path.with_suffix(".toml")):
-        if os.path.lexists(beside):  # also what is no file: it is refused by name, not passed over
+        if os.path.lexists(beside):  # also if it is not a file: then it is refused, not ignored
             return read_parts(beside)
     return {}
 
@@ -197,7 +197,7 @@ def _side_car(path: Path) -> ManifestParts:
 def _describe(
     path: Path, meta: OnnxMeta, joined: Parts | None, tensor: TensorInfo, sha256: str, given: ManifestParts
 ) -> tuple[ModelManifest, LayoutError | None]:
-    """Return the manifest of a file that is not known, and the question that is still open, if one is."""
+    """Return the manifest of an unknown file, and the question that is still open, if any."""
     side_car = _side_car(path)
     if side_car.get("sha256", sha256) != sha256:
         raise ManifestError(f"{path}: the side-car TOML is for SHA-256 {side_car['sha256']}. This file has {sha256}.")
@@ -222,7 +222,7 @@ def _describe(
 
 
 def _of_parts(joined: Parts | None, meta: OnnxMeta) -> ManifestParts:
-    """Return what the names of the outputs alone say."""
+    """Return what the names of the outputs alone imply."""
     if joined is None or not joined.certain:
         return {}
     if joined.layout != "detr":
@@ -234,8 +234,8 @@ def _of_parts(joined: Parts | None, meta: OnnxMeta) -> ManifestParts:
 
 
 def _check_joined(layout: str | None, joined: Parts | None, already: bool, path: Path) -> None:
-    """Refuse a layout that the file's outputs can't be joined to, and the choice where it is a person's. `already`: the
-    file has its outputs joined, as one that `yolo-engine quantize` made of a joined model."""
+    """Refuse a layout that the file's outputs can't be joined to, and ask if only the user can decide. `already`: the
+    file's outputs are already joined, for example by `yolo-engine quantize`."""
     if joined is None:
         if layout in JOINED and not already:
             raise LayoutError(f"{path}: layout {layout} needs {SHAPES[layout]}. The file has no such outputs.")
@@ -255,7 +255,7 @@ def _check_joined(layout: str | None, joined: Parts | None, already: bool, path:
 
 
 def _input_size(tensor: TensorInfo, spec: InputParts) -> InputParts:
-    """Return height and width of the export; where the file leaves them free, 640 unless told otherwise."""
+    """Return height and width of the export; for dynamic axes, 640 unless given."""
     height, width = tensor.dims[2:]
     return {
         "height": height if isinstance(height, int) else spec.get("height", 640),
@@ -264,7 +264,7 @@ def _input_size(tensor: TensorInfo, spec: InputParts) -> InputParts:
 
 
 def _numbered(layout: str, meta: OnnxMeta, path: Path) -> tuple[str, ...]:
-    """Return stand-in names where nobody gave any: class0, class1, ..."""
+    """Return placeholder names: class0, class1, ..."""
     count = class_count(layout, meta.outputs[0].dims) or 0
     if count > _MAX_CLASSES:
         raise OnnxFileError(f"{path}: is damaged, or not a detector: its output has {count:,} classes.")
@@ -272,7 +272,7 @@ def _numbered(layout: str, meta: OnnxMeta, path: Path) -> tuple[str, ...]:
 
 
 def _check_head(parts: ManifestParts, meta: OnnxMeta, path: Path) -> None:
-    """Refuse a layout that the graph contradicts, or that leaves open what only a person can know."""
+    """Refuse a layout that the graph contradicts, or that requires further input from the user."""
     layout, dims = parts["layout"], meta.outputs[0].dims
     if layout == "yolox" and meta.exponential:
         raise LayoutError(f"{path}: {_DECODED}, so it is not layout yolox. Pass `--layout yolov5`.")

@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measured(setting: Setting, stages: list[str]) -> tuple[list[Row], list[str]]:
-    """Return the rows, and what failed. A stage that fails ends, and the next one continues."""
+    """Return the rows and the failures. After a failed stage, the next one is run."""
     rows: list[Row] = []
     failures: list[str] = []
     for name in stages:
@@ -87,7 +87,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def card_of(device: str) -> str | None:
-    """Name and compute capability; the processor's name for cpu; None if there is no such card."""
+    """Return name and compute capability; the processor's name for cpu; None if there is no such GPU."""
     if device == "cpu":
         return cpu_name()
     gpu = find_gpu(int(device.partition(":")[2] or 0))

@@ -65,7 +65,7 @@ def hardware_frames(setting: Setting) -> Iterator[Any]:
 
 
 def compared(setting: Setting) -> dict[str, Any]:
-    """Return whether the card decodes this video, and how many frames are not the CPU's."""
+    """Return whether the GPU decodes this video, and how many frames differ from the CPU's."""
     import av
 
     from engine.inference.gpu.decode import hardware_decoding

@@ -36,7 +36,7 @@ def measure(setting: Setting) -> Iterator[Row]:
 
 
 class Case:
-    """The sides that are timed together, and what their last runs left."""
+    """The sides that are timed together, and the results of their last runs."""
 
     def __init__(self, setting: Setting, engines: dict[str, Engine], folder: Path) -> None:
         self.setting, self.engines, self.folder = setting, engines, folder
@@ -154,7 +154,7 @@ class Case:
         )
 
     def verdict(self) -> dict[str, Any] | None:
-        """Return what bound the first engine's last run, by its own account."""
+        """Return what limited the first engine's last run, according to its verdict."""
         found = self.engines[self.first].verdict()
         return None if found is None else found.to_json()
 

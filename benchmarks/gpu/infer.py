@@ -20,7 +20,7 @@ from benchmarks.record import Row, checked
 from benchmarks.rounds import alternate
 from engine.inference.model import resolved_model
 
-# A card computes in fp16, or with TF32 in fp32; a CPU does not.
+# A GPU computes in fp16, or with TF32 in fp32; a CPU does not.
 TOLERANCES = {True: (0.2, 0.04), False: (1e-3, 1e-4)}
 AT_A_TIME = 2
 IMAGES = 16
@@ -32,7 +32,7 @@ Run = Callable[[Array], Any]
 
 
 def measure(setting: Setting) -> Iterator[Row]:
-    """Yield an engine for each batch: it sets its memory aside for that."""
+    """Yield an engine per batch size, for which it reserves its memory."""
     from models.dynamic_axes import freed_model
 
     path = freed_model(resolved_model(setting.config("auto"))).path
@@ -91,7 +91,7 @@ def row_of(
 
 
 def stacked(tensors: list[Array], batch: int) -> Array:
-    """Return a batch of the images, over and over."""
+    """Return a batch of the images, repeated as needed."""
     return np.concatenate([tensors[i % len(tensors)] for i in range(batch)])
 
 

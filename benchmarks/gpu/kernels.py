@@ -49,7 +49,7 @@ def opened(device: str, stack: ExitStack) -> "Card | None":
 
 
 class Card:
-    """The kernels on a card, and memory to call them with."""
+    """The kernels on a GPU, and memory for calling them."""
 
     def __init__(self, device: str) -> None:
         self._number = int(device.partition(":")[2] or 0)
@@ -76,7 +76,7 @@ class Card:
         self._stack.close()
 
     def pinned(self, array: Array) -> tuple[Array, int]:
-        """Return a page-locked copy, and room for it on the card."""
+        """Return a page-locked copy, and GPU memory for it."""
         host = self.buffers.pinned(array.nbytes)[: array.nbytes]
         host[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         return host, self.buffers.device(array.nbytes)
@@ -218,7 +218,8 @@ def filter_on_card(
 
 
 def difference(found: Any, expected: Any) -> float:
-    """Of the boxes, as a share of each box's largest number; infinite where anything else differs."""
+    """Return the largest difference of the boxes, relative to each box's largest number; infinite if anything else
+    differs."""
     if found is None or any(found[i].tobytes() != expected[i].tobytes() for i in (1, 2)):
         return float("inf")
     if not len(expected[1]):

@@ -1,4 +1,4 @@
-"""How many streams at 30 frames per second one card takes, and how late their tracks are.
+"""How many streams at 30 frames per second one GPU can process, and the latency of their tracks.
 
 Each stream is a file whose packets come when a camera would send them. A frame is late by the time from its packet's
 arrival until its tracks are there. A number of streams is sustained where no frame is missing and 95 of 100 frames are
@@ -27,13 +27,13 @@ from engine.sinks.memory import CallbackSink
 
 RATE = 30
 MAX_LATE_MS = 100.0
-# Streams don't begin in step: each is a part of a frame's time behind the one before it.
+# Streams are staggered: each starts a fraction of a frame's duration after the previous one.
 APART_S = 1 / RATE / 7
 
 
 @dataclass
 class Arrivals:
-    """When each frame's packet came, and how late its tracks were, by stream."""
+    """When each frame's packet arrived, and the latency of its tracks, by stream."""
 
     came_s: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     late_ms: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -62,7 +62,7 @@ class PacedSource(Source):
 
 
 class LiveEngine(Engine):
-    """An engine whose inputs come at their own pace."""
+    """An engine whose inputs arrive in real time."""
 
     arrivals = Arrivals()
 
@@ -124,7 +124,7 @@ def row_of(setting: Setting, name: str, engine: Engine, video: Path, frames: int
 
 
 def most_sustained(holds: Any, most: int) -> int:
-    """Return the largest number that holds, if all below it do; 0 where 1 does not."""
+    """Return the largest number that is sustained, if all below it are; 0 if not even 1 is."""
     good, count = 0, 1
     while count <= most and holds(count):
         good, count = count, count * 2
@@ -136,7 +136,7 @@ def most_sustained(holds: Any, most: int) -> int:
 
 
 def attempt(engine: Engine, video: Path, frames: int, streams: int) -> Trial:
-    """Run so many streams at the same time, to their end."""
+    """Run this many streams concurrently to their end."""
     arrivals = Arrivals()
     live = LiveEngine(engine.config.updated(streams=streams), model=engine.model)
     live.arrivals = arrivals

@@ -1,4 +1,4 @@
-"""What is kept of a run: its rows, and one table to read, in files that bear the card's name."""
+"""The stored results of a run: its rows and a readable table, in files named after the GPU."""
 
 import re
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def shown(rows: Sequence[Row]) -> str:
 
 
 def file_name(card: str, run: str) -> str:
-    """Return what a file of this run is called, without a suffix."""
+    """Return the name of this run's files, without a suffix."""
     return f"{re.sub(r'[^a-z0-9]+', '-', card.lower()).strip('-')}-{run}"
 
 

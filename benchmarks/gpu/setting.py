@@ -1,4 +1,4 @@
-"""What is measured: the device, the video, the model, and how long."""
+"""The settings of a measurement: device, video, model and duration."""
 
 import sys
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from engine import Engine, EngineConfig
 from engine.errors import BackendError, ConfigError, ModelError
 
 CONF, NMS_IOU = 0.25, 0.45
-# The first that is there is ours in a row; the others are beside it.
+# The first available one is ours in a row; the others are for comparison.
 BACKENDS = {"cuda": ("tensorrt", "onnxruntime"), "cpu": ("onnxruntime",)}
 
 

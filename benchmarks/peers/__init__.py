@@ -1,1 +1,1 @@
-"""What a user would pick instead, each behind a plain function."""
+"""Alternatives that a user might choose, each behind a plain function."""

@@ -1,4 +1,4 @@
-"""ioutrack: SORT in Rust. It is told the noise of the authors' program, and answers in float32."""
+"""ioutrack: SORT in Rust, configured with the noise of the authors' program; it returns float32."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Reading a model's raw output and NMS in vectorised NumPy, as a careful user would write it."""
+"""Decoding a model's raw output and NMS in vectorised NumPy, as a careful user would write it."""
 
 from functools import cache
 
@@ -39,7 +39,7 @@ def found(output: NDArray[np.generic], layout: str, input_hw: tuple[int, int], c
 
 @cache
 def yolox_grid(input_hw: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Of each anchor, its cell (A, 2) and its stride (A, 1)."""
+    """Return each anchor's cell (A, 2) and stride (A, 1)."""
     grids, steps = [], []
     for stride in (8, 16, 32):
         grid_y, grid_x = np.mgrid[: input_hw[0] // stride, : input_hw[1] // stride]

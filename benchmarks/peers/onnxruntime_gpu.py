@@ -1,4 +1,4 @@
-"""ONNX Runtime alone on a device, as one calls it by default: a session, an array in, an array out."""
+"""Plain ONNX Runtime on a device with its defaults: a session, an array in, an array out."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""OpenCV: what one prepares a frame with, and what one draws boxes with."""
+"""OpenCV for preparing frames and drawing boxes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ U8 = NDArray[np.uint8]
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """OpenCV on one thread, as a kernel of ours is; afterwards on as many as before."""
+    """Restrict OpenCV to one thread, like our kernels, and restore the number afterwards."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

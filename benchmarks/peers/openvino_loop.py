@@ -1,4 +1,4 @@
-"""The fastest loop that one writes in an afternoon on a CPU: OpenVINO's queue of asynchronous inferences.
+"""The fastest simple loop on a CPU: OpenVINO's queue of asynchronous inferences.
 
 OpenCV decodes and resizes on the main thread, OpenVINO infers as many frames at a time as it chooses to, NumPy reads
 the outputs and removes doubles, filterpy and SciPy track, in the order of the frames. The model runs on its own square;

@@ -1,4 +1,4 @@
-"""The loop that the engine is measured against: read a frame, detect, track, write a line a track, next frame.
+"""The loop that the engine is compared with: read a frame, detect, track, write a line per track, next frame.
 
 OpenCV decodes and resizes, ONNX Runtime infers with its default threads, NumPy reads the output and removes doubles,
 filterpy and SciPy track. One thread of Python, as in the examples of the field. With `annotated`, OpenCV also draws
@@ -69,7 +69,7 @@ def plain_loop(video: Path, detector: ReferenceDetector, out: Path, annotated: P
 
 
 def writer_like(capture: Any, target: Path) -> Any:
-    """Return a writer of videos of the size and rate of those captured."""
+    """Return a video writer with the size and rate of the captured video."""
     size_wh = (int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
     rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
     writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*CODEC), rate, size_wh)

@@ -1,4 +1,4 @@
-"""SORT with filterpy and SciPy, as one writes it from the paper: what the answers of all others are compared with."""
+"""SORT with filterpy and SciPy, written from the paper; the reference for the results of all others."""
 
 from collections.abc import Callable
 

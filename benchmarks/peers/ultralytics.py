@@ -1,4 +1,4 @@
-"""Ultralytics `track` on the same video and the same ONNX file, as a process of its own environment.
+"""Ultralytics `track` on the same video and the same ONNX file, as a process in a separate environment.
 
 Ultralytics is under AGPL-3.0: it is no dependency of this project and is never imported by it. `make bench-ultralytics`
 makes an environment with it below build/, for the benchmarks alone; where that is not there, its figures are left out.
@@ -24,20 +24,20 @@ MISSING = "Ultralytics is not there: `make bench-ultralytics` fetches it (AGPL-3
 
 
 def python() -> Path | None:
-    """Return the Python that has Ultralytics; None if there is none."""
+    """Return a Python interpreter with Ultralytics; None if there is none."""
     path = HOME / "bin" / "python"
     return path if path.exists() else None
 
 
 class Ultralytics:
-    """Such a process, as its parent sees it."""
+    """The parent's handle of such a process."""
 
     def __init__(self, video: Path, model: Path, *, conf: float, nms_iou: float) -> None:
         found = python()
         if found is None:
             raise FileNotFoundError(MISSING)
         command = [str(found), __file__, str(video), str(model), str(conf), str(nms_iou)]
-        # It must not see our packages, and must neither install anything nor call home.
+        # It must not see our packages, install anything or send telemetry.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         alone = {**kept, "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false", "YOLO_OFFLINE": "true"}
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=alone)
@@ -84,7 +84,7 @@ def main() -> None:
     for line in sys.stdin:
         frames, boxes, ids = 0, 0, set()
         start = time.perf_counter()
-        # Without `persist` every run begins again.
+        # Without `persist` every run starts afresh.
         track = line.strip() == "track"
         results = detector.track(video, tracker=TRACKER, **settings) if track else detector.predict(video, **settings)
         for result in results:

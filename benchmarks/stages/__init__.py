@@ -1,1 +1,1 @@
-"""One stage a file: ours beside its peers and its limit."""
+"""One file per stage: ours compared with its peers and its limit."""

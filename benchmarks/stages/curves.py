@@ -1,4 +1,4 @@
-"""How the cost of a frame grows: with resolution, videos at once, length of the video, and the cores that are used.
+"""How the cost per frame grows with resolution, concurrent videos, video length, and the number of cores.
 
 All end to end, tracks only, with YOLOX-nano, in milliseconds of clock time a frame; the plain loop is beside it
 where it does the same work. Profile quick has no curves. How the cost grows with the objects in a frame is measured
@@ -45,7 +45,7 @@ def measure(context: Context) -> Iterator[Row]:
 
 
 class Sides:
-    """The engine and the plain loop, their models loaded, and what the last run of each input gave."""
+    """The engine and the plain loop with loaded models, and the results of the last run of each input."""
 
     def __init__(self, stack: ExitStack, streams: int | None = None) -> None:
         model = asset(MODEL)
@@ -81,7 +81,7 @@ def by_length(context: Context) -> Iterator[Row]:
 def beside_plain_loop(
     context: Context, curve: str, videos: dict[int, Path], name: Callable[[int], str]
 ) -> Iterator[Row]:
-    """Yield a row for each x, all of them in the same rounds."""
+    """Yield a row per x, all measured in the same rounds."""
     with ExitStack() as stack:
         sides = Sides(stack)
         work: dict[str, Callable[[], object]] = {}
@@ -118,7 +118,7 @@ def alike(ours: dict[str, Any], theirs: dict[str, Any]) -> Any:
 
 
 def by_videos_at_once(context: Context) -> Iterator[Row]:
-    """Yield the same video several times, all of them decoded at once."""
+    """Yield the same video several times, all decoded concurrently."""
     curve = "videos at once"
     video = shortened(asset(f"videos/{VIDEO}"), AT_ONCE_FRAMES)
     with ExitStack() as stack:
@@ -153,7 +153,7 @@ def by_videos_at_once(context: Context) -> Iterator[Row]:
 
 
 def by_cores(context: Context) -> Iterator[Row]:
-    """Yield processes that may use 1, 2, 4 ... of the cores, each asked in turn."""
+    """Yield processes limited to 1, 2, 4 ... cores, used in turn."""
     curve = "cores"
     video, model = shortened(asset(f"videos/{VIDEO}"), CORE_FRAMES), asset(MODEL)
     numbers = [2**power for power in range(cores().bit_length()) if 2**power <= cores()]

@@ -52,7 +52,7 @@ def measure(context: Context) -> Iterator[Row]:
 
 
 def engine_frames(video: Path) -> Iterator[Frame]:
-    """Yield the frames as the engine's pipeline gets them, on this thread."""
+    """Yield the frames as in the engine's pipeline, on this thread."""
     source = Source(str(video))
     try:
         run = StreamRun(0, Video(str(video), PurePosixPath(video.stem)), {}, Counters(), 8)
@@ -124,7 +124,7 @@ def row(
 
 
 def same_pictures(video: Path) -> tuple[Answer, int]:
-    """Return the answer, and the number of frames."""
+    """Return the answer and the number of frames."""
     ours, theirs = engine_frames(video), opencv_frames(video)
     frames, mean, most = 0, 0.0, 0.0
     for ours_frame in ours:
@@ -148,7 +148,7 @@ def same_pictures(video: Path) -> tuple[Answer, int]:
 
 
 class Tensors:
-    """Frames as the square tensor of YOLOX-nano, by both ways."""
+    """Convert frames to the square tensor of YOLOX-nano, in both ways."""
 
     def __init__(self) -> None:
         manifest = resolved_model(EngineConfig(model=str(asset(MODEL)))).manifest

@@ -1,4 +1,4 @@
-"""Reading a raw output and NMS, one image: the kernels beside vectorised NumPy doing the same.
+"""Decoding a raw output and NMS for one image: the kernels compared with vectorised NumPy.
 
 With the assets: the outputs of three models on ten images. Without: synthetic outputs of the same shape with 120
 anchors above the usual thresholds (images of that set have 30 to 120), ten round each of 12 objects; the boxes of a
@@ -28,7 +28,7 @@ from engine_ext.nms import nms
 OURS = "decode + nms"
 IOU, ROUNDING = 0.45, 1e-6
 IMAGES = 10
-# The usual threshold for showing boxes, one for a tracker, and the one that accuracy is measured at.
+# The usual threshold for displaying boxes, one for a tracker, and the one for measuring accuracy.
 CONFS = (0.25, 0.1, 0.001)
 TOLERANCE_PX = 0.01
 
@@ -59,7 +59,7 @@ def measure(context: Context) -> Iterator[Row]:
 
 
 def measure_case(context: Context, head: Head, outputs: list[Array], conf: float, kind: str) -> Row:
-    """Measure rounds that read all outputs, and return the figures for one output."""
+    """Measure rounds that decode all outputs, and return the figures per output."""
     work = {
         OURS: Repeated(all_by_kernel, head, outputs, conf),
         numpy_heads.NAME: Repeated(all_by_peer, head, outputs, conf),

@@ -1,4 +1,4 @@
-"""Inference on ready tensors: the engine's backends, all cores busy, beside ONNX Runtime as one calls it by default.
+"""Inference on ready tensors: the engine's backends with all cores busy, compared with ONNX Runtime's defaults.
 
 The engine runs one inference a core, each on one thread; ONNX Runtime by default runs one on all cores. `ours` is the
 backend that the engine takes where none is asked for; the others that are installed are beside it. The parameters

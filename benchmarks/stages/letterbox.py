@@ -1,4 +1,4 @@
-"""Letterbox: a decoded frame's planes into a padded float32 tensor, beside OpenCV on one thread, by resolution.
+"""Letterbox: a decoded frame's planes into a padded float32 tensor, compared with OpenCV on one thread, by resolution.
 
 Both start from yuv420p planes and end in the same tensor. Ours must be within a tenth of a level (of 255) of the same
 computation in float64, in NumPy; OpenCV's difference from it is told beside that.
@@ -22,7 +22,7 @@ SOURCES = {"360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080), "2160
 QUICK = ("1080p", "2160p")
 # YOLOX-nano's rectangle for 16:9, and that of the models of 640 pixels.
 TENSORS = ((256, 416), (384, 640))
-# They are short: for each of the profile's.
+# Short, so several per round of the profile.
 ROUNDS = 3
 # Levels of 255.
 TOLERANCE, OPENCV_TOLERANCE = 0.1, 5.0
@@ -94,7 +94,7 @@ def picture(w: int, h: int) -> U8:
 
 
 def planes_of(i420: U8) -> list[U8]:
-    """Return views of the three planes, as a decoder hands them over."""
+    """Return views of the three planes, as from a decoder."""
     h, w = i420.shape[0] * 2 // 3, i420.shape[1]
     y, u, v = np.split(i420.reshape(-1), [w * h, w * h * 5 // 4])
     return [y.reshape(h, w), u.reshape(h // 2, w // 2), v.reshape(h // 2, w // 2)]

@@ -1,4 +1,4 @@
-"""Peak memory of a fresh process, as VmHWM of Linux tells it: four 1080p videos at once, and a video and a longer one.
+"""Peak memory of a fresh process (Linux's VmHWM): four concurrent 1080p videos, and a video and a longer one.
 
 Each round is a process of its own; the model is YOLOX-nano. The images are real ones, enlarged. A first run is not
 needed and not made. benchmarks/soak.py measures the same over hours: many clips, ten times the length.
@@ -20,9 +20,9 @@ MODEL = "models/yolox_nano.onnx"
 VIDEO = "people.mp4"
 FULL_HD = (1920, 1080)
 AT_ONCE = 4
-# Frames of a 1080p video; memory grows for the first fifty or so, and then no more.
+# Frames of a 1080p video; memory only grows for the first fifty or so.
 FRAMES = {"quick": 50, "full": 100, "large": 200}
-# Frames of the shorter video, and how many times longer the other is.
+# Frames of the shorter video, and how many times longer the other one is.
 LENGTHS = {"quick": (40, 3), "full": (120, 4), "large": (341, 10)}
 
 
@@ -88,7 +88,7 @@ def peak(inputs: list[Path], folder: Path, **options: Any) -> dict[str, Any]:
 
 
 def frames_answer(reports: list[dict[str, Any]], expected: int) -> Any:
-    """Every run must have done every frame, and found the same."""
+    """Check that every run processed every frame with the same results."""
     frames = {report["totals"]["frames"] for report in reports}
     found = {report["totals"]["detections"] for report in reports}
     return checked(

@@ -1,4 +1,4 @@
-"""Overlay: labelled boxes on the planes of a 1080p frame, beside OpenCV's rectangle and putText, by boxes a frame.
+"""Overlay: labelled boxes on the planes of a 1080p frame, compared with OpenCV's rectangle and putText, by box count.
 
 OpenCV is timed twice, on one thread: drawing alone, on BGR; and with the conversions YUV -> BGR -> YUV that it needs
 where frames are decoded to, and encoded from, yuv420p. Everyone draws on one frame over and over.
@@ -38,10 +38,10 @@ ON_BGR, ON_YUV = "OpenCV, on BGR", "OpenCV, YUV->BGR->YUV"
 WIDTH, HEIGHT = 1920, 1080
 THICKNESS = 3
 FONT_SIZE = 19
-# Of a label: no wider and no higher than this.
+# Maximum width and height of a label.
 LABEL_WIDE, LABEL_HIGH = 120, 26
 BOXES = {"quick": (30, 300), "full": (10, 30, 100, 300, 1000), "large": (10, 30, 100, 300, 1000)}
-# They are short: for each of the profile's.
+# Short, so several per round of the profile.
 ROUNDS = 3
 # A luma that no colour, black or white has.
 UNTOUCHED = 5

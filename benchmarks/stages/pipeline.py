@@ -1,4 +1,4 @@
-"""End to end: the engine beside the plain loop (peers/plain_loop.py) and the limit (limit.py), on real videos.
+"""End to end: the engine compared with the plain loop (peers/plain_loop.py) and the limit (limit.py), on real videos.
 
 The engine does what `yolo-engine run` does, into a folder: tracks, MOT text, a manifest, and the annotated video where
 the case says so. All sides run in this process with the same model, score threshold and NMS overlap, in alternating
@@ -40,7 +40,7 @@ MODEL = "models/yolox_nano.onnx"
 CONF, NMS_IOU = 0.25, 0.45
 TOLERANCE = 0.03
 MIN_F1 = 0.97
-# ONNX Runtime's idle threads spin for some 25 ms after a run; they shall be asleep before the next one is timed.
+# ONNX Runtime's idle threads spin for some 25 ms after a run; they must be asleep before the next one is timed.
 PAUSE_S = 0.05
 
 # Which videos are also annotated, by profile.
@@ -59,14 +59,14 @@ def measure(context: Context) -> Iterator[Row]:
 
 @dataclass
 class Latest:
-    """What the last run of each side left."""
+    """The results of the last run of each side."""
 
     summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
     counts: dict[str, Counts] = field(default_factory=dict)
 
 
 class Case:
-    """One video: the sides that are timed together, then their answers."""
+    """One video: the sides that are timed together, and then their answers."""
 
     def __init__(self, context: Context, name: str, folder: Path) -> None:
         self.context, self.name, self.folder = context, name, folder
@@ -160,7 +160,7 @@ class Case:
         )
 
     def answer_of_tracks(self) -> tuple[Answer, dict[str, Any]]:
-        """Return the answer, and what else is told of both sides."""
+        """Return the answer, and further facts about both sides."""
         config = self.engine.config.updated(formats=("tracks", "detections"))
         summary = Engine(config, model=self.engine.model).run([self.video], self.folder / "checked")
         paths = {kind: Path(path) for kind, path in summary["videos"][0]["outputs"].items()}

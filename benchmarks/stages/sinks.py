@@ -1,4 +1,4 @@
-"""The sinks on recorded tracks of a real video: time and bytes per frame, beside what one writes by hand.
+"""The sinks on recorded tracks of a real video: time and bytes per frame, compared with handwritten code.
 
 `tracks.jsonl` is beside a loop of json.dumps, `mot.txt` beside NumPy's savetxt for each frame, the annotated video
 beside OpenCV's rectangle, putText and VideoWriter on frames that are BGR already; once more with all that can be drawn.
@@ -58,7 +58,7 @@ def measure(context: Context) -> Iterator[Row]:
 
 @dataclass
 class Recorded:
-    """A video's tracks, frame by frame with their images."""
+    """A video's tracks, frame by frame, with their images."""
 
     video: Path
     info: StreamInfo
@@ -69,7 +69,7 @@ class Recorded:
 
 @dataclass
 class Case:
-    """A sink and its peer: each writes `frames` frames into its path."""
+    """A sink and its peer: each writes `frames` frames to its path."""
 
     name: str
     frames: int
@@ -148,7 +148,7 @@ def jsonl_case(recorded: Recorded, folder: Path) -> Case:
 
 
 def dump(tracks: Tracks, names: Sequence[str], stream: Any) -> None:
-    """One frame's rows as one writes them by hand, in the order of ids."""
+    """Return one frame's rows as by handwritten code, sorted by id."""
     frame = tracks.frame
     for i in np.argsort(tracks.track_ids):
         class_id = int(tracks.class_ids[i])
@@ -166,7 +166,7 @@ def dump(tracks: Tracks, names: Sequence[str], stream: Any) -> None:
 
 
 def flat(row: dict[str, Any]) -> list[float]:
-    """Return a row's numbers, in one order."""
+    """Return a row's numbers in a fixed order."""
     return [*(row[key] for key in ("frame", "pts", "time_s", "track_id", "class_id", "score")), *row["box_xyxy"]]
 
 

@@ -1,4 +1,5 @@
-"""SORT: the tracker alone, beside pyxtrackers (Cython), ioutrack (Rust) and the filterpy reference, by objects a frame.
+"""SORT: the tracker alone, compared with pyxtrackers (Cython), ioutrack (Rust) and the filterpy reference, by object
+count.
 
 All get the same float64 boxes and the same parameters, those of the authors' program. Scenes are made here at a
 constant density: objects that move, are missed one time in ten, and are joined by as many false boxes; the first
@@ -33,17 +34,17 @@ Update = Callable[[F64], NDArray[np.floating]]
 
 OURS = "SortTracker"
 PARAMETERS = (1, 3, 0.3)  # max_age, min_hits, iou_threshold
-# Objects -> frames that are timed.
+# Objects -> timed frames.
 SCENES = {10: 400, 100: 60, 300: 20, 1000: 6, 3000: 2}
 STARTING = 2
 GROWTH = (1000, 3000)
-# The reference takes 5 ms per frame at 100 objects and answers there, but is not timed above.
+# The reference takes 5 ms per frame at 100 objects; above that it is not timed.
 MAX_WITH_REFERENCE = 100
-# MOT15 has eleven training sequences with detections; these are the ones that are beside the project.
+# MOT15 has eleven training sequences with detections; these are the ones among the assets.
 MOT15 = ("ADL-Rundle-6", "ETH-Bahnhof", "ETH-Sunnyday", "KITTI-13", "TUD-Campus", "TUD-Stadtmitte", "Venice-2")
 MOT15_ALL = 11
 
-# ioutrack answers in float32.
+# ioutrack returns float32.
 TOLERANCES_PX = {OURS: 1e-6, pyxtrackers.NAME: 1e-6, ioutrack.NAME: 0.01}
 LOST = 1e-9  # of the sum of all IoU: rounding
 FILE_TOLERANCE_PX = 1e-3  # the stored answers are rounded
@@ -72,7 +73,7 @@ def measure(context: Context) -> Iterator[Row]:
 
 
 def measure_scene(context: Context, objects: int, frames: int) -> Row:
-    """Return all trackers on one scene."""
+    """Measure all trackers on one scene."""
     dets = scene(objects, STARTING + frames)
     trackers = TRACKERS | ({reference.NAME: reference.updater} if objects <= MAX_WITH_REFERENCE else {})
     return context.row(
@@ -93,7 +94,7 @@ def measure_scene(context: Context, objects: int, frames: int) -> Row:
 
 
 def measure_growth(context: Context, few: int, many: int) -> Row:
-    """Ours alone, a large scene beside a larger one: what an object costs in each."""
+    """Measure ours alone on a large and a larger scene: the cost per object in each."""
     scenes = {objects: scene(objects, STARTING + SCENES[objects]) for objects in (few, many)}
     figures = us_a_frame(context, {f"{n} objects": Run(ours, dets, STARTING) for n, dets in scenes.items()})
     lost = gain_below_optimum(scenes[many])
@@ -113,11 +114,11 @@ def measure_growth(context: Context, few: int, many: int) -> Row:
 
 
 def measure_mot15(context: Context, sequences: tuple[str, ...]) -> Row:
-    """Return one tracker after the other over all sequences, a new one for each."""
+    """Measure each tracker over all sequences, with a new instance per sequence."""
     inputs = {name: mot15(asset(f"mot/{name}/det.txt")) for name in sequences}
     frames = sum(len(dets) for dets in inputs.values())
     boxes = sum(len(each) for dets in inputs.values() for each in dets)
-    # Once over them takes the reference two seconds.
+    # One pass takes the reference two seconds.
     trackers = TRACKERS | ({} if context.profile.name == "quick" else {reference.NAME: reference.updater})
     work = {name: partial(over_all, make, list(inputs.values())) for name, make in trackers.items()}
     samples = alternate(work, rounds=context.profile.rounds)
@@ -195,7 +196,7 @@ def scene(objects: int, frames: int, seed: int = 0) -> list[F64]:
 
 
 def mot15(path: Path) -> list[F64]:
-    """Return each frame's (N, 5) x1 y1 x2 y2 score, the empty ones too."""
+    """Return each frame's (N, 5) x1 y1 x2 y2 score, including empty ones."""
     rows = np.loadtxt(path, delimiter=",")
     found = []
     for frame in range(1, int(rows[:, 0].max()) + 1):
@@ -211,7 +212,7 @@ def answers(make: Callable[..., Update], dets: list[F64]) -> list[NDArray[np.flo
 
 
 def answer_of(dets: list[F64]) -> Answer:
-    """Of each tracker: the reference's tracks. Of ours: an association that can't be better."""
+    """Check that each tracker has the reference's tracks, and that our association is optimal."""
     expected = answers(reference.updater, dets)
     found = {name: answers(make, dets) for name, make in TRACKERS.items()}
     errors = {name: largest_error(rows, expected, TOLERANCES_PX[name]) for name, rows in found.items()}
@@ -228,7 +229,7 @@ def answer_of(dets: list[F64]) -> Answer:
 
 
 def mot15_answer(inputs: dict[str, list[F64]]) -> Answer:
-    """Of each tracker: the tracks that the authors' program found, as they are beside the detections."""
+    """Check that each tracker has the tracks of the authors' program, which are stored beside the detections."""
     age, hits, threshold = PARAMETERS
     errors, rows = dict.fromkeys(TRACKERS, 0.0), 0
     wrong: list[str] = []

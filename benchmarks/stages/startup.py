@@ -1,4 +1,4 @@
-"""Start-up, each in a fresh process: `yolo-engine --help`, `yolo-submit --help`, and the time to the first track.
+"""Start-up in fresh processes: `yolo-engine --help`, `yolo-submit --help`, and the time to the first track.
 
 What Python itself takes (`python -c pass`) is beside each: no program can be faster. The time to the first track,
 from the start of the process to its first boxes, is beside the plain loop's as well; both load YOLOX-nano.
@@ -23,7 +23,7 @@ MODEL = "models/yolox_nano.onnx"
 VIDEO = "people.mp4"
 FLOOR = "python -c pass"
 MIN_F1 = 0.9
-# What the console scripts do, on the sources of this clone.
+# The actions of the console scripts, on the sources of this clone.
 PROGRAMS = {"yolo-engine": "engine.cli.main", "yolo-submit": "orchestrator.client.submit_cli"}
 
 
@@ -80,12 +80,12 @@ def measure(context: Context) -> Iterator[Row]:
 
 
 def output_of(*arguments: str) -> str:
-    """Return what a fresh Python prints."""
+    """Return the output of a fresh Python process."""
     done = subprocess.run([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout
 
 
 def as_found(boxes: list[list[float]]) -> Any:
-    """Return boxes of one class, to be compared."""
+    """Return boxes of one class, for comparison."""
     array = np.array(boxes, np.float64).reshape(-1, 4)
     return array, np.ones(len(array)), np.zeros(len(array), np.int64)

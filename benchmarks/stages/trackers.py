@@ -1,4 +1,4 @@
-"""ByteTrack, OC-SORT and C-BIoU alone, the first two beside pyxtrackers (Cython), by objects a frame.
+"""ByteTrack, OC-SORT and C-BIoU alone, the first two compared with pyxtrackers (Cython), by object count.
 
 The scenes are those of the stage `sort` with scores: of all boxes a fifth are below the thresholds. The first frames,
 which only start tracks, aren't timed.
@@ -22,7 +22,7 @@ from engine_ext.cbiou import CBIoUTracker
 from engine_ext.ocsort import OCSortTracker
 from tests.reference import bytetrack, cbiou, ocsort
 
-# Objects -> frames that are timed.
+# Objects -> timed frames.
 SCENES = {10: 400, 100: 60, 300: 20, 1000: 6}
 GROWTH = {1000: 6, 3000: 2}
 TOLERANCE_PX = 1e-6
@@ -31,7 +31,7 @@ LOW_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Kind:
-    """A tracker, its twin, and its peer if there is one; `parameters` are the authors' defaults."""
+    """A tracker, its twin, and its peer, if any; `parameters` are the authors' defaults."""
 
     name: str
     parameters: tuple[object, ...]
@@ -75,7 +75,7 @@ def measure(context: Context) -> Iterator[Row]:
 
 
 def measure_scene(context: Context, kind: Kind, objects: int, frames: int) -> Row:
-    """Return one kind of tracker on one scene."""
+    """Measure one kind of tracker on one scene."""
     dets = scored(scene(objects, STARTING + frames))
     runs = {name: Run(make, dets, STARTING, kind.parameters) for name, make in kind.trackers().items()}
     return context.row(
@@ -95,7 +95,7 @@ def measure_scene(context: Context, kind: Kind, objects: int, frames: int) -> Ro
 
 
 def measure_growth(context: Context, kind: Kind, frames: dict[int, int]) -> Row:
-    """Ours alone, a large scene beside a larger one: what an object costs in each."""
+    """Measure ours alone on a large and a larger scene: the cost per object in each."""
     scenes = {objects: scored(scene(objects, STARTING + count)) for objects, count in frames.items()}
     figures = us_a_frame(
         context, {f"{n} objects": Run(kind.ours, dets, STARTING, kind.parameters) for n, dets in scenes.items()}
@@ -125,7 +125,7 @@ def scored(dets: list[F64]) -> list[F64]:
 
 
 def answer_of(kind: Kind, dets: list[F64]) -> Answer:
-    """Of each tracker: the twin's tracks."""
+    """Check that each tracker has the twin's tracks."""
     update = kind.twin(*kind.parameters)
     expected = [update(each) for each in dets]
     errors: dict[str, float | None] = {}

@@ -1,4 +1,4 @@
-"""End to end beside Ultralytics `track`: the same video, the same ONNX file (YOLOv8n, int8), the same thresholds.
+"""End to end compared with Ultralytics `track`: the same video, ONNX file (YOLOv8n, int8) and thresholds.
 
 A part of the stage `pipeline`; its peer is peers/ultralytics.py, a process of its own environment. Only where that was
 made (`make bench-ultralytics`), and not in profile quick. Loading is excluded on both sides. Ultralytics is timed by

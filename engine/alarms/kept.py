@@ -1,6 +1,6 @@
-"""Events of live sources that wait for a receiver, in a file: a run that is killed loses none that it had written.
+"""Persists events of live sources that wait for a receiver, so that a killed run loses none that it had written.
 
-A file is watched again from its checkpoint, which holds what waited then. A live source does not come again.
+A file is watched again from its checkpoint, which holds the events waiting then. A live source can't be replayed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _LARGEST = 1 << 26
 
 
 class Kept:
-    """The file of a run, in `state`, a folder below its output folder that is made where it is missing. One thread
-    writes it, several times per second at most. It never fails a run."""
+    """The file of waiting events of a run, in the folder `state` below its output folder, created if missing. One
+    thread writes it, at most a few times per second. Errors are logged and never fail a run."""
 
     def __init__(self, alarms: Alarms, output: Folder, state: str) -> None:
         self._alarms, self._output, self._state = alarms, output, state
@@ -30,7 +30,7 @@ class Kept:
         self._told = False
 
     def tell_again(self) -> None:
-        """Put what a run that was killed had left on its way."""
+        """Send the events that a killed run left behind."""
         try:
             with self._output.sub(self._state) as folder:
                 left = _notices(folder.read(NAME, _LARGEST))
@@ -47,10 +47,10 @@ class Kept:
         self._written = [notice.id for notice in left]
         for notice in left:
             self._alarms.tell(notice)
-        log.warning("events that waited for a receiver when a run was killed are told now: %s", f"{len(left):,}")
+        log.warning("sending the events that waited for a receiver when a run was killed: %s", f"{len(left):,}")
 
     def look(self) -> None:
-        """Write what waits, where that has changed."""
+        """Write the waiting events if they have changed."""
         waiting = self._alarms.waiting_live()
         ids = [notice.id for notice in waiting]
         if ids == self._written:
@@ -63,7 +63,7 @@ class Kept:
                     folder.remove(NAME)
             self._written, self._told = ids, False
         except OSError as error:
-            if not self._told:  # once, until it goes well again
+            if not self._told:  # once per series of failures
                 log.warning("events that wait for a receiver can't be kept: %s", describe_os_error(error))
             self._told = True
 
@@ -74,7 +74,7 @@ def _encoded(waiting: Sequence[Notice]) -> bytes:
 
 
 def _notices(text: bytes) -> list[Notice]:
-    """Return what a file holds. Raises ValueError, KeyError or TypeError if it is damaged."""
+    """Parse the content of a file. Raises ValueError, KeyError or TypeError if it is damaged."""
     values = json.loads(text)
     if values["schema"] != _SCHEMA:
         raise ValueError("of another version")

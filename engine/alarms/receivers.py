@@ -1,8 +1,7 @@
-"""Whom events can be told to. Each takes one event as JSON and raises DeliveryError if it was not taken.
+"""The kinds of receivers. Each delivers one event as JSON and raises DeliveryError if that failed.
 
-COMMAND ARG ...            the event on its standard input; run as it is written, by no shell
-http://, https://          POST, signed if there is a secret; no redirect is followed
-mqtt://, mqtts://HOST/TOPIC   published at QoS 1 (extra `mqtt`)
+COMMAND ARG ... the event on its standard input; run directly, without a shell http://, https:// POST, signed if there
+is a secret; no redirect is followed mqtt://, mqtts://HOST/TOPIC published at QoS 1 (extra `mqtt`)
 """
 
 from __future__ import annotations
@@ -29,29 +28,29 @@ _HTTP, _MQTT = ("http", "https"), ("mqtt", "mqtts")
 
 
 class DeliveryError(Exception):
-    """An event was not taken; says why, without a secret. Later it may be."""
+    """An event was not delivered; says why, without secrets. A later try may succeed."""
 
 
 class Receiver(Protocol):
-    """`name` is how it is told of: without a password, or what stands behind a command."""
+    """`name` is for messages: without passwords and without a command's arguments."""
 
     name: str
 
     def deliver(self, event_id: str, body: bytes) -> None:
-        """Hand over one event. Raise DeliveryError."""
+        """Deliver one event. Raises DeliveryError."""
         ...
 
     def close(self) -> None: ...
 
 
 def check_target(target: str) -> str:
-    """Return `target`. Raise ConfigError if it is no receiver that can be used here."""
+    """Return `target`. Raises ConfigError if it can't be used as a receiver here."""
     receiver_of(target, None, 1.0).close()
     return target
 
 
 def receiver_of(target: str, secret: bytes | None, timeout_s: float) -> Receiver:
-    """Return the receiver that a target means. Raise ConfigError."""
+    """Return the receiver for a target. Raises ConfigError."""
     kind, found, _ = target.partition("://")
     if found and kind.lower() in _HTTP:
         return _Url(target, secret, timeout_s)
@@ -63,13 +62,13 @@ def receiver_of(target: str, secret: bytes | None, timeout_s: float) -> Receiver
 
 
 class _Command:
-    """A program of this machine. The event is its standard input; nothing of it becomes an argument."""
+    """A program on this machine. It reads the event from standard input; no part of it becomes an argument."""
 
     def __init__(self, line: str, timeout_s: float) -> None:
         try:
             self._arguments = shlex.split(line)
         except ValueError as error:
-            raise ConfigError(f"on_event: the command is not closed: {error}.") from error
+            raise ConfigError(f"on_event: the command can't be parsed: {error}.") from error
         program = shutil.which(self._arguments[0]) if self._arguments else None
         if program is None:
             raise ConfigError(f"on_event: there is no program {self._arguments[0] if self._arguments else ''!r} here.")
@@ -84,7 +83,7 @@ class _Command:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # what it starts ends with it
+                start_new_session=True,  # so that its child processes end with it
             )
         except OSError as error:
             raise DeliveryError(f"can't be started: {describe_os_error(error)}") from error
@@ -100,11 +99,11 @@ class _Command:
             raise DeliveryError(f"ended with status {process.returncode}")
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: nothing is kept open."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A receiver is who was named, and nobody it names."""
+    """Refuses redirects: events go only to the server that was named."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
@@ -141,7 +140,7 @@ class _Url:
             raise DeliveryError(f"can't be reached: {text}") from error
 
     def close(self) -> None:
-        """Send over a connection of its own."""
+        """Do nothing: each event uses a new connection."""
 
 
 class _Mqtt:

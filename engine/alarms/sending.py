@@ -1,7 +1,7 @@
-"""Events on their way to receivers: a queue and a thread each, so that nobody waits for anybody.
+"""Delivers events to receivers, each with its own queue and thread, so that none delays another.
 
-An event is tried several times, with pauses that double, up to half a minute; then it is given up, and counted. So is
-one for which the queue has no room: a receiver that is dead costs memory up to a bound, and no time.
+An event is tried several times, with pauses that double up to half a minute; then it is given up and counted. So is an
+event that finds the queue full: a dead receiver costs bounded memory and no time.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ log = logging.getLogger(__name__)
 
 
 SECRET = "YOLO_EVENT_SECRET"
-"""The variable of the environment with the secret that signs events: a command line can be read by others."""
+"""The environment variable with the secret that signs events: other users can read a command line."""
 
 
 @dataclass(frozen=True)
 class Notice:
-    """An event as it is sent: its id, by which receivers know it again, its body, and whose it is: the identity of a
-    video's results. `live`: of a source that does not come again."""
+    """An event ready to send: its id, by which receivers recognise repetitions, its body, and `of`, the identity of the
+    video's results. `live`: its source can't be replayed."""
 
     id: str
     body: bytes
@@ -37,11 +37,11 @@ class Notice:
 
 @dataclass(frozen=True)
 class AlarmSettings:
-    """`targets` are told of events of these `kinds` (crossing, enter, loiter, stay, track; empty: those of the scene,
-    or tracks if there is none). `loiter_s` is how long a stay lasts before it is told of while it continues, in zones
-    of a scene that do not say it themselves. `secret` signs what goes to URLs. `waiting` events may wait for a
-    receiver, each is tried `tries` times, for `timeout_s` each; `first_pause_s` is the first pause. At a run's end what
-    still waits has `close_s`."""
+    """`targets` receive events of these `kinds` (crossing, enter, loiter, stay, track; empty: those of the scene, or
+    tracks if there is none). `loiter_s` is how long a stay must last to be reported while it continues, in zones
+    without a value of their own. `secret` signs requests to URLs. Up to `waiting` events may wait for a receiver; each
+    is tried `tries` times with a timeout of `timeout_s`; `first_pause_s` is the first pause. At the end of a run,
+    waiting events have `close_s`."""
 
     targets: tuple[str, ...]
     kinds: tuple[str, ...] = ()
@@ -56,39 +56,39 @@ class AlarmSettings:
 
 
 class Alarms:
-    """The receivers of a run. `tell` never waits and never raises; `settle` waits for a bounded time. The same event
-    may be told again: after a kill, nobody knows who has got it."""
+    """The receivers of a run. `tell` never waits and never raises; `settle` waits for a bounded time. An event may be
+    sent again after a kill, because it is not known then which receivers got it."""
 
     def __init__(self, settings: AlarmSettings) -> None:
-        """Raise ConfigError if a target is none."""
+        """Create the receivers. Raises ConfigError if a target is invalid."""
         self.settings = settings
         self._lines = [
             _Line(receiver_of(target, settings.secret, settings.timeout_s), settings) for target in settings.targets
         ]
 
     def tell(self, notice: Notice) -> None:
-        """Put an event on its way to all receivers."""
+        """Queue an event for all receivers."""
         for line in self._lines:
             line.put(notice)
 
     def waiting(self, of: str) -> list[Notice]:
-        """Return the events of `of` that a receiver has neither taken nor given up, each once, in their order."""
+        """Return the events of `of` that are still queued for some receiver, each once, in order."""
         return [notice for notice in self._all_waiting() if notice.of == of]
 
     def waiting_live(self) -> list[Notice]:
-        """Return those of live sources, as `waiting` does."""
+        """Return the queued events of live sources, as `waiting` does."""
         return [notice for notice in self._all_waiting() if notice.live]
 
     def _all_waiting(self) -> list[Notice]:
         return list({notice.id: notice for line in self._lines for notice in line.waiting()}.values())
 
     def settle(self) -> list[AlarmsJson]:
-        """Wait until nothing is on its way, for a bounded time, give up the rest, and return what became of all."""
+        """Wait for a bounded time until all queues are empty, give up the rest, and return the outcome per receiver."""
         until = time.monotonic() + self.settings.close_s
         return [line.settle(until) for line in self._lines]
 
     def close(self) -> None:
-        """End all. What still waits is given up."""
+        """Stop all threads and give up waiting events."""
         for line in self._lines:
             line.close()
 
@@ -117,7 +117,7 @@ class _Line:
         self._give_up("too many events wait for it")
 
     def waiting(self) -> list[Notice]:
-        """Return what is on its way, in its order."""
+        """Return the queued events, in order."""
         with self._changed:
             return [*([self._under_way] if self._under_way is not None else []), *self._waiting]
 
@@ -128,7 +128,7 @@ class _Line:
             )
             left = len(self._waiting)
             self._waiting.clear()
-            self._hurry = self._under_way is not None  # what is being tried is not tried again
+            self._hurry = self._under_way is not None  # the current try is the last
             self._changed.notify_all()
             late = self._hurry and not self._changed.wait_for(lambda: self._under_way is None, timeout=0.5)
         for _ in range(left):
@@ -137,7 +137,7 @@ class _Line:
             found: AlarmsJson = {
                 "target": self._receiver.name,
                 "sent": self._sent,
-                "given_up": self._given_up + late,  # an answer that still comes is too late
+                "given_up": self._given_up + late,  # an answer that arrives now is too late
             }
             if self._error is not None:
                 found["error"] = self._error
@@ -170,7 +170,7 @@ class _Line:
         pause_s, why = self._settings.first_pause_s, ""
         for number in range(self._settings.tries):
             if number:
-                with self._changed:  # the pauses differ, so that a receiver's clients do not come all at once
+                with self._changed:  # jitter, so that a receiver's clients do not all retry at once
                     self._changed.wait_for(lambda: self._hurry, timeout=pause_s * random.uniform(0.8, 1.2))
                     if self._hurry:
                         break

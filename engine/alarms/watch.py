@@ -1,6 +1,6 @@
-"""Events of a stream as its tracks come: lines crossed, zones entered, stays that last, stays ended, tracks begun.
+"""Detects events as a stream's tracks arrive: crossings, zones entered, long stays, stays ended, tracks begun.
 
-What is found depends on the tracks alone: a run that was killed finds it again, under the same ids.
+Events depend on the tracks alone, so a resumed run finds them again under the same ids.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from engine.records import StreamInfo, Tracks
 log = logging.getLogger(__name__)
 
 KINDS = ("crossing", "enter", "loiter", "stay", "track")
-# Rows are looked at together for so long: many at once cost little more than one.
+# Rows are batched for this long: many at once cost little more than one.
 _EVERY_S = 0.2
-# Rows have their times to a microsecond.
+# Rows store times rounded to a microsecond.
 _ROUNDED_S = 1e-6
 
 
 class Outbox(Protocol):
-    """Takes what is to be told, and knows what of it is still on its way. It never waits."""
+    """Accepts events to send, and knows which are still queued. It never blocks."""
 
     def tell(self, notice: Notice) -> None: ...
 
@@ -46,10 +46,9 @@ class Outbox(Protocol):
 
 @dataclass(frozen=True)
 class WatchSettings:
-    """Which events of a stream are told: of these `kinds`, or, if there are none, those of the scene. `loiter_s` is how
-    long a stay lasts before it is told of while it continues, in zones that do not say it themselves; None: in those it
-    is not told. `gone_after` are steps, between frames at the nominal rate, after which a track that was not seen is
-    gone for good."""
+    """Which events of a stream are sent: those of these `kinds`, or, if there are none, those of the scene. `loiter_s`
+    is how long a stay must last to be reported while it continues, in zones without a value of their own; None: those
+    zones don't report it. An unseen track is gone for good after `gone_after` steps (frames at the nominal rate)."""
 
     kinds: tuple[str, ...] = ()
     loiter_s: float | None = None
@@ -58,7 +57,7 @@ class WatchSettings:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A track that is not gone yet: its class, and the step at which it was seen last."""
+    """A track that is not gone yet: its class, and the step at which it was last seen."""
 
     track_id: int
     class_name: str
@@ -67,8 +66,8 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _State:
-    """Where a watch stood: `scene` and `size_wh` are what its lines and zones were made of, `rows` what was not looked
-    at yet (frame, pts, seconds, track, class, score and box), `waiting` the events on their way: id and body."""
+    """A snapshot of a watch: its lines and zones were built from `scene` and `size_wh`; `rows` are not processed yet
+    (frame, pts, seconds, track, class, score and box); `waiting` are the queued events: id and body."""
 
     scene: str
     size_wh: tuple[int, int] | None
@@ -104,7 +103,7 @@ class _Zone:
 
 
 class StreamWatch:
-    """Finds the events of one stream. It never raises: what goes wrong here is no fault of the video's."""
+    """Finds the events of one stream. It never raises: a failure here must not fail the video."""
 
     def __init__(
         self,
@@ -115,7 +114,7 @@ class StreamWatch:
         clock: Callable[[str | None], Clock],
         outbox: Outbox,
     ) -> None:
-        """`clock` gives the video's clock, from its container's creation time; `outbox` takes each event."""
+        """`clock` returns the video's clock for a container's creation time; `outbox` receives each event."""
         self._video, self._names, self._scene = video, names, scene or Scene()
         has_places = bool(self._scene.lines or self._scene.zones)
         self._kinds = frozenset(settings.kinds or (("crossing", "loiter", "stay") if has_places else ("track",)))
@@ -134,12 +133,12 @@ class StreamWatch:
         self._lines: list[_Line] = []
         self._zones: list[_Zone] = []
         self._rows: list[Tracks] = []
-        self._early: Samples | None = None  # what was not looked at yet before a kill
+        self._early: Samples | None = None  # rows not yet processed before a kill
         self._seen: dict[int, _Seen] = {}
 
     def open(self, info: StreamInfo, identity: str | None = None, state: dict[str, object] | None = None) -> None:
-        """Learn what the stream is; continue where `state` was taken, and tell again what was on its way then. The ids
-        of events follow from `identity`; without one they are this stream's alone."""
+        """Begin a stream; with `state`, continue from that snapshot and send the events queued then again. Event ids
+        derive from `identity`; without one they are random."""
         self._live = info.live
         self._clock = None if info.live else self._clock_of(info.creation_time)
         self._begin(identity or secrets.token_hex(16))
@@ -148,13 +147,13 @@ class StreamWatch:
         try:
             self._restore(_states().validate_json(json.dumps(state), strict=True))
         except (ValidationError, ValueError, TypeError) as error:
-            log.warning("%s: what it knew of events before is damaged: %s", self._video, type(error).__name__)
+            log.warning("%s: the saved state of its events is damaged: %s", self._video, type(error).__name__)
             self._begin(self._identity)
         except Exception as error:  # noqa: BLE001 - see the class
             self._break(error)
 
     def see(self, tracks: Tracks) -> None:
-        """Take the tracks of the next frame."""
+        """Process the tracks of the next frame."""
         if self._broken:
             return
         try:
@@ -166,7 +165,7 @@ class StreamWatch:
                 self._arrange((frame.image.width, frame.image.height))
             if tracks.detections is not None:  # frames that are not inferred don't age a track
                 self._steps += tracks.steps
-            if len(tracks):  # The image goes on its way: nobody is to hold it here.
+            if len(tracks):  # Without the image, so that it is not kept alive here.
                 bare = replace(frame, image=None, audio=())
                 self._rows.append(replace(tracks, frame=bare, detections=None, state=None))
             if frame.time_s >= self._due_s:
@@ -175,7 +174,7 @@ class StreamWatch:
             self._break(error)
 
     def state(self) -> dict[str, object] | None:
-        """Return where it stands, as JSON values; None if it has broken."""
+        """Return a snapshot as JSON values; None if watching has failed."""
         if self._broken:
             return None
         try:
@@ -199,7 +198,7 @@ class StreamWatch:
         return value
 
     def end(self) -> None:
-        """Take the end of the stream."""
+        """Process the end of the stream."""
         if self._broken:
             return
         try:
@@ -211,7 +210,7 @@ class StreamWatch:
 
     def _break(self, error: Exception) -> None:
         self._broken = True
-        log.warning("%s: no more events of it are told: %s", self._video, error, exc_info=error)
+        log.warning("%s: sends no more events: %s", self._video, error, exc_info=error)
 
     def _restore(self, state: _State) -> None:
         for event_id, body in state.waiting:
@@ -219,7 +218,7 @@ class StreamWatch:
         self._first_s, self._due_s, self._steps = state.first_s, state.due_s, state.steps
         self._seen = {each.track_id: each for each in state.seen}
         if state.scene != self._drawn:
-            return  # lines and zones are others now
+            return  # lines and zones have changed
         if state.rows:
             self._early = _of_rows(state.rows)
         if state.size_wh is None:
@@ -244,7 +243,7 @@ class StreamWatch:
         ]
 
     def _look(self, now_s: float) -> None:
-        """Feed what has gathered."""
+        """Process the batched rows."""
         samples = _samples(self._rows, self._early)
         self._rows, self._early, self._due_s = [], None, now_s + _EVERY_S
         if samples is not None:
@@ -351,12 +350,12 @@ def _lasts(stay: Stay | None, seconds: float) -> bool:
 
 
 def _encoded(event: Mapping[str, object]) -> bytes:
-    """Return it in ASCII, whatever is in names: no receiver can take a part of one for something else."""
+    """Encode as ASCII JSON, so that no receiver can misread a name."""
     return json.dumps(event).encode("ascii") + b"\n"
 
 
 def _samples(rows: Sequence[Tracks], early: Samples | None) -> Samples | None:
-    """Return rows as samples, behind those that are some already; None if there are none."""
+    """Return rows as samples, after the `early` ones; None if there are none."""
     if not rows:
         return early
     counts = [len(tracks) for tracks in rows]

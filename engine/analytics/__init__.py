@@ -8,11 +8,11 @@
     counts = pandas.DataFrame(tables_of(answers)["counts"])
 
 In the order of the data: `samples` (rows as arrays), `scene` (lines and zones), `geometry`, `crossings` and `stays`
-(the rules), `trajectories` and `ground` (whole tracks), `stitching` (broken tracks), `clock`, `analysis` (everything
+(the rules), `trajectories` and `ground` (whole tracks), `stitching` (broken tracks), `clock`, `analysis` (all of it
 together), `bins` and `tables`. For runs: `settings` (what a configuration requests), `naming` (of videos and cameras),
 `timeline` (the files of a camera), `ignore` (regions without detections), `vocabulary` (names that can occur), `live`
-(counts as frames arrive), `answering` (a manifest's answers), `run_answers` (those that a run writes), `heatmap`,
-`paths` (where tracks went, for pages), `verdicts` (a reviewer's rejections), `export` (files).
+(counts as frames arrive), `answering` (answers for a manifest), `run_answers` (answers that a run writes), `heatmap`,
+`paths` (simplified tracks for pages), `verdicts` (a reviewer's rejections), `export` (files).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when asked for: every run needs the settings, and only one with tables what computes them.
+    # Loaded on demand: every run needs the settings, but only a run with tables needs the code that computes them.
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'engine.analytics' has no attribute {name!r}")

@@ -1,6 +1,6 @@
-"""From the tracks of one camera to what happened: one pure function, whoever calls it and whenever.
+"""From the tracks of one camera to events: one pure function, the same for every caller.
 
-It reads rows in pieces and holds, beyond a piece, some numbers a track and the events themselves.
+It reads rows in chunks; between chunks it keeps a few numbers per track, and the events.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.analytics.trajectories import Trajectories, Trajectory
 
 
 class EventKind(StrEnum):
-    """What an event is, in the order in which events of one moment stand."""
+    """The kinds of events, in the order in which simultaneous events are listed."""
 
     CROSSING = "crossing"
     ENTER = "enter"
@@ -31,9 +31,9 @@ class EventKind(StrEnum):
 class Recording:
     """One video of a camera, with its tracks.
 
-    `offset_s` leads from its container's times to the camera's timeline, `examined_s` is the part of the timeline whose
-    frames were looked at; None if nothing was, as of a failed file. `left_out_s` are intervals within it of which
-    nothing was examined. `size_wh` is that of the upright frame.
+    `offset_s` plus a container time is a time on the camera's timeline. `examined_s` is the examined part of the
+    timeline, None if no frame was examined (a file that failed); `left_out_s` are intervals within it that were not
+    examined. `size_wh` is the size of the upright frame.
     """
 
     video: str
@@ -58,8 +58,8 @@ class Recording:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, when and where. `place` names the line or zone, `direction` the way over a line;
-    `dwell_s` is of a stay, as are `born_inside` (it began with the track) and `ended_inside` (the track ended first).
+    """Something that happened, when and where. `place` names the line or zone, `direction` the way across a line. Only
+    a stay has `dwell_s`, `born_inside` (it began with the track) and `ended_inside` (the track ended first).
     """
 
     at: Moment
@@ -75,8 +75,8 @@ class Event:
 
 @dataclass(frozen=True)
 class Answers:
-    """What is known of one camera's recordings: whole tracks by id, events by time, what was examined and the clock of
-    the timeline's zero."""
+    """All results of one camera: tracks sorted by id, events by time, the examined intervals, and the clock at time 0
+    of the timeline."""
 
     camera: str
     tracks: tuple[Trajectory, ...]
@@ -90,10 +90,10 @@ class Answers:
 def analyse(
     recordings: Iterable[Recording], scene: Scene | None = None, clock: Clock | None = None, camera: str = ""
 ) -> Answers:
-    """Find what happened in the recordings of one camera, given in the order of their times.
+    """Find the events in the recordings of one camera, given in chronological order.
 
-    Track ids are those of the whole sequence: the same id in two recordings is the same object. Raises InputError if
-    a recording has another aspect than the scene, or rows can't be read.
+    A track id identifies the same object in all recordings. Raises InputError if a recording's aspect ratio differs
+    from the scene's, or if rows can't be read.
     """
     scene = scene or Scene()
     finder: _Finder | None = None
@@ -118,7 +118,7 @@ def analyse(
 
 
 class _Finder:
-    """Everything that is followed along the timeline, at one size of the frame."""
+    """The state of an analysis along the timeline, for one frame size."""
 
     def __init__(self, scene: Scene, size_wh: tuple[int, int], before: _Finder | None) -> None:
         self.size_wh = size_wh
@@ -126,7 +126,7 @@ class _Finder:
         self._lines = [(line, Crossings(scene.line_shape(line, size_wh))) for line in scene.lines]
         self._zones = [(zone, Stays(scene.zone_shape(zone, size_wh))) for zone in scene.zones]
         self._tracks: Trajectories = before._tracks if before else Trajectories(self.ground)
-        # A new size ends what was under way: pixels of one size are none of the other.
+        # A new size ends open crossings and stays: pixel coordinates of two sizes can't be compared.
         self._found: list[tuple[SceneLine | SceneZone, Crossing | Stay]] = before._all_found() if before else []
 
     def feed(self, tracks: Tracked) -> None:
@@ -150,7 +150,7 @@ class _Finder:
         return tracks, events
 
     def _all_found(self) -> list[tuple[SceneLine | SceneZone, Crossing | Stay]]:
-        """Return everything that was found, with what only the tracks' ends settle."""
+        """Return everything found, including what only the end of a track decides."""
         for track_id in self._tracks.ids:
             for line, crossings in self._lines:
                 self._found += [(line, crossing) for crossing in crossings.end(track_id)]

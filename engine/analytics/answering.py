@@ -1,5 +1,5 @@
-"""The answers of a run: from the entries of its manifest and the rows in its output folder. Used by a run at its end,
-by the end of a job and by `yolo-engine analyze`, so that all of them write the same bytes."""
+"""The answers of a run, computed from its manifest entries and the rows in its output folder. Runs, jobs and
+`yolo-engine analyze` all use this, so they write the same bytes."""
 
 from __future__ import annotations
 
@@ -32,9 +32,8 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CameraAnswers:
-    """One camera's answers and the number of its objects; where they were, the way of each track and what a review
-    gave, where that was requested. `offsets_s` leads from the container's times of a video, by its name, to the
-    camera's timeline."""
+    """One camera's answers and number of objects, and, if requested, its heatmap, the path of each track and the
+    outcome of a review. `offsets_s` has, by video name, the offset from container times to the camera's timeline."""
 
     answers: Answers
     objects: Objects
@@ -44,9 +43,9 @@ class CameraAnswers:
     reviewed: Reviewed | None = None
 
 
-def unrolled(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the entries of a manifest with the segments of a live source in its place: each as if it were a video of a
-    sequence. Their `recording` is the name of their source."""
+def with_segments(entries: Iterable[Entry]) -> list[Entry]:
+    """Return a manifest's entries with each live source replaced by its segments, as if each segment were a video of a
+    sequence. Their `recording` is the name of the source."""
     return [each for entry in entries for each in (_segments(entry) if entry.get("segments") else [entry])]
 
 
@@ -73,11 +72,11 @@ def _segments(entry: Entry) -> list[Entry]:
 def films_of(
     entries: Iterable[Entry], folder: Path, settings: AnswerSettings, *, just_tracked: bool = False
 ) -> list[Film]:
-    """Return the videos of a manifest whose outputs are in `folder`, of a live source its segments. `just_tracked`:
-    nobody can have changed their rows since, and what was added up with them holds. Raises InputError if something
-    is missing."""
+    """Return the videos of a manifest whose outputs are in `folder`; a live source is given as its segments.
+    `just_tracked` says that rows can't have been edited since, so the sums made while tracking are still valid. Raises
+    InputError if something is missing."""
     films = []
-    for entry in unrolled(entries):
+    for entry in with_segments(entries):
         if "stem" not in entry:
             raise InputError(f"{folder} was written by an older version: run it again, with --no-resume.")
         stem = PurePosixPath(entry["stem"])
@@ -98,7 +97,7 @@ def films_of(
                 (media["size_wh"][0], media["size_wh"][1]) if examined is not None else None,
                 media.get("first_s", 0.0),
                 tuple(examined) if examined is not None else None,
-                # By its name in the folder, which may have been moved since.
+                # Looked up by name, because the folder may have been moved since.
                 _beside(folder, stem, tracks),
                 settings.clock(known_as, media.get("creation_time")),
                 sequence_offset_s=_of_sequence(entry, settings, name).get("offset_s"),
@@ -122,7 +121,7 @@ def _beside(folder: Path, stem: PurePosixPath, output: str | None) -> Path | Non
 
 
 def _of_sequence(entry: Entry, settings: AnswerSettings, name: str) -> Entry:
-    """Return where a video lay when it was tracked; nothing where that was in another sequence than is asked for."""
+    """Return a video's position in its sequence when it was tracked; nothing if that was a different sequence."""
     found: Entry = entry.get("sequence") or {}
     return found if "recording" in entry or found.get("camera") == camera_of(name, settings.camera) else {}
 
@@ -130,8 +129,8 @@ def _of_sequence(entry: Entry, settings: AnswerSettings, name: str) -> Entry:
 def film_of_rows(
     path: Path, settings: AnswerSettings, size_wh: tuple[int, int], fps: float
 ) -> tuple[Film, Callable[[], Iterator[Samples]]]:
-    """Return a file of rows that no manifest tells of, and what reads it: `*.jsonl`, or MOTChallenge text whose frames
-    follow each other at `fps`. Raises InputError."""
+    """Return a Film for a file of rows without a manifest, and its reader: `*.jsonl`, or MOTChallenge text with `fps`
+    frames per second. Raises InputError."""
 
     def read() -> Iterator[Samples]:
         return read_tracks(path) if path.suffix == ".jsonl" else read_mot(path, fps)
@@ -156,9 +155,9 @@ def answer(
     tick: Callable[[], None] = lambda: None,
     verdicts: Sequence[Judged] | None = None,
 ) -> list[CameraAnswers]:
-    """Analyse the films of each camera, in the order of the cameras' names. `tick` is called after each piece of rows.
-    With `verdicts`, rows of tracks and events that were rejected count for nothing. Raises InputError if rows can't
-    be read, or a video has another aspect than its scene."""
+    """Analyse the films of each camera, in order of camera name. `tick` is called after each chunk of rows. With
+    `verdicts`, rejected tracks and events are left out. Raises InputError if rows can't be read, or if a video's aspect
+    ratio differs from its scene's."""
     cameras: defaultdict[str, list[Film]] = defaultdict(list)
     for film in films:
         cameras[film.camera].append(film)
@@ -178,7 +177,7 @@ def _of_camera(
     placed, clock = lay_out(films, settings.max_gap_s, settings.max_overlap_s)
     scene = next((scene for each in placed if (scene := settings.scene(each.film.known_as)) is not None), None)
     shown = [each for each in placed if each.film.examined_s is not None]
-    # One file by itself, which has all times alike: what was counted while it was tracked is what its rows give.
+    # A single file, whose times are all shifted alike: the count made while tracking equals a count of its rows.
     alone = shown[0] if len(shown) == 1 else None
     objects = alone.film.objects if alone is not None and verdicts is None else None
     fragments = Fragments() if objects is None else None
@@ -190,7 +189,7 @@ def _of_camera(
     met: set[int] = set()
     heat = added_up = None
     if heatmap and size_wh is not None:
-        added_up = _added_up(films, own_ids) if verdicts is None else None
+        added_up = _sum_of_heatmaps(films, own_ids) if verdicts is None else None
         heat = added_up or Heatmap(size_wh)
     ways = _paths() if paths else None
 
@@ -198,7 +197,7 @@ def _of_camera(
         nonlocal highest
         if film.tracks is None:
             return
-        base = 0 if own_ids else highest  # ids that begin again in each file are made those of the camera
+        base = 0 if own_ids else highest  # ids that restart in each file become unique within the camera
         for samples in read(film.tracks):
             ids = samples.track_ids + base
             highest = max(highest, int(ids.max()))
@@ -259,9 +258,9 @@ def _paths() -> Paths:
     return Paths()
 
 
-def _added_up(films: Sequence[Film], own_ids: bool) -> Heatmap | None:
-    """Return the sum of what was added up while the films of a camera were tracked; None if that is not to be had of
-    each, or ids begin again in each."""
+def _sum_of_heatmaps(films: Sequence[Film], own_ids: bool) -> Heatmap | None:
+    """Return the sum of the heatmaps made while a camera's films were tracked; None if one has none, or if ids restart
+    in each film."""
     shown = [film for film in films if film.examined_s is not None]
     if len(shown) > 1 and not own_ids:
         return None
@@ -272,19 +271,18 @@ def _added_up(films: Sequence[Film], own_ids: bool) -> Heatmap | None:
         found = Heatmap.of(states[0])
         for state in states[1:]:
             found.add(state)
-    except (OSError, ValueError, KeyError, TypeError, IndexError):  # its rows tell the same
+    except (OSError, ValueError, KeyError, TypeError, IndexError):  # computed from its rows instead
         return None
     return found
 
 
-def told(cameras: Sequence[CameraAnswers]) -> list[CameraJson]:
-    """Return what a summary says of answers, as JSON values: for each camera its objects, how often each line was
-    crossed which way by which class, and the stays in each zone. Where nothing was examined, there are no numbers:
-    None."""
-    return [_told_of(each) for each in cameras]
+def cameras_json(cameras: Sequence[CameraAnswers]) -> list[CameraJson]:
+    """Return the part of a summary about answers, as JSON values: for each camera its objects, crossings by line,
+    direction and class, and stays by zone. Numbers are None if nothing was examined."""
+    return [_camera_json(each) for each in cameras]
 
 
-def _told_of(camera: CameraAnswers) -> CameraJson:
+def _camera_json(camera: CameraAnswers) -> CameraJson:
     answers, objects = camera.answers, camera.objects
     scene, examined = answers.scene, bool(answers.examined_s)
     crossed: Counter[tuple[str, str, str]] = Counter()

@@ -1,5 +1,5 @@
-"""Counts in bins of time, aligned to the clock. A bin without any is there as zero; one of which nothing was
-examined stands as empty."""
+"""Counts in time bins, aligned to the clock. A bin without crossings has a zero; a bin of which nothing was examined is
+empty."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from datetime import UTC, datetime, timedelta
 from engine.analytics.analysis import Answers, EventKind
 from engine.analytics.settings import DEFAULT_BIN_S
 
-# Times of rows are rounded to a microsecond.
+# Rows store times rounded to a microsecond.
 _ROUNDED_S = 1e-6
 
 
 @dataclass(frozen=True)
 class Bin:
-    """A stretch of a camera's timeline, in seconds; `starts`, `ends` on the wall clock if there is one."""
+    """An interval of a camera's timeline, in seconds, and from `starts` to `ends` on the wall clock if there is one."""
 
     start_s: float
     end_s: float
@@ -30,8 +30,8 @@ class Bin:
 
 @dataclass(frozen=True)
 class Count:
-    """How often a line was crossed one way by one class within a bin. None: nothing of the bin was examined, and no
-    crossing is known of it."""
+    """How often one class crossed a line one way within a bin. None: nothing of the bin was examined, and it has no
+    crossing."""
 
     bin: Bin
     line: str
@@ -41,8 +41,8 @@ class Count:
 
 
 def bins_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> list[Bin]:
-    """Return the bins from the first examined moment to the last, without a gap, and those before and behind them in
-    which a line was crossed all the same: rows may have been added where the run did not look."""
+    """Return contiguous bins from the first examined moment to the last, extended to crossings before and after them:
+    rows may have been added where the run examined nothing."""
     if not answers.examined_s:
         return []
     first, last = min(start for start, _ in answers.examined_s), max(end for _, end in answers.examined_s)
@@ -60,8 +60,8 @@ def bins_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> list[Bin]:
 
 
 def counts_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> list[Count]:
-    """Count the crossings of each line, direction and class in each bin, by bin, line and direction as the scene has
-    them, then class. Classes are those that crossed any line; where none did, one row without a class stands for all.
+    """Count crossings by bin, line, direction and class; lines and directions are in the order of the scene. The
+    classes are those that crossed any line; if none did, a single row without a class stands for all.
     """
     lines = answers.scene.lines if answers.scene else ()
     crossings = [event for event in answers.events if event.kind is EventKind.CROSSING]
@@ -83,13 +83,13 @@ def counts_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> list[Count]:
 
 
 def _index(bins: list[Bin], time_s: float) -> int:
-    """Return the bin of a moment; the last moment that was examined belongs to the last bin before it."""
+    """Return the index of a moment's bin; the last examined moment belongs to the last bin that starts before it."""
     index = bisect_right(bins, time_s, key=lambda part: part.end_s)
     return index if index < len(bins) and bins[index].start_s <= time_s else max(0, index - 1)
 
 
 def _overlap(examined: tuple[tuple[float, float], ...], start: float, end: float) -> float:
-    """Return how many seconds of a bin were examined; recordings that overlap count once."""
+    """Return how many seconds of a bin were examined; overlapping recordings count once."""
     seconds, until = 0.0, start
     for first, last in sorted(examined):
         begin = max(first, until)
@@ -97,12 +97,12 @@ def _overlap(examined: tuple[tuple[float, float], ...], start: float, end: float
         if stop > begin:
             seconds += stop - begin
             until = stop
-    # A recording of one frame has no length, and was examined.
+    # A recording of one frame has no duration, but was examined.
     return seconds or (1e-6 if any(start <= first < end for first, _ in examined) else 0.0)
 
 
 def _bounds(answers: Answers, first: float, last: float, bin_s: float) -> Iterator[tuple[float, float]]:
-    """Give the bounds of bins that cover the timeline from `first` to `last`."""
+    """Yield the bounds of bins that cover the timeline from `first` to `last`."""
     zero = answers.clock.start
     if zero is None:
         start = first // bin_s * bin_s
@@ -113,17 +113,17 @@ def _bounds(answers: Answers, first: float, last: float, bin_s: float) -> Iterat
     begins = answers.clock.at(first)
     assert begins is not None
     moment, zero = _bound(begins, bin_s, 0), zero.astimezone(UTC)
-    # In UTC: of two times in one zone, Python subtracts what the clocks show.
+    # In UTC, because Python subtracts the local clock times of two times in one zone.
     while (start := (moment.astimezone(UTC) - zero).total_seconds()) < max(last, first + 1e-9):
         moment = _bound(moment, bin_s, 1)
         yield start, (moment.astimezone(UTC) - zero).total_seconds()
 
 
 def _bound(moment: datetime, bin_s: float, ahead: int) -> datetime:
-    """Return the bound at or before a moment on the wall clock, or with `ahead` the one behind it.
+    """Return the bound at or before a moment on the wall clock, or the `ahead`-th one after that.
 
-    Bins are counted from local midnight. Where summer time begins or ends within a bin of more than an hour, that bin
-    is shorter or longer, so that the others stay where they are.
+    Bins are counted from local midnight. If daylight saving time begins or ends within a bin of more than an hour, that
+    bin is shorter or longer, so the others keep their bounds.
     """
     local = moment.replace(tzinfo=None)
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,8 +1,8 @@
-"""The wall clock of a recording: when its first frame was taken, and how that is known.
+"""The wall-clock time of a recording's first frame, and its source.
 
-In this order: a start that was given; a time in the file's name, by the patterns of common recorders or one's own; the
-container's `creation_time`; else none, and times are relative. A container's creation time is UTC by its standards,
-though some recorders write their local time there: a name is believed first.
+In order of precedence: a start given by the user; a time in the file's name, by the user's patterns or those of common
+recorders; the container's `creation_time`; otherwise none, and times are relative. By its standard a container's
+creation time is UTC, but some recorders write local time there, so a name takes precedence.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _DATE = r"(?P<Y>(?:19|20)\d\d){d}(?P<m>0[1-9]|1[0-2]){d}(?P<d>0[1-9]|[12]\d|3[01
 _TIME = r"(?P<H>[01]\d|2[0-3]){t}(?P<M>[0-5]\d){t}(?P<S>[0-5]\d)(?:[.,_-]?(?P<f>\d{{3}}|\d{{6}}))?(?P<z>Z)?(?!\d)"
 
 
-@cache  # compiled when a name has enough digits: most runs have none
+@cache  # compiled only when a name has enough digits: few runs need it
 def _pattern(date: str, between: str, time: str) -> re.Pattern[str]:
     return re.compile(r"(?<!\d)" + _DATE.replace("{d}", date) + between + _TIME.format(t=time))
 
 
-# Of common recorders and phones: 2020-01-01_00-00-00, 2020-01-01T00-00-00Z, 20200101_000000, 20200101000000,
-# 2020.01.01 00.00.00, and a folder for the day with names that begin with the time (2020-01-01/.../00.00.00-00.10.00).
+# Common recorders and phones: 2020-01-01_00-00-00, 2020-01-01T00-00-00Z, 20200101_000000, 20200101000000, 2020.01.01
+# 00.00.00, and a folder per day with names that begin with the time (2020-01-01/.../00.00.00-00.10.00).
 _PATTERNS = (
     ("[-._]", r"[ T_.-]{1,3}", "[-._:h]"),
     ("[-._]", r"[ T_.-]{1,3}", ""),
@@ -37,12 +37,12 @@ _PATTERNS = (
     ("[-._]?", r"/(?:[^/]*/)*", "[-._]"),
 )
 _EPOCH = r"(?<!\d)(1\d{9})(?:\.(\d{1,6})|(\d{3}))?(?!\d)"
-# Of seconds since 1970; a date and a time have 14.
+# Digits of seconds since 1970; a date and a time have 14.
 _MIN_DIGITS = 10
 
 
 class ClockOrigin(StrEnum):
-    """How the wall clock of a recording is known."""
+    """The source of a recording's wall-clock time."""
 
     GIVEN = "given"
     NAME = "name"
@@ -52,13 +52,13 @@ class ClockOrigin(StrEnum):
 
 @dataclass(frozen=True)
 class Clock:
-    """When the first frame of a recording was taken. `start` has a time zone; None if nothing tells it."""
+    """When the first frame of a recording was taken. `start` has a time zone; None if unknown."""
 
     start: datetime | None
     origin: ClockOrigin
 
     def at(self, seconds: float) -> datetime | None:
-        """Return the time `seconds` of real time behind the first frame; changes of summer time are passed."""
+        """Return the time `seconds` of elapsed time after the first frame, across changes of daylight saving time."""
         if self.start is None:
             return None
         moment = self.start.astimezone(UTC) + timedelta(seconds=seconds)
@@ -81,10 +81,10 @@ def clock_of(
     patterns: Sequence[str] = (),
     creation_time: str | None = None,
 ) -> Clock:
-    """Find the wall clock of a recording. Times without a zone are local to `zone`.
+    """Find the wall-clock time of a recording's start. Times without a zone are local to `zone`.
 
-    `patterns` are strptime formats that a file's name, without its suffix, begins with; they come before the built-in
-    ones. `creation_time` is the container's, ISO 8601.
+    `patterns` are strptime formats that match the start of a file's name without its suffix; they are tried before the
+    built-in ones. `creation_time` is the container's, in ISO 8601.
     """
     if start is not None:
         return Clock(_in_zone(start, zone), ClockOrigin.GIVEN)
@@ -96,14 +96,14 @@ def clock_of(
             moment = datetime.fromisoformat(creation_time.strip())
         except ValueError:
             moment = None
-        # 1904 and 1970 are the zeros of containers that were never told the time.
+        # 1904 and 1970 are the epochs that containers hold when the time was never set.
         if moment is not None and moment.year > 1970:
             return Clock(_in_zone(moment if moment.tzinfo else moment.replace(tzinfo=UTC), zone), ClockOrigin.CONTAINER)
     return Clock(None, ClockOrigin.NONE)
 
 
 def in_name(path: str) -> datetime | None:
-    """Return the time that a path names, by the built-in patterns; with a zone only where it ends in Z."""
+    """Return the time in a path, by the built-in patterns; it has a zone only if it ends in Z."""
     if sum(letter.isdecimal() for letter in path) < _MIN_DIGITS:
         return None
     for text in (path.rpartition("/")[2], path):
@@ -136,8 +136,8 @@ def _by_patterns(stem: str, patterns: Sequence[str]) -> datetime | None:
 
 
 def _in_zone(moment: datetime, zone: tzinfo) -> datetime:
-    """Return the moment in `zone`. A local time that summer time leaves out is moved behind the gap; of one that comes
-    twice, the first is meant."""
+    """Return the moment in `zone`. A local time skipped by daylight saving time moves to after the gap; a repeated one
+    means its first occurrence."""
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone)
         moment = moment.astimezone(UTC)

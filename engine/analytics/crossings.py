@@ -1,9 +1,9 @@
-"""When a track crosses a line: once, however much its box flickers.
+"""When a track crosses a line: once, however much its box jitters.
 
-A track has a settled side, at first that of its first sample off the line. It changes once a sample is on the other
-side by at least the margin, or when the track ends on the other side. The crossing is the last change of side of its
-path up to then, and counts if the path meets the line there between its ends. What happens within the margin meanwhile
-does not count, in either direction. A sample exactly on the line has the side of the previous sample.
+A track has a settled side, initially that of its first sample off the line. It changes once a sample is on the other
+side by at least the margin, or when the track ends on the other side. The crossing is the path's last change of side up
+to then, and counts if the path meets the line there between the line's ends. Back-and-forth within the margin does not
+count in either direction. A sample exactly on the line has the side of the previous sample.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from engine.analytics.samples import Moment, Row, Samples, Tracked
 
 @dataclass(frozen=True)
 class Crossing:
-    """One crossing. `positive`: from the left to the right of the line, walking from its first to its last point."""
+    """One crossing. `positive`: from the left to the right of the line, seen along its direction from first to last
+    point."""
 
     track_id: int
     positive: bool
@@ -30,8 +31,8 @@ class Crossing:
 
 @dataclass(slots=True)
 class Approach:
-    """How far a track is with a line. `side` is that of the last sample off the line, 0 before there is one; `change`
-    are the samples between which it changed last, away from the `settled` one."""
+    """A track's state at a line. `side` is that of the last sample off the line, 0 before there is one; `change` holds
+    the two samples between which it last left the `settled` side."""
 
     last: Row
     side: int
@@ -40,21 +41,21 @@ class Approach:
 
 
 class Crossings:
-    """The crossings of one line by tracks that are given in pieces, each in the order of its frames."""
+    """The crossings of one line by tracks that arrive in chunks, each in frame order."""
 
     def __init__(self, line: PolyLine) -> None:
         self._line = line
         self._tracks: dict[int, Approach] = {}
 
     def feed(self, tracks: Tracked) -> list[Crossing]:
-        """Take the next samples of some tracks, and return the crossings that they settle."""
+        """Process the next samples of some tracks and return the crossings that they complete."""
         sides, far = self._line.sides(tracks.samples.boxes_xyxy)
         least = np.minimum.reduceat(sides, tracks.starts).tolist()
         most = np.maximum.reduceat(sides, tracks.starts).tolist()
         found: list[Crossing] = []
         for (track_id, start, stop), last, low, high in zip(tracks.spans, tracks.last, least, most, strict=True):
             track = self._tracks.get(track_id)
-            if low == high and low and (track is None or track.side == track.settled == low):  # as most are
+            if low == high and low and (track is None or track.side == track.settled == low):  # the common case
                 if track is None:
                     self._tracks[track_id] = Approach(last, low, low)
                 else:
@@ -74,7 +75,7 @@ class Crossings:
         if not track.side and len(off_line):
             track.side = track.settled = int(sides[off_line[0]])
         found: list[Crossing] = []
-        # Runs of samples on one side: those on the line belong to the run before them.
+        # Runs of samples on one side; samples on the line belong to the preceding run.
         bounds = off_line[np.flatnonzero(np.diff(sides[off_line], prepend=track.side))].tolist()
         for start, stop in pairwise((0, *bounds, len(samples))):
             if start in bounds:
@@ -85,22 +86,22 @@ class Crossings:
         return found
 
     def end(self, track_id: int) -> list[Crossing]:
-        """Forget a track that has ended, and return the crossing that its end settles, if there is one."""
+        """Forget a track that has ended, and return the crossing that its end completes, if any."""
         found = self.at_end(track_id)
         self._tracks.pop(track_id, None)
         return found
 
     def at_end(self, track_id: int) -> list[Crossing]:
-        """Return the crossing that the end of a track would settle now, if there is one."""
+        """Return the crossing that would be completed if the track ended now, if any."""
         track = self._tracks.get(track_id)
         return self._crossed(track_id, track) if track is not None and track.side != track.settled else []
 
     def state(self) -> list[tuple[int, Approach]]:
-        """Return how far each track is, to `restore` it from."""
+        """Return the state of each track, for `restore`."""
         return [(track_id, replace(track)) for track_id, track in self._tracks.items()]
 
     def restore(self, state: Iterable[tuple[int, Approach]]) -> None:
-        """Continue where `state` was taken."""
+        """Continue from a state that `state` returned."""
         self._tracks = {track_id: replace(track) for track_id, track in state}
 
     def _settle(self, track_id: int, track: Approach) -> list[Crossing]:
@@ -108,7 +109,7 @@ class Crossings:
         return self._crossed(track_id, track)
 
     def _crossed(self, track_id: int, track: Approach) -> list[Crossing]:
-        """Return the last change of side as a crossing, where the line was met between its ends."""
+        """Return the last change of side as a crossing, if the path met the line between its ends."""
         assert track.change is not None
         before, after = track.change
         share = self._line.crossing(before.box_xyxy, after.box_xyxy)

@@ -1,8 +1,8 @@
 """`yolo-engine eval`: how well tracks agree with ground truth: HOTA, MOTA and IDF1, by the package trackeval.
 
-HOTA (Luiten et al. 2021, IJCV 129) is the mean over 19 overlaps; MOTA is of CLEAR MOT (Bernardin and Stiefelhagen
-2008), IDF1 of Ristani et al. (2016). trackeval's metrics do the counting; what they are given is prepared here, by the
-rules of MOTChallenge, so that any two files can be compared without its folder layout.
+HOTA (Luiten et al. 2021, IJCV 129) is the mean over 19 overlap thresholds; MOTA is from CLEAR MOT (Bernardin and
+Stiefelhagen 2008), IDF1 from Ristani et al. (2016). trackeval computes the metrics; this module prepares their input by
+the rules of MOTChallenge, so that any two files can be compared without MOTChallenge's folder layout.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from engine.errors import InputError, describe_os_error
 from engine.install import extra
 
-# MOT17's classes whose boxes nobody is asked to track: person on vehicle, static person, distractor, reflection. A
-# track that is on one of them counts neither for nor against.
+# MOT17's classes that need not be tracked: person on vehicle, static person, distractor, reflection. A track on one of
+# them is ignored.
 _DISTRACTORS = (2, 7, 8, 12)
 _PEDESTRIAN = 1
 _SAME_OBJECT = 0.5
@@ -28,7 +28,7 @@ _COLUMNS = 9
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one sequence or of several together: shares in per cent, counts as they are."""
+    """Scores of one sequence or of several together: ratios in per cent, counts as they are."""
 
     hota: float
     det_a: float
@@ -43,8 +43,8 @@ class Scores:
 
 
 class Prepared(TypedDict):
-    """The input of trackeval's metrics for one sequence: how many frames, ids and boxes there are, and of each frame
-    the ids of truth and tracks, numbered from 0, and the (truth, tracks) overlaps of their boxes."""
+    """The input of trackeval's metrics for one sequence: the numbers of frames, ids and boxes, and for each frame the
+    ids of truth and tracks, numbered from 0, and the (truth, tracks) IoU of their boxes."""
 
     num_timesteps: int
     num_gt_ids: int
@@ -72,18 +72,17 @@ def read_boxes(path: Path) -> NDArray[np.float64]:
     except OSError as error:
         raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no file of MOTChallenge: it is no text.") from error
+        raise InputError(f"{path} is not a MOTChallenge file: it is not text.") from error
     except ValueError as error:
-        raise InputError(f"{path}, line {number}: not a row of MOTChallenge ({error}).") from error
+        raise InputError(f"{path}, line {number}: not a MOTChallenge row ({error}).") from error
     return np.array(rows, dtype=np.float64).reshape(-1, _COLUMNS)
 
 
 def prepare(tracks: NDArray[np.float64], truth: NDArray[np.float64], *, distractors: bool = True) -> Prepared:
-    """Bring tracks and truth, (N, 9) and (M, 9) as `read_boxes` gives them, into the form of the metrics.
+    """Convert tracks and truth, (N, 9) and (M, 9) as returned by `read_boxes`, into the input of the metrics.
 
-    Rows of the truth whose flag is 0 are not asked for. With `distractors` the classes of MOT17 are honoured: only
-    pedestrians are asked for, and tracks that are on distractors are left out. Raises InputError if an id stands
-    twice in a frame.
+    Rows of the truth whose flag is 0 are ignored. With `distractors`, MOT17's classes are honoured: only pedestrians
+    count as truth, and tracks on distractors are left out. Raises InputError if an id occurs twice in a frame.
     """
     has_classes = distractors and bool((truth[:, 7] > 0).any())
     frames = np.union1d(tracks[:, 0], truth[:, 0]).astype(int)
@@ -161,7 +160,7 @@ def _scores(parts: Mapping[str, Mapping[str, Any]], ids: int, true_ids: int) -> 
 
 
 def _on_distractors(similarity: NDArray[np.float64], classes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return (N,) whether each track's box is matched, one to one, with a box of a distractor."""
+    """Return (N,) bool: whether each track's box is matched, one to one, with a distractor's box."""
     from scipy.optimize import linear_sum_assignment
 
     matching = np.where(similarity < _SAME_OBJECT - np.finfo(float).eps, 0, similarity)
@@ -173,7 +172,7 @@ def _on_distractors(similarity: NDArray[np.float64], classes: NDArray[np.float64
 
 
 def _iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (N, M) overlaps of boxes given as left, top, width, height."""
+    """Return the (N, M) IoU of boxes given as left, top, width, height."""
     a, b = first[:, None, :], second[None, :, :]
     width = np.minimum(a[..., 0] + a[..., 2], b[..., 0] + b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
     height = np.minimum(a[..., 1] + a[..., 3], b[..., 1] + b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
@@ -183,6 +182,6 @@ def _iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.
 
 
 def _numbered(ids: list[NDArray[np.int_]]) -> tuple[list[NDArray[np.int_]], int]:
-    """Renumber ids from 0 without holes, and return how many there are."""
+    """Renumber ids consecutively from 0, and return how many there are."""
     known = np.unique(np.concatenate(ids)) if ids else np.array([], dtype=int)
     return [np.searchsorted(known, some) for some in ids], len(known)

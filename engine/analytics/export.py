@@ -1,7 +1,7 @@
-"""Tables as files: CSV always, Parquet by pyarrow and XLSX by XlsxWriter where they are asked for.
+"""Tables as files: always CSV; Parquet (pyarrow) and XLSX (XlsxWriter) if requested.
 
-Both come with the extra `tables`: pyarrow is the reference writer of Parquet, and XlsxWriter writes row by row, so that
-a long table is never held twice. Files appear whole or not at all, and the same answers give the same bytes.
+Both come with the extra `tables`: pyarrow is the reference writer of Parquet, and XlsxWriter writes row by row, so a
+long table is never in memory twice. Files appear whole or not at all, and the same answers give the same bytes.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def write_tables(
     overwrite: bool = False,
     beside: Mapping[str, bytes] | None = None,
 ) -> dict[str, str]:
-    """Write the tables of all cameras into `folder` and return their paths by name: `counts.csv`, ...
+    """Write the tables of all cameras into `folder` and return their paths by name, such as `counts.csv`.
 
-    `beside` has other files, by name, which take less time with the tables than by themselves. Raises ConfigError, and
-    OutputError, also where a file has the name of one and this program has not written it, unless `overwrite` says that
-    it may go.
+    `beside` has other files by name, which are written faster together with the tables. Raises ConfigError if a
+    format's library is missing, OutputError if a file can't be written or would replace one that this program did not
+    write (`overwrite` allows that).
     """
     wanted = ["csv", *(name for name in dict.fromkeys(formats) if name != "csv")]
     check_formats(wanted)
@@ -65,7 +65,7 @@ def write_tables(
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all, durable. Raises OutputError."""
+    """Write a file atomically and durably. Raises OutputError."""
     try:
         with Folder.at(path.parent) as folder:
             folder.put(path.name, content)
@@ -82,7 +82,7 @@ def _write_all(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def _text(value: str) -> str:
-    """Return a text that can be written: a file name need not be one."""
+    """Return text that can be encoded: a file name may contain undecodable bytes."""
     return value.encode("utf-8", "backslashreplace").decode()
 
 
@@ -109,7 +109,7 @@ def _xlsx(tables: dict[str, list[Row]]) -> bytes:
     import xlsxwriter
 
     out = io.BytesIO()
-    # Text stays text: no formulas, no links, whatever a name looks like.
+    # Text stays text: a name that looks like a formula or a link must not become one.
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
     with xlsxwriter.Workbook(out, options) as book:
         book.set_properties({"created": datetime(2000, 1, 1), "comments": f"schema {SCHEMA}"})

@@ -1,7 +1,7 @@
-"""Lines and polygons in pixels: on which side, inside, how far, and where a step meets a line. Decided exactly.
+"""Exact predicates on lines and polygons in pixels: side, inside, distance, and where a step meets a line.
 
-Floats decide wherever they are certain. A value that lies closer to a bound than their rounding is decided again with
-fractions of the decimals that were written: half-pixel anchors lie *on* a line more often than one would think.
+Floats decide wherever they are certain. A value closer to a bound than their rounding error is decided with fractions
+of the decimals that were written: half-pixel anchors lie *on* a line surprisingly often.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ ExactPoint: TypeAlias = tuple[Fraction, Fraction]
 WholePoint: TypeAlias = tuple[int, int]
 _Number = TypeVar("_Number", Fraction, int)
 
-# How far float64 may be off, as a share of the products that were added up: a thousand times its rounding.
+# The error bound of float64, relative to the summed products: a thousand times its rounding.
 _DOUBT = 1e-12
 
 _HUNDREDTHS = 100  # of a pixel, in which rows are written
 
-# Of what lies nearer to a bound than this, fractions decide where floats go through roots and corners.
+# Closer to a bound than this, fractions decide instead of floats that went through roots and corners.
 _NEAR_PX = 1e-6
 
 # Weights of (x1, x2) and (y1, y2) of a box in its anchor, in halves.
@@ -52,14 +52,14 @@ def anchors(boxes_xyxy: Floats, anchor: Anchor) -> Floats:
 
 
 def anchor_of(box_xyxy: Sequence[float], anchor: Anchor) -> Point:
-    """Return the anchor point of one box, which is that of `anchors`."""
+    """Return the anchor point of one box, equal to that of `anchors`."""
     (ax, bx), (ay, by) = _ANCHOR_HALVES[anchor]
     x1, y1, x2, y2 = box_xyxy
     return (ax * x1 + bx * x2) / 2, (ay * y1 + by * y2) / 2
 
 
 def exact_anchor(box_xyxy: Sequence[float], anchor: Anchor) -> ExactPoint:
-    """Return the anchor of one box as fractions of the decimals that its floats stand for."""
+    """Return the anchor of one box as fractions of the decimals that its floats were read from."""
     (ax, bx), (ay, by) = _ANCHOR_HALVES[anchor]
     x1, y1, x2, y2 = (exact(value) for value in box_xyxy)
     return (ax * x1 + bx * x2) / 2, (ay * y1 + by * y2) / 2
@@ -78,13 +78,13 @@ def _whole_anchor(box_xyxy: Sequence[float], anchor: Anchor, scale: int) -> Whol
 
 
 def exact(value: float) -> Fraction:
-    """Return the decimal number that a float was read from: 0.1 is a tenth."""
+    """Return the decimal number that a float was read from: 0.1 is 1/10."""
     return Fraction(repr(value))
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Points relative to a frame (0..1), in pixels of a frame of `size_wh`. `margin` is a share of its height."""
+    """Relative points (0..1) in pixels of a frame of `size_wh`. `margin` is a fraction of the frame's height."""
 
     points: tuple[Point, ...]
     size_wh: tuple[int, int]
@@ -106,9 +106,9 @@ class Shape:
 
 
 class PolyLine(Shape):
-    """A line of two or more points. Its right hand, walking from the first to the last point on the screen (y grows
-    downwards), is the positive side. Its end segments continue without end to divide the frame into sides; only what
-    meets the line between its ends is a crossing."""
+    """A line of two or more points. The positive side is on the right, going from the first to the last point on the
+    screen (y grows downwards). Its end segments extend to infinity to divide the frame into two sides, but only a
+    meeting between its ends is a crossing."""
 
     def sides(self, boxes_xyxy: Floats) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
         """Return the side of each box's anchor, (N,) -1, 0 or 1, and whether it is at least the margin away."""
@@ -118,8 +118,8 @@ class PolyLine(Shape):
         return self._sides_of_many(points, boxes_xyxy)
 
     def crossing(self, before: Sequence[float], after: Sequence[float]) -> Fraction | None:
-        """Return how far along the step from one box's anchor to the next the line is met, 0..1; None if the step
-        passes it beyond its ends. Of several meetings, the last."""
+        """Return where the step from one box's anchor to the next meets the line, as a fraction 0..1 of the step; the
+        last meeting if there are several, None if the step passes beyond the line's ends."""
         scale, points = self._whole_points
         a, b = _whole_anchor(before, self.anchor, scale), _whole_anchor(after, self.anchor, scale)
         if a is not None and b is not None:
@@ -128,8 +128,8 @@ class PolyLine(Shape):
 
     @cached_property
     def _whole_points(self) -> tuple[int, tuple[WholePoint, ...]]:
-        """A number by which all points, and half hundredths of a pixel, become whole, and the points times it: a tenth
-        of the time that fractions take."""
+        """A factor that makes all points, and half hundredths of a pixel, integers, and the scaled points: these take a
+        tenth of the time of fractions."""
         scale = lcm(2 * _HUNDREDTHS, *(side.denominator for point in self.exact_points for side in point))
         return scale, tuple((int(x * scale), int(y * scale)) for x, y in self.exact_points)
 
@@ -161,9 +161,9 @@ class PolyLine(Shape):
         distances = np.hypot(rest[..., 0], rest[..., 1])
         nearest = distances.argmin(axis=1)
         rows = np.arange(len(points))
-        normals = np.column_stack((-steps[:, 1], steps[:, 0])) / lengths[:, None]  # to the right hand, y downwards
+        normals = np.column_stack((-steps[:, 1], steps[:, 0])) / lengths[:, None]  # pointing right, y downwards
         normal = normals[nearest]
-        # At a corner the mean of both normals decides: that of one segment alone can point to the wrong side.
+        # At a corner the mean of both normals decides: the normal of one segment can point to the wrong side.
         at = along[rows, nearest]
         follows, precedes = (at >= 1) & (nearest < len(steps) - 1), (at <= 0) & (nearest > 0)
         normal[follows] += normals[nearest[follows] + 1]
@@ -188,7 +188,7 @@ class PolyLine(Shape):
             along = along if begins else max(along, Fraction(0))
             along = along if ends else min(along, Fraction(1))
             side = _cross(p, q, point)
-            # Nearest to a corner, it is outside of its bend.
+            # A point nearest to a corner is outside of the bend.
             if along == 1 and not ends:
                 side = -_cross(p, q, parts[number + 1][1]) or side
             elif along == 0 and not begins:
@@ -200,10 +200,10 @@ class PolyLine(Shape):
 
 
 class Polygon(Shape):
-    """A closed polygon, its boundary included. Where it crosses itself, the even-odd rule says what is inside."""
+    """A closed polygon including its boundary. If it intersects itself, the even-odd rule decides what is inside."""
 
     def inside(self, boxes_xyxy: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return (N,) whether each box's anchor is inside, and whether it is outside by at least the margin."""
+        """Return two (N,) bool arrays: each box's anchor is inside; it is outside by at least the margin."""
         points = anchors(boxes_xyxy, self.anchor)
         inner = self._even_odd(points)
         distance = self._distance(points)
@@ -252,7 +252,7 @@ class Polygon(Shape):
 def _last_meeting(
     a: tuple[_Number, _Number], b: tuple[_Number, _Number], points: Sequence[tuple[_Number, _Number]]
 ) -> Fraction | None:
-    """Return how far along the step from a to b it meets a line, 0..1, the last time; None if it does not."""
+    """Return where the step from a to b last meets a line, as a fraction 0..1 of the step; None if it does not."""
     met: list[Fraction] = []
     for p, q in pairwise(points):
         from_a, from_b = _cross(p, q, a), _cross(p, q, b)
@@ -265,7 +265,7 @@ def _last_meeting(
 
 
 def _cross(p: tuple[_Number, _Number], q: tuple[_Number, _Number], a: tuple[_Number, _Number]) -> _Number:
-    """Return twice the signed area of p, q, a: positive where a is at the right hand of p -> q, y downwards."""
+    """Return twice the signed area of p, q, a: positive if a is to the right of p -> q, y downwards."""
     return (q[0] - p[0]) * (a[1] - p[1]) - (q[1] - p[1]) * (a[0] - p[0])
 
 
@@ -274,7 +274,7 @@ def _squared(p: ExactPoint, q: ExactPoint) -> Fraction:
 
 
 def _squared_distance(p: ExactPoint, q: ExactPoint, a: ExactPoint) -> Fraction:
-    """Return the square of the distance of a point to a segment."""
+    """Return the squared distance of a point to a segment."""
     length = _squared(p, q)
     if not length:
         return _squared(p, a)

@@ -1,4 +1,4 @@
-"""From the frame to the ground: a homography fitted to points in metres, and speeds along a path on it."""
+"""From the frame to the ground: a homography fitted to points in metres, and speeds along a path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.errors import ConfigError
 
 @dataclass(frozen=True)
 class Ground:
-    """A plane homography (3, 3) from pixels to metres, and the root mean square distance of its points, in metres."""
+    """A plane homography (3, 3) from pixels to metres, and the RMS error of its points in metres."""
 
     matrix: NDArray[np.float64]
     residual_m: float
@@ -22,7 +22,7 @@ class Ground:
     @classmethod
     def fit(cls, points: SceneMap, size_wh: tuple[int, int]) -> Ground:
         """Fit by the normalised direct linear transform (Hartley and Zisserman, 2004, algorithm 4.2). Raises
-        ConfigError if the points are on one line."""
+        ConfigError if the points are collinear."""
         source = np.array(points.image, dtype=np.float64) * size_wh
         target = np.array(points.metres, dtype=np.float64)
         (a, from_source), (b, from_target) = _normalised(source), _normalised(target)
@@ -31,7 +31,7 @@ class Ground:
             rows += [[-x, -y, -1, 0, 0, 0, u * x, u * y, u], [0, 0, 0, -x, -y, -1, v * x, v * y, v]]
         _, sizes, vectors = np.linalg.svd(np.array(rows))
         if len(sizes) < 8 or sizes[7] < 1e-9 * sizes[0]:
-            raise ConfigError("map: four or more points that do not lie on one line are needed.")
+            raise ConfigError("map: four or more points are needed, not all on one line.")
         matrix = np.linalg.inv(from_target) @ vectors[-1].reshape(3, 3) @ from_source
         ground = cls(matrix / matrix[2, 2], 0.0)
         away = ground.metres(source) - target
@@ -44,8 +44,8 @@ class Ground:
 
 
 def speed_m_s(times_s: Floats, metres: Floats) -> float | None:
-    """Return the speed along a path: the median slope of the way over time (Theil-Sen), which single jumps of a box do
-    not move. None for fewer than three moments."""
+    """Return the speed along a path: the median slope of distance over time (Theil-Sen), which is robust to single
+    jumps of a box. None for fewer than three moments."""
     if len(times_s) < 3 or times_s[-1] <= times_s[0]:
         return None
     way = np.concatenate(([0.0], np.cumsum(np.hypot(*np.diff(metres, axis=0).T))))
@@ -59,7 +59,7 @@ def _normalised(points: Floats) -> tuple[Floats, Floats]:
     centre = points.mean(axis=0)
     spread = np.hypot(*(points - centre).T).mean()
     if spread == 0:
-        raise ConfigError("map: points that differ are needed.")
+        raise ConfigError("map: the points must differ.")
     scale = np.sqrt(2) / spread
     matrix = np.array([[scale, 0, -scale * centre[0]], [0, scale, -scale * centre[1]], [0, 0, 1]])
     return (points - centre) * scale, matrix

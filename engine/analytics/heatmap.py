@@ -1,7 +1,7 @@
-"""Where objects were: for each class, how long each cell of the frame was stood in, and by how many tracks.
+"""Where objects were: for each class and cell of the frame, the time spent there and the number of tracks.
 
-Times are added up in whole microseconds, as rows have them: whatever pieces the rows come in, and whether they are read
-or come as they are made, the sums are the same.
+Times are summed in whole microseconds, as rows store them, so the sums depend neither on how the rows are divided into
+chunks nor on whether they are read from a file or taken while tracking.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from engine.analytics.geometry import anchors
 from engine.analytics.samples import Samples
 
 COLUMNS = 64
-"""Cells across a frame; as many down as make them square."""
+"""Cells across a frame; the number of rows makes them about square."""
 
 SCHEMA = 1
 
-# Rows further apart are of a hole in the track, in which nobody knows where it was.
+# A longer interval between rows is a gap in the track, in which its position is unknown.
 _LONGEST_STEP_US = 1_000_000
 
 _Count = Annotated[int, Field(ge=0)]
@@ -38,7 +38,7 @@ class _Class:
 
 @dataclass
 class _Track:
-    """The time, cell and class of a track's last row, and the cells that it was in, by class."""
+    """The time, cell and class of a track's last row, and the cells it visited, by class."""
 
     last_us: int
     cell: int
@@ -48,8 +48,8 @@ class _Track:
 
 @dataclass(frozen=True)
 class TrackState:
-    """A track that is alive, for a checkpoint or for the next file of its camera: the time of its last row in
-    microseconds, its cell and class there, and the cells that it was in, by class."""
+    """A live track, for a checkpoint or for the next file of its camera: the time of its last row in microseconds, its
+    cell and class there, and the cells it visited, by class."""
 
     track_id: int
     last_us: int
@@ -78,8 +78,8 @@ class HeatmapStateJson(TypedDict):
 
 @dataclass(frozen=True)
 class HeatmapState:
-    """A heatmap at one moment, for a checkpoint: of each class the cells that are not empty, as (cell, tracks,
-    microseconds), and the tracks that are alive."""
+    """A snapshot of a heatmap for a checkpoint: the non-empty cells of each class as (cell, tracks, microseconds), and
+    the live tracks."""
 
     size_wh: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
     cells: dict[str, list[tuple[_Count, _Count, _Count]]]
@@ -90,15 +90,15 @@ class HeatmapState:
 
     @classmethod
     def from_json(cls, value: object) -> HeatmapState:
-        """Raise ValueError for anything else."""
+        """Parse what `to_json` returned. Raises ValueError for anything else."""
         return TypeAdapter(cls).validate_json(json.dumps(value), strict=True)
 
 
 class Heatmap:
-    """The heatmap of one camera, from rows given in pieces. A track counts once in a cell, however often it comes back;
+    """The heatmap of one camera, from rows given in chunks. A track counts once in a cell, however often it returns;
     its dwell there is the time to its next row. The point is the middle of the box's lower edge, as for lines.
 
-    Memory is bounded by the cells and by the tracks that were not forgotten.
+    Memory is bounded by the number of cells and of tracks not yet forgotten.
     """
 
     def __init__(self, size_wh: tuple[int, int]) -> None:
@@ -108,7 +108,7 @@ class Heatmap:
         self._tracks: dict[int, _Track] = {}
 
     def feed(self, samples: Samples) -> None:
-        """Take the next rows, of frames of the heatmap's size."""
+        """Add the next rows, of frames of the heatmap's size."""
         if not len(samples):
             return
         tracks = samples.by_track()
@@ -123,9 +123,9 @@ class Heatmap:
         steps[tracks.stops - 1] = 0  # to another track
         steps[(steps < 0) | (steps > _LONGEST_STEP_US)] = 0
         names = {kind: rows.class_names.get(kind, str(kind)) for kind in sorted(set(kinds.tolist()))}
-        # As each row has it: the vote of the whole track is not known before its end.
+        # Each row's own class: the vote of the whole track is not known before its end.
         for kind, name in names.items():
-            # Whole numbers of which floats have all digits.
+            # Integers that float64 represents exactly.
             self._class(name).dwell_us += np.bincount(
                 cells, np.where(kinds == kind, steps, 0), minlength=width * height
             ).astype(np.int64)
@@ -137,12 +137,12 @@ class Heatmap:
             track = self._tracks.get(track_id)
             if track is None:
                 track = self._tracks[track_id] = _Track(first_us[number], first_cells[number], "")
-            else:  # from the piece before
+            else:  # from the previous chunk
                 step = first_us[number] - track.last_us
                 self._class(track.kind).dwell_us[track.cell] += step if 0 <= step <= _LONGEST_STEP_US else 0
             track.last_us, track.cell, track.kind = last_us[number], last_cells[number], names[last_kinds[number]]
             found.append(track)
-        # Where a track comes into another cell, or gets another class: most rows are like the previous one.
+        # Rows where a track enters another cell or changes class: most rows equal the previous one.
         comes = (np.diff(cells, prepend=-1) != 0) | (np.diff(kinds, prepend=-1) != 0)
         comes[starts] = True
         at = np.flatnonzero(comes)
@@ -160,7 +160,7 @@ class Heatmap:
             self._tracks.pop(track_id, None)
 
     def add(self, state: HeatmapState) -> None:
-        """Add another heatmap's cells, of frames of the same size and of tracks that are not among these."""
+        """Add the cells of another heatmap, of frames of the same size and of other tracks."""
         for name, cells in state.cells.items():
             found = self._class(name)
             for cell, tracks, dwell_us in cells:
@@ -168,13 +168,13 @@ class Heatmap:
                 found.dwell_us[cell] += dwell_us
 
     def go_on(self, tracks: Iterable[TrackState], offset_us: int = 0) -> None:
-        """Take tracks that were alive before, whose times are `offset_us` ahead of the rows' to come."""
+        """Continue live tracks of an earlier file, whose times are `offset_us` ahead of those of the coming rows."""
         for each in tracks:
             been = {name: set(cells) for name, cells in each.been.items()}
             self._tracks[each.track_id] = _Track(each.last_us - offset_us, each.cell, each.kind, been)
 
     def alive(self, offset_us: int = 0) -> list[TrackState]:
-        """Return the tracks not forgotten, to `go_on` with: their times are `offset_us` ahead of the rows'."""
+        """Return the tracks not forgotten, for `go_on`, with times `offset_us` ahead of the rows'."""
         return [
             TrackState(
                 track_id,
@@ -187,7 +187,7 @@ class Heatmap:
         ]
 
     def state(self) -> HeatmapState:
-        """Return it for a checkpoint."""
+        """Return a snapshot for a checkpoint."""
         cells = {}
         for name, found in sorted(self._classes.items()):
             at = np.flatnonzero(found.tracks | found.dwell_us)
@@ -197,7 +197,7 @@ class Heatmap:
 
     @classmethod
     def of(cls, state: HeatmapState) -> Heatmap:
-        """Return what `state` was taken of. Raises ValueError if it names a cell that there is not."""
+        """Rebuild a heatmap from a snapshot. Raises ValueError if it names a cell that does not exist."""
         found = cls(state.size_wh)
         count = found.shape[0] * found.shape[1]
         named = [cell for cells in state.cells.values() for cell, *_ in cells]
@@ -205,14 +205,14 @@ class Heatmap:
             cell for each in state.tracks for cell in (each.cell, *(c for been in each.been.values() for c in been))
         ]
         if max(named, default=0) >= count:
-            raise ValueError(f"a cell that there is not, of {count}")
+            raise ValueError(f"a cell index beyond the {count} cells")
         found.add(state)
         found.go_on(state.tracks)
         return found
 
     def table(self, decimals: int = 3) -> dict[str, object]:
-        """Return JSON values: `cells` (columns, rows), and of each class the cells that are not empty, as (column, row,
-        tracks, seconds). With six decimals they are exact."""
+        """Return JSON values: `cells` (columns, rows), and the non-empty cells of each class as (column, row, tracks,
+        seconds). With six decimals they are exact."""
         classes = {}
         for name, found in sorted(self._classes.items()):
             at = np.flatnonzero(found.tracks | found.dwell_us).tolist()
@@ -235,18 +235,18 @@ class Heatmap:
 
 
 def microseconds(times_s: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return times, rounded to a microsecond, as whole numbers of them."""
+    """Round times in seconds to whole microseconds."""
     return np.asarray(np.rint(times_s * 1e6), np.int64)
 
 
 def to_file(heatmap: Heatmap | None) -> bytes:
-    """Return the heatmap of one video, exactly; None: no frame was looked at."""
+    """Serialise the heatmap of one video exactly; None: no frame was examined."""
     table = heatmap.table(6) if heatmap is not None else {"classes": {}}
     return (json.dumps({"schema": SCHEMA, **table}) + "\n").encode()
 
 
 def read_file(path: Path) -> HeatmapState:
-    """Return what `to_file` wrote. Raises OSError, and ValueError, KeyError or TypeError if it is something else."""
+    """Read what `to_file` wrote. Raises OSError, or ValueError, KeyError or TypeError if it is something else."""
     values = json.loads(path.read_bytes())
     width, height = values["size_wh"]
     cells = {
@@ -260,6 +260,6 @@ def read_file(path: Path) -> HeatmapState:
 
 
 def to_json(heatmaps: Mapping[str, Heatmap]) -> str:
-    """Return the heatmaps of all cameras, by name, as a JSON text."""
+    """Return the heatmaps of all cameras, by name, as JSON text."""
     cameras = {name: each.table() for name, each in sorted(heatmaps.items())}
     return json.dumps({"schema": SCHEMA, "cameras": cameras}) + "\n"

@@ -1,4 +1,4 @@
-"""Where nothing is to be detected: boxes whose centre is in a region to ignore are dropped before tracking."""
+"""Regions to ignore: boxes whose centre is in one are dropped before tracking."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class IgnoreRegions:
-    """The regions of one video. Used by many threads."""
+    """The regions to ignore in one video. Thread-safe."""
 
     def __init__(self, polygons: Sequence[tuple[Point, ...]]) -> None:
         self._polygons = tuple(polygons)
@@ -25,11 +25,11 @@ class IgnoreRegions:
 
     @classmethod
     def of(cls, scene: Scene | None) -> IgnoreRegions | None:
-        """Return the regions of a scene; None if it has none."""
+        """Build from a scene; None if it has no such regions."""
         return cls([region.polygon for region in scene.ignore]) if scene is not None and scene.ignore else None
 
     def filtered(self, found: Detections, size_wh: tuple[int, int]) -> Detections:
-        """Return the detections of an upright frame whose centres are in no region."""
+        """Return the detections of an upright frame whose centres are outside all regions."""
         if not len(found):
             return found
         kept = ~self.cover(found.boxes_xyxy.astype(np.float64), size_wh)
@@ -43,7 +43,7 @@ class IgnoreRegions:
         )
 
     def cover(self, boxes_xyxy: NDArray[np.float64], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
-        """Return which boxes (N, 4) in an upright frame have their centre in a region, (N,) bool."""
+        """Return (N,) bool: which of the (N, 4) boxes in an upright frame have their centre in a region."""
         if (shapes := self._shapes.get(size_wh)) is None:
             shapes = self._shapes[size_wh] = [Polygon(points, size_wh, "centre", 0.0) for points in self._polygons]
         covered: NDArray[np.bool_] = np.logical_or.reduce([shape.inside(boxes_xyxy)[0] for shape in shapes])

@@ -1,10 +1,10 @@
-"""The counts of a scene as frames come: at each frame, what is known of the tracks up to there.
+"""The counts of a scene as frames arrive, from the tracks up to each frame.
 
-A crossing counts from the frame at which it is decided: the first in which its track stands beyond the line by the
-margin, or, where it ended nearer than that, the one at which it is known to have ended; should it be seen again after
-all, it counts no longer. A stay counts from its first frame. What `analyse` counts in the rows up to a frame is the
-same, but that it takes all tracks for ended there. Where a line or zone counts some classes only, the class of a track
-is what its detections say by now.
+A crossing counts from the frame that decides it: the first in which its track is beyond the line by the margin, or, if
+the track ended closer than that, the frame at which it is taken to have ended; if it is seen again after all, the
+crossing no longer counts. A stay counts from its first frame. `analyse` counts the same in the rows up to a frame,
+except that it treats all tracks as ended there. For a line or zone that counts some classes only, a track's class is
+the majority of its detections so far.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from engine.analytics.scene import Scene, SceneLine, SceneZone
 from engine.analytics.stays import Stay, Stays
 
 Done: TypeAlias = list[tuple[int, str, int]]
-"""How often something was done at a place: the place's number, what, how often."""
+"""(index of the place, what happened, how often) of each count."""
 
 
 @dataclass(frozen=True)
 class _State:
-    """Live counts, as a checkpoint keeps them. `totals` is what is settled; `tracks` (id, last step, votes by class,
-    what it did at places that count some classes only); `lines` and `zones` what each knows of the tracks."""
+    """Live counts in a checkpoint. `totals` are the settled counts, `tracks` are (id, last step, votes by class, counts
+    at places that count some classes only), `lines` and `zones` the tracks' states at each."""
 
     totals: Done
     tracks: list[tuple[int, float, dict[str, float], Done]]
@@ -56,7 +56,7 @@ class LineCount:
 
 @dataclass(frozen=True)
 class ZoneCount:
-    """How many are in a zone in this frame, and how many stays there were so far, these included."""
+    """How many objects are in a zone in this frame, and the number of stays so far, including theirs."""
 
     zone: SceneZone
     inside: int
@@ -68,33 +68,32 @@ class _Track:
     seen: float
     votes: defaultdict[str, float]
     done: Counter[tuple[int, str]]
-    """At places that count some classes only."""
+    """Counts at places that count some classes only."""
     at_end: Counter[tuple[int, str]] = field(default_factory=Counter)
-    """What counts if it has ended."""
+    """What counts if the track has ended."""
 
 
 class LiveCounts:
-    """The counts of one video, in whose frames a scene is at one size. Memory is bounded by the tracks seen of
-    late."""
+    """The counts of one video, for one scene and frame size. Memory is bounded by the number of recently seen
+    tracks."""
 
     def __init__(self, scene: Scene, size_wh: tuple[int, int], gone_after: float, forget_after: float) -> None:
-        """`gone_after`: steps after which a track that was not seen is taken to have ended; `forget_after`: after which
-        it has."""
+        """Start at zero. An unseen track is presumed to have ended after `gone_after` steps, and has ended after
+        `forget_after` steps."""
         self._gone_after, self._forget_after = gone_after, forget_after
         self._lines = [(line, Crossings(scene.line_shape(line, size_wh))) for line in scene.lines]
         self._zones = [(zone, Stays(scene.zone_shape(zone, size_wh))) for zone in scene.zones]
         self._places: list[SceneLine | SceneZone] = [*scene.lines, *scene.zones]
         self._by_class = any(place.classes is not None for place in self._places)
         self._totals: Counter[tuple[int, str]] = Counter()
-        # Both in the order in which their tracks were seen last.
+        # Both are ordered by when their tracks were last seen.
         self._tracks: dict[int, _Track] = {}
         self._gone: dict[int, _Track] = {}
         self._here: frozenset[int] = frozenset()
         self._step = 0.0
 
     def see(self, samples: Samples, step: float) -> None:
-        """Take the tracks of the next frame, one row each; `step` is where it stands, counted in steps of its
-        stream."""
+        """Process the tracks of the next frame, one row each; `step` is its position in steps of the stream."""
         ids = samples.track_ids.tolist()
         self._here, self._step = frozenset(ids), step
         for row, track_id in enumerate(ids):
@@ -139,12 +138,12 @@ class LiveCounts:
         return found
 
     def left(self) -> dict[str, object]:
-        """Return what `go_on` takes at the next file of the camera: a state whose steps are counted from here."""
+        """Return the state for `go_on` at the camera's next file, with steps counted from here."""
         return self.state(since=self._step)
 
     def go_on(self, left: Mapping[str, object], step: float, *, joined: bool) -> None:
-        """Continue in the next file of the camera, whose first frame is at `step`; where it is not `joined` to the one
-        before, all tracks of that one have ended. Raises ValueError as `restore`."""
+        """Continue in the camera's next file, whose first frame is at `step`. If it is not `joined` to the previous
+        file, all of that file's tracks have ended. Raises ValueError as `restore` does."""
         self.restore(left)
         for track in self._tracks.values():
             track.seen += step - 1
@@ -152,7 +151,7 @@ class LiveCounts:
             self._end(track_id)
 
     def state(self, since: float = 0.0) -> dict[str, object]:
-        """Return everything the next frames depend on, as JSON values. Steps are counted from `since`."""
+        """Return everything that later frames depend on, as JSON values. Steps are counted from `since`."""
         state = _State(
             _triples(self._totals),
             [
@@ -166,10 +165,10 @@ class LiveCounts:
         return found
 
     def restore(self, state: Mapping[str, object]) -> None:
-        """Continue where `state` was taken. Raises ValueError if it is none of this scene."""
+        """Continue from a state that `state` returned. Raises ValueError if it does not fit this scene."""
         known = _states().validate_json(json.dumps(state), strict=True)
         self._totals = _counter(known.totals)
-        self._gone = {}  # those that are find their way there with the next frame
+        self._gone = {}  # the next frame adds those that are gone
         self._tracks = {
             track_id: _Track(seen, defaultdict(float, votes), _counter(done))
             for track_id, seen, votes, done in known.tracks
@@ -180,12 +179,12 @@ class LiveCounts:
             stays.restore(of_zone)
 
     def _count(self, place: int, found: Crossing | Stay) -> None:
-        # What counts some classes only waits for the track's last word.
+        # Places that count some classes only wait for the track's final class.
         waits = self._places[place].classes is not None
         (self._track(found.track_id).done if waits else self._totals)[place, _key(found)] += 1
 
     def _at_end(self, track_id: int) -> Counter[tuple[int, str]]:
-        """Return what the end of a track would settle. Its stays count already."""
+        """Return the counts that the end of a track would add. Its stays count already."""
         return Counter(
             (place, _key(crossing))
             for place, (_, crossings) in enumerate(self._lines)
@@ -221,7 +220,7 @@ class LiveCounts:
         return self._tracks[track_id] if track_id in self._tracks else self._gone[track_id]
 
     def _counts_at(self, place: int, track_id: int) -> bool:
-        """Return whether a place counts a track's class, which is the one with most votes by now."""
+        """Return whether a place counts a track's class: the one with most votes so far."""
         classes, votes = self._places[place].classes, self._track(track_id).votes
         return classes is None or max(sorted(votes), key=lambda kind: votes[kind]) in classes
 

@@ -1,4 +1,4 @@
-"""How videos are named in tables, and which camera each is of."""
+"""Names of videos in tables, and the camera of each."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 
 def name_of(entry: Mapping[str, Any]) -> str:
-    """Return a video's name in all tables, from its entry in a summary: its path below the input folder, as far as its
-    outputs tell it."""
+    """Return a video's name in all tables, from its entry in a summary: its path below the input folder, as far as it
+    can be derived from its outputs."""
     stem, path = str(entry["stem"]), str(entry["path"])
     suffix = "" if "://" in path else PurePosixPath(path).suffix
     return stem if stem.endswith(suffix) else stem + suffix
 
 
 def camera_of(video: str, camera: str | None) -> str:
-    """Return the name of a video's camera. None: each video is one of its own; "folder": its folder; else a regular
-    expression that finds the name in the path, in its first group if it has one; what it does not find is a camera of
-    its own."""
+    """Return the name of a video's camera. `camera` is None: each video is a camera of its own; "folder": the video's
+    folder; otherwise a regular expression that finds the name in the path, in its first group if it has one. A video
+    that it does not match is a camera of its own."""
     path = PurePosixPath(video)
     own = path.with_suffix("").as_posix() if path.suffix else video
     if camera is None:
@@ -33,14 +33,14 @@ def camera_of(video: str, camera: str | None) -> str:
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a key that sorts names as people count: `a2` before `a10`."""
+    """Return a key for natural sorting: `a2` before `a10`."""
     parts = re.split(r"(\d+)", name.casefold())
     numbered = ((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part)
     return (*numbered, (0, 0, name))
 
 
 def glob_of(pattern: str) -> re.Pattern[str]:
-    """Translate a glob over a whole path: `**` passes folders, `*` and `?` do not."""
+    """Translate a glob for a whole path: `**` crosses folders, `*` and `?` do not."""
     parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     pieces = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
     return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces))

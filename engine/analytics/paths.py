@@ -1,4 +1,4 @@
-"""Where each track went, in as few points as show it."""
+"""The path of each track, simplified to few points."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from engine.analytics.geometry import anchors
 from engine.analytics.samples import Samples
 
 UNITS = 1000
-"""Paths are in thousandths of the frame's width and height."""
+"""The unit of paths: thousandths of the frame's width and height."""
 
-# Places of a track that are kept; every second is dropped when there are more.
+# Positions kept per track; when there are more, every second one is dropped.
 _MAX_PLACES = 64
-# A point that lies nearer to the straight way than this, in thousandths, tells nothing.
+# A point closer to the straight path than this, in thousandths, can be left out.
 TOLERANCE = 4.0
 
 _Point = tuple[int, int]
@@ -22,7 +22,7 @@ _Point = tuple[int, int]
 
 @dataclass(frozen=True)
 class TrackPath:
-    """Where a track went: its points as x, y in thousandths of the frame, one after the other."""
+    """The path of a track: x, y of each point in thousandths of the frame, flattened."""
 
     track_id: int
     points: tuple[int, ...]
@@ -37,14 +37,14 @@ class _Growing:
 
 
 class Paths:
-    """Collects the ways of all tracks from rows given in pieces: the middle of the box's lower edge, as for lines.
+    """Collects the paths of all tracks from rows given in chunks: the middle of the box's lower edge, as for lines.
     Memory is bounded by the number of tracks."""
 
     def __init__(self) -> None:
         self._tracks: dict[int, _Growing] = {}
 
     def feed(self, samples: Samples, size_wh: tuple[int, int]) -> None:
-        """Take the next rows, of a video whose upright frame has this size."""
+        """Add the next rows, of a video whose upright frame has this size."""
         tracks = samples.by_track()
         places = anchors(tracks.samples.boxes_xyxy, "bottom") / size_wh
         points = list(map(_point, np.clip(np.rint(places * UNITS), 0, UNITS).astype(np.int64).tolist()))
@@ -58,7 +58,7 @@ class Paths:
                 track.stride *= 2
 
     def ended(self, tolerance: float = TOLERANCE) -> dict[int, TrackPath]:
-        """Return the way of each track, by its id."""
+        """Return the simplified path of each track, by its id."""
         return {
             track_id: TrackPath(track_id, tuple(value for point in _whole(track, tolerance) for value in point))
             for track_id, track in self._tracks.items()
@@ -66,8 +66,8 @@ class Paths:
 
 
 def simplified(points: list[_Point], tolerance: float) -> list[_Point]:
-    """Leave out the points that are within `tolerance` of the way without them (Ramer, 1972; Douglas and Peucker,
-    1973). The first and the last stay."""
+    """Leave out points that are within `tolerance` of the path without them (Ramer, 1972; Douglas and Peucker, 1973).
+    The first and the last point stay."""
     keep = {0, len(points) - 1}
     parts = [(0, len(points) - 1)]
     while parts:
@@ -89,7 +89,7 @@ def _whole(track: _Growing, tolerance: float) -> list[_Point]:
 
 
 def _distance(point: _Point, first: _Point, second: _Point) -> float:
-    """Return how far a point is from the stretch between two others."""
+    """Return the distance of a point to the segment between two others."""
     along, across = second[0] - first[0], second[1] - first[1]
     x, y = point[0] - first[0], point[1] - first[1]
     length = along * along + across * across

@@ -1,4 +1,4 @@
-"""A run's answers: what its configuration asks for, made from the rows that are in its output folder."""
+"""A run's answers, as its configuration requests them, computed from the rows in its output folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.analytics.answering import CameraAnswers, answer, films_of, told
+from engine.analytics.answering import CameraAnswers, answer, cameras_json, films_of
 from engine.analytics.export import write_tables, write_whole
 from engine.analytics.heatmap import to_json
 from engine.analytics.settings import AnswerSettings
@@ -18,16 +18,16 @@ from engine.summary import AnswersJson, VideoJson
 ANSWER_KEYS = frozenset(
     "scene tables heatmap report_language bin_s zone start clock_patterns camera max_gap_s max_overlap_s".split()
 )
-"""The keys of a configuration that answers depend on."""
+"""The configuration keys that answers depend on."""
 
 _HEATMAP = "heatmap.json"
 
 
 @dataclass(frozen=True)
 class Counted:
-    """What was counted in a run: as a summary says it, and of each camera; of none where something went wrong."""
+    """The counts of a run: as the summary has them, and per camera (none after an error)."""
 
-    told: AnswersJson
+    summary: AnswersJson
     cameras: tuple[CameraAnswers, ...] = ()
 
 
@@ -40,9 +40,9 @@ def answers_of(
     *,
     reported: bool = False,
 ) -> Counted | None:
-    """Write the tables that `config` asks for into `folder` and return what was counted; None if none are asked for.
-    What went wrong is its `error`: the videos are done all the same. `tick` is called while it continues. `reported`: a
-    report is written from it."""
+    """Write the tables that `config` requests into `folder` and return the counts; None if it requests none. A failure
+    is returned as their `error`, because the videos are done all the same. `tick` is called during the work.
+    `reported`: a report will be written from the result."""
     if not config.writes_tables:
         return None
     try:
@@ -53,7 +53,7 @@ def answers_of(
         made, formats = [each.answers for each in cameras], config.tables or ("csv",)
         beside = {_HEATMAP: _heatmap(cameras)} if config.heatmap else {}
         written = write_tables(folder, made, settings.bin_s, formats, overwrite=config.overwrite, beside=beside)
-        return Counted({"cameras": told(cameras), "tables": written}, tuple(cameras))
+        return Counted({"cameras": cameras_json(cameras), "tables": written}, tuple(cameras))
     except (ConfigError, InputError, OutputError) as error:
         return Counted({"cameras": [], "tables": {}, "error": str(error)})
 
@@ -72,7 +72,7 @@ def _heatmap(cameras: Iterable[CameraAnswers]) -> bytes:
 
 
 def config_for_answers(kept: Mapping[str, object], given: Mapping[str, object]) -> EngineConfig:
-    """Return what a run's configuration as its manifest `kept` it, and over it the keys that are `given`, say of
-    answers. Raises ConfigError."""
+    """Return the configuration for answers: the run's own, as `kept` in its manifest, overridden by the keys `given`.
+    Raises ConfigError."""
     asked = {key: kept[key] for key in ANSWER_KEYS if kept.get(key) is not None} | dict(given)
     return EngineConfig(**{key: value for key, value in asked.items() if key in ANSWER_KEYS})

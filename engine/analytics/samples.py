@@ -1,4 +1,4 @@
-"""Rows of tracks as arrays: read from `tracks.jsonl` or a MOTChallenge file, some thousands at a time."""
+"""Track rows as arrays, read from `tracks.jsonl` or a MOTChallenge file in chunks of some thousands."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from engine.errors import InputError, describe_os_error
 from engine_ext.rows import read_tracks_jsonl
 
 MAX_ID = 1 << 53
-"""Ids, frames and classes are below this: each is a number of its own where it is a float64."""
+"""Ids, frames and classes are below this, so that float64 represents each exactly."""
 MAX_COORDINATE = 1 << 31
-"""No side of a box lies further from the frame's corner, in pixels: sums, areas and drawing stay in their types."""
+"""The largest distance in pixels of a box's side from the frame's corner: sums, areas and drawing can't overflow."""
 
 _ROWS_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When and where an anchor was: the frame, pts and seconds of its video, the seconds of its camera's timeline, and
-    its place in pixels. Between two samples frame and pts are interpolated."""
+    """When and where an anchor was: frame, pts and seconds of its video, seconds of its camera's timeline, and position
+    in pixels. Frame and pts are interpolated between samples."""
 
     video: str
     frame: float
@@ -39,7 +39,8 @@ class Moment:
     y: float
 
     def towards(self, later: Moment, share: float) -> Moment:
-        """Return the moment at `share` of the way to a later one. Between two videos it is counted as the later's."""
+        """Interpolate: return the moment at the fraction `share` of the way to a later one. Between two videos, it
+        belongs to the later one."""
 
         def between(first: float, second: float) -> float:
             return first + share * (second - first)
@@ -54,11 +55,11 @@ class Moment:
 
 @dataclass(frozen=True)
 class Samples:
-    """N rows of one video, in the order of their frames.
+    """N rows of one video, in frame order.
 
     frames, pts, track_ids, class_ids (N,) int64; times_s (N,) float64, seconds of the container; scores (N,) float64;
-    boxes_xyxy (N, 4) float64, pixels of the upright frame. `class_names` grows with the rows and is shared by all that
-    come from one file. `video` names the video, and `offset_s` leads from its times to its camera's timeline.
+    boxes_xyxy (N, 4) float64, pixels of the upright frame. `class_names` grows with the rows and is shared by all
+    samples of a file. `video` names the video; `offset_s` plus a time of the video is a time on its camera's timeline.
     """
 
     frames: NDArray[np.int64]
@@ -76,7 +77,7 @@ class Samples:
         return len(self.frames)
 
     def by_track(self) -> Tracked:
-        """Return the rows with those of each track together."""
+        """Return the rows grouped by track."""
         _, first, track = np.unique(self.track_ids, return_index=True, return_inverse=True)
         rank = np.empty(len(first), np.intp)
         rank[np.argsort(first)] = np.arange(len(first))
@@ -114,7 +115,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a track, by itself: what is kept of a piece of rows once the piece is gone."""
+    """A single row of a track, kept after its chunk is gone."""
 
     video: str
     offset_s: float
@@ -124,18 +125,17 @@ class Row:
     box_xyxy: tuple[float, float, float, float]
 
     def moment(self, anchor: Anchor) -> Moment:
-        """Return when and where it is."""
+        """Return when and where the row is."""
         x, y = anchor_of(self.box_xyxy, anchor)
         return Moment(self.video, float(self.frame), self.pts, self.time_s, self.time_s + self.offset_s, x, y)
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """The rows of T tracks, one track after the other, in the order of the tracks' first rows: what is done with all
-    rows at once takes little longer than with those of one track.
+    """The rows of T tracks, grouped by track in the order of the tracks' first rows, so that operations can be
+    vectorised over all of them.
 
-    `samples` are the rows; those of track `ids[k]` are at `starts[k]` to `stops[k]`, at least one, in the order of
-    their frames.
+    `samples` are the rows; those of track `ids[k]` are at `starts[k]` to `stops[k]`, at least one, in frame order.
     """
 
     samples: Samples
@@ -144,7 +144,7 @@ class Tracked:
     stops: NDArray[np.intp]
 
     def __iter__(self) -> Iterator[tuple[int, Samples]]:
-        """Give the rows of each track."""
+        """Yield each track's id and rows."""
         for track_id, start, stop in self.spans:
             yield track_id, self.samples.take(slice(start, stop))
 
@@ -162,7 +162,7 @@ class Tracked:
         return [Row(rows.video, rows.offset_s, *values) for values in zip(*columns, boxes, strict=True)]
 
     def repeated(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return (N,) for each row the value of its track, of (T,) values."""
+        """Return (N,) the value of each row's track, from (T,) values per track."""
         return np.repeat(values, self.stops - self.starts)
 
 
@@ -187,7 +187,7 @@ def read_tracks(path: Path) -> Iterator[Samples]:
         try:
             found, kinds = read_tracks_jsonl(b"".join(lines))
             names.update({kind: json.loads(name) for kind, name in kinds.items() if kind not in names})
-        except ValueError:  # not as this program writes them: JSON all the same, perhaps
+        except ValueError:  # not in this program's own format, but perhaps JSON all the same
             return None
         return found
 
@@ -197,8 +197,8 @@ def read_tracks(path: Path) -> Iterator[Samples]:
 def wrong_row(
     frames: NDArray[np.float64], track_ids: NDArray[np.float64], boxes_xyxy: NDArray[np.float64]
 ) -> tuple[int, str] | None:
-    """Return the first of N rows that can't be one of a track, and what is wrong with it; None if all can. Of
-    whatever is written as rows, nothing else is read again.
+    """Return the index of the first of N rows that is not a valid track row, and what is wrong with it; None if all are
+    valid. Whoever writes rows checks them with this.
 
     frames, track_ids (N,), boxes_xyxy (N, 4), float64.
     """
@@ -215,7 +215,7 @@ def wrong_row(
 
 
 def _first_broken(rules: Iterable[tuple[NDArray[np.bool_], str]]) -> tuple[int, str] | None:
-    """Return the first of N rows for which a rule does not hold, and which; each is (N,) or (N, K) bool."""
+    """Return the first of N rows that breaks a rule, and the rule's text; each rule is (N,) or (N, K) bool."""
     found = [
         (int(np.argmin(holds.reshape(len(holds), -1).all(axis=1))), why) for holds, why in rules if not holds.all()
     ]
@@ -225,8 +225,8 @@ def _first_broken(rules: Iterable[tuple[NDArray[np.bool_], str]]) -> tuple[int, 
 def read_mot(path: Path, fps: float, *, ground_truth: bool = False) -> Iterator[Samples]:
     """Read a MOTChallenge file: `frame,id,left,top,width,height,score,class,...`, frames from 1.
 
-    Its rows have no times: frame F is at (F - 1) / `fps` seconds. `ground_truth` leaves out rows whose flag, the
-    seventh column, is 0. Rows may be in any order. Raises InputError that names the file and the line.
+    The format has no times: frame F is at (F - 1) / `fps` seconds. `ground_truth` leaves out rows whose flag (the
+    seventh column) is 0. Rows may be in any order. Raises InputError that names the file and the line.
     """
     rows: list[tuple[float, ...]] = []
 
@@ -235,7 +235,7 @@ def read_mot(path: Path, fps: float, *, ground_truth: bool = False) -> Iterator[
         frame, track, left, top, width, height = columns[:6]
         score = columns[6] if len(columns) > 6 else 1.0
         kind = int(columns[7]) if len(columns) > 7 and columns[7] >= 0 and not ground_truth else 0
-        # Six decimals: what was written, not what a sum of floats makes of it.
+        # Six decimals restore the decimals that were written, without the rounding of a float sum.
         right, bottom = round(left + width, 6), round(top + height, 6)
         return frame, frame - 1, (frame - 1) / fps, track, kind, score, left, top, right, bottom
 
@@ -262,7 +262,7 @@ def _samples(
     names: dict[int, str],
     table: Callable[[list[bytes]], NDArray[np.float64] | None] = lambda lines: None,
 ) -> Iterator[Samples]:
-    """`table` reads many lines at once where it can; else `row` reads each."""
+    """Read rows. `table` parses many lines at once if it can; otherwise `row` parses each."""
     number = 0
     try:
         with open(path, "rb") as file:
@@ -284,11 +284,11 @@ def _samples(
     except OSError as error:
         raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path}, line {number}: not a row of tracks ({type(error).__name__}: {error}).") from error
+        raise InputError(f"{path}, line {number}: not a track row ({type(error).__name__}: {error}).") from error
 
 
 def _wrong(table: NDArray[np.float64]) -> tuple[int, str] | None:
-    """Return the first of N rows that can't be counted, and what is wrong with it; None if all can."""
+    """Return the index of the first of N invalid rows, and what is wrong with it; None if all are valid."""
     if table.shape[1] != 10:
         return 0, "ten numbers a row are needed"
     with np.errstate(invalid="ignore"):
@@ -309,5 +309,5 @@ def _of_table(table: NDArray[np.float64], names: dict[int, str]) -> Samples:
 
 
 def classes_in(files: Iterable[Path]) -> set[str]:
-    """Return the names of all classes in files of rows. Raises InputError."""
+    """Return the class names that occur in files of rows. Raises InputError."""
     return {name for path in files for samples in read_tracks(path) for name in samples.class_names.values()}

@@ -30,7 +30,7 @@ from engine.analytics.geometry import Anchor, Polygon, PolyLine
 from engine.analytics.naming import glob_of
 from engine.errors import ConfigError, InputError, describe_os_error
 
-# Videos whose sides differ by more than this share have another aspect than the scene.
+# A relative difference in aspect ratio above this means that a video does not fit the scene.
 _SAME_ASPECT = 0.02
 _MAX_FILE_BYTES = 1 << 20
 
@@ -47,12 +47,12 @@ def _no_point_twice(points: tuple[RelativePoint, ...]) -> tuple[RelativePoint, .
 
 
 class _Part(BaseModel):
-    # Built when first used: a run without a scene starts without waiting for it.
+    # Built on first use, so that a run without a scene starts faster.
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
 
 
 class SceneLine(_Part):
-    """A line that is counted. Directions have words of their own: `in` from its left to its right hand."""
+    """A line whose crossings are counted. `in` names the direction from its left to its right, `out` the other."""
 
     name: Name
     points: Annotated[tuple[RelativePoint, ...], Field(min_length=2, max_length=100), AfterValidator(_no_point_twice)]
@@ -76,17 +76,17 @@ class SceneZone(_Part):
     anchor: Anchor = "bottom"
     classes: tuple[Name, ...] | None = None
     loiter_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
-    """A stay that lasts so many seconds is told while it still lasts (`on_event`); None: by what the run asks for."""
+    """A stay of so many seconds is reported while it still lasts (`on_event`); None: the run's own setting applies."""
 
 
 class SceneIgnore(_Part):
-    """An area in which nothing is to be detected."""
+    """An area in which detections are ignored."""
 
     polygon: Annotated[tuple[RelativePoint, ...], Field(min_length=3, max_length=1000)]
 
 
 class SceneMap(_Part):
-    """Points of the frame and where they are on the ground, in metres: what speeds and lengths are computed from."""
+    """Points of the frame and their positions on the ground, in metres, from which speeds and lengths are computed."""
 
     image: Annotated[tuple[RelativePoint, ...], Field(min_length=4, max_length=100)]
     metres: Annotated[tuple[tuple[float, float], ...], Field(min_length=4, max_length=100)]
@@ -104,8 +104,8 @@ class Scene(_Part):
     camera: Annotated[str, Field(min_length=1)] = "**"
     size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
     margin: Annotated[float, Field(ge=0, le=0.2)] = 0.01
-    """How far beyond a line or a zone's edge an anchor must be to count, as a share of the frame's height. Higher
-    ignores more flicker and misses objects that turn back close behind it."""
+    """How far beyond a line or a zone's edge an anchor must be to count, as a fraction of the frame's height. A higher
+    value ignores more jitter, but misses objects that turn back soon after."""
     lines: Annotated[tuple[SceneLine, ...], Field(alias="line")] = ()
     zones: Annotated[tuple[SceneZone, ...], Field(alias="zone")] = ()
     ignore: tuple[SceneIgnore, ...] = ()
@@ -140,7 +140,7 @@ class Scene(_Part):
 
     @classmethod
     def of_table(cls, table: Mapping[str, Any]) -> Scene:
-        """Take a scene that was read before, with the keys of its file. Raises ConfigError."""
+        """Validate a scene that was read before, with the keys of its file. Raises ConfigError."""
         try:
             return cls.model_validate(dict(table), by_name=False, by_alias=True)
         except ValidationError as error:
@@ -156,12 +156,12 @@ class Scene(_Part):
         return glob_of(self.camera).fullmatch(PurePosixPath(path).as_posix()) is not None
 
     def check_aspect(self, size_wh: tuple[int, int], video: str) -> None:
-        """Refuse a video of another aspect. Raises InputError."""
+        """Raise InputError if a video has another aspect ratio."""
         if problem := self.problem_of(size_wh):
             raise InputError(f"{video} {problem}.")
 
     def problem_of(self, size_wh: tuple[int, int]) -> str | None:
-        """Return why a video whose upright frames have this size is refused; None if it is not."""
+        """Return why a video with upright frames of this size is refused; None if it is accepted."""
         if self.size is None:
             return None
         ratio = (size_wh[0] / size_wh[1]) / (self.size[0] / self.size[1])
@@ -181,7 +181,7 @@ class Scene(_Part):
 
 
 def _sentence(path: Path, text: str, error: ValidationError) -> str:
-    """Name the first fault with its line and key, the rule and what was found."""
+    """Describe the first fault: its line and key, the rule, and the value found."""
     fault = error.errors()[0]
     place = [str(part) if isinstance(part, str) else part for part in fault["loc"]]
     number = _line_of(text, place)
@@ -196,7 +196,7 @@ def _sentence(path: Path, text: str, error: ValidationError) -> str:
 
 
 def _rule_of(kind: str, limits: dict[str, Any], place: list[Any]) -> str | None:
-    """Return the rule of a fault of this kind in words; None if those that it comes with will do."""
+    """Return the rule that a fault of this kind breaks, in words; None if pydantic's own words will do."""
     shares = {"points", "polygon", "image"} & set(place)
     of_shares = ", for coordinates are shares of the frame's width and height" if shares else ""
     if kind == "too_short":

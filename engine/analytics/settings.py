@@ -1,6 +1,6 @@
 """How recordings become answers: their clocks, their cameras, what is counted and in which bins.
 
-Every run needs this of the room; what computes answers, and what reads scenes, is loaded by those who have some.
+Every run needs this module; the code that computes answers and reads scenes is loaded only if needed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class AnswerSettings:
 
     @classmethod
     def of(cls, config: EngineConfig) -> AnswerSettings:
-        """Take what concerns answers from a configuration. Raises ConfigError if a scene can't be read."""
+        """Extract the settings for answers from a configuration. Raises ConfigError if a scene can't be read."""
         start = config.start or {}
         starts = start if isinstance(start, Mapping) else {"**": start}
         return cls(
@@ -64,19 +64,19 @@ class AnswerSettings:
         return clock_of(video, zone=self.zone, start=start, patterns=patterns, creation_time=creation_time)
 
     def clock_entry(self, entry: Mapping[str, Any]) -> ClockJson:
-        """Return a video's clock as it is in the manifest, from its entry in a summary: its first frame's time, how
-        that is known, the zone."""
+        """Return a video's clock for the manifest, from its entry in a summary: the first frame's time, its source, and
+        the zone."""
         clock = self.clock(name_of(entry), (entry.get("media") or {}).get("creation_time"))
         start = None if clock.start is None else clock.start.isoformat(timespec="milliseconds")
         return {"start": start, "origin": clock.origin.value, "zone": str(self.zone)}
 
     def scene(self, video: str) -> Scene | None:
-        """Return the first scene that is for a video."""
+        """Return the first scene that matches a video."""
         return next((scene for scene in self.scenes if scene.matches(video)), None)
 
     def check_videos(self, videos: Sequence[str]) -> str | None:
-        """Return a sentence on the scenes that are for none of the videos, given by their names; None if each is for
-        some. Raise ConfigError if all are for none: nothing would be counted."""
+        """Return a sentence that lists the scenes that match none of the videos, given by name; None if each matches
+        some. Raises ConfigError if no scene matches any video: nothing would be counted."""
         if not self.scenes or not videos:
             return None
         used = {id(scene) for name in videos if (scene := self.scene(name)) is not None}
@@ -85,22 +85,21 @@ class AnswerSettings:
             return None
         shown = ", ".join(map(repr, unused[:_MAX_SHOWN])) + (" ..." if len(unused) > _MAX_SHOWN else "")
         if used:
-            return f"Scenes that are for none of the videos, by their `camera`, or stand behind another: {shown}."
+            return f"Scenes whose `camera` matches none of the videos, or only those of an earlier scene: {shown}."
         raise ConfigError(
             f"No scene is for any of the videos: their `camera` is {shown}. The videos' paths below the input folder: "
             f"{', '.join(videos[:_MAX_SHOWN])}{' ...' if len(videos) > _MAX_SHOWN else ''}."
         )
 
     def check_clips(self, config: EngineConfig, classes: Collection[str]) -> None:
-        """Raise ConfigError if nothing that could happen is what the key `clips` asks for. `classes` are those that
-        the model knows."""
+        """Raise ConfigError if no possible event matches the key `clips`. `classes` are those that the model knows."""
         if config.clips is not None:
             from engine.analytics.vocabulary import Vocabulary
 
             Vocabulary.of(self.scenes, looked_for(classes, config.classes)).check(config.clips)
 
     def classes_named(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Give each line and zone that is for some classes alone, in words, and these classes."""
+        """Yield a description of each line and zone that counts some classes only, and these classes."""
         for scene in self.scenes:
             for what, places in (("line", scene.lines), ("zone", scene.zones)):
                 for place in places:
@@ -109,16 +108,16 @@ class AnswerSettings:
 
 
 def looked_for(known: Collection[str], kept: Collection[str] | None) -> Collection[str]:
-    """Return the classes that a model knows, as far as they are `kept`; None: all."""
+    """Return the classes that a model knows and that are `kept`; None: all."""
     return known if kept is None else [name for name in known if name in kept]
 
 
 def load_scenes(given: tuple[Path | dict[str, Any], ...]) -> tuple[Scene, ...]:
-    """Read scenes: files, folders of `*.toml` files in the order of their names, and tables that were read before.
+    """Read scenes from files, from folders of `*.toml` files in order of name, and from tables that were read before.
     Raises ConfigError."""
     if not given:
         return ()
-    from engine.analytics.scene import Scene  # pydantic's models take their time
+    from engine.analytics.scene import Scene  # building pydantic's models is slow
 
     scenes: list[Scene] = []
     for item in given:
@@ -135,7 +134,7 @@ def load_scenes(given: tuple[Path | dict[str, Any], ...]) -> tuple[Scene, ...]:
 
 
 def check_formats(formats: Iterable[str]) -> None:
-    """Raise ConfigError if the library for a format of tables is not installed."""
+    """Raise ConfigError if the library for a table format is not installed."""
     for name in formats:
         module = _NEEDS.get(name)
         if module is not None and importlib.util.find_spec(module) is None:

@@ -1,7 +1,7 @@
 """How long a track stays in a zone.
 
-A stay begins at the first sample inside (the boundary is inside) and ends before the first later sample that is outside
-by at least the margin, or with the track. A hole in a track is not a leave.
+A stay begins at the first sample inside (the boundary is inside) and ends before the first later sample outside by at
+least the margin, or with the track. A gap in a track does not end a stay.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ class Stay:
 
 
 class Stays:
-    """The stays in one zone of tracks that are given in pieces, each in the order of its frames."""
+    """The stays in one zone of tracks that arrive in chunks, each in frame order."""
 
     def __init__(self, zone: Polygon) -> None:
         self._zone = zone
         self._open: dict[int, Stay | None] = {}
-        """Of each track: its stay as far as it is known, None while it is outside."""
+        """Each track's stay so far; None while it is outside."""
 
     def inside(self, samples: Samples) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return where samples, of any tracks, stand: (N,) whether inside, and (N,) whether outside by the margin."""
+        """Return two (N,) bool arrays for samples of any tracks: inside; outside by the margin."""
         return self._zone.inside(samples.boxes_xyxy)
 
     def feed(self, tracks: Tracked) -> list[Stay]:
-        """Take the next samples of some tracks, and return the stays that end in them."""
+        """Process the next samples of some tracks and return the stays that end in them."""
         inside, left = self.inside(tracks.samples)
         any_inside = np.logical_or.reduceat(inside, tracks.starts).tolist()
         all_inside = np.logical_and.reduceat(inside, tracks.starts).tolist()
         found: list[Stay] = []
         for (track_id, start, stop), within, throughout in zip(tracks.spans, any_inside, all_inside, strict=True):
             stay = self._open.get(track_id)
-            if not within and stay is None:  # as most are
+            if not within and stay is None:  # the common case
                 self._open[track_id] = None
                 continue
             if throughout and stay is not None:
@@ -71,7 +71,7 @@ class Stays:
         ended: list[Stay] = []
         at = 0
         while at < len(samples):
-            # Up to the next leave: whatever is inside before it is one stay, and what is outside by less is in it.
+            # All samples inside before the next leave are one stay, with those outside by less than the margin.
             until = _next(leaves, at, len(samples))
             first, last = _next(within, at, until), _last(within, until)
             if first < until:
@@ -89,30 +89,30 @@ class Stays:
         return ended
 
     def end(self, track_id: int) -> list[Stay]:
-        """Forget a track that has ended, and return the stay that ends with it, if there is one."""
+        """Forget a track that has ended, and return the stay that ends with it, if any."""
         stay = self._open.pop(track_id, None)
         return [stay] if stay is not None else []
 
     def of(self, track_id: int) -> Stay | None:
-        """Return the stay of a track that is inside, up to the last sample inside; None if it is not."""
+        """Return a track's current stay, up to the last sample inside; None if it is outside."""
         return self._open.get(track_id)
 
     @property
     def inside_now(self) -> list[int]:
-        """The tracks that have a stay which has not ended."""
+        """The tracks whose stay has not ended."""
         return [track_id for track_id, stay in self._open.items() if stay is not None]
 
     def state(self) -> list[tuple[int, Stay | None]]:
-        """Return the stay of each track, None of those outside, to `restore` it from."""
+        """Return the stay of each track (None if outside), for `restore`."""
         return list(self._open.items())
 
     def restore(self, state: Iterable[tuple[int, Stay | None]]) -> None:
-        """Continue where `state` was taken."""
+        """Continue from a state that `state` returned."""
         self._open = dict(state)
 
 
 def _next(places: NDArray[np.intp], at: int, none: int) -> int:
-    """Return the first of the sorted `places` that is not before `at`."""
+    """Return the first of the sorted `places` at or after `at`; `none` if there is none."""
     index = int(np.searchsorted(places, at))
     return int(places[index]) if index < len(places) else none
 

@@ -1,11 +1,11 @@
-"""How many objects there were: tracks that broke are joined again, afterwards, where one continues as another ended.
+"""The number of objects: fragments of broken tracks are joined afterwards if one continues where another ended.
 
-A track ends where its object is hidden for longer than the tracker waits, and the object gets a second id. Of two
-tracks of one class the later continues with the earlier where it begins soon after, near the place where the earlier
-would be by then, and is about as large. Each has one successor at most; the nearest pairs are joined first.
+If an object is hidden for longer than the tracker waits, its track ends and the object gets a second id. Of two tracks
+of one class, the later one continues the earlier if it begins soon after, near the position that the earlier would have
+reached, and is about as large. Each track has at most one successor; the nearest pairs are joined first.
 
-`stitch` and `count_objects` do that with all tracks of a camera at hand. `ObjectCounter` counts the same while tracks
-are made, and keeps those alone that may still be joined.
+`stitch` and `count_objects` do this with all tracks of a camera at hand. `ObjectCounter` gets the same count while
+tracking, and keeps only tracks that may still be joined.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from engine.analytics.samples import Samples, Tracked
 
-# Velocity is that of the last, or first, second of a track; beyond as long a gap nobody continues straight.
+# Velocity is that of the last, or first, second of a track; motion is not extrapolated over a longer gap.
 _VELOCITY_S = 1.0
-# Frames that are taken in together.
+# Frames that are processed together.
 _FRAMES_AT_ONCE = 64
 
 Place: TypeAlias = tuple[float, float, float, float]
@@ -38,8 +38,8 @@ _time_s = itemgetter(0)
 
 @dataclass(frozen=True)
 class StitchRules:
-    """When two tracks are one. Higher values join more: fewer objects are counted twice, and more that are two become
-    one. `max_distance` is in heights of the object, `max_ratio` that of the two heights."""
+    """When two tracks are one object. Higher values join more: fewer objects are counted twice, but more pairs of
+    objects are counted as one. `max_distance` is in object heights, `max_ratio` is the ratio of the two heights."""
 
     max_gap_s: float = 2.0
     max_distance: float = 0.5
@@ -52,7 +52,7 @@ LOOSE = StitchRules(4.0, 1.0, 1.6)
 
 @dataclass(frozen=True)
 class Objects:
-    """How many ids there were, and the number of objects that they stand for: from `low`, joined freely, to `high`."""
+    """The number of ids, and of the objects behind them: between `low`, joined liberally, and `high`, strictly."""
 
     ids: int
     low: int
@@ -66,8 +66,8 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What is needed of a whole track to join it: its class by vote, where and how fast it began and ended. Velocities
-    are (x, y) pixels a second."""
+    """What joining needs to know of a whole track: its class by vote, and the position and velocity at its beginning
+    and end. Velocities are (x, y) in pixels per second."""
 
     class_id: int
     begin: Place
@@ -78,7 +78,7 @@ class Ends:
 
 @dataclass
 class Fragment:
-    """The two ends of a track: its places of its first and its last second."""
+    """The two ends of a track: its places in its first and last second."""
 
     track_id: int
     votes: dict[int, float] = field(default_factory=dict)
@@ -97,17 +97,17 @@ class Fragment:
 
 
 class Fragments:
-    """Collects the ends of all tracks, from rows given in pieces. Memory is bounded by the number of tracks."""
+    """Collects the ends of all tracks from rows given in chunks. Memory is bounded by the number of tracks."""
 
     def __init__(self) -> None:
         self._found: dict[int, Fragment] = {}
 
     def feed(self, samples: Samples) -> None:
-        """Take the next rows."""
+        """Add the next rows."""
         tracks = samples.by_track()
         rows, starts = tracks.samples, tracks.starts
         x1, y1, x2, y2 = rows.boxes_xyxy.T
-        # Rounded: where the same rows are on the timeline by another sum, the same gaps are as long.
+        # Rounded, so that gaps do not depend on how the rows' times on the timeline were summed.
         times = np.round(rows.times_s + rows.offset_s, 6)
         found = [self._found.setdefault(track_id, Fragment(track_id)) for track_id in tracks.ids]
         firsts = zip(found, times[starts].tolist(), strict=True)
@@ -132,7 +132,7 @@ class Fragments:
 
 
 def _split(places: NDArray[np.float64], at: NDArray[np.intp], tracks: Tracked) -> Iterator[list[Place]]:
-    """Give those of the (N, 4) `places` that are in `at`, which is sorted, of each track."""
+    """Yield, per track, the rows of the (N, 4) `places` whose indices are in the sorted `at`."""
     chosen = list(map(_place, places[at].tolist()))
     for start, stop in np.searchsorted(at, np.stack((tracks.starts, tracks.stops), axis=1)).tolist():
         yield chosen[start:stop]
@@ -184,15 +184,15 @@ def _stitched(fragments: list[Fragment], ends: list[Ends], rules: StitchRules) -
 
 
 def count_objects(fragments: list[Fragment]) -> Objects:
-    """Count ids, and objects as a range: what is surely one is joined for `high`, what may well be one for `low`."""
+    """Count ids, and objects as a range: `high` joins only the certain pairs, `low` also the likely ones."""
     ends = [fragment.ends for fragment in fragments]
     numbers = [len(set(_stitched(fragments, ends, rules).values())) for rules in (LOOSE, STRICT)]
     return Objects(len(fragments), min(numbers), max(numbers))
 
 
 def _distance(earlier: Ends, later: Ends, rules: StitchRules) -> float | None:
-    """Return how far the later begins from where the earlier would be, and the other way round, in heights; None if
-    they can't be one."""
+    """Return the distance, in object heights, between the later track's beginning and the earlier one extrapolated, and
+    vice versa; None if they can't be one object."""
     if earlier.class_id != later.class_id:
         return None
     end, begin = earlier.end, later.begin
@@ -209,7 +209,7 @@ def _distance(earlier: Ends, later: Ends, rules: StitchRules) -> float | None:
 
 
 def _velocity(places: Sequence[Place]) -> tuple[float, float]:
-    """Return pixels a second, x and y: the least-squares slope over time."""
+    """Return (x, y) pixels per second: the least-squares slope over time."""
     mean_s = sum(place[0] for place in places) / len(places)
     spread = x = y = 0.0
     for time_s, place_x, place_y, _ in places:
@@ -220,7 +220,7 @@ def _velocity(places: Sequence[Place]) -> tuple[float, float]:
     return (x / spread, y / spread) if spread else (0.0, 0.0)
 
 
-# -- while tracks are made --------------------------------------------------------------------------------------------
+# -- while tracking ---------------------------------------------------------------------------------------------------
 
 
 _Numbers = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
@@ -232,10 +232,10 @@ _EndedState = tuple[int, int, _Numbers, _Velocity, _Numbers, _Velocity, bool, bo
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectCounterState:
-    """An ObjectCounter at one moment, for a checkpoint; its fields are the keys there. `alive` has of each track: its
-    id, number, (class id, sum of scores), first places, first velocity once it is known, last places. Of each set of
-    rules there is how many were `joined`, and of the tracks that have `ended`: number, class id, first place and
-    velocity, last place and velocity, whether one may still be joined to one before, to one after."""
+    """A snapshot of an ObjectCounter for a checkpoint; its fields are the keys there. `alive` has for each track: id,
+    number, (class id, sum of scores), first places, first velocity once known, last places. For each set of rules there
+    is the number `joined`, and for each `ended` track: number, class id, first place and velocity, last place and
+    velocity, whether it may still be joined to an earlier track, and to a later one."""
 
     ids: int
     frames: int
@@ -246,13 +246,13 @@ class ObjectCounterState:
     ended: tuple[list[_EndedState], list[_EndedState]]
 
     def to_json(self) -> dict[str, object]:
-        """Return it as JSON values, with tuples for arrays."""
+        """Return JSON values, with tuples for arrays."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 @dataclass
 class _Alive:
-    """A track that may continue. `head` is complete where `begun` is there, which then stands for all of it."""
+    """A track that may continue. Once `begun` is set, it replaces `head`, which is then complete."""
 
     number: int
     votes: dict[int, float]
@@ -261,7 +261,7 @@ class _Alive:
     tail: list[Place]
 
     def see(self, places: list[Place], kinds: list[int], scores: list[float]) -> None:
-        """Take the track's next places, with the class and the score of each."""
+        """Add the track's next places, with the class and score of each."""
         for kind, score in zip(kinds, scores, strict=True):
             self.votes[kind] = self.votes.get(kind, 0.0) + score
         if self.begun is None:
@@ -286,8 +286,8 @@ class _Alive:
 
 @dataclass
 class _Ended:
-    """A track that is gone for good. `before`, `after`: it may still be joined to one that ended before it began, or
-    began after it ended."""
+    """A track that is gone for good. `before`, `after`: it may still be joined to a track that ended before it began,
+    or began after it ended."""
 
     ends: Ends
     before: bool = True
@@ -297,8 +297,8 @@ class _Ended:
 class _Joins:
     """Joins tracks by one set of rules, nearest pairs first, as soon as no other pair can come between.
 
-    A pair is settled once it is the nearest of both its ends and neither can get another one: what is left is joined
-    as if all pairs were at hand. So it does not matter when `settle` is called.
+    A pair is settled once it is the nearest of both its ends and neither end can get another pair; so the result is the
+    same as with all pairs at hand, whenever `settle` is called.
     """
 
     def __init__(self, rules: StitchRules) -> None:
@@ -308,7 +308,7 @@ class _Joins:
         self._pairs: dict[tuple[int, int], float] = {}
 
     def add(self, number: int, track: _Ended) -> None:
-        """Take a track that has ended."""
+        """Add a track that has ended."""
         for other, known in self.ended.items():
             if known.after and track.before:
                 self._pair(other, known.ends, number, track.ends)
@@ -323,8 +323,8 @@ class _Joins:
                 self._pairs[earlier, later] = distance
 
     def settle(self, now_s: float, begun_s: list[float], seen_s: list[float]) -> None:
-        """Join what can be. `begun_s` and `seen_s` have, ascending, when tracks that are alive began and were last
-        seen; `now_s`: none will begin before."""
+        """Join all settled pairs. `begun_s` and `seen_s` are the ascending times at which live tracks began and were
+        last seen; no track will begin before `now_s`."""
         gap_s = self.rules.max_gap_s
         after = {
             number
@@ -332,7 +332,7 @@ class _Joins:
             if now_s > track.ends.end[0] + gap_s
             and bisect_right(begun_s, track.ends.end[0]) == bisect_right(begun_s, track.ends.end[0] + gap_s)
         }
-        # One that is alive can be followed by what begins later than it was last seen.
+        # A live track can be continued by any track that begins after it was last seen.
         before = {
             number
             for number, track in self.ended.items()
@@ -394,9 +394,9 @@ _Frame: TypeAlias = tuple[
 
 
 class ObjectCounter:
-    """Counts the objects of one video while its tracks are made: what `count_objects` finds in its rows.
+    """Counts the objects of one video while tracking, with the same result as `count_objects` on its rows.
 
-    Memory depends on the tracks alive and those of the last seconds, not on the length of the video.
+    Memory depends on the live tracks and those of the last seconds, not on the length of the video.
     """
 
     def __init__(self) -> None:
@@ -405,7 +405,7 @@ class ObjectCounter:
         self._now_s = -math.inf
         self._steps = 0.0
         self._waiting: list[_Frame] = []
-        self._told: tuple[int, Objects] | None = None  # behind so many frames
+        self._told: tuple[int, Objects] | None = None  # (number of frames, the count after them)
         self._joins = (_Joins(LOOSE), _Joins(STRICT))
 
     def follow(
@@ -417,9 +417,9 @@ class ObjectCounter:
         scores: NDArray[np.float32],
         boxes_xyxy: NDArray[np.float64],
     ) -> None:
-        """Take a frame's tracks: (M,), (M,), (M,) and (M, 4) pixels, which are kept for a while. `steps` is the time
-        since the first frame in steps of the nominal rate. All is rounded as in the rows, so that these give the same.
-        """
+        """Add a frame's tracks: (M,), (M,), (M,) and (M, 4) pixels; the arrays are kept for a while. `steps` is the
+        time since the first frame in steps of the nominal rate. Values are rounded as in the rows, so that both give
+        the same count."""
         self._now_s, self._steps = round(time_s, 6), steps
         if len(track_ids):
             self._waiting.append((self._now_s, steps, track_ids, class_ids, scores, boxes_xyxy))
@@ -428,7 +428,7 @@ class ObjectCounter:
             self._take_in()
 
     def _take_in(self) -> None:
-        """Add the frames that wait to their tracks: at once, for NumPy takes its time for each call."""
+        """Add the waiting frames to their tracks, all at once: each call of NumPy has an overhead."""
         if not self._waiting:
             return
         counts = [len(frame[2]) for frame in self._waiting]
@@ -452,7 +452,7 @@ class ObjectCounter:
             track.see(places[begin:end], kinds[begin:end], scores[begin:end])
 
     def settle(self, alive: Set[int]) -> None:
-        """Let go the tracks that are gone for good: all but those with these ids."""
+        """Forget tracks that are gone for good: all except those with these ids."""
         self._take_in()
         for track_id in [track_id for track_id in self._alive if track_id not in alive]:
             track = self._alive.pop(track_id)
@@ -464,7 +464,7 @@ class ObjectCounter:
             joins.settle(self._now_s, begun_s, seen_s)
 
     def objects(self) -> Objects:
-        """Return what there was so far, as if all tracks had ended."""
+        """Return the count so far, as if all tracks had ended."""
         if self._told is not None and self._told[0] == self._frames:
             return self._told[1]
         self._take_in()
@@ -480,7 +480,7 @@ class ObjectCounter:
         return found
 
     def state(self) -> ObjectCounterState:
-        """Return it for a checkpoint."""
+        """Return a snapshot for a checkpoint."""
         self._take_in()
         return ObjectCounterState(
             ids=self._ids,
@@ -503,7 +503,7 @@ class ObjectCounter:
         )
 
     def restore(self, state: ObjectCounterState) -> None:
-        """Go back, or on, to where `state` was taken."""
+        """Continue from a snapshot that `state` returned."""
         self._ids, self._frames, self._steps = state.ids, state.frames, state.steps
         self._now_s = state.now_s if self._frames else -math.inf
         self._waiting.clear()

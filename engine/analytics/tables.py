@@ -1,14 +1,15 @@
 """The tables: tracks, events, counts, origins and destinations, travel times. CSV always, other formats when asked.
 
-Columns are stable; `SCHEMA` grows when one changes its meaning or goes. Units are in the columns' names or below:
+Columns are stable; `SCHEMA` is increased when one changes its meaning or is removed. Units are in the column names or
+below:
 
-    tracks.csv        one row a track        votes: class=sum of scores; lengths in pixels, `path_m` and `speed_kmh`
-                                             where the scene has a map
-    events.csv        one row an event       kind: crossing, enter, leave, stay; dwell_s only of a stay; x, y in pixels
-    counts.csv        one row for each bin, line, direction and class; count is empty where nothing was examined,
-                                             and no crossing is known
-    od.csv            one row for each pair of first and last place of a track
-    travel_times.csv  one row for each pair of lines, from one to the next that the same track crosses
+    tracks.csv        one row per track      votes: class=sum of scores; lengths in pixels, `path_m` and `speed_kmh`
+                                             if the scene has a map
+    events.csv        one row per event      kind: crossing, enter, leave, stay; dwell_s only of a stay; x, y in pixels
+    counts.csv        one row per bin, line, direction and class; count is empty if nothing was examined and there was
+                                             no crossing
+    od.csv            one row per pair of a track's first and last place
+    travel_times.csv  one row per pair of lines that a track crosses one after the other
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 
 def tables_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> dict[str, list[Row]]:
-    """Return the rows of each table of one camera, by the table's name."""
+    """Return the rows of one camera's tables, by table name."""
     return {
         "tracks": list(_tracks(answers)),
         "events": [_event(answers, event) for event in answers.events],
@@ -56,13 +57,13 @@ def tables_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> dict[str, list[
 
 
 def to_csv(name: str, rows: Sequence[Row]) -> str:
-    """Return a table as CSV (RFC 4180), with its header also where it has no row. Text that a spreadsheet would take
-    for a formula gets an apostrophe in front."""
+    """Return a table as CSV (RFC 4180), with a header even if it has no rows. Text that a spreadsheet would take for a
+    formula is prefixed with an apostrophe."""
     return csv_of(COLUMNS[name], rows)
 
 
 def csv_of(columns: Sequence[str], rows: Sequence[Row]) -> str:
-    """Return rows as `to_csv` does, under any columns."""
+    """Return rows as `to_csv` does, with any columns."""
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\r\n")
     writer.writeheader()
@@ -71,7 +72,7 @@ def csv_of(columns: Sequence[str], rows: Sequence[Row]) -> str:
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
-    """Read rows that `csv_of` wrote, without the apostrophes. Raises ValueError if that is no CSV."""
+    """Read rows that `csv_of` wrote, without the apostrophes. Raises ValueError if the text is not CSV."""
     try:
         rows = list(csv.DictReader(io.StringIO(text, newline=""), restval=""))
     except csv.Error as error:
@@ -145,7 +146,7 @@ def _counts(answers: Answers, bin_s: float) -> Iterator[Row]:
 
 
 def _origins(answers: Answers) -> Iterator[Row]:
-    """Yield where tracks came from and went to: their first and last place, of those that met two or more."""
+    """Yield origins and destinations: the first and last place of each track that met two or more."""
     first, last = _ends(answers.events)
     met: defaultdict[int, int] = defaultdict(int)
     for event in answers.events:
@@ -159,7 +160,7 @@ def _origins(answers: Answers) -> Iterator[Row]:
 
 
 def _travel_times(answers: Answers) -> Iterator[Row]:
-    """Count ways from one line to the next other line that the same track crosses: no map is needed."""
+    """Yield travel times from one line to the next different line that the same track crosses."""
     before: dict[int, Event] = {}
     times: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
     for event in answers.events:

@@ -1,9 +1,9 @@
 """The files of one camera, one after another, on one timeline.
 
-Files are ordered by their clocks, where all have one, else by their names as people count. Where containers continue
-counting from one file to the next, their times tell how the files lie to each other; else the clocks do; and where
-neither does, each begins where the one before ended. A clock of whole seconds can't tell less than a second: what it
-puts that near is taken to follow at once.
+Files are ordered by their clocks if all have one, otherwise by name in natural order. If container times continue from
+one file to the next, they give the files' positions; otherwise the clocks do; failing both, each file begins where the
+previous one ended. A clock with a resolution of one second can't show shorter gaps: files that it places so close are
+taken to be contiguous.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from engine.analytics.clock import Clock, ClockOrigin
 from engine.analytics.naming import natural
 from engine.analytics.stitching import Objects
 
-# A name or a container gives whole seconds: two of them may be wrong by one in their distance.
+# Names and containers have whole seconds, so the difference of two times may be off by one.
 _WHOLE_SECOND_S = 1.0
 
 
@@ -24,13 +24,13 @@ _WHOLE_SECOND_S = 1.0
 class Film:
     """One video with its tracks.
 
-    `name` is its path below the input folder, `size_wh` that of the upright frame. `first_s` is the container's time
-    of the file's first frame; `examined_s` from the first frame that was looked at to the end of the last, None if
-    none was, and `left_out_s` the intervals between in which nothing was examined. `tracks` is the file of its rows,
-    None if there is none. `sequence_offset_s` and `sequence_joined` are there where it was tracked as a part of its
-    camera's sequence: where it lay on the timeline then, with ids that are those of the camera. `recording` is the name
-    of the live source that it is a segment of. `heatmap` is the file of what was added up while it was tracked, where
-    that holds, so that its rows need not be asked; `objects` is how many objects were counted then.
+    `name` is its path below the input folder, `size_wh` the size of the upright frame. `first_s` is the container's
+    time of the first frame; `examined_s` is from the first examined frame to the end of the last, None if none was
+    examined, and `left_out_s` are the intervals within it that were not. `tracks` is the file of its rows, if any.
+    `sequence_offset_s` and `sequence_joined` are set if it was tracked as part of its camera's sequence, with ids
+    unique within the camera: its position on the timeline then. `recording` names the live source of which it is a
+    segment. `heatmap` is the file of the sums made while tracking, if still valid, so that rows need not be read;
+    `objects` is the number of objects counted then.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Film:
 
     @property
     def known_as(self) -> str:
-        """The name by which its scene is found."""
+        """The name by which its scene is looked up."""
         return self.recording or self.name
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A film on its camera's timeline: `offset_s` leads from its container's times there; `joined`: it continues where
-    the one before ended."""
+    """A film on its camera's timeline: container time + `offset_s` = timeline; `joined`: it continues where the
+    previous film ended."""
 
     film: Film
     offset_s: float
@@ -64,8 +64,8 @@ class Placed:
 
 
 def lay_out(films: Sequence[Film], max_gap_s: float = 1.0, max_overlap_s: float = 2.0) -> tuple[list[Placed], Clock]:
-    """Put the films of one camera on one timeline, which begins at the first one's first frame, and return it with the
-    clock of its zero."""
+    """Place the films of one camera on a timeline that begins at the first one's first frame, and return it with the
+    clock at its time 0."""
     if all(film.clock.start is not None for film in films):
         ordered = sorted(films, key=lambda film: (_moment(film), natural(film.name)))
     else:
@@ -84,7 +84,7 @@ def lay_out(films: Sequence[Film], max_gap_s: float = 1.0, max_overlap_s: float 
 
 
 def place(film: Film, before: Placed | None, first: Placed | None, max_gap_s: float, max_overlap_s: float) -> Placed:
-    """Put a film behind the one `before` it; `first` is the first one of its camera, which has the timeline's zero."""
+    """Place a film after the one `before` it; `first` is the first film of its camera, which defines time 0."""
     if first is None:
         return Placed(film, -film.first_s)
     if before is None or before.film.examined_s is None:
@@ -92,7 +92,7 @@ def place(film: Film, before: Placed | None, first: Placed | None, max_gap_s: fl
     end_s = before.film.examined_s[1]
     if film.examined_s is not None and film.first_s > before.film.first_s:
         distance = film.examined_s[0] - end_s
-        if -max_overlap_s - 1e-6 <= distance <= max_gap_s + 1e-6:  # its container continues counting
+        if -max_overlap_s - 1e-6 <= distance <= max_gap_s + 1e-6:  # container times continue
             return Placed(film, before.offset_s, joined=True)
     behind = end_s + before.offset_s - film.first_s
     offset_s = _by_clock(film, first, behind)
@@ -107,11 +107,11 @@ def _moment(film: Film) -> float:
 
 
 def _by_clock(film: Film, first: Placed, otherwise: float) -> float:
-    """Return the offset that the clocks tell; `otherwise` where one has none."""
+    """Return the offset by the clocks; `otherwise` if one of them has none."""
     start, zero = film.clock.start, first.film.clock.start
     if start is None or zero is None:
         return otherwise
-    # As times of UTC: of two in one zone, Python subtracts what the clocks show.
+    # In UTC, because Python subtracts the local clock times of two times in one zone.
     return start.timestamp() - zero.timestamp() - film.first_s
 
 

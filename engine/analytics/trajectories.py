@@ -1,4 +1,4 @@
-"""What is known of a whole track: its class by vote, when and how long it was seen, how far and how fast it went."""
+"""A whole track in numbers: its class by vote, when and for how long it was seen, its path length and speed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from engine.analytics.geometry import Floats, anchors
 from engine.analytics.ground import Ground, speed_m_s
 from engine.analytics.samples import Samples, Tracked
 
-# Places of a track that are kept for its speed; every second is dropped when there are more.
+# Places kept per track for its speed; when there are more, every second one is dropped.
 _MAX_PLACES = 64
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A whole track. Times are seconds of its camera's timeline, lengths pixels; `votes` has each class's sum of
-    scores, and `class_name` is the one with most. `best_frame` shows it largest, surest and clear of the frame's edge.
-    """
+    """A whole track. Times are seconds of its camera's timeline, lengths are pixels. `votes` has the sum of scores of
+    each class, `class_name` is the one with the largest. In `best_frame` the object is large, its score high, and it is
+    clear of the frame's edge."""
 
     track_id: int
     video: str
@@ -66,14 +66,14 @@ class _Growing:
 
 
 class Trajectories:
-    """Adds up tracks that are given in pieces. Memory is bounded by the number of tracks, not by their length."""
+    """Accumulates tracks that arrive in chunks. Memory is bounded by the number of tracks, not by their length."""
 
     def __init__(self, ground: Ground | None = None) -> None:
         self._ground = ground
         self._tracks: dict[int, _Growing] = {}
 
     def feed(self, tracks: Tracked, size_wh: tuple[int, int]) -> None:
-        """Take the next samples of some tracks, from a video whose upright frame has this size."""
+        """Add the next samples of some tracks, from a video whose upright frame has this size."""
         rows, starts = tracks.samples, tracks.starts
         times_s = rows.times_s + rows.offset_s
         points = anchors(rows.boxes_xyxy, "bottom")
@@ -86,7 +86,7 @@ class Trajectories:
         worth = _worth(rows, size_wh)
         worths = np.maximum.reduceat(worth, starts)
         where = np.flatnonzero(worth == tracks.repeated(worths))
-        best = where[np.searchsorted(where, starts)]  # the first of the best of each track
+        best = where[np.searchsorted(where, starts)]  # each track's first best sample
         firsts = zip(rows.frames[starts].tolist(), times_s[starts].tolist(), points[starts].tolist(), strict=True)
         bests = zip(worths.tolist(), rows.frames[best].tolist(), rows.boxes_xyxy[best].tolist(), strict=True)
         ends = points[tracks.stops - 1].tolist()
@@ -161,7 +161,7 @@ class Trajectories:
 
 
 def _worth(samples: Samples, size_wh: tuple[int, int]) -> Floats:
-    """Return (N,) how good each sample shows the object: score times area, a quarter of that at the frame's edge."""
+    """Return (N,) how well each sample shows the object: score times area, a quarter of that at the frame's edge."""
     x1, y1, x2, y2 = samples.boxes_xyxy.T
     at_edge = (x1 <= 1) | (y1 <= 1) | (x2 >= size_wh[0] - 1) | (y2 >= size_wh[1] - 1)
     area = np.clip(x2 - x1, 0, None) * np.clip(y2 - y1, 0, None)

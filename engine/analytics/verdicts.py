@@ -1,7 +1,7 @@
-"""What a reviewer said of events and tracks: the file that the report's page saves, honoured by `analyze`.
+"""A reviewer's verdicts on events and tracks: the file that the report page saves, honoured by `analyze`.
 
-A verdict names exactly one event: camera, video, track, kind, place, direction and pts. Other tracks, or another scene,
-make other events: a verdict on what no longer exists is told, and counts for nothing.
+A verdict names exactly one event: camera, video, track, kind, place, direction and pts. With other tracks or another
+scene there are other events: a verdict on one that no longer exists is reported and has no effect.
 
     {"schema": 1, "report": "5f0c...", "verdicts": [
       {"verdict": "rejected", "camera": "north", "track_id": 12, "kind": "crossing", "place": "middle",
@@ -29,10 +29,10 @@ _Key: TypeAlias = tuple[str, int, str, str, str, int]
 
 
 class Judged(BaseModel):
-    """A verdict. `kind` is crossing or stay, or track for a whole one; what only events have is None then. A stay's
-    enter and leave go with it."""
+    """A verdict. `kind` is crossing, stay, or track (a whole track; fields of events are None then). A verdict on a
+    stay includes its enter and leave."""
 
-    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)  # further keys are for people
+    model_config = ConfigDict(frozen=True, strict=True, defer_build=True)  # other keys are for human readers
 
     verdict: Literal["confirmed", "rejected"]
     camera: str
@@ -63,7 +63,7 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What came of the verdicts on one camera. `unknown`: they name what is not there."""
+    """The outcome of the verdicts on one camera. `unknown` counts those that name nothing that exists."""
 
     confirmed: int = 0
     rejected: int = 0
@@ -97,13 +97,13 @@ def read_verdicts(path: Path) -> tuple[Judged, ...]:
 
 
 def rejected_tracks(judged: Iterable[Judged]) -> frozenset[int]:
-    """Return the tracks whose rows count for nothing."""
+    """Return the ids of rejected tracks."""
     return frozenset(each.track_id for each in judged if each.kind == "track" and each.verdict == "rejected")
 
 
 def without_rejected(answers: Answers, judged: Collection[Judged], tracks: Collection[int]) -> tuple[Answers, Reviewed]:
-    """Return the answers without the events that were rejected, and what came of the verdicts. `tracks` are all that
-    the rows had, with those that were rejected."""
+    """Return the answers without rejected events, and the outcome of the verdicts. `tracks` are all track ids in the
+    rows, including rejected ones."""
     events = {_key(event): event for event in answers.events}
     verdicts = {each.key: each for each in judged}
     met = [

@@ -1,6 +1,7 @@
-"""Which names what happens in a run can bear: its classes, kinds, lines, zones and directions.
+"""The names that can occur in a run's events: classes, kinds, lines, zones and directions.
 
-A name that can't come up is an error before any work is done; one that just did not come up finds nothing.
+A filter with a name that can't occur is an error before any work is done; a possible name that did not occur just finds
+nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _ASKED = (("kind", "kinds", "kind"), ("line or zone", "places", "place"), ("dire
 
 @dataclass(frozen=True)
 class Possible:
-    """Something that may happen. `classes` are those that a line or a zone is for; None: all."""
+    """A possible event. `classes` are those that the line or zone counts; None: all."""
 
     kind: str
     place: str = ""
@@ -37,28 +38,28 @@ class Possible:
     classes: tuple[str, ...] | None = None
 
     def takes(self, class_name: str) -> bool:
-        """Return whether it may happen to this class."""
+        """Return whether this class can have such an event."""
         return self.classes is None or class_name in self.classes
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What may happen, and the classes that are looked for; None if nobody noted them: then any may come up."""
+    """The possible events and the classes that are detected; None if those were not recorded: then any may occur."""
 
     possible: tuple[Possible, ...]
     classes: Collection[str] | None = None
 
     @classmethod
     def of(cls, scenes: Iterable[Scene], classes: Collection[str] | None) -> Vocabulary:
-        """Take what the scenes hold, and the classes that are looked for."""
+        """Build from scenes and the classes that are detected."""
         return cls((Possible(TRACK), *(each for scene in scenes for each in _possible(scene))), classes)
 
     def kinds(self, asked: Collection[str] | None) -> tuple[str, ...]:
-        """Return the kinds that are meant: where none is named, events where there are lines or zones, else tracks."""
+        """Return the requested kinds; by default events if there are lines or zones, otherwise tracks."""
         return tuple(asked or (("crossing", "stay") if len(self.possible) > 1 else (TRACK,)))
 
     def check(self, keys: ClipKeys) -> None:
-        """Raise ConfigError for the first name in `keys` that nothing can bear of what they ask for."""
+        """Raise ConfigError for the first name in `keys` that no event matching the other keys can have."""
         for name in keys.classes or ():
             if self.classes is not None and name not in self.classes:
                 raise ConfigError(f"No class {name!r} is looked for in these videos. {there_is(name, self.classes)}")
@@ -102,8 +103,8 @@ def check_places(
     classes: Collection[str] | None,
     in_rows: Callable[[], Collection[str]],
 ) -> None:
-    """Raise ConfigError for a line or zone, in words and with the classes that it is for, that is for one which is
-    neither among `classes` (None: nobody noted them) nor `in_rows`, where people may have corrected them."""
+    """Raise ConfigError if a line or zone, given by its description and the classes it counts, counts a class that is
+    neither among `classes` (None: not recorded) nor `in_rows`, where people may have corrected classes."""
     known = classes
     for what, names in places:
         for name in names:

@@ -1,4 +1,4 @@
-"""A whole video once more, into a folder that goes, and its rows compared one by one."""
+"""Processes whole videos again into a temporary folder, and compares the rows one by one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOOK_EVERY_S = 0.5
 
 
 def do_again(engine: Engine, claims: Sequence[Claim], folder: Path) -> dict[str, VideoJson]:
-    """Do the videos with an `engine` that writes rows alone, and return their entries by stem."""
+    """Process the videos with an `engine` that writes only rows, and return their entries by stem."""
     entries: dict[str, VideoJson] = {}
     changed = threading.Condition()
     stems = {claim.stem for claim in claims}
@@ -26,7 +26,7 @@ def do_again(engine: Engine, claims: Sequence[Claim], folder: Path) -> dict[str,
     def assignments() -> Iterator[Assignment]:
         for claim in claims:
             behind = tuple(stem for stem in claim.behind if stem in stems)
-            while not set(map(str, behind[:1])) <= entries.keys():  # its tracks continue from there
+            while not set(map(str, behind[:1])) <= entries.keys():  # wait: its tracks continue from that file
                 with changed:
                     changed.wait(_LOOK_EVERY_S)
             yield Assignment(Video(str(claim.source), claim.stem), behind=behind, job="audit")
@@ -41,8 +41,8 @@ def do_again(engine: Engine, claims: Sequence[Claim], folder: Path) -> dict[str,
 
 
 def compare(claim: Claim, entry: VideoJson) -> tuple[int, list[Finding]]:
-    """Compare the rows of a video with those of another run over it, and return how many were compared and what was
-    found. What was wrong with a file is told elsewhere."""
+    """Compare the rows of a video with those of a repeated run, and return how many were compared and the findings.
+    Damaged files are reported elsewhere."""
     if entry["status"] == "failed":
         return 0, [Finding(Kind.SOURCE, claim.name, "", str(entry["error"]))]
     found: list[Finding] = []

@@ -1,4 +1,4 @@
-"""The audit of a run or a job, from its manifest to its boxes."""
+"""Audits a run or a job, from its manifest to its boxes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from engine.output_folder.manifest import read_manifest
 from engine.summary import ManifestJson
 
 ALL: Final = -1
-"""Instead of a number of frames: whole videos are done again, and all their rows compared."""
+"""Instead of a number of frames: process whole videos again and compare all rows."""
 
 _ROWS = ("tracks", "mot", "detections")
 _GATED = (
-    "most boxes of a gated run (key gate) are carried over from other frames, so that no frame tells by itself what "
-    "its boxes should be; all rows are compared instead"
+    "most boxes of a gated run (key gate) are carried over from other frames, so single frames can't be checked; all "
+    "rows are compared instead"
 )
 
 
@@ -40,22 +40,21 @@ def audit(
     begun: Callable[[str], None] = lambda what: None,
     tick: Callable[[], None] = lambda: None,
 ) -> Audit:
-    """Compare what is in the output folder of a run or a job with what its manifest says.
+    """Compare the output folder of a run or a job with its manifest.
 
-    All hashes are compared, and `frames` frames of each video are inferred again with the model and precision that are
-    claimed: 0 for none, ALL for whole videos. The same `seed` takes the same frames. `sources` is where the videos lie
-    now, if not where they lay; `changes` are keys of the configuration that say where and with what file to compute
-    here. `begun` is told what is looked at, `tick` is called while it continues. Raises InputError if there is no
-    manifest, or one of a later version, and ConfigError, ModelError or BackendMissing if the model can't be run
-    here.
+    All hashes are compared, and `frames` frames of each video are inferred again with the claimed model and precision:
+    0 for none, ALL for whole videos. The same `seed` selects the same frames. `sources` is the new place of the videos
+    if they were moved; `changes` are configuration keys for the device and model file to use here. `begun` is called
+    with each thing that is checked, `tick` during the work. Raises InputError if there is no manifest or it is of a
+    later version, and ConfigError, ModelError or BackendMissing if the model can't be run here.
     """
     if not (folder / "manifest.json").is_file():
-        read_manifest(folder)  # says why there is none
+        read_manifest(folder)  # raises the reason
     try:
         manifest = read_manifest(folder)
         run = FinishedRun.load(folder, sources=sources, counts=False)
         claims = claims_of(manifest, run)
-    except LaterVersion:  # nothing is wrong with it
+    except LaterVersion:  # it is not damaged
         raise
     except (InputError, ConfigError) as error:
         return Audit((Finding(Kind.MANIFEST, "", "manifest.json", str(error)),))
@@ -68,7 +67,7 @@ def audit(
     else:
         videos = _videos(claims, run, None, 0, seed, findings, begun, tick)
     hashed = sum(len(claim.files) for claim in claims) + len(manifest.get("files", {}))
-    left_out = ("the run kept no hashes of its outputs: what they are was not compared",) if not hashed else ()
+    left_out = ("the run kept no hashes of its outputs, so their content was not compared",) if not hashed else ()
     return Audit(tuple(findings), tuple(videos), hashed, left_out)
 
 
@@ -84,7 +83,7 @@ def _has_frames(claim: Claim) -> bool:
 
 
 def _of_the_model(manifest: ManifestJson, run: FinishedRun, engine: Engine) -> Iterator[Finding]:
-    """Compare model and precision with those that would be taken now."""
+    """Compare model and precision with those that would be used now."""
     model = engine.model
     if run.model_sha256 and model.sha256 != run.model_sha256:
         claimed, here = run.model_sha256[:12], model.sha256[:12]
@@ -106,9 +105,9 @@ def _videos(
     begun: Callable[[str], None],
     tick: Callable[[], None],
 ) -> list[AuditedVideo]:
-    """Audit each video, add what is found to `findings`, and return what was looked at."""
+    """Audit each video, append to `findings`, and return what was checked."""
     videos: list[AuditedVideo] = []
-    whole: dict[int, Claim] = {}  # by its place among `videos`
+    whole: dict[int, Claim] = {}  # by index in `videos`
     for claim in claims:
         begun(claim.name)
         if claim.unfinished:
@@ -120,7 +119,7 @@ def _videos(
         if engine is None or not _has_frames(claim):
             why = "its source is gone" if claim.source is None else "no frames were asked for"
             videos.append(AuditedVideo(claim.name, left_out=why))
-        elif wrong:  # its frames are others
+        elif wrong:  # its frames are not those of the run
             videos.append(AuditedVideo(claim.name, left_out="its source is not what it was"))
         else:
             looked, found = look_again(claim, engine, claim.frames if frames == ALL else frames, seed, tick)
@@ -137,13 +136,13 @@ def _videos(
 
 
 def _again(claims: Sequence[Claim], engine: Engine, begun: Callable[[str], None]) -> list[tuple[int, list[Finding]]]:
-    """Do videos again, and return of each how many rows were compared and what was found."""
+    """Process videos again, and return for each how many rows were compared and the findings."""
     begun("all rows")
     kinds = [kind for kind in _ROWS if any(kind in claim.outputs for claim in claims)]
     if not kinds:
         return [(0, []) for _ in claims]
     with tempfile.TemporaryDirectory(prefix="yolo-audit-") as folder:
-        # What a file leaves to the next one of its camera is kept where checkpoints are.
+        # Checkpoints are needed: they also hold what a file leaves to the next one of its camera.
         config = engine.config.updated(
             formats=tuple(kinds), store_conf=None, resume=True, save_intermediate_results=True
         )

@@ -1,4 +1,4 @@
-"""What a manifest claims of each video."""
+"""What a manifest claims about each video."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ RETRACKED = "retrack.json"
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed of one video.
+    """The claims about one video.
 
-    `name` is the source as the manifest names it, `source` where it lies now, None for a live one. `stem` is the place
-    of its outputs, `outputs` has their paths by kind and `files` their sizes and hashes, {} where the run kept none.
-    `frames` were given out, with `tracks` ids and `detections` boxes; what comes before `begins_s` was passed over,
-    since the file before it of its camera has it. The annotated video begins at `offset_s` of the source's time.
-    `unfinished` says why it has no results to look at; "" where it has. `behind` are the stems of the files before it
-    of its camera, the last one first.
+    `name` is the source's name in the manifest, `source` its present path, None for a live one. `stem` locates its
+    outputs, `outputs` has their paths by kind, `files` their sizes and hashes ({} if the run kept none). The run output
+    `frames` frames with `tracks` ids and `detections` boxes; it skipped what comes before `begins_s` as overlap with
+    the camera's previous file. The annotated video begins at `offset_s` of the source's time. `unfinished` says why
+    there are no results, "" if there are. `behind` are the stems of the camera's previous files, the latest first.
     """
 
     name: str
@@ -48,7 +47,7 @@ class Claim:
 
 
 def claims_of(manifest: ManifestJson, run: FinishedRun) -> list[Claim]:
-    """Return what a manifest claims of each video, live ones and those without results too."""
+    """Return the claims about each video, including live ones and those without results."""
     return list(_claims(manifest, run))
 
 
@@ -62,13 +61,13 @@ def _claims(manifest: ManifestJson, run: FinishedRun) -> Iterator[Claim]:
             claim = Claim(**{**vars(claim), "behind": before.get(sequence["camera"], ())})
             before[sequence["camera"]] = (stem, *claim.behind)
         yield claim
-        for segment in entry.get("segments", ()):  # each is a result of its own, whose source is gone
+        for segment in entry.get("segments", ()):  # each is a separate result whose source is gone
             yield _claim({**entry, **segment, "path": segment["segment"]}, PurePosixPath(segment["segment"]),
                          run.folder, None)  # fmt: skip
 
 
 def _claim(entry: Mapping[str, Any], stem: PurePosixPath, folder: Path, source: Path | None) -> Claim:
-    live = "segments" in entry and "segment" not in entry  # its outputs are those of its last segment
+    live = "segments" in entry and "segment" not in entry  # its outputs belong to its last segment
     outputs = {} if live else {kind: folder / stem.parent / os.path.basename(path)
                                for kind, path in entry["outputs"].items()}  # fmt: skip
     partial = any(path.name.startswith(f"{stem.name}.partial.") for path in outputs.values())

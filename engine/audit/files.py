@@ -1,4 +1,4 @@
-"""Sizes and hashes: of the outputs, of the sources, and of the manifest itself."""
+"""Checks sizes and hashes of the outputs, the sources, and the manifest itself."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _OF_THE_RUN = ("schema", "success", "videos", "totals", "model", "backend")
 
 
 def check_manifest(manifest: Mapping[str, Any], folder: Path) -> Iterator[Finding]:
-    """Compare a manifest with its own hash, and with what a job keeps of it elsewhere."""
+    """Compare a manifest with its seal, and with the copies that a job keeps elsewhere."""
     if SEAL in manifest and seal_of(manifest) != manifest[SEAL]:
-        yield Finding(Kind.MANIFEST, "", "manifest.json", "its content is not that which its own hash is of")
+        yield Finding(Kind.MANIFEST, "", "manifest.json", "its content does not match its seal")
     if (job := manifest.get("job")) is None:
         return
     for path, key in (
@@ -39,34 +39,34 @@ def check_manifest(manifest: Mapping[str, Any], folder: Path) -> Iterator[Findin
             yield Finding(Kind.CHANGED, "", shown, "it is damaged")
         else:
             if others:
-                detail = f"it says something else than manifest.json of {', '.join(others)}"
+                detail = f"it differs from manifest.json in {', '.join(others)}"
                 yield Finding(Kind.MANIFEST, "", shown, detail)
 
 
 def check_outputs(claim: Claim, folder: Path, tick: Callable[[], None]) -> Iterator[Finding]:
-    """Compare the outputs of a video with their hashes. An output of which none is kept must be there."""
+    """Compare the outputs of a video with their hashes. An output without a hash must exist."""
     for kind, path in claim.outputs.items():
         again = kind in ("tracks", "mot") and (folder / RETRACKED).exists()
         yield from _check(path, claim.files.get(kind), claim.name, claim.shown(kind), tick, again=again)
     for kind in claim.files.keys() - claim.outputs.keys():
-        yield Finding(Kind.MANIFEST, claim.name, "manifest.json", f"it has a hash of {kind}, and names no such output")
+        yield Finding(Kind.MANIFEST, claim.name, "manifest.json", f"it has a hash of {kind}, but names no such output")
 
 
 def check_files(files: Mapping[str, FileJson], folder: Path, tick: Callable[[], None]) -> Iterator[Finding]:
-    """Compare what the run made besides its videos' outputs."""
+    """Compare the run's files other than its videos' outputs with their hashes."""
     for shown, claimed in files.items():
         yield from _check(folder / shown, claimed, "", shown, tick)
 
 
 def check_source(claim: Claim) -> Iterator[Finding]:
-    """Compare a source with what it was when it was read."""
+    """Compare a source with its size and hash at the time of the run."""
     if claim.source is None or claim.input is None:
         return
     try:
         with open_input(str(claim.source)) as file:
             found = file_identity(file)
     except VideoError as error:
-        yield Finding(Kind.SOURCE, claim.name, "", f"{claim.source} {error}: --source DIR says where it lies now")
+        yield Finding(Kind.SOURCE, claim.name, "", f"{claim.source} {error}: pass its folder with --source DIR")
         return
     if found != claim.input:
         yield Finding(Kind.SOURCE, claim.name, "", f"it has changed since: {_difference(found, claim.input)}")

@@ -1,4 +1,4 @@
-"""What an audit found."""
+"""The findings of an audit."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _NAMED = 5
 
 
 class Kind(StrEnum):
-    """What is not as it is claimed.
+    """The kinds of findings.
 
-    MANIFEST: the manifest itself. MISSING: a file that is not there. CHANGED: a file with another content. SOURCE: a
-    source that is another file, or can't be read. FRAME: a frame that is not in an output, or not in the source. ROW: a
-    row too few or too many, or with other numbers. BOXES: a frame whose boxes are not the model's. MODEL, PRECISION:
-    boxes that are throughout those of another model, or of the same one less exactly.
+    MANIFEST: the manifest itself. MISSING: a file that does not exist. CHANGED: a file with other content. SOURCE: a
+    source that is another file, or can't be read. FRAME: a frame missing in an output, or not in the source. ROW: a row
+    that is missing, extra or different. BOXES: a frame whose boxes are not the model's. MODEL, PRECISION: boxes that
+    are consistently those of another model or of a lower precision.
     """
 
     MANIFEST = "manifest"
@@ -31,8 +31,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it is claimed. `video` is the source as the manifest names it, "" where it is about the
-    run; `file` the output, below the output folder, "" where it is about none."""
+    """One deviation from the claims. `video` is the source as named in the manifest, "" for the run itself; `file` is
+    the output below the output folder, "" if none is concerned."""
 
     kind: Kind
     video: str
@@ -42,9 +42,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class AuditedVideo:
-    """What was looked at of a video: `frames` that the model saw again, and `boxes` in them; where the video was done
-    again as a whole, `rows` of its data files that were compared with those of that. `left_out` says why not all of it
-    was looked at; "" where it was."""
+    """What was checked of a video: `frames` inferred again with `boxes` in them, or, if the whole video was processed
+    again, the number of `rows` compared. `left_out` says why not everything was checked, "" if it was."""
 
     video: str
     frames: int = 0
@@ -55,8 +54,8 @@ class AuditedVideo:
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit looked at and found. `files` is how many files had their hash compared, `left_out` what was not
-    looked at of the run as a whole."""
+    """What an audit checked and found. `files` is the number of files whose hash was compared, `left_out` what was not
+    checked of the run as a whole."""
 
     findings: tuple[Finding, ...]
     videos: tuple[AuditedVideo, ...] = ()
@@ -69,7 +68,7 @@ class Audit:
         return not self.findings
 
     def to_json(self) -> dict[str, object]:
-        """Return it as JSON values."""
+        """Return JSON values."""
         return {
             "schema": 1,
             "passed": self.passed,
@@ -81,6 +80,6 @@ class Audit:
 
 
 def named(things: Sequence[str]) -> str:
-    """Return the first of many, and how many more there are."""
+    """List the first few, and the number of others."""
     more = f", and {len(things) - _NAMED:,} more" if len(things) > _NAMED else ""
     return ", ".join(things[:_NAMED]) + more

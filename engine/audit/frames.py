@@ -1,4 +1,4 @@
-"""Some frames of a video, decoded and inferred once more, beside the rows that are stored of them."""
+"""Decodes and infers some frames of a video again, and compares them with the stored rows."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ from engine.sinks.store import Store
 from engine.stages.decode import never_begun
 from engine.trackers.registry import FIRST_HITS
 
-_SAME_BOX = 0.6  # overlap from which two boxes are the same object, less exactly computed
-_TOUCHES = 0.05  # of a track's box and the detection that it was made of
-_GOES_ON = 0.5  # of a box and the place of a track between its rows before and behind
-_THROUGHOUT = 0.5  # share of the frames, and half of that of the boxes, from which it is no matter of single rows
-_NEVER_LEAVES_OUT = "sort"  # the tracker of which a single row that is gone tells; others may have left it out
-_MANY = 2  # tracks that no tracker leaves out at once
-_WARM_UP = 10  # frames in which trackers report what they would not report later
+_SAME_BOX = 0.6  # least IoU of two boxes of the same object, computed with different precision
+_TOUCHES = 0.05  # least IoU of a track's box and the detection behind it
+_GOES_ON = 0.5  # least IoU of a box and its track, interpolated between its previous and next rows
+_THROUGHOUT = 0.5  # fraction of frames (half of it for boxes) above which deviations are systematic
+_NEVER_LEAVES_OUT = "sort"  # with this tracker a single missing row is a finding; others may have left it out
+_MANY = 2  # so many tracks at once are left out by no tracker
+_WARM_UP = 10  # frames at the start in which trackers report more than later
 _JUST_BEFORE_S = 1e-6
-_OF_A_STEP = 0.4  # by which a frame of the annotated video may be off
+_OF_A_STEP = 0.4  # tolerance for times of the annotated video, as a fraction of a frame's duration
 
 
 @dataclass
 class _Looked:
     """A frame that was inferred again. `rows` are the model's boxes; `before` and `behind` are the times, in ticks, of
-    the frames beside it, None if tracks need not continue from there."""
+    the adjacent frames, None if tracks need not continue there."""
 
     index: int
     pts: int
@@ -58,8 +58,8 @@ class _Looked:
 
 @dataclass
 class Compared:
-    """Boxes so far: those of the model in the frames that were looked at, those that are stored of them otherwise, and
-    how many of these are the same object after all. `wrong` has for each frame with such boxes what is wrong."""
+    """Counts so far: the model's boxes in the checked frames, those that differ from the stored ones, and how many of
+    these are still the same object. `wrong` describes the deviations in each affected frame."""
 
     frames: int = 0
     with_boxes: int = 0
@@ -70,7 +70,7 @@ class Compared:
 
     @property
     def throughout(self) -> bool:
-        """Whether the boxes are others everywhere."""
+        """Whether the deviations are systematic."""
         return (
             len(self.wrong) > _THROUGHOUT * self.with_boxes and self.differ > _THROUGHOUT / 2 * max(1, self.boxes)
         )  # fmt: skip
@@ -79,8 +79,8 @@ class Compared:
 def look_again(
     claim: Claim, engine: Engine, count: int, seed: int, tick: Callable[[], None]
 ) -> tuple[AuditedVideo, list[Finding]]:
-    """Decode a video, infer `count` of its frames again, and compare frames and boxes with what is stored. The same
-    `seed` takes the same frames. `tick` is called while it continues."""
+    """Decode a video, infer `count` of its frames again, and compare frames and boxes with the stored ones. The same
+    `seed` selects the same frames. `tick` is called during the work."""
     try:
         looked, times = _decoded(claim, engine, _chosen(claim, count, seed), tick)
     except EngineError as error:
@@ -89,7 +89,7 @@ def look_again(
         ]
     findings = [*_count_of_frames(claim, times), *_annotated(claim, times)]
     boxes = sum(len(frame.rows) for frame in looked)
-    if engine.config.gate != "off":  # its boxes are not those of a frame alone
+    if engine.config.gate != "off":  # boxes depend on several frames
         why = "most boxes of a gated run (key gate) are carried over from other frames: --frames all compares all rows"
         return AuditedVideo(claim.name, left_out=why), findings
     kinds = [(kind, compare) for kind, compare in _COMPARED.items() if kind in claim.outputs]
@@ -100,8 +100,8 @@ def look_again(
 
 
 def _chosen(claim: Claim, count: int, seed: int) -> frozenset[int]:
-    """Return which frames, by their place among those given out."""
-    generator = random.Random(f"{seed} {claim.stem}".encode("utf-8", "surrogateescape"))  # a name need not be text
+    """Choose frames, by index among the output frames."""
+    generator = random.Random(f"{seed} {claim.stem}".encode("utf-8", "surrogateescape"))  # may be undecodable
     return frozenset(generator.sample(range(claim.frames), min(count, claim.frames)))
 
 
@@ -140,7 +140,7 @@ def _decoded(
                 if frame.time_s < claim.begins_s - _JUST_BEFORE_S:
                     continue
                 due = due or len(times) in chosen
-                if due and frame.infer:  # of frames that were skipped, the next one that was not
+                if due and frame.infer:  # for a skipped frame, the next one that was not skipped
                     known = before if len(times) > warm_up else None
                     looked.append(_Looked(frame.index, frame.pts, _inferred(frame, engine, stream), known))
                     due = False
@@ -198,7 +198,7 @@ def _annotated(claim: Claim, times: Sequence[float]) -> Iterator[Finding]:
         yield Finding(Kind.FRAME, claim.name, claim.shown("video"), detail)
     elif len(extra):
         which = named([f"at {shown[place]:.3f} s" for place in extra])
-        yield Finding(Kind.FRAME, claim.name, claim.shown("video"), f"frames that the source has not: {which}")
+        yield Finding(Kind.FRAME, claim.name, claim.shown("video"), f"frames that the source does not have: {which}")
 
 
 def _times_in(path: Path) -> Iterator[float]:
@@ -209,7 +209,7 @@ def _times_in(path: Path) -> Iterator[float]:
 
 
 def _far_from(times: NDArray[np.float64], others: NDArray[np.float64], most: float) -> NDArray[np.intp]:
-    """Return the places of those `times` that have none of the `others`, both in order, within `most` seconds."""
+    """Return the indices of `times` without any of the `others` within `most` seconds; both are sorted."""
     if not len(others):
         return np.arange(len(times))
     right = np.searchsorted(others, times).clip(0, len(others) - 1)
@@ -224,12 +224,12 @@ def _far_from(times: NDArray[np.float64], others: NDArray[np.float64], most: flo
 def _compare(
     claim: Claim, kind: str, looked: Sequence[_Looked], engine: Engine, compare: _Comparison
 ) -> Iterator[Finding]:
-    """Tell what is wrong with the boxes in an output of this kind."""
+    """Report deviations of the boxes in an output of this kind."""
     compared = Compared(len(looked), sum(bool(frame.rows) for frame in looked))
     try:
         compare(claim, looked, compared, engine)
     except (OSError, Unreadable):
-        return  # that it is not there, or damaged, was told
+        return  # already reported as missing or damaged
     except InputError as error:
         if claim.outputs[kind].is_file():
             yield Finding(Kind.CHANGED, claim.name, claim.shown(kind), str(error))
@@ -255,12 +255,12 @@ def _detections(claim: Claim, looked: Sequence[_Looked], compared: Compared, eng
 
 
 def _rows_at(kind: str, claim: Claim, times: set[int]) -> dict[int, list[Row]]:
-    """Return the rows of those frames, by their time in ticks."""
+    """Return the rows of these frames, by time in ticks."""
     return {rows[0].pts: rows for _, rows in read(kind, claim.outputs[kind]) if rows[0].pts in times}
 
 
 def _compare_boxes(mine: _Looked, stored: list[Row], conf: float, compared: Compared) -> None:
-    """Compare the model's boxes with those that are stored. One at the very threshold may be on either side of it."""
+    """Compare the model's boxes with the stored ones. A score close to the threshold may be on either side of it."""
     right = [row for row in mine.rows if row.score >= conf]
     edge = conf + 2e-3
     missing = [row for row in without_like(right, stored) if row.score > edge]

@@ -1,4 +1,4 @@
-"""The rows of the data files, and what they must say of each other and of the manifest."""
+"""Checks that the rows of the data files agree with each other and with the manifest."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from engine.audit.findings import Finding, Kind, named
 
 _SCORES, _PIXELS = 0.002, 0.5
 _SHARE = 0.005
-"""By how much the same model on another processor may differ, with the rounding in the files: a score, a side of a box,
-and that as a share of the box's larger side."""
+"""Tolerances for the same model on another processor, including the rounding in files: of a score, of a box's side in
+pixels, and of that relative to the box's larger side."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A box of a frame, x1 y1 x2 y2. `track_id` is 0 of a detection; pts 0, `class_id` -1 in files without."""
+    """A box of a frame, x1 y1 x2 y2. `track_id` is 0 for a detection; pts is 0 and `class_id` -1 if the file has
+    none."""
 
     frame: int
     pts: int
@@ -35,7 +36,7 @@ class Row:
         return f"frame {self.frame}: {who} at {', '.join(f'{side:.0f}' for side in self.box)}"
 
     def is_like(self, other: Row) -> bool:
-        """Return whether another row says the same, as exactly as two processors do."""
+        """Return whether another row is equal within the tolerances of two processors."""
         pixels = max(_PIXELS, _SHARE * max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
         return (
             -1 in (self.class_id, other.class_id) or self.class_id == other.class_id
@@ -45,16 +46,16 @@ class Row:
 
 
 class Unreadable(Exception):
-    """A data file has a line that is not a row, or its rows are not in the order of their frames."""
+    """A data file has a line that is not a row, or its rows are not in frame order."""
 
 
 def read(kind: str, path: Path) -> Iterator[tuple[int, list[Row]]]:
-    """Give the rows of `tracks`, `detections` or `mot`, frame by frame. Raises Unreadable, and OSError."""
+    """Yield the rows of `tracks`, `detections` or `mot`, frame by frame. Raises Unreadable and OSError."""
     parse = _of_mot if kind == "mot" else _of_json
     before = -1
     for frame, rows in groupby(_rows(path, parse), key=lambda row: row.frame):
         if frame <= before:
-            raise Unreadable(f"frame {frame} stands behind frame {before}")
+            raise Unreadable(f"frame {frame} follows frame {before}")
         before = frame
         yield frame, list(rows)
 
@@ -87,7 +88,7 @@ def _of_mot(line: str) -> Row:
 
 
 def check_rows(claim: Claim) -> Iterator[Finding]:
-    """Look whether the data files of a video can be read, fit the counts of the manifest and each other."""
+    """Check that the data files of a video can be read and agree with the manifest's counts and with each other."""
     tracks = _Counted()
     for kind in ("tracks", "mot", "detections"):
         if (path := claim.outputs.get(kind)) is None:
@@ -97,16 +98,16 @@ def check_rows(claim: Claim) -> Iterator[Finding]:
             for _, rows in read(kind, path):
                 counted.add(rows)
         except OSError:
-            continue  # that it is not there was told
+            continue  # already reported as missing
         except Unreadable as error:
             yield Finding(Kind.CHANGED, claim.name, claim.shown(kind), str(error))
             continue
         tracks = counted if kind == "tracks" else tracks
         wrong = None
         if kind == "detections" and counted.rows != claim.detections:
-            wrong = f"{counted.rows:,} rows, and the manifest counts {claim.detections:,} detections"
+            wrong = f"{counted.rows:,} rows, but the manifest counts {claim.detections:,} detections"
         elif kind != "detections" and len(counted.ids) != claim.tracks:
-            wrong = f"{len(counted.ids):,} ids, and the manifest counts {claim.tracks:,} tracks"
+            wrong = f"{len(counted.ids):,} ids, but the manifest counts {claim.tracks:,} tracks"
         if wrong:
             yield Finding(Kind.ROW, claim.name, claim.shown(kind), wrong)
     if {"tracks", "mot"} <= claim.outputs.keys():
@@ -124,19 +125,19 @@ class _Counted:
 
 
 def _check_mot(claim: Claim) -> Iterator[Finding]:
-    """Compare two files that hold the same rows: what one has lost, the other names."""
+    """Compare `mot` with `tracks`, which must hold the same rows."""
     one, other = claim.outputs["tracks"], claim.outputs["mot"]
     try:
         yield from differences(read("mot", other), read("tracks", one), claim, "tracks", "mot.txt has")
     except (OSError, Unreadable):
-        return  # it was told
+        return  # already reported
 
 
 def differences(
     right: Iterable[tuple[int, list[Row]]], there: Iterable[tuple[int, list[Row]]], claim: Claim, kind: str, who: str
 ) -> Iterator[Finding]:
-    """Compare the rows that are `there`, in the output `kind`, with the `right` ones, frame by frame. `who` says, with
-    its verb, where those come from. What OSError and Unreadable either raises is raised."""
+    """Compare the rows `there`, in the output `kind`, with the `right` ones, frame by frame. `who` names the origin of
+    these, with a verb. Passes on OSError and Unreadable."""
     frames: list[str] = []
     missing: list[str] = []
     extra: list[str] = []
@@ -146,7 +147,7 @@ def differences(
             frames.append(f"frame {frame} ({len(wanted)} rows)")
             continue
         mine, its = {row.track_id: row for row in wanted}, {row.track_id: row for row in found}
-        if 0 in mine or 0 in its:  # detections have no id
+        if 0 in mine or 0 in its:  # detections have no ids
             missing += [str(row) for row in without_like(wanted, found)]
             extra += [str(row) for row in without_like(found, wanted)]
             continue
@@ -165,7 +166,7 @@ def differences(
 
 
 def without_like(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
-    """Return those of `rows` that say what none of the `others` says; each of those stands for one."""
+    """Return those of `rows` without a match among the `others`; each of those matches one row."""
     left = list(others)
     alone = []
     for row in rows:
@@ -179,7 +180,7 @@ def without_like(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
 def _beside(
     right: Iterable[tuple[int, list[Row]]], there: Iterable[tuple[int, list[Row]]]
 ) -> Iterator[tuple[int, list[Row], list[Row]]]:
-    """Give each frame of either with the rows of both."""
+    """Yield each frame of either with the rows of both."""
     ended: Any = (math.inf, [])
     one, other = iter(right), iter(there)
     wanted, found = next(one, ended), next(other, ended)

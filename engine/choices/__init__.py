@@ -1,7 +1,7 @@
-"""What a configuration may name, and what it is where it names nothing: backends, files of data, exports, precisions.
+"""The names that a configuration may use, and its defaults: backends, data formats, exports, precisions.
 
-One line for each; what is named is loaded by whoever uses it. So the command line and a worker of a job check a
-configuration without loading what computes.
+Each has one line here and is loaded only by its users, so the command line and a job's worker validate a configuration
+without loading any code that computes.
 """
 
 __all__ = ["backends", "defaults", "formats", "precision"]

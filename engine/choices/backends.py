@@ -1,6 +1,6 @@
-"""The backends that can compute a model, by the name that a configuration gives them: one line per backend.
+"""The inference backends by their names in the configuration: one line per backend.
 
-Importing this loads none of them: the configuration is checked against it by programs that never compute anything.
+Importing this module loads none of them: programs that never compute anything validate configurations with it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ AUTO = "auto"
 
 
 class BackendKind(NamedTuple):
-    """`cpu` and `gpu` are the modules and functions that make it of an engine.inference.backends.base.CpuModel and of a
-    GpuModel; None: it does not compute there. `turn` says when `--device auto` tries it on a GPU, lowest first; None:
-    only where it is named. `title` names it to people who did not."""
+    """`cpu` and `gpu` are "module:function" that build it from an engine.inference.backends.base.CpuModel or GpuModel;
+    None: not available there. `turn` is the order in which `--device auto` tries it on a GPU, lowest first; None: only
+    if named explicitly. `title` is its name for people."""
 
     cpu: str | None = None
     gpu: str | None = None
@@ -54,5 +54,5 @@ BACKENDS: dict[str, BackendKind] = {
 
 
 def needs_gpu(name: str) -> bool:
-    """Return whether there is a backend of that name, and it computes on a GPU only."""
+    """Return whether a backend of that name exists and runs on GPUs only."""
     return name in BACKENDS and BACKENDS[name].cpu is None

@@ -1,5 +1,5 @@
-"""The defaults of the configuration that stand elsewhere too: in the help of the command lines, which is shown without
-loading the configuration, and where a plan is built for what a run will do."""
+"""Configuration defaults that are needed elsewhere too: in the help of the command lines, which is shown without
+loading the configuration, and when building a TensorRT plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ZONE: Final = "UTC"
 BIN_S: Final = 900.0
 SEGMENT_S: Final = 600.0
 
-# Where the configuration leaves them open.
+# Used where the configuration has None.
 GPU_BATCH: Final = 8
 GPU_WORKERS: Final = 2
 MIN_STREAMS: Final = 2
@@ -24,5 +24,5 @@ MAX_STREAMS: Final = 4
 
 
 def minutes(seconds: float) -> str:
-    """Return a length as the command line takes it: 900 as "15m"."""
+    """Format a duration as the command line accepts it: 900 as "15m"."""
     return f"{seconds / 60:g}m"

@@ -1,6 +1,6 @@
-"""The files that a run can write. Those of rows by the name that a configuration gives them: one line per format.
+"""The files that a run can write; those with rows by their names in the configuration, one line per format.
 
-Importing this loads none of them: the configuration is checked against it by programs that never write any.
+Importing this module loads no sink: programs that never write any validate configurations with it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class RowFormat(NamedTuple):
     home: str
 
     def make(self, rows: Any, class_names: Sequence[str], conf: float = 0.0) -> Any:
-        """Make the sink of one video. `conf` is the lowest score that is reported."""
+        """Create the sink of one video. `conf` is the lowest reported score."""
         module, _, name = self.home.partition(":")
         kind: Any = getattr(importlib.import_module(module), name)
         return kind.for_video(rows, class_names, conf)
@@ -30,7 +30,7 @@ FORMATS: dict[str, RowFormat] = {
 }
 
 STORE_SUFFIX, CROPS_SUFFIX, HEATMAP_SUFFIX, VIDEO_SUFFIX = ".detections.bin", ".crops.zip", ".heatmap.json", ".mp4"
-"""Of the other files of a video: stored detections, crops, heatmap, the annotated video."""
+"""Suffixes of a video's other files: stored detections, crops, heatmap, the annotated video."""
 
 TABLES = ("tracks", "events", "counts", "od", "travel_times")
 """The tables of a run, whose columns stand in engine.analytics.tables."""
@@ -44,23 +44,23 @@ def table_names(formats: Collection[str]) -> list[str]:
 
 
 CLIPS_FOLDER, EXPORT_FOLDER = "clips", "export"
-"""Below the output folder, where clips go, and exports, each in a folder with its format's name."""
+"""Folders below the output folder for clips and exports; each export is in a folder named after its format."""
 
 CLIP_LISTS = ("clips.csv", "empty.txt")
-"""What lists clips, and the videos without any; clips themselves take names that are free."""
+"""The lists of clips and of videos without any; clips themselves get unused names."""
 
 EXPORT_NOTE = "yolo-engine-export.json"
-"""What says of a folder that it is an export of ours, which the next one replaces."""
+"""The file that marks a folder as an export of ours, which the next export may replace."""
 
 
 class ExportFormat(NamedTuple):
-    """A format of `yolo-engine export`, whose module in engine/exports/formats has its name.
+    """A format of `yolo-engine export`; its module in engine/exports/formats has the same name.
 
-    key_frames  boxes are written from which a tool interpolates the others
-    data_set    of single images, of which every Nth may be taken
-    images      where frames go that are cut out, below the folder or, with {stem}, the video's own; "": nowhere
-    jobs        a video may be split, as its tool does
-    links       the sources are a part of it
+    key_frames  only key boxes are written, and the tool interpolates the others
+    data_set    made of single images, of which every Nth may be taken
+    images      folder of extracted frames, below the export's folder or, with {stem}, the video's; "": none
+    jobs        a video may be split into jobs, as the tool does
+    links       includes links to the sources
     """
 
     key_frames: bool = False
@@ -81,6 +81,6 @@ EXPORTS: dict[str, ExportFormat] = {
 
 
 def exports_that(has: Callable[[ExportFormat], object]) -> str:
-    """Return the names of the formats of which something holds, for people."""
+    """Return the names of the formats that satisfy `has`, as a phrase."""
     *first, last = (name for name, kind in EXPORTS.items() if has(kind))
     return f"{', '.join(first)} and {last}" if first else last

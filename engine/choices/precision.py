@@ -1,11 +1,11 @@
-"""The numbers that a model computes in on a CPU: float32, bfloat16 or 8-bit integers; and which a processor has.
+"""Numeric precisions on a CPU (float32, bfloat16, 8-bit integers), and which of them a processor supports.
 
     f32    the file as it is, in our executor or in ONNX Runtime: the same bits whatever else is installed
-    bf16   float32 weights and activations rounded to 8 bits of mantissa, in our executor on AMX, else in OpenVINO
-    int8   a file of `yolo-engine quantize`, in OpenVINO
+    bf16   float32 weights and activations rounded to 8 bits of mantissa, in our executor on AMX, otherwise in OpenVINO
+    int8   a file made by `yolo-engine quantize`, in OpenVINO
 
-Instructions alone do not make bfloat16 fast: a Xeon with AVX-512 BF16 and without AMX computes YOLOv8n in 1.5 of the
-time of float32, an EPYC in 0.55. Where it can't be expected to gain, `pays` says so.
+Instructions alone do not make bfloat16 fast: a Xeon with AVX-512 BF16 but without AMX needs 1.5 times the time of
+float32 for YOLOv8n, an EPYC 0.55 times. `pays` tells whether a gain can be expected.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _NEEDED: dict[str, tuple[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Processor:
-    """Its name, its maker's id and what it can do, in Linux's words."""
+    """A processor's name, vendor id and flags, as in Linux's /proc/cpuinfo."""
 
     name: str
     vendor: str
     flags: frozenset[str]
 
     def lacks(self, precision: Precision) -> str | None:
-        """Return what the processor would need for a precision, as a message names it; None if it has it."""
+        """Return the instruction sets missing for a precision, as text for a message; None if it is supported."""
         if precision == "f32":
             return None
         named, flags = _NEEDED[precision]
@@ -57,7 +57,7 @@ class Processor:
 
 @cache
 def processor(cpuinfo: Path = _CPUINFO) -> Processor:
-    """Return this machine's processor. Where Linux does not tell, it has no name and can do nothing special."""
+    """Return this machine's processor; without a name and flags if `cpuinfo` can't be read."""
     try:
         text = cpuinfo.read_text(errors="replace")
     except OSError:

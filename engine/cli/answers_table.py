@@ -1,4 +1,4 @@
-"""Counts as people read them: how many objects, which line was crossed which way, how long a zone was stayed in."""
+"""Tables of counts: objects, line crossings by direction, stays in zones."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from engine.text.printable import printable
 
 _MAX_CAMERAS = 40
 NOT_EXAMINED = "-"
-"""What stands for a number where nothing was examined: that is not zero."""
+"""Shown instead of a number if nothing was examined, which is not zero."""
 
 
 def answers_view(answers: AnswersJson) -> RenderableType | None:
-    """Return what a summary's "answers" say; None if they say nothing."""
+    """Return a view of a summary's "answers"; None if there is nothing to show."""
     if error := answers.get("error"):
         return Text(f"No counts: {printable(str(error))}", style="red")
     cameras = answers.get("cameras") or []
@@ -29,7 +29,7 @@ def answers_view(answers: AnswersJson) -> RenderableType | None:
 
 
 def print_answers(console: Console, answers: AnswersJson) -> None:
-    """Print what a summary says of counts, and where the tables are."""
+    """Print a summary's counts, and the paths of the tables."""
     view = answers_view(answers)
     if view is not None:
         console.print(view)
@@ -40,7 +40,7 @@ def print_answers(console: Console, answers: AnswersJson) -> None:
 
 
 def objects_text(ids: int, objects: list[int]) -> str:
-    """Return the number of objects as a range, beside the ids that stand for them."""
+    """Return the number of ids, and of objects as a range."""
     low, high = objects
     few = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     many = f"{few} objects" if low != high else counted(high, "object")

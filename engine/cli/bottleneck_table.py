@@ -1,4 +1,4 @@
-"""The verdict for people: a row for each stage, and in words what binds and what would help."""
+"""The verdict as a table with a row per stage, followed by the limit and possible gains in words."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ORDER = (
 def print_verdict(console: Console, verdict: VerdictJson | None) -> None:
     """Show the verdict of a summary."""
     if verdict is None:
-        console.print("No verdict: no frame was done.")
+        console.print("No verdict: no frame was processed.")
         return
     table = Table(box=None, pad_edge=False)
     for name in ("threads", "stage"):
@@ -45,7 +45,7 @@ def print_verdict(console: Console, verdict: VerdictJson | None) -> None:
 
 
 def _rows(verdict: VerdictJson) -> Iterator[list[str]]:
-    """Yield the stages of each kind of thread, and what they wait for where it is 1 % of their time or more."""
+    """Yield the stages of each kind of thread, and waits that take at least 1 % of its time."""
     most = {limit["of"]: f"{limit['fps']:,.0f}" for limit in verdict["limits"]}
     for threads in verdict["threads"]:
         first, last = f"{threads['count']} {threads['of']}", most.get(threads["of"], "")

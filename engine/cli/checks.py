@@ -6,7 +6,7 @@ import click
 
 from engine.cli.deferred import deferred
 from engine.cli.lengths import length
-from engine.cli.model_options import model_options, told
+from engine.cli.model_options import model_options, with_default
 
 
 @click.command(short_help="Prove on your own video that batching never changes a result.")
@@ -31,12 +31,10 @@ def verify() -> None:
 
 @click.command(short_help="Find the fastest settings that reach a target on your own video.")
 @click.argument("video", metavar="VIDEO")
-@click.option(
-    "--target", type=click.FloatRange(0, 1), default=0.98, help=told("F1 of boxes that is to be reached.", 0.98)
-)
+@click.option("--target", type=click.FloatRange(0, 1), default=0.98, help=with_default("F1 of boxes to reach.", 0.98))
 @click.option("--with", "others", multiple=True, metavar="MODEL", help="Another model to try; repeatable.")
-@click.option("--probe", "probe_s", metavar="TIME", callback=length, help="How much of the video to look at.  [12s]")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as one line of JSON on standard output.")
+@click.option("--probe", "probe_s", metavar="TIME", callback=length, help="How much of the video to sample.  [12s]")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON on standard output.")
 @model_options
 @deferred("plan:plan")
 def plan() -> None:

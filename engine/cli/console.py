@@ -1,4 +1,4 @@
-"""Where tables go: to a terminal, or to a file or program, which has no width."""
+"""Consoles for tables: a terminal, or a file or pipe, which has no width."""
 
 import re
 import sys
@@ -17,16 +17,16 @@ _BLANKS_AT_ENDS = re.compile(r" +$", re.MULTILINE)
 
 
 def screen(*, stderr: bool = False, width: int = _WIDE) -> Console:
-    """Return a console on standard output or error. Where that is no terminal, nothing is wrapped or cut below `width`,
-    and no line is filled up with blanks: a table is as wide as its longest cells, and a pager shows no empty lines."""
+    """Return a console on standard output or error. If that is not a terminal, nothing is wrapped or cut below `width`,
+    and lines are not padded: a table is as wide as its longest cells, and a pager shows no empty lines."""
     console = Console(stderr=stderr)
-    if console.is_terminal or (sys.stderr if stderr else sys.stdout) is None:  # closed: what is printed goes nowhere
+    if console.is_terminal or (sys.stderr if stderr else sys.stdout) is None:  # closed: output is discarded
         return console
     return Console(file=cast("IO[str]", _Unfilled(stderr)), width=width)
 
 
 class _Unfilled:
-    """Standard output or error, whichever file it is just now, without the blanks at the ends of lines."""
+    """The current standard output or error, with trailing blanks removed from lines."""
 
     def __init__(self, stderr: bool) -> None:
         self._stderr = stderr

@@ -1,4 +1,4 @@
-"""`yolo-engine doctor`: what is installed and working on this machine, tried rather than looked up."""
+"""`yolo-engine doctor`: what is installed and works on this machine, found out by trying."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
 
 @dataclass(frozen=True)
 class Finding:
-    """`state` is ok, absent (optional and not there) or broken (needed, or half installed), with the remedy."""
+    """`state` is ok, absent (optional and missing) or broken (needed, or half installed); the text has the remedy."""
 
     what: str
     state: str
@@ -38,7 +38,7 @@ class Finding:
 
 
 def all_checks() -> dict[str, Callable[[], Finding]]:
-    """Return what is looked at, in the order in which it is told."""
+    """Return all checks, in the order in which they are reported."""
     return {
         "machine": _machine,
         "kernels": _kernels,
@@ -60,7 +60,7 @@ def all_checks() -> dict[str, Callable[[], Finding]]:
 
 
 def examine(checks: Mapping[str, Callable[[], Finding]] | None = None) -> list[Finding]:
-    """Try everything, or these checks alone; never raise."""
+    """Run all checks, or only these; never raises."""
     findings = []
     for what, check in (all_checks() if checks is None else checks).items():
         try:
@@ -169,7 +169,7 @@ def _gpu() -> Finding:
 
 
 def _pycuda() -> Finding:
-    """Return what runs plans. It can be installed if there is no driver, and then not be loaded."""
+    """Check PyCUDA, which runs plans. Without a driver it can be installed, but not loaded."""
     from engine.inference.gpu.context import INSTALL, load_driver
 
     try:
@@ -183,7 +183,7 @@ def _pycuda() -> Finding:
 
 
 def _plans() -> Finding:
-    """Return TensorRT plans in the user's cache."""
+    """List the TensorRT plans in the user's cache."""
     from engine.inference.trt.sidecar import all_plans
 
     plans = all_plans()
@@ -198,7 +198,7 @@ def _plans() -> Finding:
 
 
 def _gpu_decoding() -> Finding:
-    """Return whether the card could decode; the engine itself decodes on the CPU."""
+    """Check whether the GPU could decode; the engine itself decodes on the CPU."""
     from engine.inference.gpu.decode import hardware_decoding
 
     found = hardware_decoding()
@@ -210,7 +210,7 @@ def _gpu_decoding() -> Finding:
 
 
 def _gpu_kernels() -> Finding:
-    """Return what compiles the engine's own kernels for a card; tried on an empty one."""
+    """Check the compiler of the engine's GPU kernels by compiling an empty one."""
     from engine.inference.gpu.compiler import find_compiler
 
     try:
@@ -239,7 +239,7 @@ def _models() -> Finding:
 
 
 def _checks_of_others() -> dict[str, Callable[[], Finding]]:
-    """Return what the packages around the engine check, by the name of their entry point: the job system its broker."""
+    """Return checks of other packages by the name of their entry point, such as the job system's of its broker."""
     return {each.name: _loaded(each) for each in metadata.entry_points(group="yolo_engine.checks")}
 
 

@@ -1,4 +1,4 @@
-"""What a summary says of clips and the like, as lines for people."""
+"""A summary's clips, exports and events, as lines of text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from engine.text.counted import counted
 
 
 def follow_up_lines(summary: SummaryJson) -> Iterator[str]:
-    """Give a line for each thing that was made of the tracks."""
+    """Yield a line for each thing made from the tracks."""
     clips, exports = summary.get("clips"), summary.get("exports")
     if clips is not None and "error" not in clips:
         copied = sum(each["mode"] == "copy" for each in clips["clips"])

@@ -1,4 +1,4 @@
-"""Refuse options that have no effect beside the others: whoever gave one expected an effect.
+"""Refuses options that have no effect in combination with the others, because their user expected one.
 
     refuse_idle(ANNOTATED, config)
 
@@ -22,8 +22,8 @@ Asked = TypeVar("Asked")
 
 @dataclass(frozen=True)
 class Rule(Generic[Asked]):
-    """`options`, by parameter name, have an effect if `works` is true of the request; `only` says so in words that
-    follow "it"."""
+    """The `options`, by parameter name, have an effect only if `works(request)` is true; `only` expresses that in words
+    that follow "it"."""
 
     options: tuple[str, ...]
     works: Callable[[Asked], object]
@@ -60,18 +60,18 @@ OF_DRAWN: tuple[Rule[EngineConfig], ...] = (
     ),
     Rule(("label_size",), lambda config: config.label, "applies to labels, and --label none draws none"),
 )
-"""Rules for options of what is drawn on a video."""
+"""Rules for options about what is drawn on a video."""
 
 OF_VIDEO: tuple[Rule[EngineConfig], ...] = (
     Rule(_LOOK, lambda config: config.visualize, "applies to annotated videos, and none is written"),
     *OF_DRAWN,
     Rule(("blur_style",), lambda config: config.blur, "goes with --blur, which names what is hidden"),
 )
-"""Rules for options of the look of annotated videos."""
+"""Rules for options about the look of annotated videos."""
 
 
 def of_engine(*, report: bool) -> tuple[Rule[EngineConfig], ...]:
-    """Return the rules of a run's or a job's options; `report` says whether it writes a page unasked."""
+    """Return the rules for the options of a run or a job; `report` says whether it writes a report by default."""
 
     def reports(config: EngineConfig) -> bool:
         return report if config.report is None else config.report

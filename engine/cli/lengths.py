@@ -6,7 +6,7 @@ import click
 
 
 def length(_: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """Return the seconds that an option gives; None if it is not given."""
+    """Parse an option to seconds; None if it is not given."""
     from engine.config import clip_keys
     from engine.errors import ConfigError
 

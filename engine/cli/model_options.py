@@ -14,14 +14,14 @@ from engine.cli.tracker_options import tracker_options
 from models.layouts import LAYOUTS
 
 
-def told(text: str, default: object) -> str:
+def with_default(text: str, default: object) -> str:
     """Return an option's help followed by its default."""
     return f"{text}  [{default}]"
 
 
 def model_options(command: Command) -> Command:
-    """Add the options of every command that runs a model. An option that is not given is None: the configuration
-    decides."""
+    """Add the options common to all commands that run a model. An option that is not given is None, so that the
+    configuration decides."""
     options: list[Callable[[Command], Command]] = [
         click.option("--config", "config_file", type=PATH, help="JSON or TOML file of settings."),
         click.option(
@@ -37,11 +37,11 @@ def model_options(command: Command) -> Command:
         click.option("--input-scale", metavar="N|R,G,B", help="Factor for pixel values of 0-255."),
         click.option("--input-mean", metavar="N|R,G,B", help="Value first subtracted from pixels of 0-255."),
         click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order."),
-        click.option("--conf", type=float, help=told("Minimum score of a detection.", defaults.CONF)),
+        click.option("--conf", type=float, help=with_default("Minimum score of a detection.", defaults.CONF)),
         click.option(
             "--nms-iou",
             type=float,
-            help=told("Overlap above which the lower-scoring box is removed.", defaults.NMS_IOU),
+            help=with_default("Overlap above which the lower-scoring box is removed.", defaults.NMS_IOU),
         ),
         click.option("--classes", metavar="A,B,...", help="Keep only these classes."),
         click.option(
@@ -50,7 +50,9 @@ def model_options(command: Command) -> Command:
             help="Let boxes of different classes suppress each other.  [aware]",
         ),
         click.option(
-            "--max-detections", type=int, help=told("Maximum number of detections per frame.", defaults.MAX_DETECTIONS)
+            "--max-detections",
+            type=int,
+            help=with_default("Maximum number of detections per frame.", defaults.MAX_DETECTIONS),
         ),
         *tracker_options(),
         click.option("--skip-frames", metavar="N|true|false", help="Frames between two inferences.  [false]"),
@@ -73,19 +75,21 @@ def model_options(command: Command) -> Command:
             "--scan/--no-scan", default=None, help="Decode only where something moves: docs/gate.md.  [--no-scan]"
         ),
         click.option(
-            "--shape", type=click.Choice(["auto", "square", "rect"]), help=told("Input shape.", defaults.SHAPE)
+            "--shape", type=click.Choice(["auto", "square", "rect"]), help=with_default("Input shape.", defaults.SHAPE)
         ),
         click.option(
             "--backend",
             type=click.Choice([AUTO, *BACKENDS]),
-            help=told("Inference backend; fake finds bright squares, for tests.", AUTO),
+            help=with_default("Inference backend; fake finds bright squares, for tests.", AUTO),
         ),
         click.option(
             "--precision",
             type=click.Choice(["f32", "bf16", "int8"]),
             help="Precision on a CPU; int8 needs a file from `quantize`.  [f32]",
         ),
-        click.option("--device", metavar="auto|cpu|cuda[:N]", help=told("Device for inference.", defaults.DEVICE)),
+        click.option(
+            "--device", metavar="auto|cpu|cuda[:N]", help=with_default("Device for inference.", defaults.DEVICE)
+        ),
         click.option("--batch", type=int, help=f"Frames per inference.  [1 on a CPU, {defaults.GPU_BATCH} on a GPU]"),
         click.option(
             "--streams",

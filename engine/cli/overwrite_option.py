@@ -1,4 +1,4 @@
-"""The option of every command that writes into an output folder."""
+"""The option `--overwrite` of every command that writes into an output folder."""
 
 from __future__ import annotations
 

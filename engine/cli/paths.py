@@ -9,7 +9,7 @@ import click
 
 
 class NamedPath(click.Path):
-    """A path that is not empty: that of a variable that was not set would be the folder one is in."""
+    """A path that is not empty: an unset shell variable must not mean the current folder."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)

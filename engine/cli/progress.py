@@ -1,4 +1,4 @@
-"""What a person sees while a run continues and when it ends."""
+"""Output on the terminal during a run and at its end."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from engine.summary import SummaryJson, VideoJson
 from engine.text.counted import counted
 from engine.text.printable import printable
 
-# The last two are of jobs: a video that was ended early, and one whose turn never came.
+# The last two occur in jobs: a video that was ended early, and one that was never started.
 _STATUS_STYLE = {"ok": "green", "partial": "yellow", "failed": "red", "cancelled": "yellow", "not begun": "yellow"}
 _NARROW = 110  # columns
 _FIRST_LINE_S, _LONGEST_PAUSE_S = 5.0, 600.0
 
 
 class ProgressBars:
-    """A bar for the whole and one for each video in progress, on standard error. Where that is no terminal: a line now
-    and then, more rarely the longer it takes.
+    """A bar for the whole run and one per video in progress, on standard error. If that is not a terminal: a line now
+    and then, less often the longer it takes.
 
-    `total` gives the whole run, if there is one; `now` tells the time, tests set it.
+    `total` returns the state of the whole run, if known; `now` returns the time, and is set by tests.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class ProgressBars:
         self.bars.stop()
 
     def say(self, line: str) -> None:
-        """Have a line printed above the bars, soon. For a signal handler, which may come in the midst of printing."""
+        """Print a line above the bars soon. Safe in a signal handler, which may interrupt printing."""
         self._said.append(line)
 
     def _tell(self) -> None:
@@ -103,7 +103,7 @@ class ProgressBars:
             )
 
     def _show_total(self, streams: list[StreamProgress]) -> None:
-        """Show the bar of the whole run, unless it is one video alone."""
+        """Show the bar of the whole run, unless it is a single video."""
         total = self._total(streams)
         if total is None or total.videos == 1:
             return
@@ -128,18 +128,18 @@ class ProgressBars:
 
 
 def _whole() -> Column:
-    """Return a column whose cells stay in one piece."""
+    """Return a column whose cells are not wrapped."""
     return Column(no_wrap=True)
 
 
 def print_summary(console: Console, summary: SummaryJson) -> None:
-    """Print a row for each video, failed and partial ones with their reason, and the totals."""
+    """Print a row per video, with the reason if it failed or is partial, and the totals."""
     table = Table(box=None, pad_edge=False)
     table.add_column("video", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for name in ("frames", "fps", "tracks"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("result", overflow="fold")  # the only one that may take several lines
+    table.add_column("result", overflow="fold")  # the only column that may be wrapped
     for video in summary["videos"]:
         style = _STATUS_STYLE[video["status"]]
         counts = ", ".join(f"{count} {name}" for name, count in _most_first(video["tracks_by_class"]))
@@ -149,7 +149,7 @@ def print_summary(console: Console, summary: SummaryJson) -> None:
         remarks = [escape(printable(remark)) for remark in told if remark]
         if video["error"]:
             remarks.insert(0, f"[{style}]{escape(printable(video['error']))}[/]")
-        # Of a video that has no result there are no numbers: a 0 would say that it was looked through.
+        # A video without a result has no numbers: a 0 would mean that it was examined.
         looked_at = video["status"] in ("ok", "partial")
         table.add_row(
             escape(_tail(video["path"], max(20, console.width // 3))),
@@ -173,7 +173,7 @@ def print_summary(console: Console, summary: SummaryJson) -> None:
 
 
 def objects_in_words(video: VideoJson) -> str:
-    """Return how many objects the tracks of a video stand for, where that is not the number of its tracks."""
+    """Return the number of objects behind a video's tracks; "" if it equals the number of tracks."""
     low, high = video.get("objects") or (video["tracks"], video["tracks"])
     if low == high == video["tracks"]:
         return ""

@@ -1,5 +1,5 @@
-"""Signals that come twice: `timeout`, and those who stop a process and its group, send one to the process first and
-then to all of the group. What follows within a second of the first is the same one."""
+"""Signals delivered twice: `timeout` and others send a signal to a process and then to its whole group. A signal within
+a second of the previous one counts as the same."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ SAME_S = 1.0
 
 
 class Repeats:
-    """Tells a signal from its own repetition."""
+    """Distinguishes a new signal from a repetition."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._first: float | None = None
 
     def seen(self) -> bool:
-        """Note a signal, and return whether it is the one before once more."""
+        """Record a signal, and return whether it is a repetition of the previous one."""
         now = self._now()
         if self._first is not None and now - self._first < SAME_S:
             return True

@@ -8,14 +8,14 @@ from engine.choices import defaults
 from engine.choices.formats import FORMATS
 from engine.cli.deferred import deferred
 from engine.cli.lengths import length
-from engine.cli.model_options import model_options, told
+from engine.cli.model_options import model_options, with_default
 from engine.cli.overlay_options import overlay_options
 from engine.cli.paths import PATH
 
 
 @click.command(no_args_is_help=True)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", type=PATH, help=told("Output folder.", defaults.OUTPUT_FOLDER))
+@click.option("-o", "--output", type=PATH, help=with_default("Output folder.", defaults.OUTPUT_FOLDER))
 @model_options
 @click.option(
     "--build-plan/--no-build-plan",
@@ -35,7 +35,9 @@ from engine.cli.paths import PATH
 @click.option("--blur", metavar="A,B,...", help="Blur these classes in the annotated video; no guarantee.  [none]")
 @click.option("--only-blur", is_flag=True, default=None, help="Blur only: draw no boxes.")
 @click.option("--blur-style", type=click.Choice(["pixelate", "fill"]), help="How to blur them.  [pixelate]")
-@click.option("--formats", metavar=",".join(FORMATS), help=told("Data files to write.", ",".join(defaults.FORMATS)))
+@click.option(
+    "--formats", metavar=",".join(FORMATS), help=with_default("Data files to write.", ",".join(defaults.FORMATS))
+)
 @click.option(
     "--scene",
     multiple=True,
@@ -55,9 +57,11 @@ from engine.cli.paths import PATH
     "--bin",
     "bin_s",
     metavar="LENGTH",
-    help=told("Length of a bin for counts, such as 15m.", defaults.minutes(defaults.BIN_S)),
+    help=with_default("Length of a bin for counts, such as 15m.", defaults.minutes(defaults.BIN_S)),
 )
-@click.option("--zone", metavar="NAME", help=told("Time zone of the cameras, such as Europe/Berlin.", defaults.ZONE))
+@click.option(
+    "--zone", metavar="NAME", help=with_default("Time zone of the cameras, such as Europe/Berlin.", defaults.ZONE)
+)
 @click.option("--clock-start", "start", metavar="TIME", help="Wall-clock time of the first frame.  [name, container]")
 @click.option("--camera", metavar="folder|REGEX", help="Which videos belong to one camera.  [each its own]")
 @click.option(
@@ -91,7 +95,7 @@ from engine.cli.paths import PATH
 @click.option(
     "--segment",
     metavar="90s|10m|1h",
-    help=told("Length of segments recorded from a live source.", defaults.minutes(defaults.SEGMENT_S)),
+    help=with_default("Length of segments recorded from a live source.", defaults.minutes(defaults.SEGMENT_S)),
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON on standard output.")
 @click.option("--metrics", metavar="[ADDRESS:]PORT", help="Serve Prometheus metrics on this port.  [none]")

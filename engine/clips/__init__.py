@@ -10,7 +10,7 @@ number; otherwise the part is re-encoded.
 """
 
 from engine.clips.cutting import Clip, Cut, cut_clips
-from engine.clips.lists import told
+from engine.clips.lists import clips_json
 from engine.clips.plan import ClipSettings
 
-__all__ = ["Clip", "ClipSettings", "Cut", "cut_clips", "told"]
+__all__ = ["Clip", "ClipSettings", "Cut", "clips_json", "cut_clips"]

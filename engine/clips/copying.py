@@ -1,8 +1,8 @@
-"""Parts of a video as they are: packets copied from a key frame on, with the sound beside them, nothing lost; or joined
-with what is re-encoded, so that they begin and end at the very frame.
+"""Cuts parts of a video without loss: packets are copied from a key frame on, with their sound, or joined with
+re-encoded ends so that a part begins and ends at exact frames.
 
-All parts of a file are copied in one reading. Sound is in a file up to some seconds before or behind the image it
-belongs to: what was read last is kept, and a clip takes sound for a while behind its last image.
+All parts of a file are copied in one pass. In a file, sound may be some seconds before or after the frame it belongs
+to; so the last packets read are kept, and a clip accepts sound for a while after its last frame.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _SOUND_KEPT_S = 10
 
 
 def copy_suffix(audio: Any) -> str:
-    """Return the suffix of a copy's container: MP4, or Matroska where the sound does not go into an MP4."""
+    """Return the suffix of a copy's container: MP4, or Matroska if MP4 can't hold the sound."""
     return ".mp4" if audio is None or audio_problem(audio) is None else ".mkv"
 
 
 def copy(
     source: Source, audio: Any, index: PacketIndex, copies: Sequence[Copy], tick: Callable[[], None]
 ) -> dict[Path, str]:
-    """Write clips from a source that was just opened, in one reading, and return why those failed that did, by their
-    paths. `index` is of the same file. Raises SourceError and OutputError."""
+    """Write clips from a freshly opened source in one pass, and return the reasons of failures by path. `index` is of
+    the same file. Raises SourceError and OutputError."""
     waiting = deque(sorted(copies, key=lambda each: each.cut.first))
     open_now: list[Writer] = []
     failed: dict[Path, str] = {}
@@ -45,7 +45,7 @@ def copy(
                     writer.hear(packet)
                 continue
             if number >= len(index.pts):
-                break  # it has grown since
+                break  # the file has grown since
             packet.pts, packet.dts = int(index.pts[number]), int(index.dts[number])
             at_s = packet.dts * index.time_base
             while waiting and waiting[0].cut.first == number:

@@ -1,4 +1,4 @@
-"""Cuts the clips of a finished run: copied where that holds all frames, encoded where it does not."""
+"""Cuts the clips of a finished run: by copying if that keeps all frames, otherwise by encoding."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from engine.stages.decode import never_begun
 log = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".mp4", ".mkv"})
-# What grows, with what grows beside it; a clip bears its own name once it is whole.
+# Names of unfinished files; a clip gets its own name once it is complete.
 _PARTS = re.compile(r"\.clip-[0-9a-f]{16}-\d+\.part.*", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip: its path, below the folder of the clips as `name`, and the frames in it, by their numbers in the rows;
-    seconds are those of the video's container. `mode` is copy or exact, `lead_s` how much was copied in front of what
-    was requested, `encoded_frames` how many of its frames were re-encoded; `note` says why it is not as asked."""
+    """One clip: its path (`name` is relative to the clips folder) and its frames, numbered as in the rows; seconds are
+    the container's. `mode` is copy or exact, `lead_s` is how much was copied before the requested part,
+    `encoded_frames` how many frames were re-encoded; `note` says why it differs from the request."""
 
     path: Path
     name: PurePosixPath
@@ -62,7 +62,7 @@ class Clip:
 
 @dataclass
 class Cut:
-    """What came of it: the clips, the lists, the videos that could not be cut and why."""
+    """The outcome: the clips, the lists, and the videos that could not be cut, with reasons."""
 
     folder: Path
     clips: list[Clip] = field(default_factory=list)
@@ -81,10 +81,10 @@ def cut_clips(
 ) -> Cut:
     """Cut the clips of a run into `folder` (None: `clips` in the run's own), and write clips.csv and empty.txt there.
 
-    A clip appears whole or not at all. What can't be cut is told in the result, and the rest is cut all the same. The
-    clips of an earlier run that are not cut again go; files of others stay: where one has the name of a list, that is
-    an error, unless `overwrite` says that it may go. With `roots`, only sources below one of them are opened. Raises
-    InputError if rows can't be read, and OutputError.
+    A clip appears whole or not at all. Failures are reported in the result and don't stop the rest. Clips of an earlier
+    run that are not cut again are removed; foreign files stay, and one that has the name of a list is an error unless
+    `overwrite` is set. With `roots`, only sources below one of them are opened. Raises InputError if rows can't be
+    read, and OutputError.
     """
     try:
         with _opened(run, folder) as target, sole_writer(target):
@@ -98,7 +98,7 @@ def cut_clips(
 
 
 def _opened(run: FinishedRun, folder: Path | None) -> Folder:
-    """Open the folder of the clips, and make it where it is missing. Raises OSError, and OutputError for a link."""
+    """Open the clips folder, creating it if missing. Raises OSError, and OutputError for a link."""
     if folder is None:
         with Folder.at(run.folder) as own:
             return own.sub(CLIPS_FOLDER, make=True)
@@ -124,9 +124,9 @@ def _cut_all(
         except VideoError as error:
             cut.failed[video.name] = str(error)
             log.warning("%s: no clips: %s", video.name, error)
-        # What is copied is there first.
+        # Copied clips are finished first.
         cut.clips += sorted(done, key=lambda clip: (clip.begins_s, clip.ends_s))
-    # What can't be cut now may have been: it can't be made again, and stays.
+    # Clips of a video that can't be cut now stay, because they can't be made again.
     made = {str(clip.name) for clip in cut.clips}
     kept = [row for row in earlier if row["video"] in cut.failed and row["clip"] not in made]
     files.end(PurePosixPath(row["clip"]) for row in kept)
@@ -148,7 +148,7 @@ class _VideoCutter:
         place: Folder,
         tick: Callable[[], None],
     ) -> None:
-        """`place` is the folder of the video's clips, one of those of `files`."""
+        """`place` is the folder of this video's clips, one of those of `files`."""
         self._run = run
         self._video = video
         self._settings = settings
@@ -158,7 +158,7 @@ class _VideoCutter:
         self._token = secrets.token_hex(8)
 
     def cut(self, parts: Sequence[Part], roots: Sequence[Path]) -> Iterator[Clip]:
-        """Give each clip once it stands under its name. Raises VideoError, InputError and OutputError."""
+        """Yield each clip once it has its final name. Raises VideoError, InputError and OutputError."""
         path = self._video.annotated if self._drawn else self._video.source
         if path is None:
             what = "a run with `blur`" if self._run.config.blur else "a live source"
@@ -231,19 +231,19 @@ class _VideoCutter:
             return encode(file, file.path, first_s, left, self._run.config, self._tick)
         except Unencodable:
             raise
-        except SinkError as error:  # the disk's fault, which is no video's
+        except SinkError as error:  # the disk's fault, not the video's
             why = str(error).rpartition(" can't be written: ")[2]
             raise OutputError(f"{self._place.shown} can't be written: {why}.") from error
 
     @property
     def _drawn(self) -> bool:
-        """Whether clips are cut from the annotated video: the source shows what that one hides, or was live, and no
-        file of it is kept."""
+        """Whether clips are cut from the annotated video: because the source shows what that one blurs, or was live and
+        was not recorded."""
         return bool(self._run.config.blur) or self._video.source is None
 
     def _shift_of(self, index: PacketIndex) -> _Shift:
-        """Compare the rows with the frames of the file; where they don't fit, note it in the index. Raises InputError,
-        and VideoError if an annotated video is not that of the rows."""
+        """Compare the rows with the frames of the file, and note a mismatch in the index. Raises InputError, and
+        VideoError if an annotated video does not belong to the rows."""
         origin: int | None = None
         if self._video.tracks is None:
             return _Shift(0, 0.0)
@@ -302,19 +302,19 @@ class _VideoCutter:
 
 @dataclass(frozen=True)
 class _Shift:
-    """How frames are numbered and timed in the rows, against the file that is cut."""
+    """The offsets of frame numbers and times between the rows and the file that is cut."""
 
     frames: int
     seconds: float
 
     def there(self, part: Part) -> Part:
-        """Return a part as the file has it."""
+        """Convert a part from the rows' numbers and times to the file's."""
         frames = None if part.frames is None else (part.frames[0] - self.frames, part.frames[1] - self.frames)
         begins_s, ends_s = part.begins_s - self.seconds, part.ends_s - self.seconds
         return replace(part, begins_s=begins_s, ends_s=ends_s, after_s=part.after_s - self.seconds, frames=frames)
 
     def back(self, made: _Made) -> _Made:
-        """Return a clip as the rows have it."""
+        """Convert a clip from the file's numbers and times to the rows'."""
         first, last = made.frames
         begins_s, ends_s = made.begins_s + self.seconds, made.ends_s + self.seconds
         return replace(made, begins_s=begins_s, ends_s=ends_s, frames=(first + self.frames, last + self.frames))
@@ -322,7 +322,7 @@ class _Shift:
 
 @dataclass(frozen=True)
 class _Made:
-    """A clip that is complete and is not under its name yet."""
+    """A complete clip that does not have its final name yet."""
 
     path: Path
     suffix: str
@@ -337,8 +337,8 @@ class _Made:
 
 
 def name_words(video: FinishedVideo, part: Part) -> list[str]:
-    """Return what is in a clip's name: the video, the clock (or the second in the video), the first event and its
-    track, and how many more there are."""
+    """Return the words of a clip's name: the video, the clock time (or the second in the video), the first event and
+    its track, and the number of further events."""
     happening, span = part.happenings[0]
     at = happening.at
     if at is None:

@@ -1,4 +1,4 @@
-"""Parts of a video to the frame: decoded as a run decodes them, and re-encoded, with the sound beside them."""
+"""Frame-exact parts of a video: decoded as a run decodes them, and re-encoded, with their sound."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from engine.sinks.memory import Counters
 from engine.sinks.video import AnnotatedVideo
 from engine.stages.decode import never_begun
 
-# Nearly what the source shows; a clip is short.
+# Visually close to the source; a clip is short, so its size matters little.
 _CRF, _PRESET = 18, "veryfast"
 _SOUND_LAGS_S = 3.0
 _SOUND_KEPT_S = 10.0
 _ROUNDED_S = 1e-6
-# Read before the first part, so that whatever frame must be in it is.
+# How far before the first part reading begins, so that no frame of it is missed.
 _BEFORE_S = 5.0
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A clip that was encoded: the first and last frame in it and where they begin, in seconds of the container."""
+    """An encoded clip: its first and last frame, and their times in seconds of the container."""
 
     first_frame: int
     last_frame: int
@@ -53,8 +53,8 @@ def encode(
     config: EngineConfig,
     tick: Callable[[], None],
 ) -> dict[Path, Encoded]:
-    """Write parts of a video as MP4, each at its path, in one reading, and return those in which there is a frame.
-    `first_s` is the container's time of the video's first frame. Raises VideoError and SinkError."""
+    """Write parts of a video as MP4, each to its path, in one pass, and return those that contain a frame. `first_s` is
+    the container's time of the video's first frame. Raises VideoError and SinkError."""
     source = Source(path, audio=True, options=never_begun(config.max_frame_bytes))
     source.file = file
     made: dict[Path, Encoded] = {}
@@ -86,7 +86,7 @@ def encode(
 
 
 def _give(frame: Frame, cutters: Sequence[_Cutter], sound: deque[Any]) -> None:
-    """Give a frame, and the sound read before it, to the parts that it belongs to."""
+    """Pass a frame, and the sound read before it, to the parts that it belongs to."""
     sound.extend(packet for packet in frame.audio if packet.dts is not None and packet.time_base)
     while sound and float(sound[0].dts * sound[0].time_base) < frame.time_s - _SOUND_KEPT_S:
         sound.popleft()
@@ -106,11 +106,11 @@ class _Cutter:
         self._sink = AnnotatedVideo(target, (), crf=_CRF, preset=_PRESET, threads=available_cores())
         self._first: Frame | None = None
         self._last: Frame | None = None
-        self._sound: list[Any] = []  # behind its last frame
+        self._sound: list[Any] = []  # after its last frame
         self._begun = False
 
     def take(self, frame: Frame, sound: deque[Any]) -> None:
-        """Take the next frame of the video. Raises SinkError."""
+        """Add the next frame of the video. Raises SinkError."""
         if self._is_inside(frame):
             if self._first is None:
                 self._sink.open(self._info)
@@ -139,7 +139,7 @@ class _Cutter:
         return Encoded(self._first.index, self._last.index, self._first.time_s, ends_s, notes)
 
     def abort(self) -> None:
-        """Leave nothing behind."""
+        """Remove the unfinished file."""
         if self._begun:
             self._sink.abort()
 

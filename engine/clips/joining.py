@@ -1,9 +1,9 @@
-"""A clip to the frame, re-encoded only where that is needed: in front of its first key frame, and behind the last
-packet up to which nothing is missing. What lies between is copied, bit for bit.
+"""Frame-exact clips that are re-encoded only where necessary: before the first key frame, and after the last packet up
+to which nothing is missing. The packets between are copied bit for bit.
 
-A decoder meets up to three streams, one behind the other. With H.264 the encoder's parameter sets have numbers of their
-own and are beside the source's in the file's head; H.265's can't, so each stream begins with its sets, behind the end
-of the sequence before.
+A decoder sees up to three consecutive streams. With H.264, the encoder's parameter sets have ids of their own and are
+stored beside the source's in the file's header. H.265 does not allow that, so each stream begins with its own sets,
+after an end-of-sequence unit.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from engine.media.units import Bits, annex_b, kind_of, units_of_head, units_of_p
 
 _ENCODERS = {"h264": "libx264", "hevc": "libx265"}
 _FORMATS = frozenset("yuv420p yuvj420p yuv422p yuv444p yuv420p10le yuv422p10le".split())
-# As clips that are encoded whole.
+# As for clips that are encoded as a whole.
 _CRF, _PRESET = 18, "veryfast"
 _PROFILES = {
     "h264": {66: "baseline", 77: "main", 100: "high", 110: "high10", 122: "high422", 244: "high444"},
     "hevc": {1: "main", 2: "main10"},
 }
 _END_OF_SEQUENCE = b"\x48\x01"  # of H.265
-# H.264 knows 32 sequence parameter sets.
+# H.264 allows 32 sequence parameter sets.
 _NUMBERS = range(1, 32)
 
 
 class CantJoin(Exception):
-    """The pieces would not be one stream that every player shows; says why."""
+    """The pieces can't be joined into a stream that every player shows; says why."""
 
 
 class Joiner(Writer):
-    """One clip that is written of a head that is re-encoded, packets as they are, and a tail."""
+    """One clip, joined from a re-encoded head, copied packets and a re-encoded tail."""
 
     def __init__(self, source: Source, audio: Any, copy: Copy) -> None:
         assert copy.joint is not None
@@ -64,7 +64,7 @@ class Joiner(Writer):
             self.refuse(f"its parts can't be joined ({type(error).__name__})")
 
     def see(self, packet: Any, number: int) -> None:
-        """Take a video packet: to be copied, or to be decoded for what is re-encoded."""
+        """Process a video packet: copy it, or decode it for re-encoding."""
         if self.refused:
             return
         try:
@@ -94,11 +94,11 @@ class Joiner(Writer):
             self._tail = None
 
     def _prepare(self, source: Source) -> None:
-        """Set up the encoders, and the file's head. Raises CantJoin."""
+        """Set up the encoders and the file's header. Raises CantJoin."""
         joint = self._joint
         own = list(units_of_head(self._codec, self._source_head))
         if not own:
-            raise CantJoin("its parameter sets do not stand in its head")
+            raise CantJoin("its header has no parameter sets")
         setting = _Setting.of(source, self._codec, own)
         encoded = setting.sets()
         ahead = encoded if self._codec == "hevc" else []
@@ -112,7 +112,7 @@ class Joiner(Writer):
 
     def _put_head(self, head: _Encoding) -> None:
         packets = head.packets(self._key_pts)
-        # Each before the one behind it, and before the first that is copied.
+        # Decoding times ascend, up to that of the first copied packet.
         early = max(0, packets[-1][1] - (self._key_pts - self._delay) + 1)
         for number, (data, pts, key, duration) in enumerate(packets):
             last = number + 1 == len(packets)
@@ -124,7 +124,7 @@ class Joiner(Writer):
     def _copied(self, packet: Any) -> bytes:
         units = list(units_of_packet(self._codec, self._source_head, bytes(packet)))
         if self._sets and packet.is_keyframe:
-            first = 1 if units and kind_of(self._codec, units[0]) == 35 else 0  # an access unit's delimiter stays first
+            first = 1 if units and kind_of(self._codec, units[0]) == 35 else 0  # an access unit delimiter stays first
             units[first:first] = self._sets
         return annex_b(units)
 
@@ -137,7 +137,7 @@ class Joiner(Writer):
 
 
 class _Setting:
-    """How a source is encoded, so that a piece of it can follow it and be followed by it."""
+    """Encoder settings that match a source, so that encoded and copied pieces can be joined."""
 
     def __init__(
         self, codec: str, values: Mapping[str, object], options: dict[str, str], head: bytes, level: tuple[int, int]
@@ -146,7 +146,7 @@ class _Setting:
 
     @classmethod
     def of(cls, source: Source, codec: str, own: Sequence[bytes]) -> _Setting:
-        """Take what a stream says of itself; `own` are its parameter sets. Raises CantJoin."""
+        """Derive from a stream's own description; `own` are its parameter sets. Raises CantJoin."""
         context = source.video.codec_context
         if codec not in _ENCODERS or context.pix_fmt not in _FORMATS:
             raise CantJoin(f"{context.pix_fmt} of {codec} is not encoded in the same way")
@@ -173,7 +173,7 @@ class _Setting:
         return cls(codec, given, options, context.extradata, (profile, level))
 
     def sets(self) -> list[bytes]:
-        """Return the parameter sets that the encoder gives. Raises CantJoin if they are not of the source's kind."""
+        """Return the encoder's parameter sets. Raises CantJoin if they differ in profile or level from the source's."""
         kinds = (7, 8) if self._codec == "h264" else (32, 33, 34)
         head = self.encoder().extradata
         sets = [unit for unit in units_of_head(self._codec, head) if kind_of(self._codec, unit) in kinds]
@@ -183,7 +183,7 @@ class _Setting:
         return sets
 
     def encoder(self) -> Any:
-        """Open an encoder; all give the same parameter sets."""
+        """Open an encoder; all encoders produce the same parameter sets."""
         encoder = VideoCodecContext.create(_ENCODERS[self._codec], "w")
         for key, value in self._values.items():
             setattr(encoder, key, value)
@@ -194,18 +194,18 @@ class _Setting:
         return encoder
 
     def decoder(self) -> Any:
-        """Set up a decoder of the source's packets."""
+        """Create a decoder for the source's packets."""
         decoder = VideoCodecContext.create(self._codec, "r")
         decoder.extradata = self._head
         return decoder
 
 
 class _Encoding:
-    """A piece: decoded from packets as they come, and encoded. Nothing is open before the first of them, and behind the
-    last: many clips may be under way."""
+    """A piece that is decoded from incoming packets and encoded. Codecs are open only between its first and last
+    packet, because many clips may be in progress."""
 
     def __init__(self, setting: _Setting, ahead: Sequence[bytes], piece: Piece) -> None:
-        """`ahead` are units that are in front of the first image."""
+        """`ahead` are units to write before the first frame."""
         self._setting, self._ahead, self._piece = setting, ahead, piece
         self._decoder: Any = None
         self._encoder: Any = None
@@ -213,7 +213,7 @@ class _Encoding:
         self._made: list[Any] = []
 
     def take(self, packet: Any, number: int) -> bool:
-        """Take a packet, if it is one of the piece's, and say whether that was the last. Raises CantJoin."""
+        """Process a packet if it belongs to the piece, and return whether it was the last. Raises CantJoin."""
         if not self._piece.first <= number < self._piece.stop:
             return False
         if self._decoder is None:
@@ -227,12 +227,12 @@ class _Encoding:
         self._made += self._encoder.encode(None)
         self._decoder = self._encoder = None
         if tuple(packet.pts for packet in self._made) != self._piece.wanted_pts:
-            raise CantJoin("what is to be encoded anew is not all there")
+            raise CantJoin("frames to be re-encoded are missing")
         return True
 
     def packets(self, until_pts: int) -> list[tuple[bytes, int, bool, int]]:
-        """Return what was encoded, in its order: data as Annex B, pts, whether it is a key frame, and its duration; the
-        last one lasts until `until_pts`."""
+        """Return the encoded packets in order: data as Annex B, pts, whether it is a key frame, and duration; the last
+        one lasts until `until_pts`."""
         ends = (*self._piece.wanted_pts[1:], until_pts)
         found = []
         for number, (packet, end) in enumerate(zip(self._made, ends, strict=True)):
@@ -251,8 +251,8 @@ class _Encoding:
 
 
 def _level_of(codec: str, sets: Sequence[bytes]) -> tuple[int, int]:
-    """Return the profile and the level of the first sequence parameter set, as numbers of the standard; (0, 0) where
-    there is none."""
+    """Return the standard's numbers for profile and level of the first sequence parameter set; (0, 0) if there is
+    none."""
     kind = 7 if codec == "h264" else 33
     first = next((unit for unit in sets if kind_of(codec, unit) == kind), None)
     if first is None:
@@ -270,7 +270,7 @@ def _level_of(codec: str, sets: Sequence[bytes]) -> tuple[int, int]:
 
 
 def _free_number(sets: Sequence[bytes]) -> int:
-    """Return a number that no parameter set of an H.264 stream has. Raises CantJoin if there is none."""
+    """Return an unused parameter set id of an H.264 stream. Raises CantJoin if there is none."""
     taken = set()
     for unit in sets:
         bits = Bits(unit)
@@ -278,5 +278,5 @@ def _free_number(sets: Sequence[bytes]) -> int:
         taken.add(bits.number())
     free = next((number for number in _NUMBERS if number not in taken), None)
     if free is None:
-        raise CantJoin("all numbers of parameter sets are taken")
+        raise CantJoin("all parameter set ids are in use")
     return free

@@ -1,4 +1,5 @@
-"""clips.csv: what is in each clip. empty.txt: in which videos nothing was found, and how sure that is."""
+"""clips.csv lists the contents of each clip; empty.txt the videos in which nothing was found, and how certain that
+is."""
 
 from __future__ import annotations
 
@@ -31,17 +32,16 @@ _LARGEST_LIST = 1 << 28
 
 
 def clips_csv(clips: Sequence[Clip], kept: Iterable[Mapping[str, str]] = ()) -> str:
-    """Return the list of clips as CSV, a row each. Seconds are the video's own, `lead_s` those that were copied
-    in front of what was requested, back to a key frame; `encoded_frames` are those that were re-encoded. `kept` are
-    rows of an earlier list that hold still."""
+    """Return the list of clips as CSV, one row per clip. Seconds are the video's own; `lead_s` were copied before the
+    requested part, back to a key frame; `encoded_frames` were re-encoded. `kept` are rows of an earlier list that are
+    still valid."""
     rows: list[Row] = [*map(_row, clips)]
     rows += [{key: row.get(key, "") for key in COLUMNS} for row in kept]
     return csv_of(COLUMNS, rows)
 
 
 def listed_before(folder: Folder) -> list[dict[str, str]]:
-    """Return the rows of the list that an earlier run has left in a folder; none where that is no list. Raises
-    OSError."""
+    """Return the rows of the list that an earlier run left in a folder; none if it is not a list. Raises OSError."""
     try:
         rows = rows_of(folder.read(LIST, _LARGEST_LIST).decode())
     except (FileNotFoundError, ValueError):
@@ -49,8 +49,8 @@ def listed_before(folder: Folder) -> list[dict[str, str]]:
     return [row for row in rows if {"clip", "video"} <= row.keys()]
 
 
-def told(cut: Cut) -> ClipsJson:
-    """Return what a summary says of clips, as JSON values."""
+def clips_json(cut: Cut) -> ClipsJson:
+    """Return the part of a summary about clips, as JSON values."""
     return {
         "folder": str(cut.folder),
         "clips": [
@@ -100,8 +100,8 @@ def _row(clip: Clip) -> Row:
 
 
 def empty_txt(run: FinishedRun) -> str:
-    """Return the list of the videos in which nothing was found. A line each: the name, a tab, and how many of its
-    frames were looked at. What was not examined, or not to its end, is told apart: it may hold something."""
+    """Return the list of videos in which nothing was found, one per line: the name, a tab, and how many frames were
+    examined. Videos that were not examined completely are listed separately, since they may contain something."""
     config = run.config
     made = [run.remade.get(str(video.stem)) for video in run.videos if video.tracks is not None]
     if made and (first := made[0]) is not None and all(each == first for each in made):
@@ -127,8 +127,8 @@ def empty_txt(run: FinishedRun) -> str:
 
 
 def _has_tracks(run: FinishedRun, video: FinishedVideo) -> bool:
-    """Return whether there is a row of any track, by now: what the run counted need not be so any more."""
-    if run.counted:  # it has only just
+    """Return whether the video's file has a track row now: it may have been edited since the run."""
+    if run.counted:  # just now, so it is up to date
         return bool(video.objects)
     return video.tracks is not None and video.tracks.is_file() and any(len(rows) for rows in read_tracks(video.tracks))
 

@@ -1,4 +1,4 @@
-"""What packets a video file holds, and which of them a clip needs that begins at a key frame."""
+"""The packets of a video file, and which of them a clip needs that begins at a key frame."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from engine.clips.plan import Part
 from engine.media.source import Source
 from engine.media.units import kind_of, units_of_packet
 
-# Rows have their times to a microsecond.
+# Rows store times rounded to a microsecond.
 _ROUNDED_S = 1e-6
-# Two clocks of one video; a frame is never so short.
+# Tolerance between two clocks of one video; shorter than any frame.
 _SAME_S = 1e-3
 
-# What an MP4 holds that players can play.
+# Codecs that players can play in an MP4.
 _COPIED = frozenset("h264 hevc av1 vp9 mpeg4 mpeg2video".split())
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The packets [`first`, `stop`) of a file, by their number among its video packets, and the frames that they are
-    needed for: `wanted` by number, as in rows, ends included, with their times; `shown` are those that they decode to.
-    `begins_pts` is the time of the first frame shown, `ends_pts` where the last one ends."""
+    """The packets [`first`, `stop`) of a file, numbered among its video packets, and the frames that need them:
+    `wanted` are frame numbers as in the rows, ends included, with their times; `shown` are the frames that they decode
+    to. `begins_pts` is the time of the first frame shown, `ends_pts` the end of the last."""
 
     first: int
     stop: int
@@ -39,7 +39,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Piece:
-    """Frames that are re-encoded, by their times, and the packets [`first`, `stop`) that they are decoded from."""
+    """Frames to re-encode, by their times, and the packets [`first`, `stop`) that they are decoded from."""
 
     first: int
     stop: int
@@ -48,8 +48,8 @@ class Piece:
 
 @dataclass(frozen=True)
 class Joint:
-    """A clip to the frame of which the middle is copied: the packets [`key`, `stop`), from one at which decoding may
-    begin, without those shown before it. What is in front of it and behind it is re-encoded."""
+    """A frame-exact clip whose middle is copied: the packets [`key`, `stop`), starting where decoding can start,
+    without those shown before it. The frames before and after are re-encoded."""
 
     head: Piece | None
     key: int
@@ -58,16 +58,16 @@ class Joint:
 
     @property
     def encoded(self) -> int:
-        """How many frames are re-encoded."""
+        """The number of re-encoded frames."""
         return sum(len(piece.wanted_pts) for piece in (self.head, self.tail) if piece is not None)
 
 
 class PacketIndex:
-    """The video packets of a file in the order of decoding: pts, dts (N,) int64, whether each is a key frame, and
-    whether a new sequence may begin with it, behind other parameters.
+    """The video packets of a file in decoding order: pts, dts (N,) int64, whether each is a key frame, and whether a
+    new sequence with other parameters may begin with it.
 
-    `frames_pts` are the times of the frames that are shown, in their order: the frame of number i in the rows is the
-    i-th of them, unless `problem` says why that can't be, or why the packets can't be copied.
+    `frames_pts` are the times of the frames in presentation order: frame i of the rows is the i-th of them, unless
+    `problem` says why not, or why the packets can't be copied.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class PacketIndex:
         """Read all packets of an open source. Raises SourceError."""
         pts, dts, key, hidden, fresh = array("q"), array("q"), array("b"), array("b"), array("b")
         end, untimed, undated = 0, False, False
-        avi = "avi" in source.containers  # it stores no times: the place in the file is all that is known
+        avi = "avi" in source.containers  # stores no times, only the order
         codec, head = source.video.codec_context.codec.canonical_name, source.video.codec_context.extradata
         for packet in source.packets():
             if packet.stream_index != source.video.index:
@@ -117,7 +117,7 @@ class PacketIndex:
             found.problem = f"{codec} does not go into an MP4"
         if len(found.pts):
             kept = ~found.hidden
-            if found.key[0]:  # what is in front of it on the screen refers to what the file has not
+            if found.key[0]:  # frames shown before it refer to packets that the file lacks
                 kept &= found.pts >= found.pts[0]
             found.frames_pts = np.sort(found.pts[kept])
             if len(np.unique(found.frames_pts)) != len(found.frames_pts):
@@ -125,15 +125,15 @@ class PacketIndex:
         return found
 
     def check_rows(self, frames: NDArray[np.int64], pts: NDArray[np.int64]) -> None:
-        """Note a problem where rows number other frames than these. frames, pts: (N,) int64, of rows."""
+        """Note a problem if the rows number other frames than these. frames, pts: (N,) int64, of rows."""
         if self.problem is None and len(frames):
             inside = (frames >= 0) & (frames < len(self.frames_pts))
             if not inside.all() or (self.frames_pts[frames] != pts).any():
                 self.problem = "its packets are not numbered as its frames are"
 
     def origin_of(self, frames: NDArray[np.int64], times_s: NDArray[np.float64], offset_s: float) -> int | None:
-        """Return by how much rows number the frames higher than they stand here, of a video whose own clock is
-        `offset_s` behind theirs; None if they are not its rows. frames (N,) int64, times_s (N,) float64."""
+        """Return the difference between the rows' frame numbers and the positions here, for a video whose clock is
+        `offset_s` behind the rows'; None if the rows are not its own. frames (N,) int64, times_s (N,) float64."""
         own_s = self.frames_pts * float(self.time_base)
         if not len(own_s) or not len(frames):
             return None
@@ -145,7 +145,7 @@ class PacketIndex:
         return origin
 
     def frames_of(self, part: Part) -> tuple[int, int] | None:
-        """Return the first and last frame of a part; None if there is none."""
+        """Return the first and last frame of a part; None if it contains none."""
         times = self.frames_pts
         ticks = float(1 / self.time_base)
         first = int(np.searchsorted(times, (part.begins_s - _ROUNDED_S) * ticks, "left"))
@@ -158,11 +158,11 @@ class PacketIndex:
         return (first, last) if first <= last else None
 
     def cut(self, first_frame: int, last_frame: int) -> Cut | None:
-        """Return the packets that show the frames from `first_frame` to `last_frame`; None if no key frame stands
-        in front of them.
+        """Return the packets that show the frames from `first_frame` to `last_frame`; None if no key frame precedes
+        them.
 
-        Decoding begins at the last key frame that is shown no later than the first of them. Behind an open group of
-        images some are shown before the key frame that they follow: they are none of the clip's.
+        Decoding begins at the last key frame shown no later than the first of them. In an open group of pictures, some
+        frames are shown before the key frame that they follow in the file; they are not part of the clip.
         """
         begin, end = int(self.frames_pts[first_frame]), int(self.frames_pts[last_frame])
         number_of = np.flatnonzero(self.pts == begin)
@@ -174,7 +174,7 @@ class PacketIndex:
         first = int(keys[-1])
         key_pts = int(self.pts[first])
         latest = end
-        while True:  # until nothing that is shown is missing between what is
+        while True:  # until no frame is missing between those shown
             stop = first + int(np.flatnonzero(self.pts[first:] <= latest)[-1]) + 1
             last_pts = int(self.pts[first:stop].max())
             if last_pts <= latest:
@@ -187,17 +187,17 @@ class PacketIndex:
         return Cut(first, stop, frames, wanted, shown, key_pts, self._ends_of(shown_last))
 
     def joint(self, first_frame: int, last_frame: int) -> Joint | None:
-        """Return how the frames from `first_frame` to `last_frame`, and no others, can be shown with some of them
-        copied; None if none can.
+        """Return how exactly the frames from `first_frame` to `last_frame` can be shown with some of them copied; None
+        if none can be copied.
 
-        What is copied begins at the first key frame that nothing around it refers past, and ends with the last packet
-        up to which, in the order of decoding, there is all that is shown so far and nothing that is shown later.
+        Copying begins at the first key frame that no reference crosses, and ends with the last packet up to which, in
+        decoding order, all frames shown so far are present and none that is shown later.
         """
         begin, end = int(self.frames_pts[first_frame]), int(self.frames_pts[last_frame])
         latest = np.maximum.accumulate(self.pts)
         for key in np.flatnonzero(self.fresh & (self.pts >= begin) & (self.pts <= end)).tolist():
             if key and latest[key - 1] >= self.pts[key]:
-                continue  # what is decoded before it is shown after it
+                continue  # frames decoded before it are shown after it
             reached = np.maximum.accumulate(self.pts[key:])
             to_come = np.append(np.minimum.accumulate(self.pts[:key:-1])[::-1], np.iinfo(np.int64).max)
             ends = np.flatnonzero((reached <= end) & (reached < to_come))
@@ -210,7 +210,7 @@ class PacketIndex:
         return None
 
     def why_not_joint(self, first_frame: int, last_frame: int) -> str:
-        """Return why nothing of these frames can be copied; "" where no key frame lies among them, as in most."""
+        """Return why none of these frames can be copied; "" if there is no key frame among them, the usual case."""
         begin, end = int(self.frames_pts[first_frame]), int(self.frames_pts[last_frame])
         among = self.key & (self.pts > begin) & (self.pts <= end)
         if not among.any():
@@ -220,7 +220,7 @@ class PacketIndex:
         return "encoded as a whole: pictures refer past its key frames"
 
     def exactly(self, joint: Joint, first_frame: int, last_frame: int) -> Cut:
-        """Return the packets that are needed for a clip of these frames and no others."""
+        """Return the packets for a clip of exactly these frames."""
         pieces = [piece for piece in (joint.head, joint.tail) if piece is not None]
         first = min(joint.key, *(piece.first for piece in pieces))
         stop = max(joint.stop, *(piece.stop for piece in pieces))
@@ -247,8 +247,8 @@ class PacketIndex:
 
 
 def begins_anew(codec: str, head: bytes | None, packet: bytes) -> bool:
-    """Say whether a key frame's packet may come behind other parameters: with H.264 an IDR image, with H.265 any
-    random access point behind the end of a sequence. `head` is the stream's."""
+    """Return whether a key frame's packet may follow a sequence with other parameters: an IDR picture in H.264, any
+    random access point after an end of sequence in H.265. `head` is the stream's extradata."""
     if codec not in ("h264", "hevc"):
         return False
     kinds = [kind_of(codec, unit) for unit in units_of_packet(codec, head, packet)]
@@ -256,8 +256,8 @@ def begins_anew(codec: str, head: bytes | None, packet: bytes) -> bool:
 
 
 def _decoding_times(pts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return times of decoding for packets in that order, where a container has none: they grow, and none is later than
-    the image's time on the screen."""
+    """Return decoding times for packets in decoding order if the container has none: ascending, and none later than the
+    frame's presentation time."""
     in_order = np.sort(pts)
     times: NDArray[np.int64] = in_order - max(0, int((in_order - pts).max()))
     return times

@@ -1,4 +1,4 @@
-"""Which parts of which videos become clips: happenings with what comes before and after, joined where they are near."""
+"""Which parts of which videos become clips: happenings with the time before and after, merged if they are close."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from engine.finished.happenings import Span
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """`pre_s` and `post_s` are added before and after; parts less than `merge_gap_s` apart become one clip, unless that
-    were longer than `max_length_s`. A single happening that is longer is cut into clips that follow each other.
-    `exact`: a clip begins and ends at the very frame, for which it is re-encoded where no key frame is there."""
+    """`pre_s` and `post_s` are added before and after; parts less than `merge_gap_s` apart become one clip unless it
+    would be longer than `max_length_s`. A single longer happening is cut into consecutive clips. `exact`: a clip begins
+    and ends at the exact frame, and is re-encoded where no key frame allows copying."""
 
     selection: Selection = field(default_factory=Selection)
     pre_s: float = 5.0
@@ -27,7 +27,7 @@ class ClipSettings:
 
     @classmethod
     def of(cls, keys: ClipKeys) -> ClipSettings:
-        """Take what a configuration asks for."""
+        """Take the settings from a configuration."""
         selection = Selection(
             tuple(keys.kinds or ()),
             tuple(keys.classes or ()),
@@ -41,9 +41,9 @@ class ClipSettings:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a video that is to become a clip: seconds of its container, ends included; `frames` must be in it,
-    wherever they lie. Of a happening that is too long, `number` counts its parts from 1; what is at or before
-    `after_s` is in the part before."""
+    """A part of a video that becomes a clip: seconds of its container, ends included. It must contain `frames`,
+    whatever their times. For a happening that is too long, `number` counts its parts from 1, and frames at or before
+    `after_s` are in the previous part."""
 
     begins_s: float
     ends_s: float
@@ -55,7 +55,7 @@ class Part:
 
 
 def parts_of(happenings: Iterable[Happening], settings: ClipSettings) -> dict[int, list[Part]]:
-    """Return the parts of each video, by its number in the run, in the order of their times."""
+    """Return the parts of each video, by its number in the run, in order of time."""
     spans: defaultdict[int, list[tuple[Happening, Span]]] = defaultdict(list)
     for happening in happenings:
         for span in happening.spans:
@@ -81,14 +81,14 @@ def _joined(spans: list[tuple[Happening, Span]], settings: ClipSettings) -> Iter
 
 
 def _cut(begins_s: float, ends_s: float, group: list[tuple[Happening, Span]], settings: ClipSettings) -> Iterable[Part]:
-    """Yield one part, or as many as it takes to be no longer than is allowed."""
+    """Yield one part, or several if it would be longer than allowed."""
     count = max(1, math.ceil((ends_s - begins_s) / settings.max_length_s - 1e-9))
     length_s = (ends_s - begins_s) / count
     for number in range(count):
         first_s = begins_s + number * length_s
         last_s = ends_s if number + 1 == count else first_s + length_s
         inside = tuple(each for each in group if each[1].begins_s <= last_s and each[1].ends_s >= first_s)
-        if not inside:  # before or after what happened
+        if not inside:  # only lead-in or lead-out
             inside = tuple(group)
         bounds = [span.frames for _, span in inside if span.frames is not None]
         frames = (min(first for first, _ in bounds), max(last for _, last in bounds)) if bounds else None

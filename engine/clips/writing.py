@@ -1,4 +1,4 @@
-"""One clip that grows: packets in, a file out that is decoded once before it is believed."""
+"""Writes one clip from packets, and verifies it by decoding the finished file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from engine.sinks.base import fresh
 from engine.sinks.mux import MUX_ERRORS
 
 _SOUND_LAGS_S = 3
-# Half a tick of the coarsest clock that a clip can have, Matroska's.
+# Half a tick of the coarsest clock of a clip's container, Matroska's.
 _SAME_S = Fraction(1, 1000)
 
 
 @dataclass(frozen=True)
 class Copy:
-    """One clip to be made of packets, in `path`, which is in what is called `folder`; `suffix` is that of its
-    container. `joint` says what of it is re-encoded; None: it is copied as a whole."""
+    """A clip to be made from packets at `path`; `folder` is the folder's name for messages, `suffix` that of the
+    container. `joint` says which parts are re-encoded; None: it is copied as a whole."""
 
     cut: Cut
     path: Path
@@ -66,32 +66,32 @@ class Writer:
         self._heard: int | None = None
 
     def see(self, packet: Any, number: int) -> None:
-        """Take a video packet, if it is one of the clip's."""
+        """Write a video packet if it belongs to the clip."""
         if self._cut.first <= number < self._cut.stop and packet.pts >= self._cut.begins_pts:
             self.put_video(packet)
 
     def put_video(self, packet: Any) -> None:
-        """Write a video packet, whose times are the source's."""
+        """Write a video packet with the source's times."""
         self._put(packet, self._video)
 
     def set_head(self, head: bytes, tag: str | None = None) -> None:
-        """Give the file other parameter sets than the source's, as Annex B, before the first packet, all of which are
-        Annex B then; `tag` names the form in the container."""
+        """Set other parameter sets than the source's, before the first packet. These and all packets are Annex B then;
+        `tag` is the container's codec tag."""
         self._video.codec_context.extradata = head
         if tag is not None and self._in_mp4:
             self._video.codec_context.codec_tag = tag
 
     @property
     def refused(self) -> bool:
-        """Whether nothing comes of it any more."""
+        """Whether the clip has been given up."""
         return self._problem is not None
 
     def refuse(self, why: str) -> None:
-        """Give it up, for a reason that is told."""
+        """Give the clip up, for a reason that is reported."""
         self._problem = self._problem or why
 
     def hear(self, packet: Any) -> None:
-        """Take a packet of sound, if it belongs to the clip."""
+        """Write a packet of sound if it belongs to the clip."""
         if self._audio is None or packet.dts is None or not packet.time_base:
             return
         due_s = (packet.pts if packet.pts is not None else packet.dts) * packet.time_base
@@ -100,14 +100,14 @@ class Writer:
             self._put(packet, self._audio)
 
     def over(self, number: int, at_s: Fraction) -> bool:
-        """Say whether nothing of the clip can come any more, behind the video packet of this number and time."""
+        """Return whether no packet of the clip can follow the video packet of this number and time."""
         if self._problem is not None:
             return True
         done = number + 1 >= self._cut.stop
         return done and (self._audio is None or at_s > self._ends_s + _SOUND_LAGS_S)
 
     def finish(self) -> str | None:
-        """Complete the file and return what is wrong with it: every frame that is wanted is decoded once."""
+        """Complete the file, decode it, and return what is wrong with it, such as a missing frame; None if nothing."""
         try:
             self._container.close()
             os.fsync(self._file.fileno())
@@ -118,7 +118,7 @@ class Writer:
         return self._problem or self._check()
 
     def close(self) -> None:
-        """Give it up."""
+        """Give the clip up if it is not finished."""
         try:
             self._container.close()
         except MUX_ERRORS:
@@ -126,7 +126,7 @@ class Writer:
         self._file.close()
 
     def _put(self, packet: Any, stream: Any) -> None:
-        """Write a packet on the clip's clock; others may need it as it was."""
+        """Write a packet with times of the clip's clock; the packet itself is restored, as other clips may need it."""
         if self._problem is not None:
             return
         before = packet.pts, packet.dts, packet.duration, packet.time_base
@@ -150,7 +150,7 @@ class Writer:
         self._problem = self._problem or f"the container does not take it ({type(error).__name__})"
 
     def _check(self) -> str | None:
-        """Decode the clip: streams promise more at their key frames than some keep."""
+        """Decode the clip: some streams can't really be decoded from their key frames."""
         times: list[Fraction] = []
         try:
             with av.open(f"file:{self.path}", options={"protocol_whitelist": "file"}) as container:

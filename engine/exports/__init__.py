@@ -7,15 +7,15 @@ interpolated), `formats/` (one file per format), `images` (frames as JPEG), `exp
 
 from engine.exports import formats, images
 from engine.exports.corrected import Imported, import_corrected
-from engine.exports.exporting import Export, ExportSettings, export_run, told
+from engine.exports.exporting import Export, ExportSettings, export_json, export_run
 
 __all__ = [
     "Export",
     "ExportSettings",
     "Imported",
+    "export_json",
     "export_run",
     "formats",
     "images",
     "import_corrected",
-    "told",
 ]

@@ -17,9 +17,9 @@ from engine.finished import FinishedVideo
 
 @dataclass(frozen=True)
 class TrackBoxes:
-    """One track in N frames, in their order: frames (N,) int64 from 0, times_s (N,) float64 of the container, scores
-    (N,) float64, boxes_xyxy (N, 4) float64 in pixels of the upright frame. `class_name` is that of most of its scores.
-    """
+    """One track in N frames, in order: frames (N,) int64 from 0, times_s (N,) float64 of the container, scores (N,)
+    float64, boxes_xyxy (N, 4) float64 in pixels of the upright frame. `class_name` is the class with the largest sum of
+    scores."""
 
     track_id: int
     class_name: str
@@ -29,7 +29,7 @@ class TrackBoxes:
     boxes_xyxy: NDArray[np.float64]
 
     def clipped(self, size_wh: tuple[int, int]) -> TrackBoxes:
-        """Return it as far as it is in the frame."""
+        """Return the track clipped to the frame."""
         boxes = self.boxes_xyxy.copy()
         boxes[:, 0::2] = boxes[:, 0::2].clip(0, size_wh[0])
         boxes[:, 1::2] = boxes[:, 1::2].clip(0, size_wh[1])
@@ -37,13 +37,13 @@ class TrackBoxes:
         return replace(self, boxes_xyxy=boxes).take(kept)
 
     def between(self, first: int, last: int) -> TrackBoxes:
-        """Return its part in these frames, ends included, numbered from the first of them."""
+        """Return the part in these frames, ends included, renumbered from the first of them."""
         kept = (self.frames >= first) & (self.frames <= last)
         part = self.take(kept)
         return replace(part, frames=part.frames - first)
 
     def take(self, kept: NDArray[np.bool_] | NDArray[np.intp]) -> TrackBoxes:
-        """Return the rows at these places."""
+        """Return the rows at these indices."""
         return replace(
             self,
             frames=self.frames[kept],
@@ -58,8 +58,8 @@ class TrackBoxes:
 
 @dataclass(frozen=True)
 class VideoBoxes:
-    """The tracks of one video by id, clipped to its frame. `frames` counts those of the file, up to the last that was
-    given out: those of the rows are below it. `stem` is its place in an export."""
+    """The tracks of one video by id, clipped to its frame. `frames` is the number of the file's frames up to the last
+    output one, so frame numbers of rows are below it. `stem` is its place in an export."""
 
     video: FinishedVideo
     size_wh: tuple[int, int]
@@ -69,13 +69,13 @@ class VideoBoxes:
     stem: PurePosixPath
 
     def part(self, first: int, last: int) -> VideoBoxes:
-        """Return these frames, ends included, as a video of their own."""
+        """Return these frames, ends included, as a separate video."""
         tracks = (track.between(first, last) for track in self.tracks)
         return replace(self, frames=last - first + 1, tracks=tuple(track for track in tracks if len(track)))
 
 
 def boxes_of(video: FinishedVideo, tick: Callable[[], None] = lambda: None) -> VideoBoxes | None:
-    """Read the tracks of a video; None if no frame was looked at. Raises InputError."""
+    """Read the tracks of a video; None if no frame was examined. Raises InputError."""
     if video.tracks is None or video.size_wh is None:
         return None
     found: defaultdict[int, list[tuple[NDArray[np.float64], ...]]] = defaultdict(list)
@@ -105,5 +105,5 @@ def boxes_of(video: FinishedVideo, tick: Callable[[], None] = lambda: None) -> V
 
 
 def classes_of(videos: Sequence[VideoBoxes]) -> tuple[str, ...]:
-    """Return the names of all classes, in one order for all videos."""
+    """Return the names of all classes, in the same order for all videos."""
     return tuple(sorted({track.class_name for video in videos for track in video.tracks}))

@@ -1,7 +1,7 @@
-"""What a person has corrected in CVAT, or in any tool that writes MOTChallenge files, becomes rows again.
+"""Imports corrections made in CVAT, or in any tool that writes MOTChallenge files, as rows.
 
-A row needs its frame's time. Where the source is there, it is asked; else the rows that are there tell it, and what
-lies between them is interpolated.
+A row needs its frame's time. It is read from the source if that exists; otherwise it is taken from the existing rows
+and interpolated between them.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from engine.text.printable import printable
 
 @dataclass(frozen=True)
 class Imported:
-    """What was made: the file of rows and how much is in it; `kept` is what it was before the first import, `timed`
-    how the times of its frames are known: by the source, or from the rows before."""
+    """The outcome: the file of rows and its counts; `kept` is the copy from before the first import, `timed` the source
+    of frame times: the video, or the previous rows."""
 
     rows: Path
     video: str
@@ -56,10 +56,10 @@ class Imported:
 def import_corrected(
     run: FinishedRun, files: Sequence[Path], *, video: str | None = None, first_frames: Sequence[int] = ()
 ) -> Imported:
-    """Replace the rows of a video of a run by those of corrected files: CVAT for video 1.1 (XML), MOTChallenge text, or
-    an archive of either as CVAT exports it, packed or not. Several files are jobs of one video; `first_frames` says at
-    which frame of the video each begins (0 where not given). What the rows were before the first import is kept beside
-    them. Raises InputError, also where a file says that it is of another video, and OutputError."""
+    """Replace the rows of a run's video by those of corrected files: CVAT for video 1.1 (XML), MOTChallenge text, or an
+    archive of either as exported by CVAT, packed or unpacked. Several files are jobs of one video; `first_frames` are
+    the frames of the video at which they begin (default 0). A copy of the rows from before the first import is kept
+    beside them. Raises InputError, for example if a file is for another video, and OutputError."""
     target = _video(run, video)
     if first_frames and len(first_frames) != len(files):
         raise InputError(f"Give as many first frames as files. Got {len(first_frames)} for {len(files)}.")
@@ -71,7 +71,7 @@ def import_corrected(
         _refuse_another(run, target, found, first, named=video is not None)
         for box in found.boxes:
             moved = Box(box.frame + (first or 0), box.track_id, box.class_name, box.box_xyxy)
-            boxes[moved.frame, moved.track_id] = moved  # what two jobs have in common is the later one's
+            boxes[moved.frame, moved.track_id] = moved  # where two jobs overlap, the later one wins
     with sole_writer(run.folder):
         kept = target.tracks.with_name(before_import(target.tracks.name))
         before = kept if kept.exists() else target.tracks
@@ -86,7 +86,7 @@ def import_corrected(
         ordered = sorted(boxes.values(), key=lambda box: (box.frame, box.track_id))
         shift = 1 if any(box.track_id < 1 for box in ordered) else 0  # CVAT counts from 0, trackers from 1
         if max((box.track_id for box in ordered), default=0) + shift >= MAX_ID:
-            raise InputError(f"The corrections have ids from 0 to {MAX_ID - 1}: no room is left to count them from 1.")
+            raise InputError(f"The corrections have ids from 0 to {MAX_ID - 1}, so they can't be renumbered from 1.")
         for name in sorted({box.class_name for box in ordered} - classes.keys()):
             classes[name] = max(classes.values(), default=-1) + 1
         lines = []
@@ -120,7 +120,7 @@ def import_corrected(
 
 
 def _keep(rows: Path, kept: Path) -> None:
-    """Give the rows per second name; a copy does where the file system has none. Raises OSError."""
+    """Give the rows a second name, or make a copy if the file system has no links. Raises OSError."""
     try:
         os.link(rows, kept)
     except OSError as error:
@@ -130,7 +130,7 @@ def _keep(rows: Path, kept: Path) -> None:
 
 
 def _video(run: FinishedRun, name: str | None) -> FinishedVideo:
-    """Return the video that is meant, which has rows to be replaced."""
+    """Return the video to import into. Raises InputError if it is unclear or has no rows."""
     there = [each for each in run.videos if each.tracks is not None and each.tracks.is_file()]
     if name is None and len(there) == 1:
         return there[0]
@@ -145,8 +145,8 @@ def _video(run: FinishedRun, name: str | None) -> FinishedVideo:
 def _refuse_another(
     run: FinishedRun, target: FinishedVideo, found: Corrections, first: int | None, *, named: bool
 ) -> None:
-    """Raise InputError if a file of corrections says that it is of another video than `target`. `first` is the
-    frame at which it begins, None if none was given; `named`: a person has said that it is of this one."""
+    """Raise InputError if a file of corrections claims to be for another video than `target`. `first` is the frame at
+    which it begins, None if not given; `named`: the user has named the video explicitly."""
     claims = found.claims
     if claims.names and not any(map(_names_of(target).__contains__, map(_shortened, claims.names))):
         others = [each.name for each in run.videos if _names_of(each).intersection(map(_shortened, claims.names))]
@@ -180,19 +180,19 @@ def _refuse_another(
 
 
 def _names_of(video: FinishedVideo) -> frozenset[str]:
-    """Return what a file of corrections may call a video."""
+    """Return the names by which a file of corrections may refer to a video."""
     names = (video.name, str(video.stem))
     return frozenset(_shortened(each) for name in names for each in (name, printable(name)))
 
 
 def _shortened(name: str) -> str:
-    """Return a name without folders and without the suffix of a video."""
+    """Return a name without folders and without a video suffix."""
     path = PurePosixPath(name.replace("\\", "/"))
     return path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
 
 
 def _length(run: FinishedRun, video: FinishedVideo) -> int | None:
-    """Return how many frames a video has; None if the run did not see all of them."""
+    """Return the number of frames of a video; None if the run did not see all of them."""
     config = run.config
     (film,) = (film for each, film in zip(run.videos, run.films, strict=True) if each is video)
     whole = video.status == "ok" and not config.start_s and config.part_ends_s is None and not film.sequence_joined
@@ -200,8 +200,7 @@ def _length(run: FinishedRun, video: FinishedVideo) -> int | None:
 
 
 def _part(run: FinishedRun, video: FinishedVideo) -> tuple[float, float] | None:
-    """Return the seconds of a video, by its container, between which a run was asked to look; None if it was asked
-    for all of it."""
+    """Return the part of a video that the run was asked to examine, in seconds of the container; None if all of it."""
     config = run.config
     if not config.start_s and config.part_ends_s is None:
         return None
@@ -210,10 +209,10 @@ def _part(run: FinishedRun, video: FinishedVideo) -> tuple[float, float] | None:
 
 
 def _refuse_outside(part: tuple[float, float] | None, video: FinishedVideo, frame: int, second: float) -> None:
-    """Raise InputError if a frame is outside the part that was examined: in tables no bin is for it."""
+    """Raise InputError if a frame is outside the examined part, because the tables have no bin for it."""
     if part is None:
         return
-    half_s = float(video.step_s or 0) / 2  # a part ends where its last frame does, and that is a step behind its time
+    half_s = float(video.step_s or 0) / 2  # a part ends with its last frame, a step after that frame's time
     if not part[0] - half_s - 1e-5 <= second <= part[1] - half_s + 1e-5:
         raise InputError(
             f"The corrections have boxes in frame {frame} of {video.name}, at {second:.3f} s, and the run looked at "
@@ -222,7 +221,7 @@ def _refuse_outside(part: tuple[float, float] | None, video: FinishedVideo, fram
 
 
 def _known(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], dict[str, int]]:
-    """Return frames with their pts and times, as far as rows tell them, and the ids of classes."""
+    """Return the frames in the existing rows with their pts and times, and the ids of classes."""
     parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
     classes: dict[str, int] = {}
     for samples in read_tracks(path):
@@ -238,7 +237,7 @@ def _known(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np
 
 
 class _Times:
-    """Times of frames from those that rows tell."""
+    """Times of frames, interpolated from those in rows."""
 
     def __init__(
         self,
@@ -252,7 +251,7 @@ class _Times:
         if not len(frames):
             frames, times_s = np.array([0]), np.array([video.first_s])
             pts = np.array([round(video.first_s / float(base))])
-        # Ends to interpolate up to, at the nominal rate.
+        # Sentinels at both ends, at the nominal rate, for interpolation.
         low, high = int(frames[0]), int(frames[-1])
         before = times_s[0] - low * step_s
         after = times_s[-1] + (MAX_FRAMES - high) * step_s
@@ -271,8 +270,8 @@ class _Times:
 
 
 def _times_of_source(run: FinishedRun, video: FinishedVideo, last: int) -> dict[int, tuple[int, float]] | None:
-    """Return pts and seconds of the frames up to `last`, by their numbers; None if the source is not there, or is
-    another file by now."""
+    """Return pts and seconds of the frames up to `last`, by number; None if the source is missing or has been
+    replaced."""
     if video.source is None:
         return None
     found: dict[int, tuple[int, float]] = {}

@@ -21,13 +21,13 @@ from engine.finished import FinishedRun
 from engine.output_folder.own_files import refuse_foreign_export
 from engine.summary import ExportJson
 
-__all__ = ["Export", "ExportSettings", "export_run", "told"]
+__all__ = ["Export", "ExportSettings", "export_json", "export_run"]
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was written: the folder, and how many videos, tracks, boxes and images are in it; `keys` are the boxes that
-    the others follow from, None if all are written."""
+    """The outcome: the folder, and the numbers of videos, tracks, boxes and images; `keys` is the number of key boxes,
+    None if all boxes are written."""
 
     form: str
     folder: Path
@@ -48,9 +48,9 @@ def export_run(
     roots: Sequence[Path] = (),
     tick: Callable[[], None] = lambda: None,
 ) -> Export:
-    """Write the tracks of a run as `form` into `folder` (None: `export/<form>` in the run's own); `only` names some of
-    its videos. An earlier export of ours there is replaced. Raises InputError if rows or sources can't be read, and
-    OutputError."""
+    """Write the tracks of a run in the format `form` into `folder` (None: `export/<form>` in the run's own); `only`
+    selects videos by name. An earlier export of ours there is replaced. Raises InputError if rows or sources can't be
+    read, and OutputError."""
     settings = settings or ExportSettings()
     kind, writer = EXPORTS[form], import_module(f"engine.exports.formats.{form}")
     if settings.images and not kind.images:
@@ -86,8 +86,8 @@ def export_run(
     return made
 
 
-def told(export: Export) -> ExportJson:
-    """Return what a summary says of an export, as JSON values."""
+def export_json(export: Export) -> ExportJson:
+    """Return the part of a summary about an export, as JSON values."""
     return {
         "format": export.form,
         "folder": str(export.folder),
@@ -113,8 +113,7 @@ def _keys(videos: Sequence[VideoBoxes], error_px: float) -> int:
 
 
 def _parent(run: FinishedRun, folder: Path | None) -> Folder:
-    """Open the folder in which an export is to appear, and make it where it is missing. Raises OSError, and OutputError
-    for a link."""
+    """Open the parent folder of an export, creating it if missing. Raises OSError, and OutputError for a link."""
     if folder is None:
         with Folder.at(run.folder) as own:
             return own.sub(EXPORT_FOLDER, make=True)
@@ -132,7 +131,7 @@ def _images(
     tick: Callable[[], None],
 ) -> int:
     if all(video.video.source is None for video in videos):
-        raise InputError(f"{run.folder} is of live sources, of which no file is kept to cut images out.")
+        raise InputError(f"{run.folder} is of live sources, which leave no file to extract images from.")
     count = 0
     for video in videos:
         if (source := video.video.source) is not None:
@@ -156,7 +155,7 @@ def _images_of(
     stem, kind = video.stem, EXPORTS[form]
 
     def name_of(frame: int) -> Path | None:
-        if not kind.data_set:  # a folder of its own, numbered as its rows are
+        if not kind.data_set:  # a folder per video, numbered like its rows
             return folder / kind.images.format(stem=stem) / f"{frame + 1:06d}.jpg"
         if frame % settings.every:
             return None

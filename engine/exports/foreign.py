@@ -1,7 +1,7 @@
-"""Files of corrections, as other tools write them: CVAT for video 1.1 and MOTChallenge, packed or in their folders.
+"""Reads corrections written by other tools: CVAT for video 1.1 and MOTChallenge, as archives or unpacked.
 
-What a file says of its video besides, a name, a size, a length, is kept with its boxes, so that it can be held against
-the video that it is to be of.
+What a file says about its video (name, size, length) is kept with its boxes, so that it can be compared with the video
+it is imported into.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from engine.text.printable import printable
 MAX_FRAMES = 1 << 26
 _LARGEST = 1 << 30
 _LARGEST_BESIDE = 1 << 20
-_MAX_BOXES = 1 << 24  # those between key frames included: a day with eight at a time
+_MAX_BOXES = 1 << 24  # including interpolated ones: a day with eight at a time
 _LONGEST_TEXT = 4096
-# What is read of a head of CVAT's.
+# The fields that are read from CVAT's header.
 _HEAD = ("name", "source", "size", "frame_filter", "original_size/width", "original_size/height")
 _EXPECTED = (
     'Give what CVAT exports as "CVAT for video 1.1" or "MOT 1.1", as an archive or unpacked, or rows of MOTChallenge '
@@ -39,7 +39,7 @@ _XML, _ROWS, _LABELS, _SEQUENCE = "annotations.xml", "gt/gt.txt", "gt/labels.txt
 
 @dataclass(frozen=True)
 class Box:
-    """A box in a frame, which counts from 0, in pixels of the upright frame."""
+    """A box in pixels of the upright frame; frames count from 0."""
 
     frame: int
     track_id: int
@@ -49,8 +49,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Claims:
-    """What a file says of its video: its names, the size of its frames, and how many there are. None, or no name: it
-    does not say."""
+    """What a file says about its video: names, frame size, number of frames; None or empty if it does not say."""
 
     names: tuple[str, ...] = ()
     size_wh: tuple[int, int] | None = None
@@ -59,7 +58,7 @@ class Claims:
 
 @dataclass(frozen=True)
 class Corrections:
-    """The boxes of a file. `shown` names it."""
+    """The boxes of a file; `shown` is its name for messages."""
 
     shown: str
     boxes: Sequence[Box]
@@ -67,8 +66,8 @@ class Corrections:
 
 
 def read_corrections(path: Path) -> Corrections:
-    """Read a file, an archive as CVAT exports it, or what such an archive holds in a folder. Raises InputError for
-    anything else, and for rows that nothing could read afterwards."""
+    """Read a file, an archive exported by CVAT, or a folder with an unpacked one. Raises InputError for anything else,
+    and for boxes that would make invalid rows."""
     try:
         if path.is_dir():
             found = _read_folder(path)
@@ -83,30 +82,30 @@ def read_corrections(path: Path) -> Corrections:
 
 
 def _check(found: Corrections) -> None:
-    """Raise InputError for the first box that nothing could read once it is a row."""
+    """Raise InputError for the first box that would make an invalid row."""
     frames = np.array([box.frame for box in found.boxes], np.float64)
     boxes = np.array([box.box_xyxy for box in found.boxes], np.float64).reshape(-1, 4)
-    # As numbers of any size: one that no float64 holds is far beyond the last id.
+    # Compared as Python ints: a number too large for float64 is far beyond the largest id.
     ids = np.array([min(max(box.track_id, -1), 1 << 62) for box in found.boxes], np.float64)
     wrong = wrong_row(frames, ids, boxes)
     turned = np.flatnonzero((boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1]))
     if wrong is None and len(turned):
-        wrong = int(turned[0]), "its right side lies left of its left one, or its lower above its upper one"
+        wrong = int(turned[0]), "its right side is left of its left one, or its lower side above its upper one"
     if wrong is not None:
         box = found.boxes[wrong[0]]
-        raise InputError(f"{found.shown}: the box of track {box.track_id} in frame {box.frame} can't be: {wrong[1]}.")
+        raise InputError(f"{found.shown}: the box of track {box.track_id} in frame {box.frame} is invalid: {wrong[1]}.")
 
 
 def _read_file(path: Path) -> Corrections:
     labels = _beside(path.with_name("labels.txt"))
     found = _corrections(_content(path), str(path), labels)
-    if path.name == "gt.txt":  # of an unpacked folder
+    if path.name == "gt.txt":  # in an unpacked archive
         found = replace(found, claims=_claims(_beside(path.parent.parent / _SEQUENCE)))
     return found
 
 
 def _read_folder(path: Path) -> Corrections:
-    """Read what an archive holds, unpacked: the folder itself, or the `gt` in it."""
+    """Read an unpacked archive: the folder itself, or the `gt` in it."""
     if (path / _XML).is_file():
         return _read_file(path / _XML)
     for rows in (path / _ROWS, path / "gt.txt"):
@@ -129,7 +128,7 @@ def _content(path: Path) -> bytes:
 
 
 def _beside(path: Path) -> str:
-    """Return a small text that is beside rows; "" if there is none."""
+    """Read a small text file beside the rows; "" if there is none."""
     if not path.is_file() or path.stat().st_size > _LARGEST_BESIDE:
         return ""
     return path.read_text(encoding="utf-8", errors="replace")
@@ -168,7 +167,7 @@ def _read_archive(path: Path) -> Corrections:
 
 
 def _inside(names: Iterable[str]) -> str | None:
-    """Return the name of what is to be read in an archive, which may have been packed with its folder."""
+    """Return the name of the file to read in an archive, whose content may be in a folder."""
     for wanted in (_XML, _ROWS):
         found = [name for name in names if name == wanted or name.endswith(f"/{wanted}")]
         if found and (len(found) == 1 or wanted in found):
@@ -177,7 +176,7 @@ def _inside(names: Iterable[str]) -> str | None:
 
 
 def _claims(sequence: str) -> Claims:
-    """Return what a seqinfo.ini says, as far as it is one."""
+    """Parse a seqinfo.ini, ignoring what is invalid."""
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
         parser.read_string(sequence)
@@ -188,7 +187,7 @@ def _claims(sequence: str) -> Claims:
             None if width is None or height is None else (int(width), int(height)),
             None if frames is None else int(frames),
         )
-    except (configparser.Error, KeyError, ValueError):  # a tool's own; the rows are what counts
+    except (configparser.Error, KeyError, ValueError):  # of some other tool; only the rows matter
         return Claims()
 
 
@@ -196,7 +195,7 @@ def _corrections(content: bytes, shown: str, labels: str) -> Corrections:
     head = content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n")
     if b"\0" in head:
         raise InputError(f"{shown} contains no corrections: it is not a text file. {_EXPECTED}")
-    if not content.strip() and not shown.endswith("gt.txt"):  # an export without a track is such a file
+    if not content.strip() and not shown.endswith("gt.txt"):  # which is empty if there are no tracks
         raise InputError(f"{shown} is empty. {_EXPECTED}")
     if head.startswith(b"<") or shown.endswith(".xml"):
         return _Cvat(shown).read(content)
@@ -205,7 +204,8 @@ def _corrections(content: bytes, shown: str, labels: str) -> Corrections:
 
 
 def _read_mot(content: bytes, shown: str, labels: Sequence[str]) -> Iterator[Box]:
-    """Yield frame, id, left, top, width, height, flag, class; frames and classes from 1. A flag of 0 is no box."""
+    """Yield a box per line: frame, id, left, top, width, height, flag, class; frames and classes count from 1. Lines
+    with flag 0 are skipped."""
     for number, line in enumerate(content.decode("utf-8-sig", "replace").splitlines(), 1):
         if not line.strip():
             continue
@@ -220,7 +220,7 @@ def _read_mot(content: bytes, shown: str, labels: Sequence[str]) -> Iterator[Box
                 raise ValueError("frames and ids are whole numbers")
         except (ValueError, OverflowError) as error:
             raise InputError(
-                f"{shown}, line {number}: not a row of MOTChallenge ({printable(str(error), 200)}). {_EXPECTED}"
+                f"{shown}, line {number}: not a MOTChallenge row ({printable(str(error), 200)}). {_EXPECTED}"
             ) from error
         if flag == 0:
             continue
@@ -231,7 +231,7 @@ def _read_mot(content: bytes, shown: str, labels: Sequence[str]) -> Iterator[Box
 
 
 class _Cvat:
-    """Reads the tracks of CVAT for video 1.1, each from its boxes to the next, and interpolates as CVAT does."""
+    """Reads the tracks of CVAT for video 1.1, and interpolates between their key boxes as CVAT does."""
 
     def __init__(self, shown: str) -> None:
         self._shown = shown
@@ -243,7 +243,7 @@ class _Cvat:
         self._parser.buffer_text = True
         self._open: list[str] = []
         self._text = ""
-        # What is said of a task or a job, by the path of its element below that.
+        # Metadata of a task or a job, by the path of the element below it.
         self._said: dict[str, list[str]] = {}
 
     def read(self, content: bytes) -> Corrections:
@@ -263,7 +263,7 @@ class _Cvat:
         return Corrections(self._shown, self._boxes, self._claims())
 
     def _claims(self) -> Claims:
-        """Return what is in the head. Of a project with several tasks it is not known which of them is meant."""
+        """Return the claims in the header; none for a project with several tasks, where the task is unknown."""
         said = self._said
         if any(len(found) > 1 for found in said.values()):
             return Claims()
@@ -271,7 +271,7 @@ class _Cvat:
         return Claims(
             tuple(dict.fromkeys(text for text in (source, name) if text)),
             (int(width), int(height)) if width.isdecimal() and height.isdecimal() else None,
-            int(size) if size.isdecimal() and not chosen else None,  # every nth frame is not the video's length
+            int(size) if size.isdecimal() and not chosen else None,  # with every nth frame, not the video's length
         )
 
     def _doctype(self, *_: object) -> None:
@@ -317,7 +317,7 @@ class _Cvat:
             self._track = None
 
     def _note(self) -> None:
-        """Keep what an element of the head says: <meta>, there <task> or <job>, or <project><tasks><task>."""
+        """Store the text of a header element: in <meta>, below <task>, <job>, or <project><tasks><task>."""
         path = [part for part in self._open[2:] if part not in ("project", "tasks")]
         if path[:1] in (["task"], ["job"]) and (key := "/".join(path[1:])) in _HEAD:
             self._said.setdefault(key, []).append(self._text.strip()[:_LONGEST_TEXT])
@@ -332,7 +332,7 @@ class _Cvat:
             if after is None:
                 continue
             ends_outside, following = self._given[after]
-            target = box if ends_outside else following  # up to an end it stays where it was
+            target = box if ends_outside else following  # before an end the box does not move
             for between in range(frame + 1, after):
                 share = (between - frame) / (after - frame)
                 x1, y1, x2, y2 = (a + share * (b - a) for a, b in zip(box, target, strict=True))

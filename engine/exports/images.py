@@ -1,4 +1,4 @@
-"""Frames of a video as JPEG files, numbered as its rows are."""
+"""Extracts frames of a video as JPEG files, numbered like its rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.inference.model import available_cores
 from engine.pipeline.again import frames_again
 from engine.pipeline.reader import ReaderSettings
 
-# FFmpeg's scale from 1 to 31; 2 keeps what a detector sees.
+# FFmpeg's scale from 1 (best) to 31; at 2 a detector sees the same.
 _QUALITY = 2
 
 
@@ -24,8 +24,8 @@ def cut_images(
     name_of: Callable[[int], Path | None],
     tick: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write the frames to which `name_of` gives a path, by their number in the rows, and return how many; of the part
-    that `config` examined, no others. Raises VideoError and OSError."""
+    """Write the frames for which `name_of`, given the number in the rows, returns a path, and return how many; frames
+    outside the part that `config` examined are left out. Raises VideoError and OSError."""
     settings = ReaderSettings(
         decode_threads=available_cores(),
         start_s=config.start_s,
@@ -45,7 +45,7 @@ def cut_images(
 
 
 def jpeg(image: av.VideoFrame) -> bytes:
-    """Return a frame as JPEG."""
+    """Encode a frame as JPEG."""
     encoder: Any = av.CodecContext.create("mjpeg", "w")
     encoder.width, encoder.height = image.width, image.height
     encoder.pix_fmt = "yuvj420p"

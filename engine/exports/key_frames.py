@@ -1,8 +1,8 @@
-"""The few boxes of a track from which the others follow, so that people edit 20 of them and not 2000.
+"""Reduces a track to the few boxes from which the others can be interpolated, so that people edit 20 instead of 2000.
 
-Between two key frames every tool interpolates linearly in the frame's number. Douglas and Peucker's way (1973) keeps
-the two ends of a part, and of what lies between the box that is furthest from the line, until none is further than the
-error that is allowed.
+Between key frames every tool interpolates linearly by frame number. The algorithm of Douglas and Peucker (1973) keeps
+the two ends of a section, and recursively the box between them that is furthest from the interpolation, until none is
+off by more than the permitted error.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 
 def runs_of(frames: NDArray[np.int64]) -> list[slice]:
-    """Return the parts of a track without a hole. frames: (N,) int64, growing."""
+    """Return the gapless parts of a track. frames: (N,) int64, ascending."""
     bounds = np.flatnonzero(np.diff(frames) != 1) + 1
     starts, ends = [0, *bounds.tolist()], [*bounds.tolist(), len(frames)]
     return [slice(start, end) for start, end in zip(starts, ends, strict=True) if end > start]
 
 
 def key_frames(frames: NDArray[np.int64], boxes: NDArray[np.float64], error_px: float) -> NDArray[np.intp]:
-    """Return the places (K,) of the boxes to keep, ends included: no side of any other box is further than `error_px`
-    pixels from what is on the line between its neighbours kept. frames (N,) int64, boxes (N, 4) float64, of a part
-    without a hole. The same arguments give the same places."""
+    """Return the indices (K,) of the boxes to keep, ends included: no side of any other box deviates by more than
+    `error_px` pixels from the interpolation between its kept neighbours. frames (N,) int64, boxes (N, 4) float64, of a
+    gapless part. Deterministic."""
     keep = np.zeros(len(frames), dtype=np.bool_)
     if not len(frames):
         return np.flatnonzero(keep)

@@ -1,4 +1,4 @@
-"""What was found, as images: each track in the frame that shows it best."""
+"""Search results as images: each track in its best frame."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _LARGEST_LIST = 1 << 28
 def cut_crops(
     index: Index, found: Sequence[Found], folder: Path, *, overwrite: bool = False
 ) -> tuple[dict[int, Path], dict[str, str]]:
-    """Write a JPEG of each thing found into `folder`, and found.csv, which lists them. Return their paths by its place
-    in `found`, and why there is none, by video. Of a run that blurs there are none: its sources show what it hides.
+    """Write a JPEG of each result into `folder`, and found.csv, which lists them. Return the paths by index in `found`,
+    and the reasons for missing ones by video. A run with `blur` gets none, because its sources show what it hides.
 
-    The images of an earlier search go; files of others stay: where one is called found.csv, that is an error, unless
-    `overwrite` says that it may go. Raises OutputError.
+    Images of an earlier search are removed; foreign files stay, and a foreign found.csv is an error unless `overwrite`
+    is set. Raises OutputError.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,13 +61,13 @@ def cut_crops(
 def _cut(
     index: Index, found: Sequence[Found], target: Folder, files: ListedFiles
 ) -> tuple[dict[int, str], dict[str, str]]:
-    """Return the names of the images that were written, and why there are no others. Raises OSError."""
+    """Return the names of the written images, and why others are missing. Raises OSError."""
     wanted: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     made: dict[int, str] = {}
     failed: dict[str, str] = {}
     for number, each in enumerate(found):
         if each.hides:
-            failed[each.video] = "its run blurs, and its source does not"
+            failed[each.video] = "its run blurs, but its source is not blurred"
         elif each.best_frame is not None:
             wanted[each.folder, each.best_video].append(number)
     for (name, video), numbers in wanted.items():
@@ -106,7 +106,7 @@ def _row(each: Found) -> Row:
 
 
 def _listed_before(folder: Folder) -> list[str]:
-    """Return the names in the list that an earlier search has left. Raises OSError."""
+    """Return the names in the list that an earlier search left. Raises OSError."""
     try:
         return [row.get("picture", "") for row in rows_of(folder.read(_LIST, _LARGEST_LIST).decode())]
     except (FileNotFoundError, ValueError):
@@ -118,7 +118,7 @@ _Key = tuple[int, int]
 
 
 def _boxes(rows: Path, wanted: set[tuple[int | None, int]]) -> dict[_Key, NDArray[np.float64]]:
-    """Return the box (4,) of each track that is wanted in a frame."""
+    """Return the box (4,) of each wanted track and frame."""
     frames = np.array([frame for frame, _ in wanted], np.int64)
     found: dict[_Key, NDArray[np.float64]] = {}
     for samples in read_tracks(rows):
@@ -130,7 +130,7 @@ def _boxes(rows: Path, wanted: set[tuple[int | None, int]]) -> dict[_Key, NDArra
 
 
 def _pictures(path: str, boxes: Mapping[_Key, NDArray[np.float64]]) -> Iterator[tuple[_Key, bytes]]:
-    """Give what is in each box, with a margin, as JPEG. Raises VideoError."""
+    """Yield the content of each box, with a margin, as JPEG. Raises VideoError."""
     config = EngineConfig()
     settings = ReaderSettings(
         decode_threads=available_cores(), max_pixels=config.max_pixels, max_frame_bytes=config.max_frame_bytes
@@ -148,7 +148,7 @@ def _pictures(path: str, boxes: Mapping[_Key, NDArray[np.float64]]) -> Iterator[
 
 
 def _crop(rgb: NDArray[np.uint8], box: NDArray[np.float64]) -> bytes:
-    """Return what is in a box, with a margin, as JPEG. rgb: (H, W, 3); the sides of a JPEG are even, and at least 2."""
+    """Return the content of a box, with a margin, as JPEG. rgb: (H, W, 3); the JPEG's sides are even, at least 2."""
     height, width = rgb.shape[:2]
     x1, y1, x2, y2 = box.tolist()
     columns = _even(x1 - _MARGIN * (x2 - x1), x2 + _MARGIN * (x2 - x1), width)
@@ -157,7 +157,7 @@ def _crop(rgb: NDArray[np.uint8], box: NDArray[np.float64]) -> bytes:
 
 
 def _even(first: float, last: float, size: int) -> slice:
-    """Return the part from `first` to `last` of a side, in pixels: within it, from an even one, an even number long."""
+    """Return the pixels from `first` to `last` within a side as a slice with an even start and an even length."""
     start = min(max(0, int(first)), max(0, size - 2)) & ~1
     length = min(max(2, int(last) - start), size - start)
     return slice(start, start + max(length & ~1, 1))

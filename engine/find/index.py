@@ -1,7 +1,7 @@
-"""The index of a tree: a DuckDB file in the user's cache, made of the tables that runs and jobs wrote.
+"""The index of a tree: a DuckDB file in the user's cache, built from the tables that runs and jobs wrote.
 
-It is rebuilt where the tables of a folder have changed, and nowhere else. It never is in the tree: a database that
-others could write is not opened.
+Only folders whose tables have changed are read again. The file is never in the tree: a database that others could write
+is not opened.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from engine.finished import FinishedRun
 from engine.output_folder.manifest import refuse_object
 
 SCHEMA = 3
-# In each, rows lie by time within what was read together: DuckDB passes over blocks of another time. What belongs to a
-# track stands with its events, so that nothing is looked up among millions.
+# Within a batch, rows are sorted by time, so that DuckDB can skip blocks of other times. Data of a track is repeated in
+# its events, which saves a join over millions of rows.
 _TABLES = """
 CREATE TABLE about (schema INTEGER);
 CREATE TABLE folders (folder INTEGER, path VARCHAR, stamp VARCHAR, hides BOOLEAN);
@@ -48,13 +48,13 @@ _NUMBERS = {
     "BIGINT": frozenset("track_id first_frame last_frame best_frame".split()),
     "DOUBLE": frozenset("first_s last_s duration_s time_s dwell_s".split()),
 }
-# Folders are read together, up to so many or to so many bytes of tables.
+# Limits of a batch: folders, and bytes of tables.
 _TOGETHER, _TOGETHER_BYTES = 64, 256 << 20
 _LONGEST_HEAD = 1 << 16
 
-# A name that a spreadsheet would take for a formula has an apostrophe in front in the table.
+# In a table, names that a spreadsheet would take for a formula are prefixed with an apostrophe.
 _PLAIN = "CASE WHEN {0}[1] = chr(39) AND {0}[2] IN ('=', '+', '-', '@', chr(9), chr(13)) THEN {0}[2:] ELSE {0} END"
-# Local time and its distance from UTC are in one text.
+# A time in a table is local time followed by the UTC offset.
 _LOCAL = "TRY_CAST(left({0}, 23) AS TIMESTAMP)"
 _ZONE = "substr({0}, 24)"
 _OF_DAY = "epoch(begins) - epoch(date_trunc('day', begins))"
@@ -97,8 +97,8 @@ _SEEN = (
 
 
 def _rows(table: str, typed: bool) -> str:
-    """Return what reads CSV files, their paths given, with the name of each beside its rows. `typed`: their columns are
-    those that this version writes, and need not be guessed."""
+    """Return the SQL that reads CSV files by path, with the file's name in each row. `typed`: their columns are those
+    that this version writes, and need not be detected."""
     if typed:
         kinds = {
             name: next((kind for kind, of in _NUMBERS.items() if name in of), "VARCHAR") for name in COLUMNS[table]
@@ -111,8 +111,8 @@ def _rows(table: str, typed: bool) -> str:
 
 @dataclass(frozen=True)
 class _Staged:
-    """A folder that is to be read: its number, name and stamp, what its manifest says, and the paths of its tables by
-    their names, which are open. `typed`: their columns are those that this version writes."""
+    """A folder to read: its number, name and stamp, its manifest, and the paths of its open tables by name. `typed`:
+    their columns are those that this version writes."""
 
     number: int
     name: str
@@ -126,7 +126,7 @@ class _Staged:
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What a look at the tree found: folders in all, those re-read, and why some could not be."""
+    """The outcome of refreshing the index: number of folders, of folders re-read, and the reasons of failures."""
 
     folders: int
     read: int
@@ -134,10 +134,10 @@ class Refreshed:
 
 
 class Index:
-    """The index of one tree, open and current, as a context manager. Another process waits for its turn.
+    """The index of one tree, open and up to date, as a context manager. Other processes wait for their turn.
 
-    `root` is its folder, `connection` DuckDB's. Raises ConfigError if DuckDB is not installed, InputError if the
-    tree is none or contains no results, and OutputError if the cache can't be written.
+    `root` is its folder, `connection` the DuckDB connection. Raises ConfigError if DuckDB is not installed, InputError
+    if the folder does not exist or contains no results, and OutputError if the cache can't be written.
     """
 
     def __init__(
@@ -200,10 +200,10 @@ class Index:
                 connection.execute(_TABLES)
                 connection.execute("INSERT INTO about VALUES (?)", [SCHEMA])
                 return connection
-            except duckdb.Error:  # of another version, or damaged: it is made of the tables again
+            except duckdb.Error:  # of another version, or damaged: rebuilt from the tables
                 with contextlib.suppress(OSError):
                     self._path.unlink()
-        raise OutputError(f"{self._path} can't be made anew: remove it.")
+        raise OutputError(f"{self._path} can't be rebuilt: remove it.")
 
     def _refresh(self) -> Refreshed:
         known = {path: (number, stamp) for number, path, stamp in self._all("SELECT folder, path, stamp FROM folders")}
@@ -237,7 +237,7 @@ class Index:
         return Refreshed(len(there), read, failed)
 
     def _take(self, batch: Sequence[_Staged], old: Mapping[str, int], failed: dict[str, str]) -> int:
-        """Read folders together, and each alone where that fails; note which can't be. Return how many were read."""
+        """Read folders together, or one by one if that fails; note failures. Return how many were read."""
         typed = [each for each in batch if each.typed]
         groups = [typed, *([each] for each in batch if not each.typed)]
         read = 0
@@ -257,8 +257,8 @@ class Index:
         return read
 
     def _committed(self, group: Sequence[_Staged], old: Sequence[int]) -> str | None:
-        """Take folders in place of what was known of them, whole or not at all, and return what is wrong with their
-        tables."""
+        """Replace the entries of folders in one transaction, and return what is wrong with their tables, if
+        anything."""
         import duckdb
 
         self.connection.begin()
@@ -283,7 +283,7 @@ class Index:
             self.connection.execute(f"DELETE FROM {table} WHERE folder IN (SELECT unnest(?))", [list(folders)])
 
     def _read(self, group: Sequence[_Staged]) -> None:
-        """Take the tables of folders, whose numbers follow each other in time. Raises duckdb.Error."""
+        """Insert the tables of folders, whose numbers are consecutive. Raises duckdb.Error."""
 
         def put(table: str, rows: list[tuple[object, ...]]) -> None:
             if rows:
@@ -305,7 +305,7 @@ class Index:
 
         insert(_TRACKS, "tracks")
         insert(_EVENTS, "events", *bounds)
-        for what in ("line", "direction"):  # of a scene that was counted by later on
+        for what in ("line", "direction"):  # of a scene that was applied after the run
             insert(_COUNTED.format(what=what, name=_PLAIN.format(what)), "counts")
         self.connection.execute(_SEEN, dict(zip(("first", "last"), bounds, strict=True)))
 
@@ -327,8 +327,8 @@ def _head(path: str) -> str:
 
 
 def folders_of(root: Path) -> Iterator[Path]:
-    """Give the output folders of runs and jobs in a tree: those with a manifest. Hidden folders are passed over, and
-    exports, whose manifests are other tools'."""
+    """Yield the output folders of runs and jobs in a tree: those with a manifest. Hidden folders are skipped, as are
+    exports, whose manifests belong to other tools."""
     for place, folders, files in os.walk(root):
         if EXPORT_NOTE in files:
             folders.clear()
@@ -339,7 +339,7 @@ def folders_of(root: Path) -> Iterator[Path]:
 
 
 def _stamp(folder: Path) -> str:
-    """Return what tells that the tables of a folder have changed."""
+    """Return a text that changes when the tables of a folder change."""
     parts = []
     for name in ("manifest.json", *(f"{name}.csv" for name in _TABLES_OF_A_RUN)):
         try:
@@ -351,7 +351,7 @@ def _stamp(folder: Path) -> str:
 
 
 def _as_text(value: object) -> object:
-    """Return a name as the tables have it: that of a file need not be text, and DuckDB takes nothing else."""
+    """Return a name as in the tables: a file name may contain undecodable bytes, which DuckDB does not accept."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
@@ -362,7 +362,7 @@ def _videos(folder: _Staged) -> Iterator[tuple[object, ...]]:
 
 
 def _names(folder: _Staged) -> Iterator[tuple[object, ...]]:
-    """Give the names that can come up in a run, also where they did not."""
+    """Yield the names that can occur in a run, whether or not they did."""
     run = folder.run
     lines = [line for scene in run.settings.scenes for line in scene.lines]
     found = {
@@ -377,7 +377,7 @@ def _names(folder: _Staged) -> Iterator[tuple[object, ...]]:
 
 
 def _begins(run: FinishedRun) -> dict[str, float]:
-    """Return where on its camera's timeline each video has its first frame."""
+    """Return the position of each video's first frame on its camera's timeline, in seconds."""
     begins: dict[str, float] = {}
     for camera in {film.camera for film in run.films}:
         films = [film for film in run.films if film.camera == camera]
@@ -388,8 +388,8 @@ def _begins(run: FinishedRun) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _tables(run: FinishedRun) -> Iterator[dict[str, str]]:
-    """Give paths of a run's tables, by their names, as CSV, which have no pattern in them: its own, or tracks and
-    events that are made of its rows. Raises InputError."""
+    """Yield the paths of a run's CSV tables by name, free of glob characters: its own tables, or tracks and events
+    computed from its rows. Raises InputError."""
     with contextlib.ExitStack() as stack:
         own = {name: run.folder / f"{name}.csv" for name in _TABLES_OF_A_RUN}
         there = {name: path for name, path in own.items() if path.is_file()}

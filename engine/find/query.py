@@ -1,4 +1,4 @@
-"""What is asked of an index, and what is found."""
+"""Queries of an index, and their results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from engine.text.did_you_mean import there_is
 
 @dataclass(frozen=True)
 class Question:
-    """What is looked for; None or empty: anything.
+    """A query; None or empty: no restriction.
 
-    `zones` asks for stays in one of them, `lines` for crossings, neither for whole tracks. `between` are local times of
-    day, also over midnight, with which it overlaps; `first` and `last` local times that it lies between. `longer_s` and
-    `shorter_s` are of a stay or a track.
+    `zones` selects stays in one of them, `lines` crossings, neither selects whole tracks. `between` is a range of local
+    times of day, possibly across midnight, that results overlap; `first` and `last` are local times that bound them.
+    `longer_s` and `shorter_s` are durations of a stay or a track.
     """
 
     classes: tuple[str, ...] = ()
@@ -36,9 +36,8 @@ class Question:
 
 @dataclass(frozen=True)
 class Found:
-    """One thing that was found. `video_s` is the second in the video, as a player counts, at which it begins; `at` and
-    `until` are local times with their distance from UTC, "" without a clock. `best_frame` of `best_video` shows the
-    track best. `hides`: its run blurs."""
+    """One result. It begins at `video_s`, in seconds as a player shows them; `at` and `until` are local times with UTC
+    offset, "" without a clock. `best_frame` of `best_video` shows the track best. `hides`: its run blurs."""
 
     folder: str
     camera: str
@@ -60,7 +59,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found, up to the limit, of how many in all; `without_clock` counts what could not be placed in time."""
+    """The results up to the limit, and their total number; `without_clock` counts those without a known time."""
 
     found: tuple[Found, ...]
     total: int
@@ -68,8 +67,8 @@ class Answer:
 
 
 def ask(index: Index, question: Question) -> Answer:
-    """Look for what is asked, in the order of time. Raises InputError if nothing can be found: there is no such
-    class, zone or line in any of the runs."""
+    """Run a query; results are in order of time. Raises InputError if nothing can match, for example because no run has
+    such a class, zone or line."""
     events = bool(question.zones or question.lines)
     source = _EVENTS if events else _TRACKS
     where, values = _conditions(question)
@@ -82,7 +81,7 @@ def ask(index: Index, question: Question) -> Answer:
     condition = " AND ".join([where, *timed])
     given = values + timed_values
     total = index.connection.execute(f"SELECT count(*) FROM ({source}) WHERE {condition}", given).fetchone()[0]
-    # The names of videos and folders are looked up for what is shown alone.
+    # The names of videos and folders are looked up only for the results shown.
     shown = (
         f"WITH hits AS (SELECT * FROM ({source}) WHERE {condition}"
         " ORDER BY begins NULLS LAST, folder, camera, time_s, track_id LIMIT ?)"
@@ -163,7 +162,7 @@ def _times(question: Question) -> tuple[list[str], list[Any]]:
         values.append(question.last)
     if question.between is not None:
         first, last = question.between
-        # It overlaps the part of a day if it begins in it, or before it and lasts into it.
+        # It overlaps the range if it begins within it, or before it and lasts into it.
         start, length = _seconds(first), (_seconds(last) - _seconds(first)) % 86_400 or 86_400
         since = "((of_day - ? + 86400) % 86400)"
         parts.append(f"({since} < ? OR {since} + duration_s >= 86400)")
@@ -176,16 +175,16 @@ def _seconds(moment: time) -> float:
 
 
 def _check(index: Index, question: Question) -> None:
-    """Raise InputError if nothing that could be in the index is what is asked for: a name that is in none of its
-    runs, or limits that exclude each other."""
+    """Raise InputError if nothing in the index can match: a name occurs in none of its runs, or limits exclude each
+    other."""
     if question.longer_s is not None and question.shorter_s is not None and question.longer_s > question.shorter_s:
         raise InputError(f"Nothing lasts at least {question.longer_s:g} s and at most {question.shorter_s:g} s.")
     if question.first is not None and question.last is not None and question.first >= question.last:
-        raise InputError(f"Nothing is after {question.first} and before {question.last}.")
+        raise InputError(f"No time is after {question.first} and before {question.last}.")
     if question.longer_s and question.lines and not question.zones:
-        raise InputError("A crossing takes no time: a duration is of stays and tracks.")
+        raise InputError("A crossing has no duration: only stays and tracks do.")
     if question.directions and not question.lines:
-        raise InputError("A direction is of crossings: name the lines.")
+        raise InputError("Only crossings have a direction: name the lines.")
     asked = {
         "class": question.classes,
         "camera": question.cameras,

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine.analytics.answering import CameraAnswers, films_of, unrolled
+from engine.analytics.answering import CameraAnswers, films_of, with_segments
 from engine.analytics.naming import name_of
 from engine.analytics.samples import classes_in
 from engine.analytics.settings import AnswerSettings, looked_for
@@ -29,13 +29,12 @@ log = logging.getLogger(__name__)
 class FinishedVideo:
     """One video of a run.
 
-    `name` is its path below the input folder, as in all tables, `stem` that of its outputs; of a live source each
-    segment is one. `source` is where the video lies, None for a live one. `tracks` is the file of its rows, None if
-    there is none. `size_wh` is that of the upright frame, None if no frame was looked at; `examined` counts frames
-    that the model saw. `time_base` and `step_s` are the container's unit of time and the seconds between two frames at
-    its nominal rate. `size_bytes` and `sha256`, of an object `etag`, are the source's own when it was read, None if
-    nobody noted them. `annotated` is its annotated video, None if there is none, which begins at `annotated_s` of the
-    source's time.
+    `name` is its path below the input folder, as in all tables, `stem` that of its outputs. Each segment of a live
+    source is a video. `source` is the path of the video, None for a live one; `tracks` is the file of its rows, if any.
+    `size_wh` is the size of the upright frame, None if no frame was examined; `examined` counts the frames that the
+    model saw. `time_base` is the container's unit of time, `step_s` the seconds between frames at the nominal rate.
+    `size_bytes` and `sha256` (or `etag` for an object in storage) identify the source as it was read, None if not
+    recorded. `annotated` is the annotated video, if any, which begins at `annotated_s` of the source's time.
     """
 
     name: str
@@ -61,11 +60,11 @@ class FinishedVideo:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """The videos of a run, with the clocks and cameras by which they are on timelines, and what the run was made with.
+    """The videos of a run with their clocks and cameras, and the settings of the run.
 
-    `films` are the same videos, in the same order, as `engine.analytics` takes them. `classes` are those that the model
-    knows, None if nobody noted them. `counted` are the answers of the films' cameras, where somebody has read all
-    rows just before. `remade` says how tracks were made again since the run, by the stems of their videos.
+    `films` are the same videos in the same order, as input for `engine.analytics`. `classes` are those that the model
+    knows, None if not recorded. `counted` are the answers of the films' cameras if they have just been computed.
+    `remade` says, by video stem, how tracks were made again since the run.
     """
 
     folder: Path
@@ -83,9 +82,8 @@ class FinishedRun:
     def load(
         cls, folder: Path, *, sources: Path | None = None, scenes: Sequence[Path] = (), counts: bool = True
     ) -> FinishedRun:
-        """Read the manifest of an output folder. `sources` is where the videos lie now, if not where they lay; `scenes`
-        take the place of the run's own, if there are any. Who counts nothing needs no scene: with `counts` False
-        none is read. Raises InputError and ConfigError."""
+        """Read the manifest of an output folder. `sources` is the new place of the videos if they were moved; `scenes`,
+        if given, replace the run's own. With `counts` False no scene is read. Raises InputError and ConfigError."""
         manifest = read_manifest(folder)
         config = EngineConfig(**manifest["config"])
         if scenes:
@@ -112,11 +110,11 @@ class FinishedRun:
         settings: AnswerSettings | None = None,
         counted: Sequence[CameraAnswers] = (),
     ) -> FinishedRun:
-        """Take the entries of a manifest, and if there are any the answers of all of them. Raises InputError, and
-        KeyError, TypeError or ValueError if they are none."""
+        """Build from the entries of a manifest, and their answers if computed. Raises InputError, or KeyError,
+        TypeError or ValueError for invalid entries."""
         settings = settings or AnswerSettings.of(config)
-        # What is not examined has no rows either: a failed file, a live source that never came.
-        kept = unrolled(entry for entry in entries if "stem" in entry)
+        # Without examined frames there are no rows: a failed file, a live source that never connected.
+        kept = with_segments(entry for entry in entries if "stem" in entry)
         films = films_of(kept, folder, settings)
         videos = [
             _video(entry, film, folder, sources, bool(config.visualize))
@@ -126,36 +124,36 @@ class FinishedRun:
         return cls(folder, tuple(videos), tuple(films), config, settings, name, sha256, counted=tuple(counted))
 
     def check_asked(self, keys: ClipKeys) -> None:
-        """Raise ConfigError if nothing that could have happened in the run is what `keys` ask for."""
+        """Raise ConfigError if no possible event of the run matches `keys`."""
         Vocabulary.of(self.settings.scenes, self._classes_beside(keys.classes or ())).check(keys)
 
     @property
     def looked_for(self) -> Collection[str] | None:
-        """The classes that the run looked for; None if nobody noted them."""
+        """The classes that the run detected; None if not recorded."""
         return None if self.classes is None else looked_for(self.classes, self.config.classes)
 
     def _classes_beside(self, names: Sequence[str]) -> Collection[str] | None:
-        """Return the classes that were looked for; with those in the rows, which people may have corrected, where
-        `names` has others."""
+        """Return the detected classes; if `names` has others, with those in the rows, which people may have
+        corrected."""
         kept = self.looked_for
         if kept is None or set(names) <= set(kept):
             return kept
         return {*kept, *self.classes_in_rows()}
 
     def classes_in_rows(self) -> set[str]:
-        """Return the classes that the tracks are of. Raises InputError."""
+        """Return the classes that occur in the tracks. Raises InputError."""
         return classes_in(film.tracks for film in self.films if film.tracks is not None)
 
     @property
     def shown(self) -> Sequence[tuple[FinishedVideo, Film]]:
-        """Give the videos of which frames were looked at."""
+        """Return the videos of which frames were examined."""
         return [
             (video, film) for video, film in zip(self.videos, self.films, strict=True) if film.examined_s is not None
         ]
 
 
 def _classes(noted: Sequence[str] | None, sha256: str) -> tuple[str, ...] | None:
-    """Return the classes of a run's model: those that its manifest notes, else those of the zoo's model."""
+    """Return the classes of a run's model: those in its manifest, otherwise those of the zoo's model with this hash."""
     if noted is not None:
         return tuple(noted)
     of_zoo = by_hash(sha256)
@@ -193,7 +191,7 @@ def _video(entry: Mapping[str, Any], film: Film, folder: Path, sources: Path | N
 
 
 def _moved(path: Path, name: str, sources: Path | None) -> Path:
-    """Return where a source lies now: by its path below the input folder, else by its name alone."""
+    """Return the present path of a source: by its path below the input folder, otherwise by its name alone."""
     if sources is None:
         return path
     if sources.is_file():

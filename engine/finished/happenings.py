@@ -1,4 +1,4 @@
-"""What happened in a run's videos and how long it lasted, chosen by kind, class, place and duration."""
+"""Happenings (events and tracks) in a run's videos, selected by kind, class, place and duration."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from engine.analytics.timeline import Film, Placed, lay_out
 from engine.analytics.vocabulary import TRACK, Vocabulary
 from engine.finished.folder import FinishedRun, FinishedVideo
 
-# Times in files of rows are rounded to a microsecond.
+# Rows store times rounded to a microsecond.
 _TICK_S = 1e-6
-# A last frame may be longer than others.
+# The last frame may be longer than the others.
 _SEAM_STEPS = 1.5
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which happenings are meant; None or empty: all. Durations in seconds, of a stay or a track; what has none, a
-    crossing, lasts 0."""
+    """A filter of happenings; None or empty: all. Durations of stays and tracks are in seconds; a crossing lasts 0."""
 
     kinds: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
@@ -33,7 +32,7 @@ class Selection:
     shorter_s: float | None = None
 
     def takes(self, happening: Happening) -> bool:
-        """Say whether it is one of them."""
+        """Return whether a happening passes the filter."""
         lasts = happening.ends_s - happening.begins_s
         return (
             (not self.classes or happening.class_name in self.classes)
@@ -46,8 +45,8 @@ class Selection:
 
 @dataclass(frozen=True)
 class Span:
-    """The part of a happening that is in one video: seconds of its container, of the first and last frame in which
-    it is; `frames` are those between which it happened, where it happened between two."""
+    """The part of a happening in one video, from its first to its last frame, in seconds of the container. If it
+    happened between two frames, `frames` are these."""
 
     video: int
     begins_s: float
@@ -57,8 +56,8 @@ class Span:
 
 @dataclass(frozen=True)
 class Happening:
-    """An event, or the life of a track. Times are seconds of its camera's timeline; `at` is the clock's where it
-    begins, None without a clock. `spans` are its parts, by the run's videos."""
+    """An event, or a whole track. Times are seconds of its camera's timeline; `at` is the clock time of its beginning,
+    None without a clock. `spans` are its parts, by the run's videos."""
 
     kind: str
     camera: str
@@ -75,7 +74,7 @@ class Happening:
 def happenings_of(
     run: FinishedRun, selection: Selection, tick: Callable[[], None] = lambda: None
 ) -> Iterator[Happening]:
-    """Find what is chosen, by camera and time. Raises InputError if rows can't be read."""
+    """Return the selected happenings, by camera and time. Raises InputError if rows can't be read."""
     numbers = {id(film): number for number, film in enumerate(run.films)}
     by_camera: defaultdict[str, list[Film]] = defaultdict(list)
     for film in run.films:
@@ -120,7 +119,7 @@ def _of_event(
 
 
 def _moment(event: Event, parts: list[tuple[int, Placed]], videos: Sequence[FinishedVideo]) -> tuple[Span, ...]:
-    """Return the frames between which something happened; between two files, the one of each at the seam."""
+    """Return the frames between which something happened; between two files, the frame of each at the seam."""
     place = next(place for place, (number, _) in enumerate(parts) if videos[number].name == event.at.video)
     number, placed = parts[place]
     frames = floor(event.at.frame), ceil(event.at.frame)
@@ -136,7 +135,7 @@ def _moment(event: Event, parts: list[tuple[int, Placed]], videos: Sequence[Fini
 
 
 def _spans(begins_s: float, ends_s: float, parts: list[tuple[int, Placed]]) -> tuple[Span, ...]:
-    """Cut a part of the timeline where its videos meet."""
+    """Split an interval of the timeline at the boundaries of its videos."""
     found = []
     for number, placed in parts:
         assert placed.film.examined_s is not None

@@ -1,4 +1,4 @@
-"""The heads of a model: its output for one image, read as its layout says."""
+"""The heads of a model: its output for one image, decoded by its layout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine_ext.decode_heads import all_finite
 
 
 class HeadReader:
-    """Reads what passes: anchors of a score of at least `conf`, of the classes in `class_mask` (C,), None for all."""
+    """Decodes anchors with a score of at least `conf` and a class in `class_mask` (C,), None for all."""
 
     def __init__(self, layout: Layout, conf: float, class_mask: NDArray[np.bool_] | None = None) -> None:
         self.layout = layout
@@ -23,15 +23,15 @@ class HeadReader:
         self.class_mask = class_mask
 
     def head(self, answer: NDArray[Any] | Decoded, input_hw: tuple[int, int]) -> Head:
-        """Return the head of one image, to be read when it is called for: of its whole output, 2-D, or of what a
-        backend that filters heads has read already."""
+        """Return the head of one image, decoded lazily: from its whole 2-D output, or from the result of a backend that
+        filters heads."""
         if isinstance(answer, tuple):
             return partial(Anchors, *answer)
         return partial(self.read, answer, input_hw)
 
     def read(self, output: NDArray[Any], input_hw: tuple[int, int]) -> Anchors:
-        """Read one image's output, 2-D. Raises NotFinite if no number of it is usable, and BackendError if it
-        does not have the layout."""
+        """Decode one image's 2-D output. Raises NotFinite if none of its numbers is usable, and BackendError if it does
+        not have the layout."""
         non_finite = count_non_finite(output)
         try:
             boxes, scores, class_ids = self.layout.decode(output, input_hw, self.conf, self.class_mask)
@@ -44,11 +44,11 @@ class HeadReader:
 
 
 def count_non_finite(output: NDArray[Any]) -> int:
-    """Return how many values of one image's output, 2-D, are NaN or infinite. Raise NotFinite if no anchor is whole.
+    """Return how many values of one image's 2-D output are NaN or infinite. Raises NotFinite if no anchor is finite.
 
-    A kernel looks whether all are finite; only another output is looked at closely.
+    A kernel checks whether all values are finite; only other outputs are examined in detail.
     """
-    if output.dtype not in (np.float32, np.float16) or not output.flags.c_contiguous:  # no layout takes it
+    if output.dtype not in (np.float32, np.float16) or not output.flags.c_contiguous:  # no layout accepts it
         return 0
     if all_finite(output):
         return 0

@@ -18,8 +18,8 @@ _COMPUTE = {"bf16": ("auto", "native", "openvino"), "int8": ("auto", "openvino")
 
 
 def in_precision(config: EngineConfig, asked: CpuModel) -> OnCpu:
-    """Return the model in bfloat16 or in 8-bit integers. Raises BackendMissing if processor or software lack it, and
-    ConfigError if the model or another key speaks against it."""
+    """Return the model in bfloat16 or 8-bit integers. Raises BackendMissing if the processor or software does not
+    support that, and ConfigError if the model or another key conflicts with it."""
     precision = config.precision
     if config.backend not in _COMPUTE[precision]:
         raise ConfigError(
@@ -52,7 +52,7 @@ def in_precision(config: EngineConfig, asked: CpuModel) -> OnCpu:
         raise ConfigError(
             f"precision must be f32 for {config.model}: its quantization can't be undone here. Export it in float32."
         ) from error
-    alone = not asked.batch_safe and batch_safe(model)  # one image at a time, for another reason
+    alone = not asked.batch_safe and batch_safe(model)  # images must not be batched, though not because of quantization
     safe = batch_safe(made) and not alone
     if config.backend != "openvino":
         try:

@@ -1,4 +1,4 @@
-"""How frames are fed to a model: the arguments of the letterbox, told once for the CPU's kernel and for the GPU's."""
+"""How frames are fed to a model: the letterbox's arguments, defined once for the CPU's and the GPU's kernel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEPT = 64
 
 @dataclass(frozen=True)
 class LetterboxSpec:
-    """The arguments of engine_ext.letterbox.Letterbox, word for word, and the tensor's dtype."""
+    """The arguments of engine_ext.letterbox.Letterbox, with the same names, and the tensor's dtype."""
 
     src_wh: tuple[int, int]
     dst_hw: tuple[int, int]
@@ -34,7 +34,7 @@ class LetterboxSpec:
 
     @classmethod
     def of(cls, image: av.VideoFrame, tensor_hw: tuple[int, int], model: InputSpec, dtype: str) -> LetterboxSpec:
-        """Return how `image` becomes an input (3, *tensor_hw) of `model`."""
+        """Return the spec that turns `image` into an input (3, *tensor_hw) of `model`."""
         matrix, full_range = colour_of(image)
         return cls(
             (image.width, image.height),
@@ -52,7 +52,7 @@ class LetterboxSpec:
         )
 
     def make(self) -> Letterbox:
-        """Make the CPU's letterbox. Raises ValueError if the arguments are none of its."""
+        """Create the CPU's letterbox. Raises ValueError for invalid arguments."""
         return Letterbox(
             self.src_wh,
             self.dst_hw,
@@ -69,19 +69,19 @@ class LetterboxSpec:
 
 
 class Letterboxes:
-    """The letterboxes of a model's frames, made when a kind of frame is first seen. Safe for several threads."""
+    """The letterboxes for a model's frames, created when a kind of frame is first seen. Thread-safe."""
 
     def __init__(self, model: InputSpec, dtype: str) -> None:
         self._model = model
         self._dtype = dtype
-        # By what tells one kind of frame from another: a LetterboxSpec takes longer to make than to find.
+        # Keyed by the properties that distinguish kinds of frames: building a LetterboxSpec takes longer than a lookup.
         self._made: dict[tuple[object, ...], tuple[LetterboxSpec, Letterbox]] = {}
 
     def __len__(self) -> int:
         return len(self._made)
 
     def of(self, image: av.VideoFrame, tensor_hw: tuple[int, int]) -> tuple[LetterboxSpec, Letterbox]:
-        """Return what `image` needs. Raises ValueError if it can't be letterboxed."""
+        """Return the spec and the letterbox for `image`. Raises ValueError if it can't be letterboxed."""
         kind = (image.width, image.height, image.format.name, tensor_hw, *colour_of(image))
         found = self._made.get(kind)
         if found is None:

@@ -1,4 +1,4 @@
-"""Loads the model a configuration asks for: manifest, file with free shapes, backend, layout."""
+"""Loads the configured model: manifest, file with dynamic axes, backend, layout."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to run, on `device`, chosen for the reason in `why`. `note` says why it does not run as asked,
-    where it does not. `precision` is what it computes in; f32: in whatever its file has. `plan_now` opens
-    the TensorRT plan that there is by then; None: a plan can't be built of this model."""
+    """A model ready to run on `device`, chosen for the reason in `why`. `note` says how it deviates from the request,
+    if it does. `precision` is that of the computation; f32 means that of the file. `plan_now` opens the TensorRT plan
+    that exists by then; None: no plan can be built from this model."""
 
     manifest: ModelManifest
     backend: Backend
@@ -47,7 +47,7 @@ class LoadedModel:
     plan_now: Callable[[], Backend] | None = None
 
     def class_mask(self, wanted: tuple[str, ...] | None) -> NDArray[np.bool_] | None:
-        """Return (C,) bool of the classes wanted; None for all. Raises ConfigError for a name the model does not
+        """Return (C,) bool for the wanted classes; None for all. Raises ConfigError for a name that the model does not
         know."""
         if wanted is None:
             return None
@@ -57,7 +57,8 @@ class LoadedModel:
 
 
 def check_classes(manifest: ModelManifest, wanted: tuple[str, ...] | None, key: str = "classes") -> None:
-    """Raise ConfigError for a name in `key` that the model does not know, with one of the zoo's that does, if any."""
+    """Raise ConfigError for a name in `key` that the model does not know; it names a model of the zoo that does, if
+    any."""
     unknown = [name for name in wanted or () if name not in manifest.classes]
     if not unknown:
         return
@@ -79,8 +80,8 @@ def check_classes(manifest: ModelManifest, wanted: tuple[str, ...] | None, key: 
 def check_wanted(
     manifest: ModelManifest, config: EngineConfig, places: Iterable[tuple[str, tuple[str, ...]]] = ()
 ) -> None:
-    """Raise ConfigError for a class that is asked for and that the model does not know, or `classes` leaves out.
-    `places` are the lines and zones that are for some classes alone, in words, each with its classes."""
+    """Raise ConfigError for a requested class that the model does not know or that `classes` excludes. `places` are
+    descriptions of the lines and zones that count some classes only, each with its classes."""
     check_classes(manifest, config.classes)
     check_classes(manifest, config.blur, "blur")
     for what, names in places:
@@ -93,8 +94,8 @@ def check_wanted(
 
 
 def available_cores() -> int:
-    """Return cores this process may use. Who runs several engines on a machine shares them out with
-    YOLO_ENGINE_CORES."""
+    """Return the number of cores this process may use. YOLO_ENGINE_CORES divides them between several engines on a
+    machine."""
     given = os.environ.get("YOLO_ENGINE_CORES", "")
     if given.isdigit() and int(given) > 0:
         return int(given)
@@ -102,8 +103,8 @@ def available_cores() -> int:
 
 
 def load_model(config: EngineConfig, workers: int) -> LoadedModel:
-    """`workers` threads will infer at the same time, where the CPU computes. Raises ModelError, BackendMissing or
-    ConfigError, each with the remedy."""
+    """Load the configured model; on a CPU, `workers` threads will infer concurrently. Raises ModelError, BackendMissing
+    or ConfigError, each with the remedy."""
     if config.backend == "fake":
         return fake_model(config)
     try:
@@ -113,8 +114,8 @@ def load_model(config: EngineConfig, workers: int) -> LoadedModel:
 
 
 def resolved_model(config: EngineConfig) -> ResolvedModel:
-    """Return the file and the declaration of the model that a configuration asks for; nothing is loaded. A plan's are
-    those it was built from. Raises models.errors.ModelError, or PlanError."""
+    """Return the file and the declaration of the configured model, without loading it. For a plan they are those it was
+    built from. Raises models.errors.ModelError or PlanError."""
     model, layout = model_of(config.model)
     said = Fed(config.input_scale, _three(config.input_mean), config.channel_order).over(fed_of(config.model))
     return resolve(
@@ -129,17 +130,17 @@ def resolved_model(config: EngineConfig) -> ResolvedModel:
 
 
 def _class_names(names: tuple[str, ...] | None) -> tuple[str, ...] | str | None:
-    """Return the names of classes, or the name of a list of them where one such name was given alone."""
+    """Return class names, or the name of a known list of them if only that was given."""
     return names[0] if names is not None and len(names) == 1 and names[0] in NAME_LISTS else names
 
 
 def _three(mean: float | tuple[float, float, float] | None) -> tuple[float, float, float] | None:
-    """Return the three channels' numbers; one number stands for all of them."""
+    """Return a number per channel; a single number applies to all."""
     return (mean, mean, mean) if isinstance(mean, int | float) else mean
 
 
 def _load(config: EngineConfig, workers: int) -> LoadedModel:
-    # `import engine` need not wait for what is of use to a model from a file only.
+    # Not imported at the top, because only models from files need these.
     from engine.inference.select import choose, plan_now
     from models.dynamic_axes import freed_model
 
@@ -173,7 +174,7 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
 
 
 def _on_cpu(config: EngineConfig, model: CpuModel) -> OnCpu:
-    """Return the backend on a CPU, by the rule in docs/models.md."""
+    """Return the CPU backend, by the rule in docs/models.md."""
     if config.precision != "f32":
         from engine.inference.in_precision import in_precision
 

@@ -1,9 +1,8 @@
-"""Whether what a model gives can be boxes of the layout it was declared to have: a look at the first frames
-that have any.
+"""Checks on the first frames with boxes whether a model's output can be of its declared layout.
 
-An output read in the wrong way rarely fails: it gives boxes all the same, without area, all over, or the same one
-hundreds of times. Such signs are counted in the boxes as they come out of the model, before duplicates are removed.
-They are no matter of taste: no camera's image makes a detector that is read rightly give them in every frame.
+Decoding an output with the wrong layout rarely fails: it gives boxes without area, of the whole frame, or hundreds of
+times the same one. Such signs are counted in the raw boxes, before NMS. They are unambiguous: no camera's images make a
+correctly decoded detector show them in every frame.
 """
 
 from __future__ import annotations
@@ -15,23 +14,23 @@ from engine.errors import BackendError
 from engine.records import Signs
 
 LOOKED_AT = 600
-"""Inferred frames from the beginning of a stream in which signs are counted."""
+"""The number of inferred frames, from the beginning of a stream, in which signs are counted."""
 
-_FRAMES = 10  # with boxes, that make a verdict
+_FRAMES = 10  # frames with boxes, after which there is a verdict
 _MIN_BOXES = 10  # over these frames: fewer prove nothing
 _MIN_SCORE = 0.05
-_MAX_SCORE = 1.05  # quantized models go a little beyond 1
-_CORNER_PX = 4.0  # normalised or raw numbers, taken for pixels, all lie here
+_MAX_SCORE = 1.05  # quantized models slightly exceed 1
+_CORNER_PX = 4.0  # normalised or raw numbers taken for pixels are all within this
 _EMPTY_PX = 1.0
-_VAST = 1.5  # sides of a box, in sides of the model's input
+_VAST = 1.5  # sides of a box, relative to the model's input
 _HUNDREDS = 200
 
 
 def signs_of(
     layout: str, boxes_xyxy: NDArray[np.float32], scores: NDArray[np.float32], input_hw: tuple[int, int]
 ) -> Signs:
-    """Count the signs in the boxes of a frame, (K, 4) and (K,), that have any score to speak of: rows that an output of
-    a fixed size is filled up with pass a lowest score of 0, too."""
+    """Count the signs in a frame's boxes, (K, 4) and (K,), with a noticeable score: with conf 0, padding rows of a
+    fixed-size output pass, too."""
     if scores.min(initial=1) < _MIN_SCORE:
         boxes_xyxy, scores = boxes_xyxy[scores >= _MIN_SCORE], scores[scores >= _MIN_SCORE]
     count = len(scores)
@@ -58,7 +57,7 @@ def signs_of(
 
 
 class FirstLook:
-    """The verdict over the first frames of one stream, which are shown to it in order."""
+    """The verdict on the first frames of one stream, given in order."""
 
     def __init__(self) -> None:
         self._seen: list[Signs] = []
@@ -66,12 +65,12 @@ class FirstLook:
 
     @property
     def done(self) -> bool:
-        """Whether the verdict was given: no more signs are needed."""
+        """Whether the verdict has been given, so that no more signs are needed."""
         return self._done
 
     def see(self, signs: Signs | None) -> None:
-        """Take the next inferred frame's signs, None if they were not counted. Raises BackendError once enough
-        frames say that the output is not what it was taken for."""
+        """Add the next inferred frame's signs, None if they were not counted. Raises BackendError once enough frames
+        show that the layout is wrong."""
         if self._done or signs is None or not signs.boxes:
             return
         self._seen.append(signs)
@@ -79,7 +78,7 @@ class FirstLook:
             self.conclude()
 
     def conclude(self) -> None:
-        """Judge by what was seen, as at the end of a stream. Raises BackendError; the verdict is given once."""
+        """Give the verdict on what was seen, for example at the end of a stream. Raises BackendError, once."""
         seen, self._seen = self._seen, []
         done, self._done = self._done, True
         if done or not seen:

@@ -1,8 +1,8 @@
-"""What computes a model, and why: one of the backends for a GPU (engine.choices.backends), or the CPU.
+"""Chooses what computes a model, and says why: one of the GPU backends (engine.choices.backends), or the CPU.
 
-`--device auto` takes the first of them, in their turn, that can be used and says why not the ones before it. A GPU that
-was requested is never replaced by the CPU. Nothing is built unasked: a plan must be there, and the TensorRT provider is
-taken by itself only where its cache has this model's engine.
+`--device auto` uses the first of them, in order, that can be used, and says why not those before it. A requested GPU is
+never replaced by the CPU. Nothing is built unasked: a plan must exist, and the TensorRT provider is chosen
+automatically only if its cache has this model's engine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PLANS = "tensorrt"
 
 @dataclass(frozen=True)
 class Chosen:
-    """A backend, the device it computes on, and why it was taken."""
+    """A backend, its device, and why it was chosen."""
 
     backend: Backend
     device: str
@@ -39,7 +39,7 @@ class Chosen:
 
 @dataclass
 class _Asked:
-    """What a choice depends on. `passed` collects why something was not taken."""
+    """The input of a choice. `passed` collects why options were rejected."""
 
     config: EngineConfig
     resolved: ResolvedModel
@@ -72,9 +72,9 @@ def choose(
     workers: int | None,
     on_cpu: Callable[[], OnCpu],
 ) -> Chosen:
-    """`on_cpu` makes the backend that computes on the CPU. `workers`: None if they were not given.
+    """Choose the backend. `on_cpu` creates the CPU backend; `workers` is None if not given.
 
-    Raises BackendMissing, PlanError or ConfigError if what was requested can't be had.
+    Raises BackendMissing, PlanError or ConfigError if the request can't be fulfilled.
     """
     chosen = _choose(_Asked(config, resolved, freed, sha256, workers or 2), on_cpu)
     log.info("%s computes on %s: %s", chosen.backend.provider, chosen.device, chosen.why)
@@ -138,12 +138,12 @@ def _cpu(made: OnCpu, why: str) -> Chosen:
 
 
 def _none(error: PlanError | BackendMissing, asked: _Asked) -> BackendMissing:
-    """Return the error of a GPU that was requested and can't be used, with why not each way."""
+    """Return the error for a requested GPU that can't be used, with the reason for each option."""
     return BackendMissing(" ".join([str(error), *(f"And not {reason}." for reason in asked.passed)]))
 
 
 def _on_gpu(asked: _Asked, name: str) -> Chosen:
-    """Return the backend of a name on the GPU. Raises BackendMissing, PlanError and ConfigError."""
+    """Return the named backend on the GPU. Raises BackendMissing, PlanError and ConfigError."""
     model = GpuModel(
         asked.config,
         asked.resolved.manifest,
@@ -160,7 +160,7 @@ def _on_gpu(asked: _Asked, name: str) -> Chosen:
 
 
 def _turns(asked: _Asked) -> list[str]:
-    """Return what `--device auto` tries on a GPU, in order. Without one, the others say best what is missing."""
+    """Return the backends that `--device auto` tries on a GPU, in order."""
     turns = {name: kind.turn for name, kind in BACKENDS.items() if kind.turn is not None}
     names = sorted(turns, key=lambda name: (turns[name], name))
     return [name for name in names if asked.gpu is not None or not needs_gpu(name)]

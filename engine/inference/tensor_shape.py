@@ -8,8 +8,8 @@ import math
 class TensorShape:
     """Chooses the tensor's (H, W) for a frame size.
 
-    `square` is the model's own input size. `rect` scales the frame into that size as before, but pads only to the
-    stride: the same pixels with less padding, so that a 16:9 video costs about 0.6 of a square.
+    `square` is the model's own input size. `rect` scales the frame into that size in the same way, but pads only to the
+    stride: the same pixels with less padding, so that a 16:9 video costs about 0.6 times as much as a square.
     """
 
     def __init__(self, model_hw: tuple[int, int], stride: int, *, rect: bool) -> None:

@@ -1,7 +1,7 @@
-"""Which videos are the engine's own: annotated ones must not be taken for sources by a later run.
+"""Recognises annotated videos, which a later run must not take for sources.
 
-An output folder is known by its manifest, which lists them. What no manifest lists (any more), the note in the file
-itself tells. Opens no media.
+The manifest of an output folder lists them. Those that no manifest lists (any more) are recognised by the note in the
+file itself. Decodes nothing.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _ROWS = tuple(each.suffix for each in FORMATS.values())
 _HALF_MADE = ".mp4.new"
 _LARGEST_HEAD = 1 << 28
 _LARGEST_MANIFEST = 1 << 28
-_TAIL = 4096  # the note is at the end of the head
+_TAIL = 4096  # the note is at the end of the header
 
 
 class OutputFolders:
-    """Looks into the folders of the files that it is asked about, and the manifests above, each once."""
+    """Reads each folder of the queried files, and each manifest above, only once."""
 
     def __init__(self, roots: Sequence[Path] = ()) -> None:
         self._roots = roots
@@ -35,7 +35,7 @@ class OutputFolders:
         self._around: dict[Path, _Around] = {}
 
     def has_made(self, path: Path) -> bool:
-        """Return whether a file is an annotated video of a run, complete or not."""
+        """Return whether a file is an annotated video of a run, complete or partial."""
         name = path.name.lower()
         if name.endswith(_HALF_MADE):
             return _bears_note(path, self._roots)
@@ -50,11 +50,11 @@ class OutputFolders:
         return any(f"{beside}{rows}" in around.names for rows in _ROWS) and _bears_note(path, self._roots)
 
     def lists(self, path: Path) -> bool:
-        """Return whether a manifest, in its folder or above, names a file among the outputs of a run."""
+        """Return whether a manifest in the file's folder or above lists the file among the outputs of a run."""
         return path.name in self._named(os.path.realpath(path.parent))
 
     def _named(self, real: str) -> frozenset[str]:
-        """Return the names of the files of a folder that a manifest claims, in it or above."""
+        """Return the names of a folder's files that a manifest in it or above lists."""
         named: set[str] = set()
         for above in _up(real):
             if above not in self._listed_by:
@@ -72,7 +72,7 @@ class OutputFolders:
 
 
 class _Around(NamedTuple):
-    """`listed`: the files of a folder that a manifest claims. `names`: all files there."""
+    """`listed`: the files of a folder that a manifest lists. `names`: all files there."""
 
     listed: frozenset[str]
     names: frozenset[str]
@@ -86,7 +86,7 @@ def _up(folder: str) -> Iterator[str]:
 
 
 def _listed(folder: Path) -> Iterator[str]:
-    """Return the outputs in all manifests of an output folder: the last run's, and each job's."""
+    """Yield the outputs in all manifests of an output folder: the last run's and each job's."""
     for manifest in (folder / "manifest.json", *sorted(folder.glob(".yolo-jobs/*/manifest.json"))):
         try:
             with Folder.at(manifest.parent) as here:
@@ -96,13 +96,13 @@ def _listed(folder: Path) -> Iterator[str]:
             made += [segment["outputs"] for video in values["videos"] for segment in video.get("segments", ())]
             paths = [PurePath(output) for outputs in made for output in outputs.values()]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue  # none of ours
+            continue  # not a manifest of ours
         for path in paths:
             yield str(folder / _within(path, named, folder))
 
 
 def _within(path: PurePath, named: PurePath, folder: Path) -> PurePath:
-    """Return an output's place in its folder, which may have been moved since, or was named from elsewhere."""
+    """Return an output's path below its folder, which may have been moved or named differently since."""
     if path.is_relative_to(named):
         return path.relative_to(named)
     parts = path.parts
@@ -111,7 +111,7 @@ def _within(path: PurePath, named: PurePath, folder: Path) -> PurePath:
 
 
 def _bears_note(path: Path, roots: Sequence[Path]) -> bool:
-    """Return whether an MP4's head says that the engine made it."""
+    """Return whether an MP4's header has the engine's note."""
     try:
         with OpenedFile(str(path), roots) as file:
             return bears_note(file.reader())
@@ -120,12 +120,12 @@ def _bears_note(path: Path, roots: Sequence[Path]) -> bool:
 
 
 def bears_note(file: Any) -> bool:
-    """Return whether the head of an MP4, open for reading, says that the engine made it."""
+    """Return whether the header of an MP4, open for reading, has the engine's note."""
     return NOTE.encode() in _head(file)[-_TAIL:]
 
 
 def _head(file: Any) -> bytes:
-    """Return the last bytes of the box `moov` of an MP4; empty if there is none."""
+    """Return the last bytes of an MP4's `moov` box; empty if there is none."""
     while len(header := file.read(8)) == 8:
         size, kind = int.from_bytes(header[:4], "big"), header[4:]
         if size == 1:

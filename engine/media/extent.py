@@ -1,8 +1,8 @@
-"""How far a file reaches by its container's own account: what tells a truncated file from one that merely claims much.
+"""How long a file must be by its container's structure: distinguishes a truncated file from one with wrong claims.
 
-Counts and durations in a header are what a writer meant to do. The sizes of the parts that it did write are facts: a
-part that continues beyond the end of the file has lost its end. AVI, MP4, Matroska, ASF, Flash, GIF and MPEG transport
-streams are known; anything else has no such account.
+Counts and durations in a header are what a writer intended. The sizes of the parts that it wrote are facts: if a part
+extends beyond the end of the file, its end is lost. AVI, MP4, Matroska, ASF, Flash, GIF and MPEG transport streams are
+supported; for other formats nothing is known.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class _Account(Protocol):
 
 
 def missing_bytes(file: IO[bytes]) -> int | None:
-    """Return how many bytes the last part of a container lacks; 0 where it is whole, None if nobody can tell.
+    """Return how many bytes the last part of a container lacks; 0 if it is complete, None if unknown.
 
-    `file` is read from any place and left at any. Raises OSError.
+    The position of `file` is neither used nor preserved. Raises OSError.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -46,7 +46,7 @@ def appended_at(file: IO[bytes]) -> int | None:
     """Return where a second video begins that was appended to a first one, in a container whose readers stop or skip
     there (MP4, QuickTime, ASF, Flash); None if there is none.
 
-    `file` is read from any place and left at any. Raises OSError.
+    The position of `file` is neither used nor preserved. Raises OSError.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -59,8 +59,8 @@ def appended_at(file: IO[bytes]) -> int | None:
 
 
 def _second_movie(file: IO[bytes], size: int) -> int | None:
-    """Return where a second "ftyp" begins, with a movie and media of its own. Behind a repeated header, fragments go
-    on."""
+    """Return where a second "ftyp" with its own movie and media begins. After a merely repeated header, fragments
+    continue."""
     at, second, names = 0, None, set()
     for _ in range(_MAX_PARTS):
         file.seek(at)
@@ -127,7 +127,8 @@ def _account_of(head: bytes) -> _Account | None:
 
 
 def _riff(file: IO[bytes], size: int) -> int | None:
-    """Walk AVI: RIFF chunks in a row, "AVI " and then "AVIX"; each a name, a size and an even number of bytes."""
+    """Walk AVI: consecutive RIFF chunks, "AVI " and then "AVIX"; each has a name, a size and an even number of
+    bytes."""
     at = 0
     for _ in range(_MAX_PARTS):
         file.seek(at)
@@ -135,24 +136,24 @@ def _riff(file: IO[bytes], size: int) -> int | None:
         if len(head) < 8 or head[:4] != b"RIFF":
             break
         length = int.from_bytes(head[4:], "little")
-        if length in _RIFF_UNKNOWN:  # its writer never came back to note it
+        if length in _RIFF_UNKNOWN:  # the writer never filled in the size
             return None
         at += 8 + length
         if at >= size:
             break
         at += at % 2
-    return at if at > size + _RIFF_HEAD else size  # some count the head itself
+    return at if at > size + _RIFF_HEAD else size  # some writers count the chunk's header
 
 
 def _boxes(file: IO[bytes], size: int) -> int | None:
-    """Walk MP4 and QuickTime, ISO/IEC 14496-12: boxes in a row; a size and a name, 1 for a size of 64 bits behind
-    it."""
+    """Walk MP4 and QuickTime, ISO/IEC 14496-12: consecutive boxes with a size and a name; size 1 means that a 64-bit
+    size follows."""
     at = 0
     for _ in range(_MAX_PARTS):
         file.seek(at)
         head = file.read(16)
         if len(head) < 8 or not head[4:8].isascii() or not head[4:8].strip(b"\0"):
-            break  # what follows is no box: padding, or something appended
+            break  # not a box: padding, or appended data
         length, least = int.from_bytes(head[:4], "big"), 8
         if length == 1:
             length, least = int.from_bytes(head[8:16], "big"), 16
@@ -167,7 +168,7 @@ def _boxes(file: IO[bytes], size: int) -> int | None:
 
 
 def _asf(file: IO[bytes], size: int) -> int | None:
-    """Walk ASF (WMV): objects in a row, a GUID and a size of 64 bits. A broadcast leaves that of its data open."""
+    """Walk ASF (WMV): consecutive objects with a GUID and a 64-bit size. A broadcast leaves its data's size open."""
     at = 0
     for _ in range(_MAX_PARTS):
         file.seek(at)
@@ -184,8 +185,9 @@ def _asf(file: IO[bytes], size: int) -> int | None:
 
 
 def _matroska(file: IO[bytes], size: int) -> int | None:
-    """Walk Matroska and WebM, RFC 8794: elements of an id, a size and content. A segment of unknown size ends with its
-    last cluster, and one of those with its last block. What is no element inside a segment is as good as missing."""
+    """Walk Matroska and WebM, RFC 8794: elements with an id, a size and content. A segment of unknown size ends with
+    its last cluster, and such a cluster with its last block. Data in a segment that is not an element counts as
+    missing."""
     at, segment_end = 0, None
     for _ in range(_MAX_PARTS):
         file.seek(at)
@@ -194,7 +196,7 @@ def _matroska(file: IO[bytes], size: int) -> int | None:
         if element is None:
             if not head:
                 break
-            if head[0] >= _MIN_ID and len(head) < _LONGEST_HEAD:  # cut inside the head itself
+            if head[0] >= _MIN_ID and len(head) < _LONGEST_HEAD:  # cut inside the element's header
                 return size + 1
             return None if segment_end is None else size + segment_end - at
         name, length, head_length = element
@@ -207,7 +209,7 @@ def _matroska(file: IO[bytes], size: int) -> int | None:
         if length is None:
             if name != _CLUSTER:
                 return segment_end
-            at += head_length  # its blocks are what is left to look at
+            at += head_length  # continue with its blocks
             continue
         at += head_length + length
         if at >= size or at == segment_end:
@@ -216,7 +218,7 @@ def _matroska(file: IO[bytes], size: int) -> int | None:
 
 
 def _element(head: bytes) -> tuple[int, int | None, int] | None:
-    """Return id, size (None: unknown) and length of an element's head; None if it is none."""
+    """Return id, size (None: unknown) and header length of an element; None if it is not an element."""
     if not head or head[0] < _MIN_ID:
         return None
     id_length = 9 - head[0].bit_length()
@@ -232,8 +234,7 @@ def _element(head: bytes) -> tuple[int, int | None, int] | None:
 
 
 def _flv(file: IO[bytes], size: int) -> int | None:
-    """Walk Flash: a header, then tags, each with its size in front and again behind; not every writer has the last
-    one."""
+    """Walk Flash: a header, then tags, each with its size before and after it; some writers omit the last size."""
     file.seek(5)
     at = int.from_bytes(file.read(4), "big") + 4
     for _ in range(_MAX_PARTS):
@@ -253,19 +254,19 @@ def _flv(file: IO[bytes], size: int) -> int | None:
 
 
 def _gif(file: IO[bytes], size: int) -> int | None:
-    """Find the end of a GIF, a semicolon; some writers add zeros."""
+    """Find the end of a GIF, a semicolon; some writers append zeros."""
     file.seek(max(0, size - 64))
     return size if file.read().rstrip(b"\0").endswith(b";") else size + 1
 
 
 def _transport(file: IO[bytes], size: int) -> int | None:
-    """Return where a second video begins behind an MPEG transport stream, whose packets have one length; None if
-    that is another transport stream, or there is none."""
+    """Return where another video begins after an MPEG transport stream, whose packets have a fixed length; None if
+    there is none or it is another transport stream."""
     return _packets(file, size, _TS_PACKET, 0)
 
 
 def _transport_timed(file: IO[bytes], size: int) -> int | None:
-    """Return the same for M2TS, where four bytes of time precede each packet."""
+    """Do the same for M2TS, where a four-byte timestamp precedes each packet."""
     return _packets(file, size, _M2TS_PACKET, _M2TS_PREFIX)
 
 

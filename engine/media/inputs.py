@@ -1,4 +1,4 @@
-"""Inputs: what the user named becomes a list of videos, each with its place in the output folder."""
+"""Turns the user's inputs into a list of videos, each with its place in the output folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from engine.text.masks import without_password
 if TYPE_CHECKING:
     from engine.storage.stores import Store
 
-# Moving images that are seldom meant as videos: taken when they are named, passed over in a folder.
+# Animations that are seldom meant as videos: accepted if named explicitly, skipped in a folder.
 _PASSED_OVER = frozenset("gif apng".split())
 
 _LONGEST_PROBE_S = 5.0
@@ -41,7 +41,7 @@ class Video:
 
     @property
     def shown(self) -> str:
-        """The path as it may be printed and stored: without a password."""
+        """The path for printing and storing, with credentials masked."""
         return without_password(self.path)
 
 
@@ -55,16 +55,15 @@ def find_videos(
 ) -> list[Video]:
     """Return the videos of all inputs (file, folder, glob, URL) in a stable order, each once.
 
-    A folder is searched recursively; everything below `output` is passed over, and what else is left out, and why, is
-    in listing.py: it is added to `left_out`. What is named itself is always taken. With `roots`, only what is below
-    one of them is opened or searched, links resolved. `stored` is where in storage the outputs go, which is passed
-    over as `output` is. Raises InputError for an input that does not exist or can't
-    be read, and when there is no video at all.
+    Folders are searched recursively, except for `output` and `stored`, the outputs' place in storage; listing.py
+    describes what else is left out, and adds it to `left_out`. Files named explicitly are always taken. With `roots`,
+    only paths below one of them are opened or searched, links resolved. Raises InputError if an input does not exist or
+    can't be read, and if there is no video at all.
     """
     walk = FolderWalk(output, roots, stored)
     videos: dict[str, Video] = {}
     named = list(inputs)
-    if "" in named:  # a variable that was not set, and not the folder that one is in
+    if "" in named:  # probably an unset variable; must not mean the current folder
         raise InputError(f"An input is empty. {_REMEDY}")
     for given in map(path_of, named):
         for video in _videos_of(given, walk):
@@ -107,7 +106,7 @@ def _videos_of(given: str, walk: FolderWalk) -> Iterator[Video]:
 
 
 def _stem(path: Path) -> PurePosixPath:
-    """Return the name without its suffix. That of `..mp4` would be the folder itself: such a name is kept whole."""
+    """Return the name without its suffix. A name like `..mp4`, whose stem would be the folder itself, is kept whole."""
     return PurePosixPath(path.stem if path.stem.strip(".") else path.name)
 
 
@@ -163,17 +162,17 @@ def _in_folder(folder: Path, walk: FolderWalk) -> Iterator[Video]:
 
 
 def _takes(path: Path, roots: Sequence[Path]) -> bool:
-    """Return whether a file found in a folder is a video."""
+    """Return whether a file found in a folder counts as a video."""
     return path.suffix.lower() in VIDEO_SUFFIXES or _probe(path, roots)
 
 
 def _probe(path: Path, roots: Sequence[Path]) -> bool:
-    """Open a file of an unknown suffix. True when its container holds moving images."""
+    """Return whether a file with an unknown suffix contains moving images."""
     try:
         with OpenedFile(str(path), roots) as file:
             if file.facts.st_size == 0 or points_elsewhere(file):
                 return False
-            options = {"max_pixels": "1"}  # nothing is decoded to find out
+            options = {"max_pixels": "1"}  # prevents decoding
             with open_container(file, options, (_LONGEST_PROBE_S, _LONGEST_PROBE_S)) as container:
                 passed_over = _PASSED_OVER & set(container.format.name.split(","))
                 return not passed_over and best_video(container) is not None
@@ -182,8 +181,8 @@ def _probe(path: Path, roots: Sequence[Path]) -> bool:
 
 
 def _distinct(videos: list[Video]) -> list[Video]:
-    """Give a place of its own to each video: `a.mp4` beside `a.avi` keep their suffix, further twins get a number. So
-    does `a.partial.mp4`: without it, its results would bear the names of those of an interrupted `a.mp4`."""
+    """Give each video a unique stem: `a.mp4` and `a.avi` keep their suffix, further duplicates get a number. So does
+    `a.partial.mp4`, whose results would otherwise have the names of those of an interrupted `a.mp4`."""
     stems = Counter(str(video.stem).casefold() for video in videos)
     taken: set[str] = set()
     placed = []

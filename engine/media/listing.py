@@ -1,8 +1,7 @@
-"""What a folder holds that may be a video, and what is left out of it, with the reason.
+"""Lists the files of a folder that may be videos, and what is left out, with reasons.
 
-Left out, and told: recycle bins and folders of the system, a camera's previews, links that lead nowhere, back or out,
-what can't be read, and videos that the engine itself has annotated. Hidden files and folders are passed over without a
-word. Opens no media.
+Left out and reported: recycle bins and system folders, camera previews, links that lead nowhere, back or out,
+unreadable files, and videos annotated by the engine. Hidden files and folders are skipped silently. Opens no media.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from engine.media.annotated import OutputFolders
 from engine.media.suffixes import PREVIEW_SUFFIXES
 from engine.storage.urls import Place
 
-# Names, in lower case, of what Windows, macOS, Synology, QNAP and others keep in a share.
+# Lower-case names of folders that Windows, macOS, Synology, QNAP and others create on shares.
 _BINS = frozenset("#recycle @recycle $recycle.bin recycler recycled .recycle .trashes".split())
 _SYSTEM = frozenset(
     "@eadir @tmp @recently-snapshot #snapshot .snapshot .snapshots .@__thumb lost+found .spotlight-v100 .fseventsd"
@@ -38,10 +37,10 @@ class LeftOut:
 
 
 class FolderWalk:
-    """Walks folders, each once in all, however many links lead to it.
+    """Walks folders, each only once, however many links lead to it.
 
-    Neither `output` is entered nor `stored`, its place in storage. With `roots`, only what is below one of them is
-    opened, links resolved. `left_out` grows as the walk continues.
+    `output` and `stored`, its place in storage, are not entered. With `roots`, only paths below one of them are opened,
+    links resolved. `left_out` grows during the walk.
     """
 
     def __init__(self, output: Path, roots: Sequence[Path] = (), stored: Place | None = None) -> None:
@@ -54,8 +53,8 @@ class FolderWalk:
         self._outputs = OutputFolders(roots)
 
     def files(self, folder: Path) -> Iterator[Path]:
-        """Return the files of a folder and those below, by name; what links lead to comes last. Raises OSError if
-        the folder itself can't be read."""
+        """Yield the files of a folder and its subfolders by name; targets of links come last. Raises OSError if the
+        folder itself can't be read."""
         self._seen.add(_identity(os.stat(folder)))
         links: list[Path] = []
         yield from self._in(folder, links, first=True)
@@ -67,8 +66,8 @@ class FolderWalk:
                 yield from self._in(link, links)
 
     def takes(self, path: Path, asked: str = "") -> bool:
-        """Return whether a file that was found, not named, may be a video. Says why not. `asked`: the suffix of a
-        glob."""
+        """Return whether a file that was found (not named explicitly) may be a video; otherwise note the reason.
+        `asked`: the suffix of a glob."""
         try:
             mode = os.stat(path).st_mode
         except OSError as error:
@@ -116,7 +115,7 @@ class FolderWalk:
         try:
             identity = _identity(os.stat(folder))
         except OSError:
-            return True  # opening it tells why
+            return True  # opening it will report why
         if identity in self._seen:
             return False
         self._seen.add(identity)
@@ -138,7 +137,7 @@ class FolderWalk:
 
 
 def told(left_out: Iterable[LeftOut]) -> list[str]:
-    """Return one line for each reason, with how many and the first names."""
+    """Return one line per reason, with the first names and the number of others."""
     by_reason: dict[str, list[str]] = defaultdict(list)
     for each in left_out:
         by_reason[each.why].append(each.path)
@@ -157,7 +156,7 @@ def _is_no_place_for_videos(name: str) -> str | None:
 
 
 def _is_below(path: str, folder: str) -> bool:
-    """Return whether a real path is in a folder, or is it."""
+    """Return whether a real path is in a folder, or is the folder itself."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 

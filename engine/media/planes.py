@@ -1,4 +1,4 @@
-"""The planes of a decoded frame, and how its colours are to be read."""
+"""The planes of a decoded frame, and its colour matrix and range."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FULL_RANGE = 2
 
 
 def planes_of(image: av.VideoFrame) -> list[NDArray[np.uint8]]:
-    """Return the planes of a frame as (rows, line_size) uint8 views, without a copy. Writable where the frame is."""
+    """Return the planes of a frame as (rows, line_size) uint8 views, without a copy; writable if the frame is."""
     return [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in image.planes]
 
 
@@ -25,6 +25,7 @@ def luma_of(image: av.VideoFrame) -> NDArray[np.uint8]:
 
 
 def colour_of(image: av.VideoFrame) -> tuple[str, bool]:
-    """Return (matrix, full_range) of a frame. An unnamed matrix is BT.709 from 720 rows on, as players take it."""
+    """Return (matrix, full_range) of a frame. An unspecified matrix is taken as BT.709 from 720 rows on, as players
+    do."""
     matrix = _MATRICES.get(int(image.colorspace)) or ("bt709" if image.height >= 720 else "bt601")
     return matrix, int(image.color_range) == _FULL_RANGE or image.format.name.startswith("yuvj")

@@ -1,6 +1,6 @@
-"""How many images a decoder must keep, as an H.264 or H.265 stream says of itself in its sequence parameter sets.
+"""The number of frames a decoder must keep, from the sequence parameter sets of an H.264 or H.265 stream.
 
-The syntax is that of ITU-T H.264 (7.3.2.1.1) and H.265 (7.3.2.2), read up to the number and no further.
+The syntax is that of ITU-T H.264 (7.3.2.1.1) and H.265 (7.3.2.2), parsed only up to that number.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _WITH_CHROMA_FORMAT = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 
 
 
 def kept_by_head(codec: str, head: bytes | None) -> int | None:
-    """Return the largest number that a parameter set of the stream's head asks for; None if there is none that can
-    be read, or for another codec. `head` is avcC, hvcC (ISO/IEC 14496-15) or Annex B."""
+    """Return the largest number that a parameter set in the stream's extradata requires; None if none can be read, or
+    for another codec. `head` is avcC, hvcC (ISO/IEC 14496-15) or Annex B."""
     if codec not in _READERS or not head:
         return None
     return _largest(codec, units_of_head(codec, head))
@@ -32,7 +32,7 @@ def has_parameter_sets(codec: str) -> bool:
 
 
 def kept_by_packet(codec: str, head: bytes | None, packet: Buffer) -> int | None:
-    """Return the same of the parameter sets inside a packet, which replace those of the head."""
+    """Do the same for the parameter sets in a packet, which replace those of the extradata."""
     if codec not in _READERS:
         return None
     return _largest(codec, views_of_packet(codec, head, packet))
@@ -42,7 +42,7 @@ def _largest(codec: str, units: Iterable[bytes | memoryview]) -> int | None:
     reader, largest = _READERS[codec], None
     for unit in units:
         if reader.is_set(unit[0]):
-            with contextlib.suppress(IndexError):  # damaged: the decoder takes it no more than we do
+            with contextlib.suppress(IndexError):  # damaged: the decoder can't use it either
                 largest = max(reader.kept(Bits(bytes(unit))), largest or 0)
     return largest
 
@@ -103,7 +103,7 @@ def _of_h265(bits: Bits) -> int:
 
 @dataclass(frozen=True)
 class _Reader:
-    """How parameter sets are told by a unit's first byte, and read."""
+    """How to recognise a parameter set by a unit's first byte, and how to parse it."""
 
     is_set: Callable[[int], bool]
     kept: Callable[[Bits], int]

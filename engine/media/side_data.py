@@ -1,7 +1,7 @@
-"""The display matrix of a frame, whatever else the frame carries.
+"""The display matrix of a frame, regardless of its other side data.
 
-PyAV wraps all side data of a frame to give any of it, and raises ValueError if FFmpeg knows a type that its own list
-lacks: EXIF in motion JPEG, the views of multi-view HEVC. Such a type is given a name here, and nobody asks for it.
+To return any side data, PyAV wraps all of it, and raises ValueError for a type that FFmpeg knows but PyAV does not
+list: EXIF in motion JPEG, the views of multi-view HEVC. Such a type gets a made-up name here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from av.sidedata.sidedata import SideDataContainer, Type
 
 
 def _unnamed(kind: type[Enum], value: object) -> Enum | None:
-    """Give a value that no member has a member of its own: a hook of Enum."""
+    """Create a member for an unknown value (the Enum hook `_missing_`)."""
     if not isinstance(value, int):
         return None
     member = object.__new__(kind)
@@ -28,7 +28,7 @@ Type._missing_ = classmethod(_unnamed)  # type: ignore[method-assign, assignment
 def display_matrix(image: av.VideoFrame) -> bytes | None:
     """Return nine int32, 16.16 fixed point, in the order of FFmpeg's AV_FRAME_DATA_DISPLAYMATRIX; None if there is
     none."""
-    # Not image.side_data: the frame would keep it, and it the frame, until the garbage collector finds the pair.
+    # Not image.side_data: that creates a reference cycle with the frame, which then lives until garbage collection.
     found = SideDataContainer(image)  # type: ignore[call-arg]  # its stub has none
-    matrix = found.get("DISPLAYMATRIX") if len(found) else None  # most frames have none at all
+    matrix = found.get("DISPLAYMATRIX") if len(found) else None  # most frames have no side data
     return None if matrix is None else bytes(matrix)

@@ -1,4 +1,4 @@
-"""Source: opens a file or URL with PyAV and gives its packets. A live source that breaks off is opened again."""
+"""Source: opens a file or URL with PyAV and yields its packets. A live source that fails is reconnected."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ log = logging.getLogger(__name__)
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp"})
 URL_SCHEMES = LIVE_SCHEMES | {"http", "https"}
 
-# What the demuxer of a file may open besides: nothing, by no protocol, whatever the file refers to.
+# A file's demuxer may open nothing else, by any protocol, whatever the file refers to.
 _NOTHING_ELSE = "none"
 _BUFFER_BYTES = 256 * 1024
 
-# FFmpeg opens these as "video" too. One of many images would be a sequence of its neighbours.
+# FFmpeg opens these as "video" too, and would read a numbered image as a sequence with its neighbours.
 _PICTURES = frozenset("image2 image2pipe alias_pix brender_pix ico".split())
 _TEXTS = frozenset("tty bin xbin adf idf ffmetadata".split())
 _REFERRING = frozenset("hls dash concat sdp imf webm_dash_manifest vobsub rtsp rtp sap lavfi".split())
@@ -43,10 +43,10 @@ _INDEXED = frozenset({"mov", "matroska"})
 _RTSP_OPTIONS = {"rtsp_transport": "tcp"}
 _LONGEST_PAUSE_S = 10.0
 
-# Containers whose index lists every packet, so that one which was not reached is known to be missing.
+# Containers whose index lists every packet, so that a packet that was not reached is known to be missing.
 _FULLY_INDEXED = frozenset({"mov", "avi"})
 
-# Decoding times that fall back by more than this belong to another timeline; FFmpeg's own program draws the line here.
+# If decoding times drop by more than this, another timeline begins; the ffmpeg program uses the same threshold.
 _SEAM_S = Fraction(1, 10)
 _LEAP_S = Fraction(1)
 _AHEAD_S = Fraction(20)
@@ -54,10 +54,10 @@ _PACKETS_TO_LEARN = 4
 _SHIFTS_KEPT = 8
 _STEPS_TOLD = 3
 
-# MPEG transport and program streams count 90,000 ticks a second in 33 bits.
+# MPEG transport and program streams count 90,000 ticks per second in 33 bits.
 _MPEG_TICKS = 2**33
 
-# Files that only point to others. FFmpeg would wait for a playlist to grow, without end, and for a camera to call.
+# Files that only point to others. FFmpeg would wait forever for a playlist to grow, or for a camera to connect.
 POINTERS = frozenset(".m3u .m3u8 .mpd .sdp .ffconcat .pls .cue .xspf".split())
 _POINTING = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:#EXTM3U|ffconcat\s|v=0\r?\n|\[playlist\]|<\?xml[^>]*>\s*<(?:MPD|playlist)\b)"
@@ -88,9 +88,9 @@ class Source:
         audio: bool = False,
         options: dict[str, str] | None = None,
     ) -> None:
-        """`options` are FFmpeg's, for the decoder that looks what the input holds."""
+        """`options` are FFmpeg's, for the decoder that probes the input."""
         self.path = path
-        self.file: OpenedFile | None = None  # the input, where the caller has opened it: nothing else is read
+        self.file: OpenedFile | None = None  # the input if the caller has opened it; then nothing else is read
         self._own_file: OpenedFile | None = None
         self.scheme = scheme(path)
         self.video: Any = None
@@ -122,7 +122,7 @@ class Source:
         self.video = best_video(self._container)
         if self.video is None:
             raise SourceError("has no video stream")
-        # A file behind http has a size and so a duration; what has none is still being made.
+        # A file served over HTTP has a size and hence a duration; without one it is live.
         self.live = self.live or (self.scheme is not None and self._container.duration is None)
         if self._want_audio:
             self._audio = next(iter(self._container.streams.audio), None)
@@ -148,7 +148,7 @@ class Source:
         )
 
     def packets(self) -> Iterator[av.Packet]:
-        """Yield packets of the video stream, and of the audio stream when it is wanted. Raises SourceError."""
+        """Yield packets of the video stream and, if wanted, of the audio stream. Raises SourceError."""
         streams = [stream for stream in (self.video, self._audio) if stream is not None]
         try:
             for packet in self._container.demux(streams):
@@ -167,59 +167,58 @@ class Source:
 
     @property
     def seekable(self) -> bool:
-        """Whether the container has an index whose key frames can be relied on, and one timeline so far."""
+        """Whether the container has a reliable index of key frames, and only one timeline so far."""
         return self.scheme is None and not self.containers.isdisjoint(_INDEXED) and not self._clocks.moved
 
     @property
     def retimed(self) -> bool:
-        """Whether the times given out are not the container's own, and its duration not theirs."""
+        """Whether output times differ from the container's, so that its duration does not apply."""
         return self._clocks.moved
 
     @property
     def notes(self) -> list[str]:
-        """What is to be said of the times that were given out."""
+        """Notes for the user about the output times."""
         return self._clocks.notes
 
     @property
     def clock_steps(self) -> int:
-        """How often the file's clock has stepped so far."""
+        """The number of jumps of the file's clock so far."""
         return self._clocks.count
 
     @property
     def counted(self) -> bool:
-        """Whether the container's header has a count of its frames, by whoever wrote them."""
+        """Whether the container's header has a frame count."""
         return not self.containers.isdisjoint(_FULLY_INDEXED)
 
     @property
     def shown(self) -> int | None:
-        """How many frames the index lists to be shown, where it lists every packet."""
+        """The number of shown frames in the index; None if it does not list every packet."""
         if not self._indexed or "avi" in self.containers:
             return None
         return sum(bool(entry.size) and not entry.is_discard for entry in self.video.index_entries)
 
     @property
     def reached_end_of_index(self) -> bool | None:
-        """Whether the last packet that the index lists was read; None if it does not list every packet."""
+        """Whether the last packet in the index was read; None if it does not list every packet."""
         if not self._indexed or self._last_dts is None:
             return None
         entries = self.video.index_entries
         for number in range(len(entries) - 1, -1, -1):
-            if entries[number].size:  # an empty one stands for a frame that was dropped
+            if entries[number].size:  # an empty entry stands for a dropped frame
                 return bool(self._last_dts >= entries[number].timestamp)
         return True
 
     def missing_bytes(self) -> int | None:
-        """Return what the file lacks at its end by its own account; None if there is none. See
-        engine/media/extent.py."""
+        """Return the number of bytes missing at the end of the file; None if unknown. See engine/media/extent.py."""
         if self._opened is None:
             return None
         try:
             return missing_bytes(io.BufferedReader(self._opened.reader()))
-        except (OSError, ValueError):  # ValueError: a size in a damaged file leads beyond any place in one
+        except (OSError, ValueError):  # ValueError: a size in a damaged file exceeds any valid offset
             return None
 
     def appended_at(self) -> int | None:
-        """Return the byte at which a second video begins that was appended to this one; None if there is none."""
+        """Return the byte offset of a second video appended to this one; None if there is none."""
         if self._opened is None:
             return None
         try:
@@ -228,20 +227,20 @@ class Source:
             return None
 
     def changed(self) -> str | None:
-        """Return how the file that was opened has changed since, in words; None if it has not."""
+        """Describe how the opened file has changed since; None if it has not."""
         if self._opened is None:
             return None
         return self._opened.changed()
 
     def seek(self, pts: int) -> None:
-        """Go to a key frame at or before `pts` of the video stream. Raises SourceError."""
+        """Seek to a key frame at or before `pts` of the video stream. Raises SourceError."""
         try:
             self._container.seek(pts, stream=self.video)
         except (av.error.FFmpegError, OSError) as error:
             raise SourceError(f"does not allow seeking: {_reason(error)}") from error
 
     def reconnect(self, stop: threading.Event) -> bool:
-        """Open a live source again, waiting longer each time. False when stopped or out of attempts."""
+        """Reconnect a live source with increasing pauses. Returns False if stopped or out of attempts."""
         pause_s = 0.25
         while self._attempts_left > 0 and not stop.is_set():
             self._attempts_left -= 1
@@ -257,14 +256,14 @@ class Source:
             self.video = best_video(self._container)
             if self.video is not None:
                 self._clocks = self._new_clocks()
-                self._audio = None  # a new connection's audio has another clock than the copy begun
+                self._audio = None  # a new connection's audio has another clock than the copy so far
                 log.info("%s: reconnected", without_password(self.path))
                 return True
         return False
 
     @property
     def reconnects_asked(self) -> bool:
-        """Whether a live source that ends is to be opened again."""
+        """Whether a live source that ends should be reconnected."""
         return self._attempts > 0
 
     def close(self) -> None:
@@ -292,7 +291,7 @@ class Source:
         return self.file or self._own_file
 
     def _input(self) -> OpenedFile:
-        """Return the file on disk, opened but once. Raises SourceError if it can't be a video."""
+        """Return the file on disk, opened only once. Raises SourceError if it can't be a video."""
         if self._opened is None:
             self._own_file = open_input(self.path)
         file = self._opened
@@ -312,8 +311,8 @@ class Source:
 
 
 def open_container(file: OpenedFile, options: dict[str, str] | None = None, timeout: Any = None) -> Any:
-    """Return the container of a file on disk. What refers to other files, images and texts are refused (EINVAL), and
-    nothing but the file itself is opened. Raises av.error.FFmpegError and ValueError."""
+    """Open the container of a file on disk. Formats that refer to other files, images and texts are refused (EINVAL);
+    only the file itself is opened. Raises av.error.FFmpegError and ValueError."""
     return _opened(file, _video_formats(), options or {}, timeout)
 
 
@@ -335,22 +334,22 @@ def _video_formats() -> str:
 
 
 def _what_else(file: OpenedFile) -> str | None:
-    """Return what a file is that was refused; None if it was not for its kind."""
+    """Return the kind of a refused file, such as "a still image"; None if its kind was not the reason."""
     pictures = ",".join(sorted(_PICTURES | {name for name in av.formats_available if name.endswith("_pipe")}))
     for formats, what in ((pictures, "a still image"), (",".join(sorted(_TEXTS)), "a text")):
         with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):
-            _opened(file, formats, {"max_pixels": "1"}).close()  # its kind is all that is wanted
+            _opened(file, formats, {"max_pixels": "1"}).close()  # only to find out the kind
             return what
     return None
 
 
 def points_elsewhere(file: OpenedFile) -> bool:
-    """Return whether a file only points to others: a playlist, the description of a stream."""
+    """Return whether a file only points to others: a playlist or a stream description."""
     return Path(file.path).suffix.lower() in POINTERS or bool(_POINTING.match(file.reader().read(_LOOKED_AT_BYTES)))
 
 
 class _Clock:
-    """One stream's time in ticks: the last dts given out, where its packet ends, and the shift of the file's own."""
+    """One stream's clock in ticks: the last output dts, the end of its packet, and the shift from the file's times."""
 
     def __init__(self, time_base: Fraction) -> None:
         self.time_base = time_base
@@ -358,22 +357,22 @@ class _Clock:
         self.last: int | None = None
         self.end = 0
         self.packets = 0
-        self.step = 0  # between the last two packets, as the file has it
+        self.step = 0  # between the last two packets, in the file's times
         self.back = max(1, int(_SEAM_S / time_base))
         self.leap = max(1, int(_LEAP_S / time_base))
         self.ahead = max(1, int(_AHEAD_S / time_base))
 
 
 class Clocks:
-    """Joins the timelines of a file that was put together from several, as `cat` does with MPEG-TS.
+    """Joins the timelines of a file concatenated from several, as `cat` does with MPEG-TS.
 
-    Where decoding times fall back, the packets behind the seam are moved to follow the last one before it. Video and
-    audio meet the same seam at different packets; what one was moved by is tried first for the other, so that they
-    stay together. A jump ahead is a gap and stays, unless it only undoes a step back, or the format is one whose clock
-    may step (`discontinuous`: MPEG-TS and its like) and it is of more than twenty seconds: FFmpeg unwraps the 33 bits
-    of such a clock, and so a step back by more than a minute looks like a jump of a day ahead.
+    If decoding times drop, the packets after the seam are shifted to follow the last one before it. Video and audio
+    reach the same seam at different packets; the shift of one is tried first for the other, so that they stay in sync.
+    A jump forward is a gap and stays, unless it only undoes a step back, or it exceeds twenty seconds and the format's
+    clock may step (`discontinuous`: MPEG-TS and the like): FFmpeg unwraps the 33 bits of such a clock, so a step back
+    by more than a minute looks like a jump forward by a day.
 
-    The steps of stream `video` are told in `notes`.
+    `notes` lists the steps of the stream `video`.
     """
 
     def __init__(self, *, video: int = 0, discontinuous: bool = False) -> None:
@@ -381,11 +380,11 @@ class Clocks:
         self._shifts_s: list[Fraction] = [Fraction(0)]
         self._video = video
         self._discontinuous = discontinuous
-        self._steps: list[tuple[Fraction, Fraction]] = []  # where in the times given out, by how much, in seconds
+        self._steps: list[tuple[Fraction, Fraction]] = []  # (output time, shift), in seconds
 
     @property
     def moved(self) -> bool:
-        """Whether any packet was."""
+        """Whether any packet was shifted."""
         return any(clock.shift for clock in self._of.values()) or len(self._shifts_s) > 1
 
     @property
@@ -394,7 +393,7 @@ class Clocks:
 
     @property
     def notes(self) -> list[str]:
-        """The steps, in words."""
+        """The steps, as notes for the user."""
         if not self._steps:
             return []
         told = [
@@ -406,7 +405,7 @@ class Clocks:
         return [f"the file's clock jumps {', '.join(told)}{also}: timestamps continue without the jump"]
 
     def join(self, packet: av.Packet) -> None:
-        """Move the times of a packet, in place."""
+        """Shift the times of a packet in place."""
         dts, clock = packet.dts, self._of.get(packet.stream_index)
         if dts is None:
             if clock is not None and packet.pts is not None:
@@ -438,7 +437,7 @@ class Clocks:
         near = [shift for shift in known if -clock.back <= dts + shift - clock.last <= clock.leap]
         if near:
             return min(near, key=lambda shift: abs(dts + shift - clock.end))
-        steady = clock.packets > _PACKETS_TO_LEARN and step > max(clock.ahead, 3 * clock.step)  # not a frame a minute
+        steady = clock.packets > _PACKETS_TO_LEARN and step > max(clock.ahead, 3 * clock.step)  # not 1 per minute
         if step > 0 and not (self._discontinuous and steady):
             return clock.shift
         shift: int = clock.end - dts
@@ -453,7 +452,7 @@ class Clocks:
 
 
 def best_video(container: Any) -> Any:
-    """Return the video stream a player would choose; cover art does not count. None when there is none."""
+    """Return the video stream that a player would choose, ignoring cover art; None if there is none."""
     pictures = av.stream.Disposition.attached_pic
     moving = [stream for stream in container.streams.video if not stream.disposition & pictures]
     best = container.streams.best("video")
@@ -461,8 +460,8 @@ def best_video(container: Any) -> Any:
 
 
 def _duration_s(stream: Any) -> float | None:
-    """Return the video's own duration. A container's is that of its longest stream, often the sound; Matroska notes
-    each stream's in a tag."""
+    """Return the video stream's own duration. The container's is that of its longest stream, often the sound; Matroska
+    has each stream's in a tag."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     tag = _DURATION_TAG.fullmatch(stream.metadata.get("DURATION", ""))
@@ -477,6 +476,6 @@ def _reason(error: BaseException) -> str:
         return "not a video, or its header is damaged or missing"
     if isinstance(error, SourceError):
         return str(error)
-    if isinstance(error, OSError | av.error.FFmpegError):  # its full text repeats the URL, with the password
+    if isinstance(error, OSError | av.error.FFmpegError):  # its full text contains the URL with the password
         return describe_os_error(error)
-    return getattr(error, "strerror", None) or type(error).__name__  # its full text repeats the URL, password and all
+    return getattr(error, "strerror", None) or type(error).__name__  # its full text contains the URL with the password

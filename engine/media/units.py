@@ -1,6 +1,6 @@
-"""The units (NAL) of which H.264 and H.265 are made: taken out of heads and packets, and put together as Annex B.
+"""NAL units of H.264 and H.265: extracted from extradata and packets, and written as Annex B.
 
-A head is a stream's extradata: avcC, hvcC (ISO/IEC 14496-15) or Annex B. Packets are of the same form as their head.
+`head` is a stream's extradata: avcC, hvcC (ISO/IEC 14496-15) or Annex B. Packets have the same form as their head.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _START = re.compile(rb"\x00\x00\x01")
 
 
 def units_of_head(codec: str, head: bytes | None) -> Iterator[bytes]:
-    """Give the parameter sets of a head, as far as there are any."""
+    """Yield the parameter sets in a stream's extradata."""
     if not head:
         return
     if head[0] != 1:
@@ -34,12 +34,12 @@ def units_of_head(codec: str, head: bytes | None) -> Iterator[bytes]:
 
 
 def units_of_packet(codec: str, head: bytes | None, packet: Buffer) -> Iterator[bytes]:
-    """Give the units of a packet."""
+    """Yield the units of a packet."""
     return map(bytes, views_of_packet(codec, head, packet))
 
 
 def views_of_packet(codec: str, head: bytes | None, packet: Buffer) -> Iterator[memoryview]:
-    """Give the units of a packet; where their sizes are in front of them, without a copy."""
+    """Yield the units of a packet, without a copy if they are preceded by their sizes."""
     if head and head[0] == 1 and len(head) > 22:
         return _with_sizes(memoryview(packet), (head[4 if codec == "h264" else 21] & 3) + 1)
     return map(memoryview, _between_start_codes(bytes(packet)))
@@ -57,7 +57,7 @@ def kind_of(codec: str, unit: bytes) -> int:
 
 def _between_start_codes(data: bytes) -> Iterator[bytes]:
     for unit in _START.split(data)[1:]:
-        if unit := unit.rstrip(b"\0"):  # what is in front of the next start code is none of it
+        if unit := unit.rstrip(b"\0"):  # zeros before the next start code do not belong to it
             yield unit
 
 
@@ -80,8 +80,8 @@ def _counted(head: bytes, place: int, count: int) -> tuple[list[bytes], int]:
 
 
 class Bits:
-    """Reads a unit from its most significant bit on, without the bytes that keep start codes out of it. IndexError
-    behind its end."""
+    """Reads a unit bit by bit, most significant first, without emulation prevention bytes. Raises IndexError at its
+    end."""
 
     def __init__(self, unit: bytes) -> None:
         self._data = unit.replace(b"\x00\x00\x03", b"\x00\x00")

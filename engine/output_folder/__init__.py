@@ -1,8 +1,8 @@
-"""What is in an output folder, whose it is, and whether it is what it claims to be.
+"""The contents of an output folder: who wrote each file, and whether it is genuine.
 
-`own_files` knows which files this program has written, `corrections` which tracks a person has corrected, `remade`
-which of them `retrack` has made again. `hashes` has the sizes and hashes of a manifest and its seal; `manifest` reads
-one that others may have written. Nothing of a run, its videos or its answers is known here.
+`own_files` recognises files that this program wrote, `corrections` tracks that a person has corrected, `remade` tracks
+that `retrack` has made again. `hashes` computes the sizes and hashes in a manifest and its seal; `manifest` validates a
+manifest that others may have written. This room knows nothing of runs, videos or answers.
 """
 
 __all__ = ["corrections", "hashes", "manifest", "own_files", "remade"]

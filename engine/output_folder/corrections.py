@@ -1,7 +1,7 @@
-"""Tracks that a person has corrected, and whatever else must not be lost where a result takes its place.
+"""Tracks that a person has corrected, and other files that must not be lost when a result replaces them.
 
-Beside corrected tracks lies what they were before the first import. That is how they are known; with it they cease to
-be corrected.
+Next to corrected tracks is a copy of the tracks before the first import. The copy marks them as corrected; without it,
+they no longer count as such.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from engine.output_folder.own_files import is_own_in
 
 TRACKS = FORMATS["tracks"].suffix
 BEFORE = f".before-import{TRACKS}"
-"""What follows the stem of a video in the name of its tracks as they were before the first import."""
+"""Follows the video's stem in the name of its tracks before the first import."""
 
 _CORRECTED, _KEPT = "corrected", "kept"
 
 
 def before_import(name: str) -> str:
-    """Return the name under which `import` keeps the tracks `name` as they were."""
+    """Return the name under which `import` keeps the original of the tracks `name`."""
     return name.removesuffix(TRACKS) + BEFORE
 
 
@@ -32,7 +32,7 @@ def are_corrected(folder: Folder, name: str) -> bool:
 
 
 def kept_as(folder: Folder, name: str) -> str:
-    """Return the name under which `make_room` will keep corrected tracks, as things are now. Raises OSError."""
+    """Return the name under which `make_room` would keep corrected tracks now. Raises OSError."""
     own = folder.facts(name)
     for other in _names(name, _CORRECTED):
         there = folder.facts(other)
@@ -42,11 +42,11 @@ def kept_as(folder: Folder, name: str) -> str:
 
 
 def make_room(folder: Folder, name: str, *, overwrite: bool = False) -> str | None:
-    """Keep beside it what a result called `name` would replace and must not: corrected tracks, and with `overwrite`
-    False also what this program has not written. Return its new name, None if there is no such file.
+    """Move aside what a result called `name` must not replace: corrected tracks and, if `overwrite` is False, files
+    that this program did not write. Return the new name; None if there is no such file.
 
-    It can be done again at any moment: until the result is there, the file keeps its name as well, where the file
-    system can give it two. Raises OSError.
+    It can be repeated at any moment: if the file system supports links, the file also keeps its old name until the
+    result replaces it. Raises OSError.
     """
     if are_corrected(folder, name):
         kept = _keep(folder, name, _CORRECTED)

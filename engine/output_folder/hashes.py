@@ -1,6 +1,6 @@
-"""What a run leaves besides the outputs of its videos, by size and hash, and the seal of its manifest.
+"""Sizes and hashes of a run's files other than its videos' outputs, and the seal of its manifest.
 
-Nothing heavy is imported here: a worker of a job seals manifests too.
+Nothing heavy is imported here, because workers of a job seal manifests too.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ M = TypeVar("M", bound=Mapping[str, Any])
 
 SEAL = "manifest_sha256"
 _CHUNK_BYTES = 1 << 20
-_PAGES = "report"  # where the pages of a report's cameras are
+_PAGES = "report"  # the folder of a report's camera pages
 _LISTS = ("clips.csv", "empty.txt")  # beside clips
 
 
 def identity(path: Path, tick: Callable[[], None] = lambda: None) -> FileJson:
-    """Return size and SHA-256 of a file. `tick` is called while it is read. Raises OSError."""
+    """Return the size and SHA-256 of a file. `tick` is called while it is read. Raises OSError."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -34,8 +34,8 @@ def identity(path: Path, tick: Callable[[], None] = lambda: None) -> FileJson:
 
 
 def made_of(folder: Path, summary: Mapping[str, Any], tick: Callable[[], None] = lambda: None) -> dict[str, FileJson]:
-    """Return the files that a summary names besides those of its videos (tables, clips, exports, the report) by their
-    path below the output `folder`. Raises OutputError."""
+    """Return the files that a summary names besides its videos' outputs (tables, clips, exports, the report), by path
+    below the output `folder`. Raises OutputError."""
     found: dict[str, FileJson] = {}
     for path in sorted(set(_named(folder, summary))):
         try:
@@ -58,17 +58,17 @@ def _named(folder: Path, summary: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Give the files of a folder; links, to images of the source, are not followed."""
+    """Yield the files of a folder; links (to images of the source) are not followed."""
     for place, _, names in os.walk(folder):
         yield from (path for name in names if not (path := Path(place, name)).is_symlink())
 
 
 def sealed(manifest: M) -> M:
-    """Return a manifest with its own hash."""
+    """Return a manifest with its seal added."""
     return cast("M", {**manifest, SEAL: seal_of(manifest)})
 
 
 def seal_of(manifest: Mapping[str, Any]) -> str:
-    """Return the hash that a manifest should have: SHA-256 of all its other keys as JSON with sorted keys."""
+    """Compute the seal of a manifest: SHA-256 of all its other keys as JSON with sorted keys."""
     others = {key: value for key, value in manifest.items() if key != SEAL}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""What a manifest must be for others to continue from it: each key that somebody reads, with its type and its bounds.
+"""Validation of manifests: each key that is read, with its type and bounds.
 
-Whoever can write to an output folder may have written its manifest. It is checked here, once, and what comes back is
-what `engine.summary` says it is; keys that are not known, of another version, stay as they are.
+Anyone who can write to an output folder may have written its manifest. It is checked here, once, and the result
+conforms to `engine.summary`; unknown keys, such as those of another version, are left as they are.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from engine.storage.urls import place_of
 from engine.summary import SCHEMA, ManifestJson
 from engine.text.printable import printable
 
-# Beyond it no clock can tell a time; 2**32 s is the year 2106, for containers that keep a camera's epoch.
+# The largest time; 2**32 s is the year 2106, for containers that keep a camera's epoch.
 _LATEST_S = 2.0**33
 _LONGEST_S = 1e8
 _LONGEST_PATH, _LONGEST_NAME, _LONGEST_TEXT = 4096, 255, 100_000
 _SHOWN = 60
-# How Python has bytes of file names that are no UTF-8. Other halves of characters are in no name.
+# How Python represents non-UTF-8 bytes of file names. Other surrogates occur in no name.
 _NO_TEXT = re.compile("[\udc80-\udcff]")
 _LARGEST = 1 << 28
 
@@ -57,12 +57,12 @@ Ratio: TypeAlias = Annotated[str, Strict(), Field(pattern=r"^[1-9]\d{0,9}(/[1-9]
 Flag: TypeAlias = Annotated[bool, Strict()]
 
 
-# Of a key that may be missing, and is never null.
+# For keys that may be missing but are never null.
 _ABSENT: Any = Field(default=None)
 
 
 class _Facts(BaseModel):
-    # Built when a manifest is read: most runs read none.
+    # Built on first use: most runs read no manifest.
     model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True, protected_namespaces=())
 
 
@@ -228,7 +228,7 @@ def refuse_object(folder: Path) -> None:
 
 
 def read_manifest(folder: Path) -> ManifestJson:
-    """Read and check the manifest of an output folder. Raises InputError that names the file and the key."""
+    """Read and validate the manifest of an output folder. Raises InputError that names the file and the key."""
     refuse_object(folder)
     path = folder / "manifest.json"
     if path.exists() and not path.is_file():
@@ -255,13 +255,13 @@ def read_manifest(folder: Path) -> ManifestJson:
 
 
 def is_of_a_run(folder: Path) -> bool:
-    """Return whether a run has written to a folder, whatever became of it and of its manifest."""
+    """Return whether a run has ever written to a folder, even if it has no manifest."""
     return (folder / "manifest.json").exists() or (folder / STATE_FOLDER).is_dir()
 
 
 def checked(values: object, path: Path) -> ManifestJson:
-    """Return the values of a manifest, which was read from `path`. Raises InputError that names the file and the key
-    where they are none, and LaterVersion where a later version than this has written them."""
+    """Validate the values of a manifest that was read from `path`, and return them. Raises InputError that names the
+    file and the key, and LaterVersion if a later version wrote them."""
     if _is_of_a_later_version(values):
         raise LaterVersion(
             f"{path} was written by a later version of yolo-engine: its schema is {_schema_of(values)}, and this "
@@ -286,14 +286,14 @@ def checked(values: object, path: Path) -> ManifestJson:
 
 
 def _is_of_an_older_version(values: object) -> bool:
-    """Return whether videos have no place for their outputs, as in the oldest versions."""
+    """Return whether videos have no `stem`, as in the oldest versions."""
     videos = values.get("videos") if isinstance(values, dict) else None
     return isinstance(videos, list) and any(isinstance(each, dict) and "stem" not in each for each in videos)
 
 
 def _as_text(value: Any) -> Any:
-    """Return a value with bytes of file names that are no text replaced: what JSON writes of them is checked by the
-    rules of others, and pydantic takes text alone. The values themselves stay as they are."""
+    """Return a copy in which undecodable bytes of file names are replaced, because pydantic accepts only valid text.
+    The value itself is not changed."""
     if isinstance(value, str):
         return value if value.isascii() else _NO_TEXT.sub("?", value)
     if isinstance(value, dict):
@@ -306,13 +306,13 @@ def _schema_of(values: object) -> object:
 
 
 def _is_of_a_later_version(values: object) -> bool:
-    """Return whether keys may mean something else than they do here."""
+    """Return whether a later version wrote the manifest, so that keys may have another meaning."""
     schema = _schema_of(values)
     return isinstance(schema, int) and not isinstance(schema, bool) and schema > SCHEMA
 
 
 def _sentence(error: ValidationError) -> str:
-    """Say of the first fault where it is, what the rule is, and what was found."""
+    """Describe the first fault: its place, the rule, and the value found."""
     fault = error.errors(include_url=False, include_context=False)[0]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
     rule = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

@@ -1,8 +1,8 @@
-"""Which files are this program's own: it replaces those of its earlier runs, and nothing else.
+"""Recognises this program's own files: it replaces files of its earlier runs, and nothing else.
 
-A file is known by what is in it, so that it does not matter which run wrote it, whether that was killed, and what has
-become of its manifest. What bears no mark that is known here is its own where a manifest names it. Files whose bytes
-are fixed by others, MOTChallenge's rows, count as its own where they have exactly its form.
+A file is recognised by its content, whichever run wrote it, even if that run was killed or its manifest is gone. A file
+without a known mark is the program's own if a manifest names it. Files in a format defined by others (MOTChallenge
+rows) count as its own if they have exactly the form that it writes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engine.files.folders import Folder
 from engine.media.annotated import OutputFolders, bears_note
 
 STATE_FOLDER = ".yolo-engine"
-"""Beside the results, what an unfinished run continues from."""
+"""The folder, next to the results, from which an unfinished run continues."""
 
 _Form = Callable[[IO[bytes]], bool]
 
@@ -35,18 +35,18 @@ _MOT_ROW = re.compile(rb"\d+,\d+(?:,-?\d+\.\d\d){4},-?\d+\.\d{4},-1,-1,-1\n")
 
 
 def is_own(path: Path) -> bool:
-    """Return whether nothing is lost where another file takes the place of `path`: there is none, it is empty, it is
-    no file (a link is replaced, never what it leads to), or this program has written it."""
+    """Return whether `path` can be replaced without losing anything: it does not exist, is empty, is not a file (a link
+    is replaced, never its target), or was written by this program."""
     try:
         folder = Folder.at(path.parent)
-    except OSError:  # what is there can't be looked at, nor replaced
+    except OSError:  # unreadable, and can't be replaced either
         return True
     with folder:
         return is_own_in(folder, path.name)
 
 
 def is_own_in(folder: Folder, name: str) -> bool:
-    """As `is_own`, in a folder that is open."""
+    """Do as `is_own`, in an open folder."""
     try:
         facts = folder.facts(name)
         if facts is None or not facts.st_size or not stat.S_ISREG(facts.st_mode):
@@ -56,13 +56,13 @@ def is_own_in(folder: Folder, name: str) -> bool:
                 return True
     except FileNotFoundError:
         return True
-    except (OSError, ValueError):  # not to be read: a record may name it all the same
+    except (OSError, ValueError):  # unreadable, but a record may name it all the same
         pass
     return OutputFolders().lists(folder.shown / name)
 
 
 def refuse_foreign_page(path: Path, *, overwrite: bool = False) -> None:
-    """As `refuse_foreign`, for one page, whatever its name: nothing else of ours goes for it either."""
+    """Do as `refuse_foreign` for a page of any name; other files of ours count as foreign, too."""
     try:
         with Folder.at(path.parent) as folder:
             facts = folder.facts(path.name)
@@ -73,21 +73,21 @@ def refuse_foreign_page(path: Path, *, overwrite: bool = False) -> None:
                     return
     except ValueError:  # no file
         pass
-    except OSError:  # told where it is written
+    except OSError:  # reported when it is written
         return
     raise OutputError(foreign(path))
 
 
 def refuse_foreign(*paths: Path, overwrite: bool = False) -> None:
-    """Raise OutputError if a file that this program has not written is in the place of one that it is to
-    write; with `overwrite`, nothing is refused."""
+    """Raise OutputError if one of the paths to be written is a file that this program did not write; with `overwrite`,
+    nothing is refused."""
     for path in () if overwrite else paths:
         if not is_own(path):
             raise OutputError(foreign(path))
 
 
 def foreign(path: Path) -> str:
-    """Return what is said of a file that was not written by this program, and what can be done."""
+    """Return the message about a file that this program did not write, with the remedies."""
     return (
         f"{path} was not written by yolo-engine, and would be overwritten. Move it away, name another output folder, "
         "or pass --overwrite."
@@ -95,8 +95,7 @@ def foreign(path: Path) -> str:
 
 
 def refuse_foreign_export(parent: Folder, target: Path) -> None:
-    """Raise OutputError if what is at `target`, in `parent`, is no export that the next one may replace. Raises
-    OSError."""
+    """Raise OutputError if `target`, in `parent`, exists and is not an export that may be replaced. Raises OSError."""
     facts = parent.facts(target.name)
     if facts is None:
         return
@@ -112,13 +111,12 @@ def refuse_foreign_export(parent: Folder, target: Path) -> None:
 
 
 def refuse_foreign_below(output: Path, *, clips: bool, exports: Iterable[str], overwrite: bool = False) -> None:
-    """Raise OutputError if something is in the way of clips, or of exports in these formats, below an output
-    folder, before hours of work are done for them. `overwrite` says that lists of clips may go; a folder of somebody's
-    own is never replaced as a whole."""
+    """Raise OutputError, before hours of work are spent, if something below an output folder is in the way of clips or
+    of exports in these formats. `overwrite` allows replacing lists of clips; a foreign folder is never replaced."""
     with contextlib.ExitStack() as opened:
         try:
             folder = opened.enter_context(Folder.at(output))
-        except OSError:  # it is made, or told of, when it is prepared
+        except OSError:  # created, or reported, when it is prepared
             return
         if clips and (below := _own_folder(folder, CLIPS_FOLDER)) is not None:
             with below:
@@ -138,7 +136,7 @@ def refuse_foreign_below(output: Path, *, clips: bool, exports: Iterable[str], o
 
 
 def _own_folder(output: Folder, name: str) -> Folder | None:
-    """Open a folder below an output folder; None if there is none yet. Raises OutputError if it can't be one."""
+    """Open a folder below an output folder; None if it does not exist yet. Raises OutputError if it can't be opened."""
     try:
         return output.sub(name)
     except FileNotFoundError:
@@ -155,7 +153,7 @@ def _own_folder(output: Folder, name: str) -> Folder | None:
 
 
 def _has_keys(*keys: str) -> _Form:
-    """Return a line of JSON with these keys, and more perhaps."""
+    """Return the form of a line of JSON with at least these keys."""
 
     def form(file: IO[bytes]) -> bool:
         try:
@@ -168,7 +166,7 @@ def _has_keys(*keys: str) -> _Form:
 
 
 def _is_json(**types: type) -> _Form:
-    """One value of JSON with these keys, of these types."""
+    """Return the form of a single JSON value with these keys, of these types."""
 
     def form(file: IO[bytes]) -> bool:
         text = file.read(_LARGEST_JSON + 1)
@@ -194,13 +192,13 @@ def _is_mot(file: IO[bytes]) -> bool:
 
 
 def _is_crops(file: IO[bytes]) -> bool:
-    """Return an uncompressed archive, whose index is the first entry."""
+    """Return whether it is an uncompressed archive whose first entry is the index."""
     head = file.read(41)
     return head.startswith(b"PK\x03\x04") and head[30:] == b"index.jsonl"
 
 
 def _is_parquet(file: IO[bytes]) -> bool:
-    """Read the footer, which is at the end with its length behind it."""
+    """Check the footer, which is at the end and followed by its length."""
     size = file.seek(0, 2)
     file.seek(max(0, size - 8))
     tail = file.read(8)
@@ -225,7 +223,7 @@ _ROWS: dict[str, _Form] = {
     "detections": _has_keys(*_DETECTION),
     "mot": _is_mot,
 }
-# By the end of the name; of a table, its first columns are enough: others may have come behind them.
+# By the end of the name; for a table the first columns are enough, since later versions may append columns.
 _FORMS: tuple[tuple[str, _Form], ...] = (
     *((form.suffix, _ROWS[kind]) for kind, form in FORMATS.items()),
     (".detections.bin", _begins(b"yolo-engine detections ")),

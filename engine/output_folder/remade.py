@@ -1,7 +1,7 @@
-"""Which tracks of a run are not the run's own any more: what `retrack` notes, for who tells of the tracks as they are.
+"""Notes by `retrack`: which tracks of a run are no longer the run's own.
 
-The manifest stays that of the run. So the note names the manifest beside which the tracks were made: after another run,
-which writes another one, it says nothing.
+The manifest stays that of the run, so a note names the manifest beside which the tracks were made. After another run,
+with another manifest, the note is void.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ _KEYS = ("conf", "class_groups", "class_agnostic")
 
 @dataclass(frozen=True)
 class Remade:
-    """How the tracks of one video were made again: the keys of a configuration that say so, and whether the fragments
-    of an object were given one id."""
+    """How the tracks of one video were made again: the configuration keys for tracking, and whether fragments of an
+    object were given one id."""
 
     keys: Mapping[str, object]
     stitched: bool
 
     @classmethod
     def by(cls, config: EngineConfig, *, stitched: bool) -> Remade:
-        """Take from a configuration what tracks are made with."""
+        """Extract the keys for tracking from a configuration."""
         own = registry.parameters_of(config.tracker, config.model_dump(mode="json", include=set(registry.KEYS)))
         return cls({"tracker": config.tracker, **own, **config.model_dump(mode="json", include=set(_KEYS))}, stitched)
 
     def over(self, config: Mapping[str, object]) -> dict[str, object]:
-        """Return the keys of a run's configuration, as these tracks were made."""
+        """Return a run's configuration with the keys for these tracks replaced."""
         return {**registry.without_parameters(config), **self.keys}
 
     def in_words(self) -> str:
-        """Return tracker, lowest score and what of it is not as it is by default."""
+        """Describe the tracker, the lowest score, and settings that differ from the default."""
         plain = EngineConfig(tracker=self.keys.get("tracker", registry.DEFAULT)).model_dump(mode="json")
         said = [str(self.keys.get("tracker", registry.DEFAULT))]
         said += [
@@ -61,7 +61,7 @@ class Remade:
 
 
 def manifest_above(folder: Path) -> str | None:
-    """Return the hash of the manifest in a folder, or in the nearest one above; None if there is none."""
+    """Return the hash of the manifest in a folder or its nearest ancestor; None if there is none."""
     for place in (folder, *folder.absolute().parents):
         if (text := _content(place, _MANIFEST, _LARGEST_MANIFEST)) is not None:
             return hashlib.sha256(text).hexdigest()
@@ -69,12 +69,12 @@ def manifest_above(folder: Path) -> str | None:
 
 
 def read_remade(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Remade]:
-    """Return how the tracks of a run were made again, by the stems of its videos; without those whose tracks are the
-    run's own. `manifest` is that of the run, which need not have been written yet. A note that can't be read, or was
-    made beside another manifest, says nothing."""
+    """Return, by video stem, how tracks of a run were made again; videos with the run's own tracks are left out.
+    `manifest` is the run's, possibly not written yet. A note that can't be read, or belongs to another manifest, is
+    ignored."""
     stems = [str(entry["stem"]) for entry in manifest["videos"] if "stem" in entry]
     places = {parent for stem in stems for parent in PurePosixPath(stem).parents}
-    noting = [place for place in places if (folder / place / NAME).is_file()]  # it may have been told of one below
+    noting = [place for place in places if (folder / place / NAME).is_file()]  # maybe in a folder below
     text = _content(folder, _MANIFEST, _LARGEST_MANIFEST) if noting else None
     if text is None or not _is(text, manifest):
         return {}
@@ -87,7 +87,7 @@ def read_remade(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Remade]:
 
 
 def _is(text: bytes, manifest: Mapping[str, Any]) -> bool:
-    """Return whether a manifest as it was written is that of this run."""
+    """Return whether a manifest's text is that of this run."""
     try:
         written = json.loads(text)
         return all(written.get(key) == manifest.get(key) for key in _OF_THE_RUN)
@@ -96,7 +96,7 @@ def _is(text: bytes, manifest: Mapping[str, Any]) -> bool:
 
 
 def noted(folder: Path, manifest: str | None) -> list[dict[str, object]]:
-    """Return what the note in a folder has of videos, as JSON values, where it is of this manifest."""
+    """Return the entries of the note in a folder, as JSON values, if it belongs to this manifest."""
     text = _content(folder, NAME, _LARGEST)
     try:
         values = json.loads(text) if text is not None else {}
@@ -116,7 +116,7 @@ def _read(folder: Path, digest: str) -> dict[str, Remade]:
                 raise ValueError("other keys than those of a tracker")
             found[str(entry["stem"])] = Remade.by(EngineConfig(**keys), stitched=stitched)
         except (ConfigError, ValueError, KeyError, TypeError) as error:
-            log.warning("%s: an entry of it says nothing: %s", folder / NAME, error)
+            log.warning("%s: ignoring an entry: %s", folder / NAME, error)
     return found
 
 

@@ -1,7 +1,7 @@
 """Counts per bin as SVG: one direction upwards from the axis, the other downwards, classes on top of each other.
 
-Made here, so that a chart is there without scripts, on paper and for readers of the screen; colours are those of the
-page's style sheet, by class (`c0`, `c1`, ...). A bin in which nothing was examined is hatched, not empty.
+Drawn here, so that charts work without scripts, in print and with screen readers. Colours are those of the page's style
+sheet, by class (`c0`, `c1`, ...). A bin in which nothing was examined is hatched, not empty.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from engine.text.printable import printable
 
 MAX_BARS = 120
 COLOURS = 8
-"""How many colours the style sheet has; further classes share the last."""
+"""The number of colours in the style sheet; further classes share the last."""
 
 _WIDTH, _HEIGHT = 720.0, 260.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 8.0, 24.0, 46.0
@@ -30,7 +30,7 @@ _WIDEST_BAR = 56.0
 
 @dataclass(frozen=True)
 class Bar:
-    """Some bins drawn as one: `up` and `down` have the counts of each class. `examined` is false if none was."""
+    """Some bins drawn as one: `up` and `down` have the counts by class. `examined` is False if no bin was examined."""
 
     start_s: float
     end_s: float
@@ -42,7 +42,7 @@ class Bar:
 
 
 def bars_of(bins: Sequence[Bin], counts: Sequence[Count], line: str, into: str, out: str, most: int) -> list[Bar]:
-    """Add up the counts of a line in at most `most` stretches of equally many bins."""
+    """Sum the counts of a line in at most `most` groups of equally many bins."""
     step = max(1, math.ceil(len(bins) / most))
     found: dict[tuple[int, str], Counter[str]] = {}
     places = {each.start_s: number for number, each in enumerate(bins)}
@@ -68,7 +68,8 @@ def bars_of(bins: Sequence[Bin], counts: Sequence[Count], line: str, into: str, 
 
 
 def chart(bars: Sequence[Bar], classes: Sequence[str], into: str, out: str, title: str, words: Words) -> Markup:
-    """Return the SVG of a line's bars. `classes` are in the order of the colours; `title` says it all in words."""
+    """Return the SVG of a line's bars. `classes` are in the order of the colours; `title` describes the chart in
+    words."""
     highest = max([1, *(sum(bar.up.values()) for bar in bars)])
     deepest = max([1, *(sum(bar.down.values()) for bar in bars)])
     step = _step(highest + deepest)
@@ -116,7 +117,7 @@ def chart(bars: Sequence[Bar], classes: Sequence[str], into: str, out: str, titl
 
 
 def moment(at: datetime | None, seconds: float) -> str:
-    """Return a time of day if there is a clock, else hours, minutes and seconds from the beginning."""
+    """Return the time of day if there is a clock, otherwise hours, minutes and seconds from the beginning."""
     if at is not None:
         return f"{at:%H:%M}" if not at.second else f"{at:%H:%M:%S}"
     minutes, rest = divmod(max(0, round(seconds)), 60)
@@ -164,7 +165,7 @@ def _bar(
 
 
 def _step(whole: int) -> int:
-    """Return a round number that divides the axis into about six."""
+    """Return a round number that divides the axis into about six parts."""
     rough = max(1.0, whole / 6)
     power = 10 ** math.floor(math.log10(rough))
     return int(next(each * power for each in (1, 2, 5, 10) if each * power >= rough))

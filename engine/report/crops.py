@@ -1,4 +1,4 @@
-"""The best crop of each track, out of the archives that a run with `--crops` leaves (docs/results.md, "Crops")."""
+"""The best crop of each track, from the archives of a run with `--crops` (docs/results.md, "Crops")."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 
 _LARGEST_INDEX = 256 << 20
 _LARGEST_CROP = 256 << 10
-_SAME_PLACE = 0.6  # of the union of two boxes: another tracker, or a person, moves one a little
+_SAME_PLACE = 0.6  # IoU: another tracker, or a person, moves a box a little
 _JPEG = b"\xff\xd8\xff"
 
 
 @dataclass(frozen=True)
 class Crop:
-    """Where a track's crop is: a JPEG of `size` bytes, `name` in an archive. `worth` is how well it shows its
+    """The location of a track's crop: a JPEG of `size` bytes, `name` in an archive. `worth` rates how well it shows the
     object."""
 
     archive: Path
@@ -36,7 +36,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class _Indexed:
-    """A crop as an archive's index has it: the run's id of its track, its frame, and where its object was there."""
+    """A crop in an archive's index: its track's id in the run, its frame, and its object's box there."""
 
     track_id: int
     frame: int
@@ -51,12 +51,12 @@ _DAMAGED = (
 
 
 def crops_of(archives: Iterable[tuple[Path, Path | None]], tick: Callable[[], None] = lambda: None) -> dict[int, Crop]:
-    """Return the crop of each track, by its id; of several the one that is worth most.
+    """Return the best crop of each track, by id.
 
-    `archives` has each with the rows of its video as they are now: `retrack` and corrections give other ids than those
-    that an archive names, and a crop is of the track that has a row in its frame where its box is. None: the ids are
-    those of the run still. Archives that are damaged, or hold something else, are passed over: a page without them is
-    complete but for its images. Raises InputError if rows can't be read.
+    `archives` pairs each archive with the current rows of its video, because `retrack` and corrections change ids: a
+    crop then belongs to the track with a matching box in its frame. None: ids are still those of the run. Archives that
+    are damaged or not archives of crops are skipped; the page only lacks their images then. Raises InputError if rows
+    can't be read.
     """
     found: dict[int, Crop] = {}
     for path, rows in archives:
@@ -74,7 +74,7 @@ def crops_of(archives: Iterable[tuple[Path, Path | None]], tick: Callable[[], No
 
 
 def _owners(crops: Sequence[_Indexed], rows: Path, tick: Callable[[], None]) -> list[int | None]:
-    """Return for each crop the track whose box lies where its own does; None if there is none."""
+    """Return for each crop the track with a matching box; None if there is none."""
     in_frame: dict[int, list[int]] = {}
     for place, crop in enumerate(crops):
         in_frame.setdefault(crop.frame, []).append(place)
@@ -84,7 +84,7 @@ def _owners(crops: Sequence[_Indexed], rows: Path, tick: Callable[[], None]) -> 
             track_id, box = int(samples.track_ids[row]), samples.boxes_xyxy[row].tolist()
             for place in in_frame[int(samples.frames[row])]:
                 overlap = _overlap(crops[place].box_xyxy, box)
-                # Of two in the very same place, the one that it had been.
+                # Of two equal boxes, prefer the original id.
                 rank = overlap, track_id == crops[place].track_id, track_id
                 if overlap >= _SAME_PLACE and ((before := best[place]) is None or rank > before):
                     best[place] = rank
@@ -117,7 +117,7 @@ def _read(path: Path) -> Iterator[_Indexed]:
 
 
 def pictures(crops: Mapping[int, Crop], order: Iterable[int], at_most: int) -> dict[int, bytes]:
-    """Return JPEGs by their track, in the order of the tracks that is given, as many as fit into `at_most` bytes."""
+    """Return JPEGs by track, in the given order of tracks, as many as fit into `at_most` bytes."""
     chosen: dict[int, Crop] = {}
     left = at_most
     for track_id in order:

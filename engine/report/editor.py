@@ -1,4 +1,4 @@
-"""The page on which a scene is drawn: a frame of each video, what is drawn already, and where tracks went before."""
+"""The page for drawing scenes: a frame of each video, the scene so far, and the tracks of an earlier run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WIDEST = 1280
 
 @dataclass(frozen=True)
 class View:
-    """A video, or the first of a camera, to draw on. `glob` is the camera of its scene file, `file` a name for that;
+    """A video, or the first of a camera, to draw on. `glob` is the `camera` of its scene file, `file` the file's name;
     `paths` are in thousandths of the frame."""
 
     name: str
@@ -57,9 +57,9 @@ def write_scene_page(
 ) -> int:
     """Write a page to draw scenes on, and return how many videos or cameras it shows.
 
-    `scenes` are edited where they are for one of the videos; one alone, with the videos of one camera, always.
-    `camera` is as in EngineConfig. `earlier` is the output folder of a run and its manifest: its tracks are shown
-    beneath. `tick` is called with each video. Raises InputError if there is no video, or none that can be read,
+    `scenes` that match one of the videos are edited; a single scene with the videos of a single camera always is.
+    `camera` is as in EngineConfig. `earlier` is the output folder of a run and its manifest, whose tracks are shown in
+    the background. `tick` is called with each video. Raises InputError if there is no video, or none can be read,
     ConfigError if no scene fits any of them, and OutputError, also if the file at `page` is not a page of this program,
     unless `overwrite` permits replacing it; inputs are never replaced.
     """
@@ -94,7 +94,7 @@ def _views(
     found = find_videos(map(os.fspath, inputs), output)
     for video in found:
         cameras[camera_of(_name(video), camera)].append(video)
-    alone = len(cameras) == len(scenes) == 1  # a video that is given alone has no folder to tell by
+    alone = len(cameras) == len(scenes) == 1  # a single video has no folder to match
     if not alone and (unused := AnswerSettings(tuple(scenes)).check_videos(list(map(_name, found)))) is not None:
         log.warning("%s They are not on the page.", unused)
     if len(cameras) > _MAX_VIEWS:
@@ -120,13 +120,13 @@ def _name(video: Video) -> str:
 
 
 def _glob(names: Sequence[str]) -> str:
-    """Return a glob for videos of one camera: those of their folder."""
+    """Return a glob for the videos of one camera: all in their folder."""
     folder = PurePosixPath(os.path.commonpath([PurePosixPath(name).parent.as_posix() for name in names]))
     return "**" if folder == PurePosixPath(".") else f"{folder}/**"
 
 
 def _paths(earlier: tuple[Path, ManifestJson] | None, names: set[str]) -> tuple[tuple[int, ...], ...]:
-    """Return where the tracks of an earlier run went in these videos; the longest, where there are many."""
+    """Return the paths of an earlier run's tracks in these videos; if there are many, the longest."""
     if earlier is None:
         return ()
     folder, manifest = earlier
@@ -142,7 +142,7 @@ def _paths(earlier: tuple[Path, ManifestJson] | None, names: set[str]) -> tuple[
 
 
 def _reach(points: tuple[int, ...]) -> int:
-    """Return how far a path leads from its beginning."""
+    """Return the largest distance of a path from its beginning."""
     return abs(points[-2] - points[0]) + abs(points[-1] - points[1])
 
 

@@ -1,4 +1,4 @@
-"""From an output folder to records: the manifest, the answers of its tracks, and what its videos look like."""
+"""Builds the records of a report from an output folder: the manifest, the answers from its tracks, and still frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from engine.analytics import Answers, bins_of, counts_of
-from engine.analytics.answering import CameraAnswers, answer, films_of, unrolled
+from engine.analytics.answering import CameraAnswers, answer, films_of, with_segments
 from engine.analytics.naming import camera_of, name_of
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
@@ -33,7 +33,7 @@ from engine.text.masks import in_text
 from models.registry import get_manifest, list_models
 
 _LIMITS = ("max_pixels", "max_frame_bytes")
-# A hole in the timeline shorter than this is not told: it is the step between two frames.
+# A shorter gap in the timeline is not reported: it is the step between two frames.
 _SHORTEST_GAP_S = 0.5
 _MAX_NAMES = 10
 _PART = ("start_s", "end_s", "duration_s")
@@ -42,8 +42,8 @@ _HASHED = ("started_at", "config_sha256", "job")
 
 @dataclass(frozen=True)
 class Gathering:
-    """What is common to all cameras of a report. `roots`: only videos below one of them are opened, where given.
-    `counted` has the answers of cameras, by name, whose rows were read already, with heatmap and paths."""
+    """Input common to all cameras of a report. `roots`: if given, only videos below one of them are opened. `counted`
+    has answers that were already computed, with heatmap and paths, by camera."""
 
     folder: Path
     manifest: JobManifestJson
@@ -59,18 +59,18 @@ class Gathering:
 
     @property
     def tracked(self) -> list[VideoJson]:
-        """The videos that have rows of tracks."""
-        entries = (cast("VideoJson", entry) for entry in unrolled(self.entries))
+        """The videos with track rows."""
+        entries = (cast("VideoJson", entry) for entry in with_segments(self.entries))
         return [entry for entry in entries if "tracks" in (entry.get("outputs") or {}) and "stem" in entry]
 
     @cached_property
     def remade(self) -> dict[str, Remade]:
-        """How tracks were made again since the run, by the stems of their videos."""
+        """How tracks were made again since the run, by video stem."""
         return read_remade(self.folder, self.manifest)
 
     @cached_property
     def config(self) -> dict[str, object]:
-        """The keys with which the tracks were made as they are now; the run's, where not all were made in one way."""
+        """The configuration of the present tracks; the run's own if not all were made in the same way."""
         kept = dict(self.manifest["config"])
         made = [self.remade.get(str(entry["stem"])) for entry in self.tracked]
         first = next((each for each in made if each is not None), None)
@@ -78,10 +78,10 @@ class Gathering:
 
 
 def cameras(work: Gathering) -> Iterator[CameraReport]:
-    """Give the cameras by name, one at a time: of a long job, not all are held. Raises InputError if tracks are
-    missing or can't be read."""
+    """Yield the cameras by name, one at a time to save memory. Raises InputError if tracks are missing or can't be
+    read."""
     tracked = [entry for entry in work.entries if not _untracked(entry)]
-    entries = {name_of(entry): cast("VideoJson", entry) for entry in unrolled(tracked)}
+    entries = {name_of(entry): cast("VideoJson", entry) for entry in with_segments(tracked)}
     films = films_of(entries.values(), work.folder, work.settings)
     by_camera: defaultdict[str, list[Film]] = defaultdict(list)
     for film in films:
@@ -91,7 +91,7 @@ def cameras(work: Gathering) -> Iterator[CameraReport]:
 
 
 def _untracked(entry: VideoJson) -> bool:
-    """Return whether a video was read, and no rows of tracks were written."""
+    """Return whether a video was read but no track rows were written."""
     return entry.get("status") in ("ok", "partial") and "tracks" not in (entry.get("outputs") or {})
 
 
@@ -100,7 +100,7 @@ def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]
     if found is None:
         (found,) = answer(films, work.settings, heatmap=True, paths=True, tick=work.tick, verdicts=work.verdicts)
     answers = found.answers
-    # Ids that begin again in each file are made others where a camera has several; their crops are nobody's then.
+    # If a camera has several files, ids that restart in each are changed, and crops can't be assigned to them.
     own_ids = len(films) == 1 or all(film.sequence_offset_s is not None for film in films if film.tracks is not None)
     videos = tuple(_video(work, entries[film.name], film.camera) for film in films)
     return CameraReport(
@@ -123,15 +123,14 @@ def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]
 
 
 def _crops(work: Gathering, films: Sequence[Film], entries: Mapping[str, VideoJson]) -> dict[int, Crop]:
-    """Return the crops of the tracks as they are now; of a run that has only just made them, its own."""
+    """Return the crops of the present tracks."""
     fresh = films[0].camera in work.counted
     archives = _archives(work, films, entries)
     return crops_of(((path, None if fresh else film.tracks) for film, path in archives), work.tick)
 
 
 def _archives(work: Gathering, films: Sequence[Film], entries: Mapping[str, VideoJson]) -> Iterator[tuple[Film, Path]]:
-    """Yield the archives of crops that are there; found by their names in the folder, which may have been moved
-    since."""
+    """Yield the existing archives of crops, found by name in the folder, which may have been moved since."""
     for film in films:
         written = entries[film.name]["outputs"].get("crops")
         if written is not None:
@@ -145,8 +144,8 @@ def _heat(found: CameraAnswers) -> Mapping[str, object] | None:
 
 
 def _still(work: Gathering, entries: Sequence[VideoJson], videos: Sequence[VideoFacts]) -> Still | None:
-    """Return the frame without those who pass: of a source, or where none can be read of an annotated video, whose
-    boxes are mostly gone in a median. Of a run that blurs, of annotated videos alone: its sources show what it
+    """Return the scene without moving objects: from a source or, if none can be read, from an annotated video, whose
+    boxes mostly vanish in the median. For a run with `blur`, only from annotated videos, since its sources show what it
     hides."""
     kept = work.manifest.get("config") or {}
     named = [] if kept.get("blur") else entries
@@ -162,7 +161,7 @@ def _still(work: Gathering, entries: Sequence[VideoJson], videos: Sequence[Video
 
 
 def gather(work: Gathering) -> Report:
-    """Return what stands once on the report."""
+    """Return the parts of the report that are not per camera."""
     manifest = work.manifest
     settings = work.settings
     videos = [_video(work, entry, camera_of(name_of(entry), settings.camera)) for entry in work.entries]
@@ -218,7 +217,7 @@ def _video(work: Gathering, entry: VideoJson, camera: str) -> VideoFacts:
 
 
 def _examined_s(entry: VideoJson) -> float:
-    """Return the seconds of a video that were looked at; manifests of before have its length alone."""
+    """Return the examined seconds of a video; older manifests only have its length."""
     if entry["status"] not in ("ok", "partial"):
         return 0.0
     if (media := entry.get("media")) is None:
@@ -234,8 +233,8 @@ def _part(manifest: JobManifestJson) -> Part | None:
 
 
 def _annotated(folder: Path, entry: VideoJson) -> str | None:
-    """Return the annotated video's path below the folder, which may have been moved since; None if it is not
-    there."""
+    """Return the annotated video's path below the folder, which may have been moved since; None if it does not
+    exist."""
     written = (entry.get("outputs") or {}).get("video")
     if written is None:
         return None
@@ -244,7 +243,7 @@ def _annotated(folder: Path, entry: VideoJson) -> str | None:
 
 
 def _gaps(answers: Answers) -> tuple[Gap, ...]:
-    """Return what lies between the stretches that were examined."""
+    """Return the gaps between the examined intervals."""
     gaps = []
     until: float | None = None
     for first, last in sorted(answers.examined_s):
@@ -260,7 +259,7 @@ def _sha256(entry: VideoJson) -> str:
 
 
 def _identity(manifest: JobManifestJson) -> str:
-    """Return one run of one configuration over one set of files."""
+    """Return an id of one run of one configuration over one set of files."""
     parts: list[object] = [manifest.get(key) for key in _HASHED]
     parts += [[entry.get("path"), _sha256(entry)] for entry in manifest["videos"]]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -287,13 +286,13 @@ def _provenance(manifest: JobManifestJson, config: Mapping[str, object]) -> Prov
 
 
 def _precision(manifest: JobManifestJson) -> str:
-    """Return what a CPU computed in; empty where that is the model's own, or is in the provider's name."""
+    """Return the precision on a CPU; "" if it is the model's own, or part of the provider's name."""
     backend = manifest["backend"]
     return str(backend.get("precision") or ("f32" if backend.get("name") in ("native", "openvino") else ""))
 
 
 def _not_the_runs(work: Gathering) -> Iterator[Note]:
-    """Which tracks are not those of the run: made again from stored detections, or corrected by a person."""
+    """Yield notes on tracks that are not the run's own: made again from stored detections, or corrected by a person."""
     names: defaultdict[str, list[str]] = defaultdict(list)
     corrected = []
     for entry in work.tracked:
@@ -320,7 +319,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _changed(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Yield the keys that are not as they are by default, masked where they hold a password."""
+    """Yield the keys that differ from the defaults, with passwords masked."""
     tracker = config.get("tracker", "sort")
     try:
         plain = EngineConfig(tracker=tracker).model_dump(mode="json")
@@ -333,7 +332,7 @@ def _changed(config: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 
 def _accuracy(manifest: JobManifestJson, kept: Mapping[str, object], counted: bool) -> tuple[Note, ...]:
-    """Return what limits the numbers, as far as the run itself tells it, and how its tracks were made."""
+    """Return notes on what limits the accuracy of the numbers, and on how the tracks were made."""
     config: dict[str, Any] = EngineConfig().model_dump(mode="json") | dict(kept)
     notes = [Note("acc_ids"), Note("acc_objects"), Note("acc_conf", (f"{float(config['conf']):g}",))]
     if str(manifest["model"]["name"]) == "street-nano":

@@ -1,7 +1,7 @@
-"""A camera's rows as the data island of a page: JSON in an element that nobody runs.
+"""A camera's rows as the data island of a page: JSON in an element that is not executed.
 
-Texts are made printable here, once, so that a control character in a name neither turns the line round nor vanishes;
-the page sets them as texts. What the rows mean is in `static/report.js`, which reads them.
+Texts are made printable here, once, so that control characters in a name neither reverse the line nor vanish; the page
+inserts them as text. `static/report.js`, which reads the rows, documents their meaning.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _LONGEST_NAME = 300
 
 @dataclass(frozen=True)
 class Thinned:
-    """What was left out of a page so that it stays small. `paths`: "fewer" points, or "none"; `idle` tracks of at most
-    `seconds` that no event is of; all but the first `listed`. Of `tracks` in all."""
+    """What was left out to keep a page small. `paths`: "fewer" points, or "none"; `idle` tracks without events, of at
+    most `seconds`; all but the first `listed`, out of `tracks` in total."""
 
     tracks: int = 0
     paths: str = ""
@@ -36,7 +36,7 @@ class Thinned:
 
 @dataclass(frozen=True)
 class Island:
-    """The JSON of a camera, safe inside a script element, and what it lacks."""
+    """The JSON of a camera, safe inside a script element, and what was left out."""
 
     json: Markup
     thinned: Thinned
@@ -47,26 +47,26 @@ class Island:
 
 
 def safe_json(value: object) -> Markup:
-    """Return JSON that can be in a script element: ASCII, and without what begins a tag, a comment or an entity."""
+    """Return JSON for a script element: ASCII, without characters that begin a tag, a comment or an entity."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def shown(text: str) -> str:
-    """Return a stranger's text as pages show it."""
+    """Return untrusted text as pages show it."""
     return printable(text, _LONGEST_NAME)
 
 
 def link(path: str) -> str:
-    """Return the URL of a file below the output folder, relative to that."""
+    """Return the URL of a file, relative to the output folder."""
     return quote(os.fsencode(path))
 
 
 def island_of(camera: CameraReport, classes: Sequence[str], at_most: int) -> Island:
-    """Return the island of a camera, of at most `at_most` bytes, as far as its tracks decide that.
+    """Return the island of a camera, of at most `at_most` bytes as far as leaving out tracks can achieve that.
 
-    Where it would be larger, paths lose points; then the shortest tracks go that no event is of; then paths; then all
-    but the first tracks.
+    If it is too large, paths lose points first; then the shortest tracks without events are dropped; then paths; then
+    all but the first tracks.
     """
     made = safe_json(_table(camera, classes))
     whole = len(camera.answers.tracks)
@@ -93,7 +93,7 @@ def island_of(camera: CameraReport, classes: Sequence[str], at_most: int) -> Isl
 
 
 def _only(camera: CameraReport, track_ids: set[int]) -> CameraReport:
-    """Return the camera with these tracks alone."""
+    """Return the camera with only these tracks."""
     tracks = tuple(track for track in camera.answers.tracks if track.track_id in track_ids)
     return replace(camera, answers=replace(camera.answers, tracks=tracks))
 

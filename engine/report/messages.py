@@ -1,9 +1,8 @@
-"""The engine's own messages in Spanish: errors, notes, and where the time went.
+"""The engine's own messages in Spanish: errors, notes, and the verdict on where the time went.
 
-They are in manifests in English, as the engine wrote them. Those of fixed wording are known here as they are in the
-source, with `{name}` where something is put in: that stays what it is, except for numbers, which are written as people
-of the language do, and for what is a message itself. What is not known here, such as FFmpeg's or a system's own words,
-stays English and is marked so.
+Manifests contain them in English, as written by the engine. This table has messages of fixed wording as in the source,
+with `{name}` for inserted values. These are copied, except that numbers are formatted for the language and messages
+within messages are translated. Unknown text, such as FFmpeg's or the system's, stays English and is marked as such.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from functools import cache
 from engine.report.words import Words
 
 MESSAGES: tuple[tuple[str, str], ...] = (
-    # Why a video has failed or is cut: what it is.
+    # Why a video failed or is incomplete: its nature.
     ("is empty (zero bytes)", "está vacío (cero bytes)"),
     ("is a playlist, not a video", "es una lista de reproducción, no un vídeo"),
     ("is {message}, not a video", "es {message}, no un vídeo"),
@@ -51,7 +50,7 @@ MESSAGES: tuple[tuple[str, str], ...] = (
         "es de {value}, pero su escena se dibujó sobre {other}: otra proporción. Dibuje la escena sobre este vídeo, o"
         " corrija `size` y `camera`",
     ),
-    # What is missing or damaged in it.
+    # Missing or damaged parts.
     ("{message} after {number} frames", "{message} tras {number} {number:fotograma|fotogramas}"),
     ("interrupted", "interrumpido"),
     ("cancelled", "cancelado"),
@@ -129,7 +128,7 @@ MESSAGES: tuple[tuple[str, str], ...] = (
     ("is a directory", "es una carpeta"),
     ("input/output error", "error de entrada o salida"),
     ("read-only file system", "sistema de archivos de solo lectura"),
-    # What a worker says of its engine.
+    # A worker's messages about its engine.
     ("the engine made no progress for {number} s", "el motor no avanzó durante {number} s"),
     ("the engine {message}", "el motor {message}"),
     ("does not answer", "no responde"),
@@ -197,7 +196,7 @@ MESSAGES: tuple[tuple[str, str], ...] = (
     ),
     ("{value} no longer exists", "{value} ya no está"),
     ("{value} is shorter than at the checkpoint", "{value} es más corto que en el punto de control"),
-    # What was left out of a folder.
+    # Reasons for leaving out files of a folder.
     ("a link that leads nowhere", "un enlace que no lleva a ninguna parte"),
     ("a camera's preview or thumbnail of another file", "una vista previa o miniatura de otro archivo, de la cámara"),
     ("an annotated video of an earlier run", "un vídeo anotado de una ejecución anterior"),
@@ -207,7 +206,7 @@ MESSAGES: tuple[tuple[str, str], ...] = (
     ("a link to a folder that is already searched", "un enlace a una carpeta que ya se recorre"),
     ("a recycle bin", "una papelera"),
     ("a system folder", "una carpeta del sistema"),
-    # Why it was computed there.
+    # Reasons for choosing a device.
     ("no NVIDIA GPU was found", "aquí no responde ninguna GPU de NVIDIA"),
     ("nothing on the GPU can be used", "no se puede usar nada en la GPU"),
     ("ONNX Runtime has its CUDA provider", "ONNX Runtime tiene su proveedor CUDA"),
@@ -275,29 +274,29 @@ MESSAGES: tuple[tuple[str, str], ...] = (
     ("cores", "núcleos"),
     ("streams", "flujos"),
 )
-"""English as the engine writes it, and Spanish. Of `{number}`, numbers; `{s}` of a plural; `{message}` and `{rest}`,
-messages themselves; `{value}` and `{other}`, anything. Where a text fits several, the first counts. In Spanish
-`{number:one|many}` chooses by the number."""
+"""(English as written by the engine, Spanish). `{number}` and the like are numbers, `{s}` is the plural s, `{message}`
+and `{rest}` are messages, `{value}` and `{other}` anything. The first match counts. In Spanish, `{number:one|many}`
+chooses by the number."""
 
 _MESSAGES = ("message", "other_message", "rest")
 _NUMBERS = ("number", "other_number", "third_number")
 _CLOSED = {"s": "s?", **dict.fromkeys(_NUMBERS, r"-?\d[\d,]*(?:\.\d+)?")}
 _FIELD = re.compile(r"\{(\w+)\}")
 _CHOICE = re.compile(r"\{(\w+):((?:[^{}|]|\{\w+\})*)\|((?:[^{}|]|\{\w+\})*)\}")
-# Of a message within a message within one.
+# Levels of messages within messages.
 _DEEPEST = 6
 
 
 @dataclass(frozen=True)
 class Said:
-    """A piece of text, and whether it is in the engine's own English where the page has another language."""
+    """A piece of text, and whether it is untranslated English on a page in another language."""
 
     text: str
     foreign: bool = False
 
 
 def said(text: str, words: Words) -> list[Said]:
-    """Return a message in the language of a page; what are several, with semicolons between, one after the other."""
+    """Translate a message to the language of a page; if it consists of several, separated by semicolons, each."""
     if words.language == "en":
         return [Said(text)]
     if (whole := _translated(text, words)) is not None:
@@ -311,7 +310,7 @@ def _parts(text: str, words: Words) -> Iterator[tuple[str, str | None]]:
 
 
 def _translated(text: str, words: Words, depth: int = 0) -> str | None:
-    """Return a message in Spanish; None if it is not known. A message in it that is not stays as it is."""
+    """Translate a message to Spanish; None if it is unknown. Unknown messages within it stay as they are."""
     if depth > _DEEPEST:
         return None
     for pattern, spanish in _patterns():
@@ -319,7 +318,7 @@ def _translated(text: str, words: Words, depth: int = 0) -> str | None:
             continue
         values = found.groupdict()
         inner = {name: _translated(values[name], words, depth + 1) for name in _MESSAGES if name in values}
-        # What begins with a message could be anything: it is known by that one.
+        # A pattern that begins with a message matches anything, so the message must be known.
         if spanish.startswith("{message}") and None in inner.values():
             continue
         values |= {name: text for name, text in inner.items() if text is not None}

@@ -1,4 +1,4 @@
-"""The report as files: one page, or where that would be too large an index and a page for each camera."""
+"""The report as files: one page or, if that would be too large, an index and a page per camera."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ NAME = "report.html"
 FOLDER = "report"
 
 MAX_PAGE_BYTES = 5_000_000
-"""A page is not larger than this; what would be becomes an index and a page for each camera."""
+"""The maximum size of a page; a larger one becomes an index and a page per camera."""
 
 NOT_EXAMINED = "–"
-"""What stands for a number where nothing was examined: that is not zero."""
+"""Shown instead of a number if nothing was examined, which is not zero."""
 
 _MAX_ROWS = 200
-_SHORTEST_PART_S = 1.0  # what headers say of a length is not exact
+_SHORTEST_PART_S = 1.0  # durations in headers are inexact
 _BYTES_OF_A_KEY = 16
-_HEAD_BYTES = 30_000  # of a page, about: problems, totals, provenance
+_HEAD_BYTES = 30_000  # approximate size of problems, totals and provenance
 _MAX_INPUTS = 1000
 _OWN_PAGE = re.compile(r"\d{4}-[\w.-]*\.html")
 
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: `report` is the page to open, `pages` are those of single cameras."""
+    """The written files: `report` is the page to open, `pages` are those of single cameras."""
 
     report: Path
     pages: tuple[Path, ...]
@@ -66,7 +66,7 @@ class _Legend:
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of a chart's table; without cells where nothing was examined."""
+    """A row of a chart's table; without cells if nothing was examined."""
 
     when: str
     cells: tuple[str, ...]
@@ -87,7 +87,7 @@ class _Chart:
 
 @dataclass(frozen=True)
 class _Trouble:
-    """A row of what is wrong: of what, of which kind, that in words, and why."""
+    """A row of the list of problems: what is affected, the kind, its name in words, and the reason."""
 
     name: str
     kind: str
@@ -97,8 +97,8 @@ class _Trouble:
 
 @dataclass(frozen=True)
 class _Part:
-    """A camera, drawn: its section, its data, its row of an index, and its crops, with the tracks in the order in which
-    they should have theirs: those that an event is of, then the longest."""
+    """A rendered camera: its section, its data, its row of an index, and its crops, with the tracks in order of
+    priority for crops: those with events, then the longest."""
 
     name: str
     section: Markup
@@ -125,16 +125,16 @@ def write_report(
     counted: Sequence[CameraAnswers] = (),
     overwrite: bool = False,
 ) -> Written:
-    """Write `report.html` of a run or a job into its output folder, from its manifest and its tracks.
+    """Write `report.html` of a run or a job into its output folder, from its manifest and tracks.
 
-    Where one page would be larger than `max_bytes`, it is an index, and `report/` has a page for each camera. Each
-    appears whole or not at all. `roots`: only videos below one of them are opened; `tick` is called while it continues.
-    With `verdicts`, what a reviewer rejected is left out. `counted` are answers of cameras whose rows need not be read
-    again. Raises InputError if the manifest or tracks can't be read, and OutputError, also where a file has the name
-    of a page and this program has not written it, unless `overwrite` says that it may go.
+    If it would be larger than `max_bytes`, it becomes an index, and `report/` has a page per camera. Each file appears
+    whole or not at all. `roots`: only videos below one of them are opened. `tick` is called during the work. With
+    `verdicts`, rejected tracks and events are left out. `counted` are answers that need not be computed again. Raises
+    InputError if the manifest or tracks can't be read, and OutputError, also if a page would replace a file that this
+    program did not write (`overwrite` allows that).
     """
     refuse_foreign(folder / NAME, overwrite=overwrite)
-    job = cast("JobManifestJson", manifest)  # that of a run only lacks some keys
+    job = cast("JobManifestJson", manifest)  # a run's manifest only lacks some keys
     known = {each.answers.camera: each for each in counted}
     work = Gathering(folder, job, settings, roots, tick, verdicts, known)
     return _Writer(work, Words(language), max_bytes, overwrite=overwrite).write()
@@ -148,7 +148,7 @@ class _Writer:
         self._max_bytes = max_bytes
         self._room = max_bytes - len(asset("report.js")) - len(asset("page.css")) - _HEAD_BYTES  # for cameras
         self._report = gather(work)
-        # In the order of their number; the colours of all pages.
+        # By frequency; they determine the colours on all pages.
         counts: Counter[str] = Counter()
         for entry in work.entries:
             counts.update(entry.get("tracks_by_class") or {})
@@ -162,12 +162,12 @@ class _Writer:
         rows: list[dict[str, str]] = []
         pages: list[Path] = []
         size = 0
-        examined = (each for each in cameras(self._work) if each.answers.examined_s)  # the others are problems only
+        examined = (each for each in cameras(self._work) if each.answers.examined_s)  # others only appear as problems
         for number, camera in enumerate(examined):
             part = self._part(camera, number)
             held.append(part)
             size += part.bytes
-            if size > self._room:  # from here on it is an index
+            if size > self._room:  # now it becomes an index
                 pages += self._pages(held, rows)
                 held = []
         if pages:
@@ -181,7 +181,7 @@ class _Writer:
         return Written(report, tuple(pages))
 
     def _pages(self, parts: Sequence[_Part], rows: list[dict[str, str]]) -> Iterator[Path]:
-        """Write a page for each of the parts, and add its row to the index."""
+        """Write a page per part, and add its row to the index."""
         for part in parts:
             name = f"{len(rows) + 1:04}-{_slug(part.name)}.html"
             self._put(name, self._page([part], [], whole=False))
@@ -211,7 +211,7 @@ class _Writer:
                     left = folder.names()
                 if not left:
                     own.remove_folder(FOLDER)
-        except (FileNotFoundError, NotADirectoryError, OutputError):  # there is none of ours
+        except (FileNotFoundError, NotADirectoryError, OutputError):  # no folder of ours
             return
         except OSError as error:
             shown = self._work.folder / FOLDER
@@ -395,8 +395,8 @@ class _Writer:
         return f"{told}, {words('cost', cpu=words.number(totals.cpu_s), hour=words.number(totals.cpu_s_per_hour))}"
 
     def _pictures(self, parts: Sequence[_Part]) -> list[Markup]:
-        """Return the crops of each part, as JSON: JPEGs in base64 by track. They take what is left of a page, so that
-        none becomes an index for their sake."""
+        """Return the crops of each part as JSON: JPEGs in base64 by track. They only use the space left on a page, so
+        that they never turn it into an index."""
         left = self._room - sum(part.bytes for part in parts)
         tracks = sum(len(part.order) for part in parts) or 1
         found = []
@@ -474,7 +474,7 @@ class _Writer:
         }
 
     def _length(self, video: VideoFacts) -> str:
-        """Return the length of a video, and how much of it was looked at where that is less."""
+        """Return the duration of a video, and the examined part if that is less."""
         words = self._words
         if not video.duration_s:
             return NOT_EXAMINED

@@ -1,4 +1,4 @@
-"""What a report says, before it is a page: frozen records, one camera at a time."""
+"""The content of a report as frozen records, one camera at a time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from engine.report.stills import Still
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """One video as its manifest has it. `name` is its path below the input folder; `annotated` that of its annotated
-    video below the output folder, None if there is none; the annotated video's zero is `offset_s` of the
-    container's time. `duration_s` is its length, `examined_s` how much of it was looked at: 0 where it failed. `clock`
-    says how its wall clock is known: given, name, container, none."""
+    """One video from the manifest. `name` is its path below the input folder; `annotated` that of its annotated video
+    below the output folder, if any, which begins at `offset_s` of the container's time. `duration_s` is its duration,
+    `examined_s` the examined part of it, 0 if it failed. `clock` is the source of its wall-clock time: given, name,
+    container, none."""
 
     name: str
     camera: str
@@ -39,7 +39,7 @@ class VideoFacts:
 
 @dataclass(frozen=True)
 class Part:
-    """The part of each video that was requested: seconds from its beginning; None: from there, or up to its end."""
+    """The requested part of each video, in seconds from its beginning; None: its beginning or end."""
 
     start_s: float | None
     end_s: float | None
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that was not taken for a video, and why."""
+    """A file that was left out, and why."""
 
     path: str
     why: str
@@ -55,7 +55,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Gap:
-    """A stretch of a camera's timeline, in seconds, of which nothing was looked at."""
+    """An interval of a camera's timeline, in seconds, of which nothing was examined."""
 
     camera: str
     start_s: float
@@ -66,9 +66,9 @@ class Gap:
 
 @dataclass(frozen=True)
 class CameraReport:
-    """Everything about one camera. `bins` are those of the charts, `counts` as the tables have them; `paths` has the
-    way of each track by its id, `crops` says where the best crop of a track is. `offsets_s` leads
-    from the container's times of a video, by its name, to the camera's timeline."""
+    """Everything about one camera. `bins` are those of the charts, `counts` are as in the tables; `paths` has the path
+    of each track by id, `crops` the location of its best crop. `offsets_s` has, by video name, the offset from
+    container times to the camera's timeline."""
 
     name: str
     zone: str
@@ -93,9 +93,8 @@ class CameraReport:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made the results. `settings` are the keys that differ from the defaults, as texts; `verdict` are sentences
-    on where the time went, none where it was not measured; `precision` is what was computed in, empty where that is
-    the model's own."""
+    """How the results were made. `settings` are the keys that differ from the defaults, as text; `verdict` are
+    sentences on where the time went, empty if not measured; `precision` is "" if it is the model's own."""
 
     model: str
     model_sha256: str
@@ -112,7 +111,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence of `words`, by its key, and what it is about."""
+    """A sentence of `words`, by key, and its values."""
 
     key: str
     values: tuple[str, ...] = ()
@@ -120,7 +119,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Totals:
-    """A run or job, added up. `cpu_s` and that for an hour of video are of jobs alone."""
+    """The totals of a run or job. `cpu_s` and its value per hour of video only exist for jobs."""
 
     videos: int
     failed: int
@@ -136,8 +135,8 @@ class Totals:
 
 @dataclass(frozen=True)
 class Report:
-    """What stands once on a report. `report_id` tells one run's events from another's: verdicts bear it. `part` is None
-    where whole videos were asked for."""
+    """The parts of a report that are not per camera. `report_id` is in verdicts, to distinguish the events of one run
+    from another's. `part` is None if whole videos were requested."""
 
     report_id: str
     folder: str

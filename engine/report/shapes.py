@@ -1,6 +1,6 @@
-"""Lines and zones of a scene as SVG draws them over a frame: pixels, arrows, places for names.
+"""Lines and zones of a scene as SVG over a frame: pixels, arrows, and the placement of names.
 
-Words of lines have their places, at the line and at its arrow; names of zones keep out of their way, and of others'.
+Labels of lines have fixed places, at the line and at its arrow; names of zones avoid them and each other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WIDE, NARROW = 43, 26
 
 @dataclass(frozen=True)
 class ZoneShape:
-    """A polygon and its name, whose middle is at `x`, `y`."""
+    """A polygon and its name, centred at `x`, `y`."""
 
     points: str
     name: str
@@ -45,7 +45,7 @@ class LineShape:
 
 @dataclass(frozen=True)
 class SceneShapes:
-    """A scene's lines and zones with their names in letters of size `font`."""
+    """A scene's lines and zones, with names in the font size `font`."""
 
     font: float
     lines: Sequence[LineShape]
@@ -53,7 +53,7 @@ class SceneShapes:
 
 
 def shapes_of(scene: Scene, size_wh: tuple[int, int], across: int = WIDE) -> SceneShapes:
-    """Return what is drawn of a scene over a frame that is shown `across` letters wide."""
+    """Return the shapes of a scene over a frame that is displayed `across` font sizes wide."""
     font = font_of(size_wh, across)
     lines = [line_shape(line.points, line.name, line.into, size_wh, font) for line in scene.lines]
     zones = zone_shapes([(zone.polygon, zone.name) for zone in scene.zones], lines, size_wh, font)
@@ -61,12 +61,12 @@ def shapes_of(scene: Scene, size_wh: tuple[int, int], across: int = WIDE) -> Sce
 
 
 def points_of(points: Sequence[tuple[float, float]], size_wh: tuple[int, int]) -> str:
-    """Return relative points as SVG has them, in pixels of the frame."""
+    """Format relative points for SVG, in pixels of the frame."""
     return " ".join(f"{x * size_wh[0]:.1f},{y * size_wh[1]:.1f}" for x, y in points)
 
 
 def font_of(size_wh: tuple[int, int], across: int = WIDE) -> float:
-    """Return the size of letters over a frame, in its pixels, so that it is as wide as so many of their sizes."""
+    """Return the font size over a frame, in its pixels: a fraction 1 / `across` of the width."""
     return round(size_wh[0] / across, 1)
 
 
@@ -76,8 +76,8 @@ def zone_shapes(
     size_wh: tuple[int, int],
     font: float,
 ) -> list[ZoneShape]:
-    """Return zones, given by their polygons and names, each with its name in its middle, or near it where it would
-    cover other words, are in another zone, or be cut off at the frame's edge. `font`: the size of letters."""
+    """Return zones, given by polygons and names, each with its name in the middle, or near it if there it would cover
+    other labels, lie in another zone, or be cut off at the frame's edge. `font` is the font size."""
     taken = [box for line in lines for box in _words_of(line, font)]
     outlines = [[(x * size_wh[0], y * size_wh[1]) for x, y in polygon] for polygon, _ in zones]
     shapes = []
@@ -91,24 +91,24 @@ def zone_shapes(
         places = [_box(shown(name), x, y + step * font, "middle", font) for step in _STEPS]
         inside = [each for each in places if each.top >= 0 and each.bottom <= size_wh[1]]
         free = [each for each in inside if not any(map(each.meets, taken))]
-        # Of those that would do, the first that is in no other zone: else it would be taken for the name of that.
+        # The first suitable place outside other zones, so that the name is not mistaken for another zone's.
         box = min(free, key=lambda place: place.share_in(others, but=own), default=places[0])
         taken.append(box)
         shapes.append(ZoneShape(points_of(polygon, size_wh), shown(name), round(x, 1), round(box.baseline, 1)))
     return shapes
 
 
-# In lines of text from a zone's middle: there, else as near as can be.
+# Offsets from a zone's middle, in lines of text, nearest first.
 _STEPS = (0.0, *(sign * step * 1.25 for step in range(1, 9) for sign in (1, -1)))
-# Of a letter, in sizes of the font: a little more than the widest common ones.
+# Width of a letter relative to the font size: a little more than the widest common ones.
 _LETTER, _ABOVE, _BELOW = 0.62, 0.85, 0.25
-# Places along a word at which it is asked whether they are in a zone.
+# Positions along a word that are tested for being in a zone.
 _ASKED = 9
 
 
 @dataclass(frozen=True)
 class _Box:
-    """Where a word stands: its sides, and the line on which its letters stand."""
+    """The box of a word: its sides and its baseline."""
 
     left: float
     top: float
@@ -121,7 +121,7 @@ class _Box:
         return across and self.top < other.bottom and other.top < self.bottom
 
     def share_in(self, outlines: Sequence[_Outline], *, but: _Outline) -> int:
-        """Return at how many places of the word one of the outlines lies, and the one of its own does not."""
+        """Return how many test points of the word are inside one of the outlines but outside `but`."""
         step = (self.right - self.left) / (_ASKED - 1)
         places = [(self.left + number * step, y) for number in range(_ASKED) for y in (self.top, self.bottom)]
         foreign = [at for at in places if not _holds(but, at)]
@@ -151,7 +151,7 @@ def _words_of(line: LineShape, font: float) -> tuple[_Box, _Box]:
 def line_shape(
     points: Sequence[tuple[float, float]], name: str, into: str, size_wh: tuple[int, int], font: float
 ) -> LineShape:
-    """Return a line with an arrow in its middle that points where `in` leads: to its right hand, walking along it."""
+    """Return a line with an arrow in its middle in the direction of `in`: to the right, seen along the line."""
     width, height = size_wh
     pixels = [(x * width, y * height) for x, y in points]
     middle = (len(pixels) - 1) // 2
@@ -169,7 +169,7 @@ def line_shape(
     arrow = f"M{x:.1f} {y:.1f}L{tip[0]:.1f} {tip[1]:.1f}M{wings[0][0]:.1f} {wings[0][1]:.1f}" + "".join(
         f"L{px:.1f} {py:.1f}" for px, py in (tip, wings[1])
     )
-    first, aside = pixels[0], font / 4  # beside it, where the line goes down
+    first, aside = pixels[0], font / 4  # beside the line if it goes down
     half = min(len(shown(into)) * _LETTER * font, width) / 2
     return LineShape(
         points=points_of(points, size_wh),

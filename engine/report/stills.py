@@ -1,4 +1,4 @@
-"""The frame without those who pass: the median of some frames that lie far apart."""
+"""The scene without moving objects: the median of some frames far apart."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from engine.records import StreamInfo
 from engine.stages.decode import Decoder, never_begun
 
 _FRAMES = 15
-_LONGEST_S = 20.0  # that one video may take: a still is not worth more
-_PACKETS_OF_A_FRAME = 400  # from a key frame on, until the wanted one must have come
-_FIRST_FRAMES = 200  # looked at if there is no way to go further on
+_LONGEST_S = 20.0  # time limit per video: a still is not worth more
+_PACKETS_OF_A_FRAME = 400  # limit of packets from a key frame to the wanted frame
+_FIRST_FRAMES = 200  # used if the video is not seekable
 
 
 @dataclass(frozen=True)
 class Still:
-    """An image as JPEG, and the size of the upright frames that it shows, which is not its own."""
+    """A JPEG, and the size of the upright frames that it shows, which may differ from its own."""
 
     jpeg: bytes
     size_wh: tuple[int, int]
@@ -46,8 +46,8 @@ def median_still(
 ) -> Still | None:
     """Return the median of frames of the first of `videos` that can be read; None if none can.
 
-    Frames are taken from all over it, where it can be sought in, else from its beginning. The limits of `config` on
-    images hold; with `roots`, only files below one of them are read. `tick` is called after each frame.
+    Frames are taken from the whole video if it is seekable, otherwise from its beginning. The limits of `config` on
+    images apply; with `roots`, only files below one of them are read. `tick` is called after each frame.
     """
     for path in videos:
         with contextlib.suppress(VideoError, av.error.FFmpegError, OSError, ValueError):
@@ -65,7 +65,7 @@ def median_still(
 
 
 def jpeg_of(image_rgb: NDArray[np.uint8], quality: int = 4) -> bytes:
-    """Return an (H, W, 3) uint8 image of even sides as JPEG. `quality` is FFmpeg's: 2 is best, 31 smallest."""
+    """Encode an (H, W, 3) uint8 image with even sides as JPEG. `quality` is FFmpeg's: 2 is best, 31 smallest."""
     height, width, _ = image_rgb.shape
     encoder = av.CodecContext.create("mjpeg", "w")
     assert isinstance(encoder, av.VideoCodecContext)
@@ -86,7 +86,7 @@ def _scaled(image: av.VideoFrame, max_width: int) -> NDArray[np.uint8]:
 
 
 def _frames(path: Path, config: EngineConfig, roots: Sequence[Path]) -> Iterator[av.VideoFrame]:
-    """Give upright frames from all over a video. Raises VideoError and what FFmpeg raises."""
+    """Yield upright frames from all over a video. Raises VideoError and FFmpeg's errors."""
     until = time.monotonic() + _LONGEST_S
     with open_input(str(path), roots) as file:
         source = Source(str(path), options=never_begun(config.max_frame_bytes))
@@ -129,8 +129,8 @@ def _decoder(source: Source, info: StreamInfo, config: EngineConfig) -> Decoder:
 def _frame_at(
     source: Source, info: StreamInfo, decoder: Decoder, seconds: float, seen: set[int | None], until: float
 ) -> av.VideoFrame | None:
-    """Return the key frame before a moment, or where that was `seen` the frame of the moment itself; None if it
-    can't be had."""
+    """Return the key frame before a moment or, if that has been `seen`, the frame at the moment itself; None if it
+    can't be decoded."""
     try:
         wanted = (source.video.start_time or 0) + round(seconds / info.time_base)
         source.seek(wanted)
@@ -147,7 +147,7 @@ def _frame_at(
 
 
 def _decoded(source: Source, decoder: Decoder, packets: int | None = None) -> Iterator[av.VideoFrame]:
-    """Give the upright frames from where the source stands, of at most so many `packets`."""
+    """Yield upright frames from the source's position, decoding at most this many `packets`."""
     for number, packet in enumerate(source.packets()):
         for image, _, _ in decoder.decode(packet):
             yield image

@@ -1,4 +1,4 @@
-"""From templates, scripts and words to a page."""
+"""Builds pages from templates, scripts and words."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CODE = re.compile(r"`([^`\n]+)`")
 
 
 def page_of(name: str, script: str, words: Words, data: Mapping[str, object], **values: object) -> str:
-    """Return a page: a template, with a script of `static/`, the `data` of that and the template's values."""
+    """Render a page: a template with a script of `static/`, the script's `data`, and the template's values."""
     code, style = asset(script), asset(_STYLE)
     return template(name).render(
         t=words,
@@ -42,8 +42,8 @@ def template(name: str) -> Template:
 
 
 def policy(script: str, style: str) -> str:
-    """Return the Content-Security-Policy of a page: its own script and style by their hashes, images that are in it,
-    what is beside it, and nothing else."""
+    """Return the Content-Security-Policy of a page: its own script and style by hash, embedded images, files beside it,
+    and nothing else."""
     return (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src 'self' data:;"
         " media-src 'self'; base-uri 'none'; form-action 'none'"
@@ -78,7 +78,7 @@ def _templates() -> Environment:
 
 
 def with_code(text: str) -> Markup:
-    """Return a text of which what stands between two backticks is shown as code."""
+    """Return a text in which parts between backticks are marked up as code."""
     pieces = _CODE.split(printable(text))
     return Markup("").join(
         Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece) for place, piece in enumerate(pieces)
@@ -86,10 +86,10 @@ def with_code(text: str) -> Markup:
 
 
 def _printable(value: object) -> object:
-    """Escape what can't be printed in a text: it is untrusted unless it is markup of ours."""
+    """Escape unprintable characters in text, which is untrusted unless it is our own markup."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def data_uri(jpeg: bytes) -> Markup:
-    """Return an image as a URL that holds it."""
+    """Return an image as a data URL."""
     return Markup("data:image/jpeg;base64,") + Markup(base64.b64encode(jpeg).decode())

@@ -1,4 +1,4 @@
-"""The words of the pages, in English and Spanish, beside each other."""
+"""The texts of the pages, in English and Spanish."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ _REPORT: dict[str, tuple[str, str]] = {
     "started": ("Begun", "Comenzado"),
     "took": ("Took", "Duración"),
     "cost": (
-        "{cpu} CPU seconds, {hour} an hour of video",
+        "{cpu} CPU seconds, {hour} per hour of video",
         "{cpu} segundos de CPU, {hour} por hora de vídeo",
     ),
     "job": ("Job", "Trabajo"),
@@ -167,7 +167,7 @@ _REPORT: dict[str, tuple[str, str]] = {
     "length": ("Length", "Duración"),
     "length_of": ("{examined} examined of {length}", "{examined} examinados de {length}"),
     "attempts": ("{count} attempts", "{count} intentos"),
-    "resumed": ("went on at frame {frame}", "continuó en el fotograma {frame}"),
+    "resumed": ("continued at frame {frame}", "continuó en el fotograma {frame}"),
     "time_went": ("Where the time went", "En qué se fue el tiempo"),
     "not_measured": (
         "Not measured: `yolo-engine run` measures it with `--stats` or `--report`.",
@@ -194,7 +194,7 @@ _REPORT: dict[str, tuple[str, str]] = {
         " los modelos grandes.",
     ),
     "acc_gate": (
-        "Only what had changed was inferred, and the rest carried over; what that cost stands beside each video.",
+        "Only what had changed was inferred, and the rest carried over; each video's entry shows what that cost.",
         "Solo se infirió lo que había cambiado y lo demás se conservó; lo que costó figura junto a cada vídeo.",
     ),
     "acc_scan": (
@@ -262,7 +262,7 @@ _REPORT: dict[str, tuple[str, str]] = {
     ),
 }
 
-# What the scripts say.
+# Texts of the scripts.
 _SCRIPT: dict[str, tuple[str, str]] = {
     "j_shown": ("{shown} of {all} shown", "se muestran {shown} de {all}"),
     "j_event": ("{place} → {direction}", "{place} → {direction}"),
@@ -331,7 +331,7 @@ _EDITOR: dict[str, tuple[str, str]] = {
     "scene_copy": ("Copy", "Copiar"),
     "scene_download": ("Download", "Descargar"),
     "scene_then": ("Then:", "Después:"),
-    # What its script says.
+    # Texts of its script.
     "s_line": ("line", "línea"),
     "s_zone": ("zone", "zona"),
     "s_ignore": ("ignored region", "región ignorada"),
@@ -350,7 +350,7 @@ _EDITOR: dict[str, tuple[str, str]] = {
     "s_no_camera": ("camera must not be empty.", "camera no puede estar vacío."),
     "s_twice": ("{name}: this name is there twice.", "{name}: este nombre está dos veces."),
     "s_bad_loiter": (
-        "{name}: a stay is told of after more than 0 and at most 86400 seconds.",
+        "{name}: a stay is reported after more than 0 and at most 86400 seconds.",
         "{name}: de una estancia se avisa tras más de 0 y hasta 86400 segundos.",
     ),
     "s_same": ("{name}: in and out must be words that differ.", "{name}: in y out deben ser palabras distintas."),
@@ -360,35 +360,35 @@ WORDS: Mapping[str, tuple[str, str]] = {**_COMMON, **_REPORT, **_SCRIPT, **_EDIT
 
 
 class Words:
-    """The words of one language, and its way of writing numbers."""
+    """The texts of one language, and its number format."""
 
     def __init__(self, language: Language) -> None:
         self.language = language
         self._place = LANGUAGES.index(language)
 
     def __call__(self, key: str, *values: object, **named: object) -> str:
-        """Return a text, with values put in. Raises KeyError for one that there is not."""
+        """Return a text with values inserted. Raises KeyError for an unknown key."""
         return WORDS[key][self._place].format(*values, **named)
 
     def some(self, key: str, number: int, shown: str = "") -> str:
-        """Return `number` things in words, the number written as `shown` where that is given."""
+        """Return the singular or plural text for `number`, written as `shown` if given."""
         return self(f"count_{key}" if number == 1 else f"count_{key}_many", n=shown or self.number(number))
 
     def of_scripts(self, prefix: str = "j_") -> dict[str, str]:
-        """Return what scripts say, by key, with `{name}` where they put something in."""
+        """Return the texts of scripts by key, with `{name}` where they insert values."""
         return {key: text[self._place] for key, text in WORDS.items() if key.startswith(prefix)}
 
     def number(self, value: float, decimals: int = 0) -> str:
-        """Write a number as people of the language do."""
+        """Format a number for the language."""
         text = f"{value:,.{decimals}f}"
         return text if self.language == "en" else text.translate(str.maketrans(",.", ".,"))
 
     def digits(self, text: str) -> str:
-        """Return a text with the point of the language, where it is a number; else as it is."""
+        """Replace the decimal point by the language's if the text is a number; otherwise return it unchanged."""
         return text.replace(".", ",") if self.language == "es" and text.replace(".", "", 1).isdecimal() else text
 
     def duration(self, seconds: float) -> str:
-        """Write a length of time: 45 s, 12 min 30 s, 3 h 05 min."""
+        """Format a duration: 45 s, 12 min 30 s, 3 h 05 min."""
         if seconds < 60:
             return f"{self.number(seconds, 1 if seconds < 10 and seconds % 1 else 0)} s"
         minutes, rest = divmod(round(seconds), 60)

@@ -1,20 +1,20 @@
 """Attempts at a video: who may write where, and whose result stands.
 
     <output>/.yolo-engine/<name>-<hash>/     all attempts at one video
-        new-4f1c.../                         one that has no number yet
+        new-4f1c.../                         an attempt without a number yet
         7/                                   attempt 7: nobody else ever writes into it
             ticket | committed | aside       exactly one of them, or none: it was revoked
-            journal.json, *.part, *.new      what it grows
-            verdict.json                     what it found, before it commits
+            journal.json, *.part, *.new      its unfinished files
+            verdict.json                     its result, before it commits
 
-An attempt makes its folder with a ticket in it and renames it to the next number, which one alone can have. Then it
-revokes every attempt before it, by removing their tickets. To commit is to rename the own ticket: this fails once it
-was revoked, and a ticket that is gone before is found to be `committed`. So of any two attempts one decides, in one
-step that the file system does or doesn't do, whoever was halted for however long between any two steps. No attempt
-revokes a later one: it sees only numbers below its own.
+An attempt creates its folder with a ticket in it and renames it to the next free number, which only one attempt can
+get. Then it revokes all earlier attempts by removing their tickets. It commits by renaming its own ticket, which fails
+once the ticket has been revoked; if an earlier ticket can't be removed because it was renamed, that attempt has
+committed. So a single atomic operation of the file system decides between any two attempts, however long either was
+suspended between any two steps. No attempt revokes a later one, because it only looks at numbers below its own.
 
-What follows a commit anybody can finish: each output is renamed to its final name, out of the folder of its attempt,
-which can happen once. Locks and leases (sole_writer, the job system's) only spare work; nothing depends on them.
+Anyone can finish the work after a commit: each output is renamed from the attempt's folder to its final name, which can
+happen only once. Locks and leases (sole_writer, those of the job system) only save work; nothing depends on them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PART, SPARE = ".part", ".new"
 _TICKET, _COMMITTED, _ASIDE = "ticket", "committed", "aside"
 _JOURNAL, _VERDICT = "journal.json", "verdict.json"
 _NEW, _DEAD = "new-", "dead-"
-_PARTIAL = ".partial"  # in an attempt's folder: made for a `.partial` name, not there yet
+_PARTIAL = ".partial"  # in an attempt's folder: finished, to be published under a `.partial` name
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _TRIES = 50
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
@@ -59,9 +59,9 @@ _LOST = "another attempt has taken over this video"
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an attempt before left to continue with. `parts` gives the path of an output's part, by the output's path
-    relative to the output folder; it is good until the attempt that found this one is closed. `number` 0: it was made
-    by the version before this one."""
+    """An earlier attempt to continue from. `parts` maps an output's path, relative to the output folder, to the path of
+    its part; it is valid until the attempt that found this one is closed. `number` 0: written by the previous version.
+    """
 
     number: int
     journal: Journal
@@ -71,8 +71,8 @@ class Earlier:
 class Attempt:
     """One attempt at one video. `begin` it, then `commit` and `publish`, or `set_aside`; `close` it in any case.
 
-    `earlier` are attempts that left a journal, the furthest last; `verdict` is the last word of an earlier one: then
-    there is nothing left to do but to `publish` it. `damaged` says why a journal could not be read.
+    `earlier` are attempts that left a journal, the furthest last. `verdict` is that of an earlier attempt: then all
+    that is left to do is to `publish` it. `damaged` says why a journal could not be read.
     """
 
     def __init__(
@@ -86,11 +86,10 @@ class Attempt:
         overwrite: bool = False,
         place: Folder | None = None,
     ) -> None:
-        """`job` names those attempts that work for the same end: what one of them finds stands for all. `fence` raises
-        LeaseLost if the caller knows that another attempt follows this one. `replaces`: published outputs take the
-        place of what an earlier run published under their names; else nothing may have these names. `overwrite`: they
-        take the place of files that this program has not written, too. `place` is the output folder where it is open
-        already: a link that has come there since is not followed."""
+        """Prepare an attempt. Those with the same `job` share a result. `fence` raises LeaseLost if a later attempt is
+        known. `replaces`: published outputs replace those of an earlier run; otherwise their names must be free.
+        `overwrite`: they also replace files that this program did not write. `place` is the output folder if it is
+        already open, so that a link placed there since is not followed."""
         self.output = output
         self._place = place
         self.job = job
@@ -103,24 +102,23 @@ class Attempt:
         self._fence = fence
         self._replaces = replaces
         self._overwrite = overwrite
-        self.notes: list[str] = []  # what else there is to know of its outputs
-        self._made_before: dict[str, int] = {}  # sizes of the outputs of the last verdict, by their paths
+        self.notes: list[str] = []  # for the user, about its outputs
+        self._made_before: dict[str, int] = {}  # sizes of the last verdict's outputs, by path
         self._root: Folder | None = None
         self._all: Folder | None = None
         self._own: Folder | None = None
         self._winner: Folder | None = None
-        # Open, so that what has its number later can be told from it.
+        # Kept open, so that a later folder of the same number can be distinguished from it.
         self._revoked: dict[int, Folder] = {}
-        self._taken: set[int] = set()  # numbers, though a listing did not show them
+        self._taken: set[int] = set()  # numbers in use that a listing did not show
 
     # -- its beginning ------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Take a number, revoke whoever came before and find what they left. Raises LeaseLost, SinkError,
-        OutputError.
+        """Take a number, revoke earlier attempts and find what they left. Raises LeaseLost, SinkError and OutputError.
 
-        The order matters: a number is taken before the fence is asked. So who passes it has a lower number than
-        whoever follows it at the fence, and can't revoke that one, however late it continues from here.
+        The order matters: the number is taken before the fence is checked. So an attempt that passes the fence has a
+        lower number than its successor there, and can't revoke it, however late it continues from here.
         """
         try:
             self._claim()
@@ -141,7 +139,7 @@ class Attempt:
     def _claim(self) -> None:
         self._root = Folder.at(self.output) if self._place is None else self._place.again()
         for _ in range(_TRIES):
-            # Whoever sweeps or forgets another attempt may be removing a folder, empty by now, that we just made.
+            # Another process that cleans up may have removed the folder that was just created, as it was still empty.
             with contextlib.suppress(FileNotFoundError):
                 if self._numbered():
                     return
@@ -156,7 +154,7 @@ class Attempt:
         try:
             steps.reached("claim begun")
             with found.sub(made, make=True) as folder, folder.create(_TICKET) as file:
-                file.write(packed({"token": token, "job": self.job}))  # not durable: after a crash nobody has one
+                file.write(packed({"token": token, "job": self.job}))  # not durable: void after a crash
             number = 0
             while not number:
                 number = max({*attempt_numbers(found), *self._taken}, default=0) + 1
@@ -172,17 +170,17 @@ class Attempt:
             own = found.sub(str(number))
             try:
                 mine = _values(own, _TICKET).get("token") == token
-            except Damaged:  # it was revoked meanwhile
+            except Damaged:  # revoked meanwhile
                 mine = False
             if not mine:
                 own.close()
                 raise LeaseLost(_LOST)
-            # A listing may be a moment old on a network share; one that is asked for after the own rename is not. Who
-            # is not the last one then takes another number, and another folder: this one may be revoked just now.
+            # On a network share a listing may be stale, but not one made after the own rename. If it shows a higher
+            # number, take another number and folder, because this attempt may be revoked at any moment.
             if max(attempt_numbers(found), default=0) > number:
                 with own:
                     own.empty()
-                with found, contextlib.suppress(OSError):  # not empty: by now, it is another's
+                with found, contextlib.suppress(OSError):  # not empty: it belongs to another attempt now
                     os.rmdir(str(number), dir_fd=found.descriptor)
                 return False
         except BaseException:
@@ -193,12 +191,12 @@ class Attempt:
         return True
 
     def _revoke(self) -> None:
-        """Take their tickets from all earlier attempts, and what they have not published and never committed."""
+        """Remove the tickets of all earlier attempts, and their unpublished partial outputs if they never committed."""
         assert self._all is not None
         for number in sorted(attempt_numbers(self._all)):
             if number >= self.number:
                 break
-            with contextlib.suppress(FileNotFoundError):  # who left is no rival
+            with contextlib.suppress(FileNotFoundError):  # it has ended
                 folder = self._revoked[number] = self._all.sub(str(number))
                 folder.remove(_TICKET)
                 folder.remove(_ASIDE)
@@ -207,7 +205,7 @@ class Attempt:
                         folder.remove(name)
 
     def _look(self) -> None:
-        """Find the last verdict, and the attempts that left a checkpoint."""
+        """Find the latest verdict, and the attempts that left a checkpoint."""
         assert self._root is not None
         if (old := _of_before(self._root, self._stem)) is not None:
             self._note(0, old, lambda path: Path(f"{self.output / path}{PART}"))
@@ -215,7 +213,7 @@ class Attempt:
                 self.verdict = _as_verdict(self.earlier[0].journal)
         for number, folder in self._revoked.items():
             if folder.facts(_COMMITTED) is not None:
-                if folder.facts(_VERDICT) is not None:  # else somebody was killed in `_emptied`
+                if folder.facts(_VERDICT) is not None:  # otherwise someone was killed in `_emptied`
                     self._judged(folder)
             else:
                 self._note(number, partial(_read, folder, _JOURNAL), _parts(folder))
@@ -234,39 +232,39 @@ class Attempt:
             text = read()
             if text is not None:
                 self.earlier.append(Earlier(number, unpacked(text), parts))
-        except ValueError as error:  # Damaged is one
+        except ValueError as error:  # includes Damaged
             self.damaged = str(error)
 
     def disregard(self) -> None:
-        """Pass over the verdict found, which is not for this attempt: the video is done again."""
+        """Ignore the verdict found, because it does not apply: the video is processed again."""
         self.verdict, self._winner = None, None
 
-    # -- what it grows ------------------------------------------------------------------------------------------------
+    # -- unfinished files ---------------------------------------------------------------------------------------------
 
     @property
     def begun(self) -> bool:
-        """Whether it has its place, and everybody before it has lost theirs."""
+        """Whether it has a number and all earlier attempts are revoked."""
         return self._begun
 
     def part(self, path: Path) -> Path:
-        """Return where the part of an output is."""
+        """Return the path of an output's part."""
         return self.folder.path(path.name + PART)
 
     @property
     def folder(self) -> Folder:
-        """Its own folder."""
+        """The attempt's own folder."""
         assert self._own is not None
         return self._own
 
     def keep(self, journal: Journal) -> None:
-        """Write the journal, durably and whole. Raises SinkError, and LeaseLost if its folder was swept away."""
+        """Write the journal atomically and durably. Raises SinkError, and LeaseLost if the folder was removed."""
         self._fence()
         steps.reached("journal")
         self._write(_JOURNAL, {**journal, "job": self.job})
 
     def make_way(self, path: Path) -> None:
-        """Make the folder that an output will appear in, and check that it can: that nothing is there that is not
-        this program's own. Raises SinkError and OutputError."""
+        """Create the folder of an output, and check that the output will not replace a foreign file. Raises SinkError
+        and OutputError."""
         assert self._root is not None
         relative = path.relative_to(self.output)
         try:
@@ -288,7 +286,7 @@ class Attempt:
             raise SinkError(f"{path.parent} can't be made: {describe_os_error(error)}") from error
 
     def sweep(self) -> None:
-        """Remove what earlier attempts left, once nothing of it is needed any more. Never raises."""
+        """Remove what earlier attempts left, once none of it is needed any more. Never raises."""
         assert self._all is not None
         assert self._root is not None
         old: bytes | None = None
@@ -313,8 +311,8 @@ class Attempt:
     # -- its end ------------------------------------------------------------------------------------------------------
 
     def commit(self, verdict: Verdict) -> None:
-        """Make this attempt the one whose result stands. Raises LeaseLost if another one has taken the video over,
-        and SinkError. `made` in the verdict names finished files in the own folder."""
+        """Make this attempt the one whose result stands. `made` in the verdict names finished files in the attempt's
+        folder. Raises LeaseLost if another attempt has taken over the video, and SinkError."""
         self._write(_VERDICT, {**verdict, "job": self.job})
         steps.reached("verdict written")
         self._fence()
@@ -325,8 +323,8 @@ class Attempt:
         steps.reached("committed")
 
     def set_aside(self, made: dict[str, tuple[str, Path]]) -> None:
-        """End without a verdict, and let what is finished in the own folder, kind -> (name, path), appear; should
-        another attempt take over meanwhile, only some of it does. Raises LeaseLost and SinkError."""
+        """End without a verdict, and publish finished files of the attempt's folder, kind -> (name, path); if another
+        attempt takes over meanwhile, possibly only some. Raises LeaseLost and SinkError."""
         assert self._root is not None
         waiting = {kind: f"{kind}{_PARTIAL}" for kind in made}
         try:
@@ -347,8 +345,8 @@ class Attempt:
             raise self._error(error) from error
 
     def publish(self) -> dict[str, Path]:
-        """Let the outputs of the verdict appear, where they have not yet, and return their paths by kind. Can be done
-        again, by anybody. Raises SinkError, and LeaseLost if the verdict is history."""
+        """Publish the outputs of the verdict as far as needed, and return their paths by kind. Anyone may repeat this.
+        Raises SinkError, and LeaseLost if the verdict has been superseded."""
         assert self.verdict is not None
         try:
             if (winner := self._winner) is not None:
@@ -364,7 +362,7 @@ class Attempt:
 
     @property
     def stands(self) -> bool:
-        """Whether its verdict, or the one it adopted, is the last word still."""
+        """Whether its verdict, or the one it adopted, is still the latest."""
         if self.verdict is None:
             return False
         with contextlib.suppress(OSError):
@@ -372,7 +370,7 @@ class Attempt:
         return False
 
     def leave(self) -> None:
-        """End here: it has adopted the verdict of another, and stands for nothing but who did so. Never raises."""
+        """End after adopting the verdict of another attempt, leaving nothing behind. Never raises."""
         self.sweep()
         with contextlib.suppress(OSError):
             for name in self.folder.names():
@@ -380,19 +378,19 @@ class Attempt:
                     self.folder.remove(name)
 
     def retire(self) -> None:
-        """Remove what this attempt alone has made, without a verdict. Never raises."""
+        """Remove everything that this attempt made; it has no verdict. Never raises."""
         if self.begun:
             self._leave()
 
     def tidy(self) -> None:
-        """Remove what it needed on the way to its verdict. Never raises."""
+        """Remove files that were needed only until the verdict. Never raises."""
         with contextlib.suppress(OSError):
             for name in self.folder.names():
                 if name not in (_COMMITTED, _VERDICT):
                     self.folder.remove(name)
 
     def take_away(self, path: Path) -> None:
-        """Remove an output that this attempt has made needless, if it is one. Never raises."""
+        """Remove an output that this attempt has made obsolete, if it exists. Never raises."""
         assert self._root is not None
         relative = path.relative_to(self.output)
         with contextlib.suppress(OSError, OutputError), self._root.below(relative.parent) as folder:
@@ -405,27 +403,27 @@ class Attempt:
                 folder.close()
 
     def _leave(self) -> None:
-        """Remove the own folder, and those around it that are empty without it."""
+        """Remove the attempt's folder, and parent folders that are empty then."""
         assert self._root is not None
         self._remove(self.number, self.folder)
         _remove_empty(self._root, self._stem)
 
     def _remove(self, number: int, folder: Folder) -> None:
-        """Remove an attempt's folder; should its number be another's by now, that one is not empty."""
+        """Remove an attempt's empty folder; if the number has been reused, that folder is not empty and stays."""
         assert self._all is not None
         _emptied(folder)
         with contextlib.suppress(OSError):
             os.rmdir(str(number), dir_fd=self._all.descriptor)
 
     def _turn(self, state: str) -> None:
-        """Turn the ticket into something else, in one step, or find it gone."""
+        """Rename the ticket to another state atomically. Raises LeaseLost if it is gone."""
         try:
             self.folder.rename(_TICKET, state)
         except OSError as error:
-            # A server that has done it and was asked again, because its answer was lost, finds no ticket either.
+            # If a file server's answer was lost and the request was repeated, there is no ticket either.
             if error.errno not in GONE or self.folder.facts(state) is None:
                 raise (self._lost() if error.errno in GONE else self._error(error)) from error
-        with contextlib.suppress(OSError):  # the state is what it is
+        with contextlib.suppress(OSError):  # the state has been decided
             self.folder.sync()
 
     def _write(self, name: str, values: Mapping[str, object]) -> None:
@@ -440,27 +438,26 @@ class Attempt:
             try:
                 if replaces:
                     if folder.facts(name) is None:
-                        return  # it has appeared before
+                        return  # already published
                     may_go = self._overwrite or self._is_of_before(path, target.facts(path.name))
                     if (kept := make_room(target, path.name, overwrite=may_go)) is not None:
-                        log.warning("%s: what was there is kept as %s", self.output / path, kept)
+                        log.warning("%s: the previous file is kept as %s", self.output / path, kept)
                     folder.rename(name, path.name, target)
                 else:
                     folder.rename_to_new(name, path.name, target)
             except FileNotFoundError:
-                return  # it has appeared before
+                return  # already published
             except OSError as error:
                 reason = describe_os_error(error)
                 raise SinkError(f"{path.name} can't be written: {reason}") from error
             target.sync()
 
     def _is_of_before(self, path: PurePath, facts: os.stat_result | None) -> bool:
-        """Whether a file is what the verdict before this attempt had made, though it bears no mark."""
+        """Return whether a file without a mark was made by the previous verdict."""
         return facts is not None and self._made_before.get(str(PurePosixPath(path))) == facts.st_size
 
     def _check_place(self) -> None:
-        """Raise SinkError if the output folder is not where it was: nothing appears under the paths that would be
-        told."""
+        """Raise SinkError if the output folder has been moved: outputs would not appear under the reported paths."""
         assert self._root is not None
         try:
             there = self._root.is_at(self.output)
@@ -470,7 +467,7 @@ class Attempt:
             raise SinkError(f"the output folder {self.output} was removed, or moved away, while it was written to")
 
     def _lost(self) -> VideoError:
-        """Return why the own folder is gone: most often another attempt has removed it."""
+        """Return the error for a missing attempt folder; usually another attempt has removed it."""
         try:
             self._check_place()
         except SinkError as error:
@@ -482,8 +479,8 @@ class Attempt:
 
 
 def made_file(file: Path, path: PurePath) -> MadeFile:
-    """Return a finished file of an attempt's folder, and where it is to appear, as it is in a verdict. It has just
-    been written, and most of it is read from memory. Raises SinkError."""
+    """Describe a finished file of an attempt's folder, and its final path, for a verdict. It is read for its hash,
+    mostly from the page cache, as it has just been written. Raises SinkError."""
     try:
         with open(file, "rb") as made:
             digest, size = hashlib.file_digest(made, "sha256"), os.fstat(made.fileno()).st_size
@@ -493,21 +490,21 @@ def made_file(file: Path, path: PurePath) -> MadeFile:
 
 
 def identities(made: Mapping[str, MadeFile]) -> dict[str, FileJson]:
-    """Return the size and hash of each file of a verdict, as they are in a summary."""
+    """Return the size and hash of each file of a verdict, as in a summary."""
     return {
         kind: {"size_bytes": each["size"], "sha256": each["sha256"]} for kind, each in made.items() if "sha256" in each
     }
 
 
 def label(stem: PurePath) -> str:
-    """Return the name of the folder of a video's attempts: flat, unlike any other's, and short enough for any disk."""
+    """Return the folder name for a video's attempts: flat, unique, and short enough for any file system."""
     name = re.sub(r"[^\w.-]", "_", stem.name, flags=re.ASCII)[:80]
     return f"{name}-{hashlib.sha256(os.fsencode(str(PurePosixPath(stem)))).hexdigest()[:16]}"
 
 
 def peek(output: Path, stem: PurePath) -> int:
-    """Return frames that the next attempt at the video `stem` need not do again: those of its last checkpoint, or all
-    where it is done; 0 if there is none, or it is damaged. Reads only."""
+    """Return the number of frames that the next attempt at the video `stem` need not repeat: those of its last
+    checkpoint, or all if it is done; 0 if there is none or it is damaged. Reads only."""
     frames = 0
     with opened(output) as root:
         if root is None:
@@ -525,15 +522,15 @@ def peek(output: Path, stem: PurePath) -> int:
 
 
 def labels(output: Path | Folder) -> list[str]:
-    """Return the labels of the videos at which there are attempts."""
+    """Return the labels of the videos that have attempts."""
     with opened(output, STATE_FOLDER) as state, contextlib.suppress(OSError):
         return sorted(state.names()) if state is not None else []
     return []
 
 
 def left(output: Path | Folder, name: str) -> Iterator[tuple[str, Written]]:
-    """Yield what the attempts at the video of a label have left: the job, and the journal or verdict; "" and {} where
-    there is none that can be read. Reads only."""
+    """Yield what the attempts at the video of a label left: the job, and the journal or verdict; "" and {} if there is
+    none or it can't be read. Reads only."""
     with opened(output, STATE_FOLDER, name) as found, contextlib.suppress(OSError):
         for number in sorted(attempt_numbers(found)) if found is not None else ():
             assert found is not None
@@ -549,8 +546,7 @@ def _last_word(folder: Folder) -> Written:
 
 
 def verdict_of(output: Path | Folder, stem: PurePath) -> Verdict | None:
-    """Return the last word on a video, as far as one can see without taking part; None if there is none. Reads
-    only."""
+    """Return the latest verdict on a video; None if there is none. Reads only."""
     with opened(output, STATE_FOLDER, label(stem)) as found:
         for number in sorted(attempt_numbers(found), reverse=True) if found is not None else ():
             assert found is not None
@@ -566,8 +562,8 @@ def verdict_of(output: Path | Folder, stem: PurePath) -> Verdict | None:
 
 
 def has_made(output: Path | Folder, stem: PurePath, path: PurePath) -> bool:
-    """Return whether the last word on a video names a file, by its path below the output folder, with the size that it
-    has: as after a run that was killed before it had written its manifest."""
+    """Return whether the latest verdict on a video names a file, by its path below the output folder, with its present
+    size. This recognises files of a run that was killed before it wrote its manifest."""
     verdict = verdict_of(output, stem)
     sizes = {each["path"]: each["size"] for each in verdict["made"].values()} if verdict is not None else {}
     with opened(output, *path.parent.parts) as folder:
@@ -576,7 +572,7 @@ def has_made(output: Path | Folder, stem: PurePath, path: PurePath) -> bool:
 
 
 def _as_verdict(values: Journal) -> Verdict:
-    """Return what the version before this one wrote of a completed video, as a verdict."""
+    """Convert what the previous version wrote about a completed video to a verdict."""
     sizes, outputs = values["done"]["sizes"], values.get("outputs", {})
     made: dict[str, MadeFile] = {
         kind: {"name": "", "path": outputs[kind], "size": size} for kind, size in sizes.items() if kind in outputs
@@ -585,7 +581,7 @@ def _as_verdict(values: Journal) -> Verdict:
 
 
 def forget(output: Path | Folder, stem: PurePath, *jobs: str) -> None:
-    """Remove the attempts of some jobs at a video, and those before them that have ended. Never raises."""
+    """Remove the attempts of some jobs at a video, and earlier ones that have ended. Never raises."""
     with opened(output) as root, opened(output, STATE_FOLDER, label(stem)) as found:
         if root is None:
             return
@@ -598,16 +594,15 @@ def forget(output: Path | Folder, stem: PurePath, *jobs: str) -> None:
                         last = max(last, number)
                     if job in jobs or (not live and number < last):
                         _emptied(folder)
-                with contextlib.suppress(OSError):  # not empty: it was left
+                with contextlib.suppress(OSError):  # not empty
                     os.rmdir(str(number), dir_fd=found.descriptor)
         _remove_old(root, stem)
         _remove_empty(root, stem)
 
 
 def _emptied(folder: Folder) -> None:
-    """Remove the files of an attempt that nothing is needed of. First goes what another attempt would continue from,
-    last what says that it was committed: whoever is killed half-way leaves nothing that is taken for unfinished. Never
-    raises."""
+    """Remove the files of an attempt that is no longer needed: first those that another attempt would continue from,
+    last the mark that it was committed, so that a kill half-way leaves nothing that looks unfinished. Never raises."""
     last = (_TICKET, _COMMITTED, _ASIDE)
     with contextlib.suppress(OSError):
         for name in sorted(folder.names(), key=lambda name: (name in last, name != _JOURNAL)):
@@ -616,7 +611,7 @@ def _emptied(folder: Folder) -> None:
 
 
 def _state(folder: Folder) -> tuple[bool, str | None]:
-    """Return whether an attempt may still commit, and whose it is; None if that is not to be read any more."""
+    """Return whether an attempt may still commit, and its job; None if that can't be read any more."""
     for name in (_TICKET, _COMMITTED, _ASIDE):
         with contextlib.suppress(OSError, ValueError):
             if (text := _read(folder, name)) is not None:
@@ -625,8 +620,8 @@ def _state(folder: Folder) -> tuple[bool, str | None]:
 
 
 def clean(output: Path | Folder) -> None:
-    """Remove what attempts that were killed left without a number, and folders that are empty. Whoever works there is
-    not disturbed. Never raises."""
+    """Remove what killed attempts left without a number, and empty folders. Running attempts are not disturbed. Never
+    raises."""
     with opened(output) as root, opened(output, STATE_FOLDER) as state:
         if root is None or state is None:
             return
@@ -638,7 +633,7 @@ def clean(output: Path | Folder) -> None:
 
 
 def _clean_one(state: Folder, name: str, *, depth: int = 0) -> None:
-    """One folder of attempts; the version before this one had folders in folders, with journals."""
+    """Clean one folder of attempts; the previous version had nested folders, with journals."""
     if name.endswith(".tmp") and re.fullmatch(r".+\.json\.[0-9a-f]{8}\.tmp", name):
         with contextlib.suppress(OSError):
             state.remove(name)
@@ -656,8 +651,8 @@ def _clean_one(state: Folder, name: str, *, depth: int = 0) -> None:
 
 
 def _remove_unnumbered(found: Folder) -> None:
-    """Remove what attempts left that were killed before they had a number. One that is alive has its number in the
-    meantime, or finds its folder gone and makes another; never does it lose what is in it. Raises OSError."""
+    """Remove what attempts left that were killed before they had a number. A live one has its number by then, or finds
+    its folder gone and creates another; it never loses data. Raises OSError."""
     for name in found.names():
         if name.startswith(_NEW):
             with contextlib.suppress(FileNotFoundError):
@@ -667,7 +662,7 @@ def _remove_unnumbered(found: Folder) -> None:
 
 
 def attempt_numbers(folder: Folder) -> list[int]:
-    """Return the numbers of the attempts in a folder, in no order."""
+    """Return the numbers of the attempts in a folder, unordered."""
     return [int(name) for name in folder.names() if _NUMBER.fullmatch(name)]
 
 
@@ -683,7 +678,7 @@ def _read(folder: Folder, name: str) -> bytes | None:
 
 
 def _values(folder: Folder, name: str) -> Written:
-    """Raise Damaged, also if there is no such file, and OSError."""
+    """Read and check a file. Raises Damaged, also if there is no such file, and OSError."""
     try:
         text = _read(folder, name)
     except ValueError as error:
@@ -694,7 +689,7 @@ def _values(folder: Folder, name: str) -> Written:
 
 
 def _verdict(folder: Folder) -> Verdict:
-    """Raise Damaged and OSError."""
+    """Read the verdict in an attempt's folder. Raises Damaged and OSError."""
     values = _values(folder, _VERDICT)
     if "entry" not in values or "made" not in values:
         raise Damaged("no verdict")
@@ -702,7 +697,7 @@ def _verdict(folder: Folder) -> Verdict:
 
 
 def _frames(values: Written) -> int:
-    """Return the frames of a verdict, or of a journal's checkpoint."""
+    """Return the number of frames of a verdict, or of a journal's checkpoint."""
     entry = values.get("entry")
     return entry["frames"] if entry else _kept_frames(values, 0)
 
@@ -712,11 +707,11 @@ def _kept_frames(journal: Journal, default: int) -> int:
     return checkpoint["frames"] if checkpoint else default
 
 
-# -- what the version before this one left: `.yolo-engine/<stem>.json`, with parts beside the results ----------------
+# -- files of the previous version: `.yolo-engine/<stem>.json`, with parts beside the results ------------------------
 
 
 def _of_before(root: Folder, stem: PurePath) -> Callable[[], bytes | None] | None:
-    """Read the journal of the previous version; None if there is none."""
+    """Return a reader of the previous version's journal; None if there is none."""
     try:
         folder = root.sub(STATE_FOLDER)
         with folder as state:

@@ -1,4 +1,4 @@
-"""The packets of sound of one stream: which were given out before a checkpoint, so that none is lost or comes twice."""
+"""Tracks which sound packets of a stream were output before a checkpoint, so that none is lost or repeated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class SoundState(TypedDict):
-    """The fields of a Barrier that tell of the sound."""
+    """The fields of a Barrier about the sound."""
 
     audio: int
     audio_dts: int
@@ -20,10 +20,10 @@ class SoundState(TypedDict):
 
 
 class SoundGate:
-    """Counts packets in the order of the file, and holds back those that a checkpoint has already.
+    """Counts packets in file order, and drops those that a checkpoint already includes.
 
-    From the beginning of a file they are told by their number; behind a seek by their decoding time, which must grow.
-    `regular` says that it has, so far.
+    From the beginning of a file they are identified by number; after a seek by decoding time, which must ascend.
+    `regular` says whether it has so far.
     """
 
     def __init__(self) -> None:
@@ -32,13 +32,13 @@ class SoundGate:
         self._dts: int | None = None
         self._time_base = (0, 1)
         self._repeats = 0
-        self._skip = 0  # packets still to be held back
-        self._given: Barrier | None = None  # the mark they were given out by
-        self._known: tuple[int, int] | None = None  # behind a seek: dts of the last known packet, how many had it
+        self._skip = 0  # packets still to be dropped
+        self._given: Barrier | None = None  # the barrier before which they were output
+        self._known: tuple[int, int] | None = None  # after a seek: dts of the last known packet, and how many had it
         self._first: int | None = None
 
     def skip_to(self, mark: Barrier, *, sought: bool) -> None:
-        """Hold back what was given out up to `mark`. `sought`: reading begins just before it, not at the start."""
+        """Drop packets that were output before `mark`. `sought`: reading begins just before it, not at the start."""
         if not mark.audio:
             return
         if sought:
@@ -66,12 +66,12 @@ class SoundGate:
 
     @property
     def fits(self) -> bool:
-        """Behind a seek: whether reading began early enough to have met the last known packet, or still will."""
+        """After a seek: whether reading began early enough to meet the last known packet."""
         return self._known is None or (self._first is not None and self._first <= self._known[0])
 
     def state(self) -> SoundState:
-        """Return what a Barrier says of the sound."""
-        if self._given is not None and self._skip:  # not all that were given out before have been met again
+        """Return the fields of a Barrier about the sound."""
+        if self._given is not None and self._skip:  # not all earlier packets have been met again
             given = self._given
             return {
                 "audio": given.audio,
@@ -90,7 +90,7 @@ class SoundGate:
         assert self._known is not None
         dts, repeats = self._known
         if packet.dts is None:
-            self._first = dts + 1  # can't be told apart: it does not fit
+            self._first = dts + 1  # ambiguous, so the position does not fit
             return True
         if self._first is None:
             self._first = packet.dts

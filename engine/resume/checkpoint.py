@@ -1,7 +1,7 @@
-"""The checkpoints of one video: taken while it continues, and found again by the next run.
+"""The checkpoints of one video: taken during processing, and found by the next run.
 
-A checkpoint is a cut through the data behind one frame: where the reader stood, what the tracker knew, what was counted
-and how far each output had come. It is kept once every output is durable up to that frame.
+A checkpoint is a consistent snapshot after one frame: the reader's position, the tracker's state, the counts and the
+size of each output. It is saved once every output is durable up to that frame.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _TOO_LARGE = 1 << 63
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`outputs` has each output's state by kind, `tally` the totals, `events` where who looks for events stood, as JSON
-    values; None: nobody did."""
+    """A snapshot after a frame. `outputs` has each output's state by kind, `tally` the totals, `events` the state of
+    event detection as JSON values, None without it."""
 
     mark: Barrier
     tracker: TrackerState
@@ -66,31 +66,31 @@ class Checkpoint:
 
     @classmethod
     def from_json(cls, values: CheckpointJson) -> Checkpoint:
-        """Read what `to_json` gives. Raises ValueError, TypeError, KeyError or OverflowError for anything else."""
+        """Parse what `to_json` returned. Raises ValueError, TypeError, KeyError or OverflowError for anything else."""
         mark = TypeAdapter(Barrier).validate_json(json.dumps(values["mark"]), strict=True)
         tally = TypeAdapter(CountersState).validate_json(json.dumps(values["tally"]), strict=True)
-        # Of a part of a video, fewer are counted than were passed.
+        # For a part of a video, fewer frames are counted than were read.
         if not 0 < tally.frames <= mark.frames == values["frames"] or mark.audio_time_base[1] < 1:
-            raise ValueError("its numbers do not fit each other")
+            raise ValueError("its numbers are inconsistent")
         numbers = (mark.pts, mark.duration, mark.first_pts, mark.audio_dts, *(pts for _, pts in mark.anchors))
         if any(abs(number) >= _TOO_LARGE for number in numbers) or not math.isfinite(
             mark.decode_s + tally.last_pts_s + (tally.first_pts_s or 0.0)
         ):
-            raise ValueError("its times are none")
+            raise ValueError("its times are invalid")
         found = values["tracker"]
         if not isinstance(found["name"], str) or found["pts"] != mark.pts:
-            raise ValueError("its tracker is of another frame")
+            raise ValueError("its tracker state is of another frame")
         events = values.get("events")
         if not isinstance(events, dict | None):
-            raise ValueError("its events are none")
+            raise ValueError("its event state is invalid")
         return cls(mark, TrackerState.from_json(found), tally, values["outputs"], events)
 
     def check_classes(self, count: int) -> None:
-        """Raise ValueError if it names a class that a model of `count` classes does not have."""
+        """Raise ValueError if it contains a class id that a model of `count` classes does not have."""
         named = [*self.tracker.class_ids.tolist(), *(class_id for class_id, _ in self.tally.tracks_by_class)]
         named += [class_id for _, class_id, _ in self.tally.votes]
         if not all(0 <= class_id < count for class_id in named):
-            raise ValueError("a class that there is not")
+            raise ValueError("a class that does not exist")
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,10 @@ class _Pending:
 
 
 class Checkpoints:
-    """Takes and keeps the checkpoints of one attempt at a video. Used by one thread at a time: its decoder's, then its
-    sinks'.
+    """Takes and saves the checkpoints of one attempt at a video. Used by one thread at a time: first the decoder's,
+    then the sinks'.
 
-    `saved` is the last checkpoint; after `begin`, the one to continue at.
+    `saved` is the last checkpoint; after `begin`, the one to continue from.
     """
 
     def __init__(
@@ -131,14 +131,14 @@ class Checkpoints:
         classes: int,
         count: int | None = None,
     ) -> None:
-        """`classes` is how many the model knows; `count` the number of this attempt where the caller counts them, None:
-        the journals do."""
+        """`classes` is the number of the model's classes; `count` is the number of this attempt if the caller counts
+        attempts, None: the journals do."""
         self.saved: Checkpoint | None = None
         self.attempts = count or 1
         self.notes: list[str] = []
-        self.done_by = ""  # the job, where it was done before
-        self.before: str | None = None  # what the file before of the same camera left, in short
-        self.input: OpenedFile | None = None  # as the caller has opened it, while it is open
+        self.done_by = ""  # the job that has done it before, if any
+        self.before: str | None = None  # digest of what the camera's previous file left
+        self.input: OpenedFile | None = None  # opened by the caller, while it is open
         self._video = video
         self._attempt = attempt
         self._run_parts = run_parts
@@ -152,9 +152,9 @@ class Checkpoints:
         self._pending: deque[_Pending] = deque()
 
     def done(self, roots: Sequence[Path] = ()) -> VideoResult | None:
-        """Return the summary entry of an earlier run that completed this video, where it still holds: same fingerprint,
-        and its outputs are there with their sizes. The video is opened to be compared, below `roots` if there are any.
-        Takes no part in the work."""
+        """Return the summary entry of an earlier run that completed this video if it is still valid: with the same
+        fingerprint, and outputs that exist with their sizes. The video is opened for comparison, below `roots` if
+        given. Reads only."""
         verdict = verdict_of(self._attempt.output, self._video.stem)
         if verdict is None or not self._holds_on_disk(verdict, roots) or not are_there(self._attempt.output, verdict):
             return None
@@ -163,7 +163,7 @@ class Checkpoints:
         return entry_from(self._attempt.output, verdict, self._video.shown)
 
     def begin(self) -> None:
-        """Find where to continue, and note the new attempt, before the video is opened. Raises SinkError,
+        """Find where to continue and record the new attempt, before the video is opened. Raises SinkError and
         LeaseLost."""
         attempt, why = self._attempt, self._why
         self._now = self._fingerprint()
@@ -191,12 +191,12 @@ class Checkpoints:
 
     @property
     def identity(self) -> str:
-        """What all attempts at these results have in common, and no others: in short, known from `begin` on."""
+        """A digest shared by all attempts at the same results and by no others; known after `begin`."""
         parts = [self._now, os.path.abspath(self._attempt.output), str(self._video.stem)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def part(self, kind: str) -> Path:
-        """Return where the attempt that is continued had its part of an output. Raises CheckpointMismatch if it had
+        """Return the path of an output's part in the attempt to continue. Raises CheckpointMismatch if there is
         none."""
         assert self._from is not None
         path = self._from.journal["outputs"].get(kind)
@@ -205,7 +205,8 @@ class Checkpoints:
         return self._from.parts(path)
 
     def taken_over(self) -> None:
-        """Note that all that the checkpoint needs is this attempt's own by now. Raises SinkError and LeaseLost."""
+        """Record that this attempt now has its own copy of all that the checkpoint needs. Raises SinkError and
+        LeaseLost."""
         assert self.saved is not None
         steps.reached("parts copied")
         self._journal["checkpoint"] = self.saved.to_json()
@@ -214,7 +215,7 @@ class Checkpoints:
         self._attempt.sweep()
 
     def start_over(self, why: str) -> None:
-        """Drop a checkpoint that is useless, and say so. Raises SinkError and LeaseLost."""
+        """Discard a useless checkpoint, and report it. Raises SinkError and LeaseLost."""
         self.saved = None
         self._say(why)
         self._journal.pop("checkpoint", None)
@@ -229,12 +230,12 @@ class Checkpoints:
         outputs: dict[str, State],
         events: dict[str, object] | None = None,
     ) -> None:
-        """Take a checkpoint that is due: it is kept once every output says that its state is durable."""
+        """Take a due checkpoint; it is saved once every output reports that its state is durable."""
         self._pending.append(_Pending(mark, tracker, tally, outputs, {}, events))
 
     def give_up(self, kind: str, why: str) -> None:
-        """Give up an output that is no longer made: the last checkpoint says so, and those that wait for it are
-        dropped. Raises SinkError and LeaseLost."""
+        """Give up an output: note it in the last checkpoint, and drop pending checkpoints. Raises SinkError and
+        LeaseLost."""
         self._pending.clear()
         if self.saved is not None:
             self.saved.outputs[kind] = {"lost": why}
@@ -242,7 +243,7 @@ class Checkpoints:
             self._attempt.keep(self._journal)
 
     def settle(self) -> None:
-        """Keep the newest checkpoint that is durable by now. Raises SinkError and LeaseLost."""
+        """Save the newest checkpoint that is durable by now. Raises SinkError and LeaseLost."""
         newest = None
         while self._pending and (ready := self._pending[0].checkpoint()) is not None:
             self._pending.popleft()
@@ -253,7 +254,7 @@ class Checkpoints:
             self.saved = newest
 
     def holds(self, verdict: Verdict) -> bool:
-        """Return whether a verdict would be the same today. That of a failed video may not."""
+        """Return whether a verdict is still valid: not that of a failed video, which may succeed now."""
         if verdict["entry"]["status"] == VideoStatus.FAILED or "fingerprint" not in verdict:
             return False
         changed = fingerprint.difference(verdict["fingerprint"], self._fingerprint())
@@ -261,7 +262,7 @@ class Checkpoints:
         return changed is None
 
     def judge(self, verdict: Verdict) -> Verdict:
-        """Return a verdict with what it says of this attempt."""
+        """Return a verdict with the facts of this attempt added."""
         return {**verdict, "fingerprint": self._now, "attempts": self.attempts}
 
     def _holds_on_disk(self, verdict: Verdict, roots: Sequence[Path]) -> bool:
@@ -286,7 +287,7 @@ class Checkpoints:
 
 
 def are_there(output: Path, verdict: Verdict) -> bool:
-    """Return whether all outputs of a verdict have appeared, with the sizes that they had."""
+    """Return whether all outputs of a verdict are published, with unchanged sizes."""
     try:
         return all((output / each["path"]).stat().st_size == each["size"] for each in verdict["made"].values())
     except OSError:
@@ -294,6 +295,6 @@ def are_there(output: Path, verdict: Verdict) -> bool:
 
 
 def entry_from(output: Path, verdict: Verdict, path: str) -> VideoResult:
-    """Return the summary entry of a verdict that another attempt has found at the video `path`."""
+    """Return the summary entry from another attempt's verdict on the video `path`."""
     outputs = {kind: str(output / each["path"]) for kind, each in verdict["made"].items()}
     return VideoResult.from_json({"path": path, **verdict["entry"]}).done_before(path, outputs)

@@ -1,4 +1,4 @@
-"""What a video's results depend on, in parts with a name, so that a difference can be told in words."""
+"""Everything that a video's results depend on, in named parts, so that a difference can be described."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _LIBRARIES = ("yolo-engine", "av", "numpy", "onnxruntime", "onnxruntime-gpu", "o
 
 
 def of_run(config: EngineConfig, model: LoadedModel, scenes: Sequence[Scene] = ()) -> Fingerprint:
-    """Return the parts that all videos of a run share, as JSON values. Of `scenes`, where nothing is detected, and what
-    is drawn."""
+    """Return the parts shared by all videos of a run, as JSON values. Of `scenes`, only the regions to ignore and what
+    is drawn matter."""
     manifest, settings, installed = model.manifest, config.model_dump(mode="json"), versions()
     declared = repr((manifest.layout, manifest.classes, manifest.input, manifest.strides))
     ignored = [[scene.camera, [part.polygon for part in scene.ignore]] for scene in scenes if scene.ignore]
@@ -34,7 +34,7 @@ def of_run(config: EngineConfig, model: LoadedModel, scenes: Sequence[Scene] = (
         "backend": ["plan"] if config.build_plan else [model.backend.name, model.backend.provider],
         "configuration": {key: settings[key] for key in sorted(RESULT_KEYS)},
         "versions": {name: installed[name] for name in _LIBRARIES if name in installed},
-        # Not there in the journals of runs without them, and of versions before there were any.
+        # Absent in journals of runs without them, and of versions that did not have them.
         **({"precision": model.precision} if model.precision != "f32" else {}),
         **({"scene": hashlib.sha256(json.dumps(ignored).encode()).hexdigest()} if ignored else {}),
         **({"drawn scene": hashlib.sha256(json.dumps(drawn).encode()).hexdigest()} if drawn else {}),
@@ -42,8 +42,8 @@ def of_run(config: EngineConfig, model: LoadedModel, scenes: Sequence[Scene] = (
 
 
 def of_input(file: OpenedFile | None) -> Fingerprint:
-    """Return the part that tells one input file from another, and from what it was before: without reading all of it.
-    None: it could not be opened."""
+    """Return the part that identifies an input file and its state, without reading all of it. None: the file could not
+    be opened."""
     if file is None:
         return {"input": None}
     try:
@@ -57,14 +57,14 @@ def of_input(file: OpenedFile | None) -> Fingerprint:
 
 
 def seed_of(file: OpenedFile | None) -> str:
-    """Return a text that is the same for the same content, wherever the file lies: made from its size and its ends."""
+    """Return a text that depends only on the content, not the path: made from the file's size and its ends."""
     found = of_input(file)["input"]
     return f"{found[0]} {found[2]}" if isinstance(found, list) else ""
 
 
 def difference(before: Fingerprint, now: Fingerprint) -> str | None:
-    """Return what has changed, as the beginning of a sentence: "the model has". None if nothing has. A key of the
-    configuration that a journal does not name is newer than that journal, which was made with what is its default."""
+    """Return what has changed, as the beginning of a sentence: "the model has"; None if nothing has. A configuration
+    key missing in a journal is newer than the journal, which corresponds to the key's default."""
     said = []
     for part in {**before, **now}:
         if before.get(part) == now.get(part):
@@ -90,5 +90,5 @@ def _defaults() -> dict[str, object]:
 
 
 def _values(part: object) -> dict[str, object]:
-    """Return a part that has names of its own; nothing where a journal has something else there."""
+    """Return a part that is a mapping; an empty one if a journal has something else there."""
     return part if isinstance(part, dict) else {}

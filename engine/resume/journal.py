@@ -1,7 +1,7 @@
-"""A journal: what an attempt at a video leaves to continue with, as a JSON file with a checksum.
+"""Journals: the state that an attempt at a video leaves to continue from, as a JSON file with a checksum.
 
-The classes here are the shapes of its values; `unpacked` checks that a file has them. The last word on a video, a
-`Verdict`, is kept in the same way. Nothing heavy is imported here: other processes look into journals too.
+The classes here define its values; `unpacked` validates a file. A `Verdict`, the final result of a video, is stored in
+the same way. Nothing heavy is imported here, because other processes read journals, too.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
-# What the results depend on, by the names of its parts; see engine/resume/fingerprint.py.
+# Everything the results depend on, in named parts; see engine/resume/fingerprint.py.
 Fingerprint = dict[str, object]
 
-# Many times what a checkpoint of a crowded street takes.
+# Many times the size of a checkpoint of a crowded street.
 LARGEST = 64 << 20
 
 
@@ -34,8 +34,8 @@ _HEX = re.compile(r"(?:[0-9a-f]{2})*")
 
 
 class CheckpointJson(TypedDict):
-    """A checkpoint behind `frames` frames, with the state of each output by kind. That of a live source's segment has
-    nothing else: it is not continued. `events` is where who looks for events stood, in the shape of that one."""
+    """A checkpoint after `frames` frames, with the state of each output by kind. For a segment of a live source, which
+    is never continued, there is nothing else. `events` is the state of event detection, in its own format."""
 
     frames: int
     mark: NotRequired[dict[str, object]]
@@ -46,8 +46,8 @@ class CheckpointJson(TypedDict):
 
 
 class MadeFile(TypedDict):
-    """A finished output: its name in the attempt's folder, its path relative to the output folder, its size and hash,
-    which versions before this one did not keep."""
+    """A finished output: its name in the attempt's folder, its path relative to the output folder, its size, and its
+    hash, which earlier versions did not store."""
 
     name: str
     path: str
@@ -56,8 +56,8 @@ class MadeFile(TypedDict):
 
 
 class LiveJson(TypedDict):
-    """What is known of a segment of a live source: `stem` is the source's, `segment` its own, `audio` the format of its
-    sound in hexadecimal digits. `line`, in a verdict, is how it is in the list of segments."""
+    """A segment of a live source: `stem` is the source's, `segment` its own, `audio` is the format of its sound in
+    hexadecimal digits. In a verdict, `line` is its line in the list of segments."""
 
     stem: str
     segment: str
@@ -68,16 +68,16 @@ class LiveJson(TypedDict):
 
 
 class DoneJson(TypedDict):
-    """How the version before this one wrote of a completed video; `sizes` are those of its outputs."""
+    """A completed video as written by the previous version; `sizes` are those of its outputs."""
 
     entry: EntryJson
     sizes: dict[str, int]
 
 
 class Journal(TypedDict, total=False):
-    """What an attempt leaves to continue with.
+    """The state that an attempt leaves to continue from.
 
-    `attempts` says how often the video was begun, and is written before it is opened. `outputs` has the path of each
+    `attempts` is the number of attempts so far, written before the video is opened. `outputs` has the path of each
     output by kind, relative to the output folder. `checkpoint` is absent before the first one.
     """
 
@@ -91,10 +91,11 @@ class Journal(TypedDict, total=False):
 
 
 class CarriedJson(TypedDict):
-    """What a file of a camera leaves to the next one. Times are on the file's own clock, but `offset_s` leads from
-    there to the camera's timeline; `last` is the time of the last frame, as a fraction. `tail` has sketches of the last
-    frames. `start` is the wall clock at the beginning of this file, `zero` at that of the camera's first. `heatmap` has
-    the tracks alive, where one is made, by times of the camera's timeline; `counts` those that are drawn."""
+    """State passed from one file of a camera to the next. Times are on the file's own clock; plus `offset_s` they are
+    on the camera's timeline. `last` is the time of the last frame, as a fraction. `tail` has sketches of the last
+    frames. `start` is the wall-clock time at the beginning of this file, `zero` at that of the camera's first.
+    `heatmap` has the live tracks, if a heatmap is made, with times of the camera's timeline; `counts` the state of
+    drawn counts."""
 
     tracker: TrackerJson
     tail: NotRequired[list[int]]
@@ -109,7 +110,7 @@ class CarriedJson(TypedDict):
 
 
 class Verdict(TypedDict):
-    """The last word on a video: its entry in a summary, and the files that were made, by kind."""
+    """The final result of a video: its entry in a summary, and its files by kind."""
 
     entry: EntryJson
     made: dict[str, MadeFile]
@@ -121,7 +122,7 @@ class Verdict(TypedDict):
 
 
 class Written(Journal, total=False):
-    """The values of a file that may be a journal, a verdict or a ticket, which has a `token`."""
+    """The values of a file that may be a journal, a verdict, or a ticket (which has a `token`)."""
 
     entry: EntryJson
     made: dict[str, MadeFile]
@@ -130,17 +131,17 @@ class Written(Journal, total=False):
 
 
 class Damaged(ValueError):
-    """The file is there, but is no journal that this version wrote whole."""
+    """The file exists but is not a complete journal of this version."""
 
 
 def packed(values: Mapping[str, object]) -> bytes:
-    """Return `values` as a file's content."""
+    """Serialise `values` to a file's content."""
     body = json.dumps(values, separators=(",", ":"))
     return json.dumps({"schema": SCHEMA, "crc32": zlib.crc32(body.encode()), "values": body}).encode()
 
 
 def unpacked(text: bytes) -> Written:
-    """Return the values in a file's content, of the types that they should be. Raises Damaged."""
+    """Parse a file's content and check the types of its values. Raises Damaged."""
     try:
         outer = json.loads(text)
         if outer["schema"] != SCHEMA:
@@ -152,15 +153,15 @@ def unpacked(text: bytes) -> Written:
         raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Damaged("not whole") from error
-    # A checksum proves that a file is whole, not that it is ours.
+    # A checksum proves that a file is complete, not that it is ours.
     problem = _wrong(values)
     if problem is not None:
-        raise Damaged(f"{problem} is not what it should be")
+        raise Damaged(f"{problem} is invalid")
     return cast("Written", values)
 
 
 def _wrong(values: Any) -> str | None:
-    """Return the first value that is of a wrong type; None if there is none."""
+    """Return the name of the first invalid value; None if all are valid."""
     if not isinstance(values, dict):
         return "it"
     if not isinstance(values.get("fingerprint", {}), dict):
@@ -185,7 +186,7 @@ def _wrong(values: Any) -> str | None:
 def _is(right: Callable[[Any], bool], value: Any) -> bool:
     try:
         return right(value)
-    except (OverflowError, TypeError):  # a number that is no time
+    except (OverflowError, TypeError):  # a number that is not a valid time
         return False
 
 
@@ -206,7 +207,7 @@ def _state(value: Any) -> bool:
 
 
 def _entry(value: Any) -> bool:
-    """Return whether it is an entry of a summary, as engine/results.py makes them."""
+    """Return whether a value is an entry of a summary, as in engine/results.py."""
     if not isinstance(value, dict) or value.get("status") not in ("ok", "partial", "failed"):
         return False
     counts = ("frames", "inferred_frames", "detections", "tracks")
@@ -253,7 +254,7 @@ def _made(value: Any) -> bool:
 
 
 def _done(value: Any) -> bool:
-    """Return what the version before this one wrote of a video that was complete."""
+    """Return whether a value is a completed video as written by the previous version."""
     return (
         isinstance(value, dict)
         and _entry(value.get("entry"))

@@ -1,4 +1,4 @@
-"""What an unfinished video is worth to its user: valid files, up to its last checkpoint, under `.partial` names."""
+"""Makes usable files of an unfinished video, up to its last checkpoint, under `.partial` names."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _SUFFIXES = (*(each.suffix for each in FORMATS.values()), STORE_SUFFIX, CROPS_SU
 
 
 def partial_path(path: Path) -> Path:
-    """Turn a.tracks.jsonl into a.partial.tracks.jsonl, and a.mp4 into a.partial.mp4. A sink without a file has no name
-    to change."""
+    """Turn a.tracks.jsonl into a.partial.tracks.jsonl, and a.mp4 into a.partial.mp4. The empty path of a sink without a
+    file stays as it is."""
     if not path.name:
         return path
     for suffix in _SUFFIXES:
@@ -35,8 +35,8 @@ def partial_path(path: Path) -> Path:
 
 
 def partials_of(video: Video, folder: Path) -> list[Path]:
-    """Return every `.partial` name that a run may have left of a video, whatever this run writes. Not that
-    of the annotated video where the video itself is there: such a file may be its user's own."""
+    """Return every `.partial` path that a run may have left of a video, whatever formats this run writes; except that
+    of the annotated video if the video itself is in this folder, because such a file may be the user's own."""
     base = folder / video.stem
     beside = os.path.realpath(Path(video.path).parent) == os.path.realpath(base.parent)
     suffixes = [suffix for suffix in _SUFFIXES if not (beside and suffix == VIDEO_SUFFIX)]
@@ -52,19 +52,18 @@ def salvage(
     roots: Sequence[Path] = (),
 ) -> tuple[dict[str, Path], EntryJson | None]:
     """Make the `.partial` outputs of an unfinished video from the last checkpoint of attempts for `job` (attempts.py;
-    "": whoever's), behind its fence. Return them by kind: {} where there is no checkpoint; of a video that is done its
-    outputs, and its entry.
+    "": any job), after its fence. Return them by kind, {} without a checkpoint; for a finished video, its outputs and
+    entry.
 
-    Needs no model, and no run before it but the killed one; who may still be working on the video loses it. The
-    checkpoint stays. Raises SinkError when the files can't be written, or the parts are not what the checkpoint says.
-    `roots` are those of find_videos.
+    Needs no model. An attempt that still works on the video loses it. The checkpoint is kept. Raises SinkError if the
+    files can't be written, or if the parts don't match the checkpoint. `roots` are those of find_videos.
     """
     attempt = Attempt(folder, video.stem, job=job, fence=fence)
     try:
         attempt.begin()
         if attempt.verdict is not None and job in ("", attempt.verdict.get("job")):
             return attempt.publish(), attempt.verdict["entry"]
-        # Another job may have had other settings. What the version before left does not say whose it is.
+        # Another job may have had other settings. Files of the previous version don't name their job.
         reached = [each for each in attempt.earlier if job in ("", each.journal.get("job", job))]
         if not reached or not (last := reached[-1]).journal.get("checkpoint"):
             return {}, None
@@ -75,7 +74,7 @@ def salvage(
                 files[kind] = (folder / path, state["offset"], last.parts(path))
         with contextlib.ExitStack() as stack:
             file = None
-            with contextlib.suppress(VideoError):  # the video goes without its sound
+            with contextlib.suppress(VideoError):  # the video is published without sound
                 file = stack.enter_context(open_input(video.path, roots))
             return set_aside(file, attempt, files, last.journal.get("live")), None
     finally:
@@ -90,11 +89,11 @@ def set_aside(
     live: LiveJson | None = None,
 ) -> dict[str, Path]:
     """End an attempt with `.partial` outputs, and return them by kind. `file` is the video, whose sound is copied;
-    `files` has the path of each output, how much there is of it, and its part; `live` is what the journal of a live
-    source's segment says. Raises SinkError and LeaseLost."""
+    `files` has each output's path, size and part; `live` is from the journal of a live source's segment. Raises
+    SinkError and LeaseLost."""
     made: dict[str, tuple[str, Path]] = {}
     for kind, (path, size, part) in files.items():
-        if kind == "heatmap":  # the checkpoint holds what there is of it; it follows from the rows
+        if kind == "heatmap":  # it is in the checkpoint, and can be computed from the rows
             continue
         name = spare_path(path).name
         _make(kind, file, part, attempt.folder.path(name), size, live)
@@ -106,12 +105,12 @@ def set_aside(
 def _make(kind: str, file: OpenedFile | None, part: Path, target: Path, size: int, live: LiveJson | None) -> None:
     shown = partial_path(target.with_suffix("")).name
     try:
-        if kind == "video" and live is not None:  # what it came from is gone; its sound's format was kept
+        if kind == "video" and live is not None:  # the source is gone, but the format of its sound was stored
             mux_into(target, part, sound_of(bytes.fromhex(live["audio"])), size)
         elif kind == "video":
             _mux(file, part, target, size)
         elif kind == "crops":
-            from engine.sinks.crops import make_archive  # most runs have none and start without them
+            from engine.sinks.crops import make_archive  # speeds up the start of runs without crops
 
             make_archive(part, target, size)
         else:
@@ -123,7 +122,7 @@ def _make(kind: str, file: OpenedFile | None, part: Path, target: Path, size: in
 
 
 def _mux(file: OpenedFile | None, part: Path, target: Path, size: int) -> None:
-    """Mux a video with its sound, whose format only the input has; where that can't be read any more, without it."""
+    """Mux a video with its sound, whose format is only in the input; without sound if that can't be read any more."""
     if file is None:
         mux_into(target, part, None, size)
         return

@@ -1,11 +1,11 @@
-"""The boundaries between the steps of an attempt at a video, by name.
+"""Named boundaries between the steps of an attempt at a video.
 
-Whoever is halted at one and wakes much later must do no harm. Tests put another function in the place of `reached`, to
-halt there; otherwise it does nothing. It is called a few times per video and once per checkpoint, never per frame.
+An attempt suspended at one and resumed much later must do no harm. Tests replace `reached` to suspend there; otherwise
+it does nothing. It is called a few times per video and once per checkpoint, never per frame.
 """
 
 from __future__ import annotations
 
 
 def reached(step: str) -> None:
-    """Say that the step before `step` is done."""
+    """Mark that everything before `step` is done."""

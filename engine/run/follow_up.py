@@ -1,6 +1,6 @@
-"""What follows when the videos of a run are done: its answers, and what is made of them.
+"""The work after the videos of a run are done: its answers, clips and exports.
 
-What cuts clips and what writes exports is loaded by a run that asks for it: that takes longer than counting does.
+The code for clips and exports is loaded only if requested: loading it takes longer than counting.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from engine.summary import FollowUpJson, VideoJson
 
 @dataclass(frozen=True)
 class Followed:
-    """What followed: as a summary says it, and the answers of the cameras that were counted in."""
+    """The outcome: as the summary has it, and the answers of each camera."""
 
     made: FollowUpJson
     cameras: tuple[CameraAnswers, ...] = ()
 
     @property
     def error(self) -> str | None:
-        """The first error; None if all went well."""
+        """The first error, if any."""
         parts = (self.made.get("answers"), self.made.get("clips"), self.made.get("exports"))
         return next((each["error"] for each in parts if each is not None and "error" in each), None)
 
@@ -42,18 +42,18 @@ def follow_up(
     roots: Sequence[Path] = (),
     tick: Callable[[], None] = lambda: None,
 ) -> Followed:
-    """Make what `config` asks for of the tracks in `folder`.
+    """Do the work that `config` requests on the tracks in `folder`.
 
-    That is "answers", "clips" and "exports", each only where it is asked for. What went wrong is the "error" of each:
-    the videos are done all the same, and the rest is made. `reported`: the answers are to be those of a report, too, so
-    that rows are read once. With `roots`, only sources below one of them are opened. `tick` is called while it
-    continues.
+    That is "answers", "clips" and "exports", each only if requested. A failure is returned as the "error" of its part;
+    the videos are done all the same, and the other parts continue. `reported`: the answers will also be used for a
+    report, so that rows are read only once. With `roots`, only sources below one of them are opened. `tick` is called
+    during the work.
     """
     settings = settings or AnswerSettings.of(config)
     found: FollowUpJson = {}
     counted = answers_of(entries, folder, config, settings, tick, reported=reported)
     if counted is not None:
-        found["answers"] = counted.told
+        found["answers"] = counted.summary
     cameras = counted.cameras if counted is not None else ()
     if config.clips is not None or config.export:
         found |= _made(entries, folder, config, model, settings, cameras, roots, tick)
@@ -71,10 +71,8 @@ def _made(
     tick: Callable[[], None],
 ) -> FollowUpJson:
     """Cut the clips and write the exports."""
-    from engine.clips import ClipSettings, cut_clips
-    from engine.clips import told as clips_told
-    from engine.exports import export_run
-    from engine.exports import told as export_told
+    from engine.clips import ClipSettings, clips_json, cut_clips
+    from engine.exports import export_json, export_run
     from engine.finished import FinishedRun
 
     found: FollowUpJson = {}
@@ -82,14 +80,14 @@ def _made(
         try:
             run = FinishedRun.of(entries, folder, config, model, settings=settings, counted=cameras)
             cut = cut_clips(run, ClipSettings.of(config.clips), roots=roots, tick=tick, overwrite=config.overwrite)
-            found["clips"] = clips_told(cut)
+            found["clips"] = clips_json(cut)
         except (ConfigError, InputError, OutputError, VideoError) as error:
             found["clips"] = {"clips": [], "failed": {}, "error": str(error)}
     if config.export:
         try:
             run = FinishedRun.of(entries, folder, config, model, settings=settings)
             made = [export_run(run, form, roots=roots, tick=tick) for form in dict.fromkeys(config.export)]
-            found["exports"] = {"exports": [export_told(each) for each in made]}
+            found["exports"] = {"exports": [export_json(each) for each in made]}
         except (ConfigError, InputError, OutputError, VideoError) as error:
             found["exports"] = {"exports": [], "error": str(error)}
     return found

@@ -1,4 +1,4 @@
-"""What the inputs of a run are, by size and hash."""
+"""Sizes and hashes of a run's inputs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from engine.summary import InputJson
 
 
 class Identities:
-    """Opens the files of videos, each once, and hashes them on a thread of its own from the descriptors that are read.
+    """Opens each video file once, and hashes it on a separate thread through the descriptor that is decoded from.
 
-    `broken_off` says that nobody waits for them any more.
+    `broken_off` returns True once nobody waits for the hashes any more.
     """
 
     def __init__(self, broken_off: Callable[[], bool], roots: Sequence[Path] = ()) -> None:
@@ -28,7 +28,7 @@ class Identities:
         self._found: dict[int, Future[InputJson | None]] = {}
 
     def open(self, key: int, video: Video) -> OpenedFile:
-        """Return the video's file, whose hash is begun. Raises SourceError."""
+        """Open a video's file and start hashing it. Raises SourceError."""
         file = open_input(video.path, self._roots)
         try:
             self._found[key] = self._pool.submit(file_identity, file, self._broken_off)
@@ -38,7 +38,7 @@ class Identities:
         return file
 
     def read_again(self, key: int, video: Video) -> None:
-        """Begin the hash of a file that is not to be decoded."""
+        """Start hashing a file that will not be decoded."""
 
         def identity() -> InputJson | None:
             try:
@@ -50,17 +50,17 @@ class Identities:
         self._found[key] = self._pool.submit(identity)
 
     def of(self, run: StreamRun) -> InputJson | None:
-        """Wait for a video's identity; None if there is none, or it was aborted."""
+        """Wait for a video's identity and return it; None if there is none or hashing was aborted."""
         return found.result() if (found := self._found.get(run.key)) is not None else None
 
     def close(self, run: StreamRun) -> None:
-        """Close the file of a video that has ended, once it is hashed."""
+        """Close the file of a finished video once it is hashed."""
         if run.file is not None:
             self.of(run)
             run.file.close()
 
     def known(self) -> dict[int, InputJson]:
-        """Return the identities that were found, by the video's key. To be asked after `shutdown`."""
+        """Return the identities by video key. Call it after `shutdown`."""
         found = {key: future.result() for key, future in self._found.items() if not future.cancelled()}
         return {key: identity for key, identity in found.items() if identity is not None}
 

@@ -1,7 +1,7 @@
-"""What a run over live sources has recorded so far: its manifest while it continues.
+"""The manifest of live sources while a run over them continues.
 
-Such a run may last for weeks, and be killed. With every segment that is complete the manifest is written again, so that
-what there is can be counted, cut and found meanwhile, and after a kill.
+Such a run may last for weeks, and may be killed. The manifest is rewritten after every complete segment, so that the
+recordings can be analysed, cut and searched meanwhile, and after a kill.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UNFINISHED = "the run was not over when this was written: it goes on, or was kil
 
 
 class Recorded:
-    """The live sources of one run. `put` takes its summary so far, of these sources alone. To be used by one thread."""
+    """The live sources of one run. `put` receives the summary so far, of these sources only. Not thread-safe."""
 
     def __init__(
         self, model: Mapping[str, str], backend: Callable[[], BackendJson], put: Callable[[SummaryJson], None]
@@ -31,13 +31,13 @@ class Recorded:
         self._began_s = time.perf_counter()
 
     def add(self, stream: StreamRun) -> None:
-        """Take a stream that may prove to be live."""
+        """Add a stream that may turn out to be live."""
         if stream.recording is not None:
             self._streams.append(stream)
 
     def look(self) -> None:
-        """Have the summary written where a segment has been completed since. It never raises an OutputError: a run does
-        not fail by what is written at its end, too."""
+        """Have the summary written if a segment has been completed since. An OutputError is only logged: the summary is
+        written again at the end of the run."""
         complete = sum(stream.recording.complete for stream in self._streams if stream.recording is not None)
         if complete <= self._written:
             return
@@ -52,7 +52,7 @@ class Recorded:
         try:
             self._put({**summary, "error": UNFINISHED})
         except OutputError as error:
-            log.warning("what is recorded so far can't be told: %s", error)
+            log.warning("the manifest of the recordings so far can't be written: %s", error)
 
 
 def _segments(stream: StreamRun) -> list[SegmentJson]:
@@ -60,7 +60,7 @@ def _segments(stream: StreamRun) -> list[SegmentJson]:
 
 
 def _entry(stream: StreamRun, segments: Sequence[SegmentJson]) -> VideoResult:
-    """Return a source by its segments. A track that continues from one to the next counts in each."""
+    """Return a source's result from its segments. A track that continues from one to the next counts in each."""
     duration_s = sum(segment["duration_s"] for segment in segments)
     return VideoResult(
         path=stream.video.shown,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RunState(StrEnum):
-    """Where a run is. It goes from READY to RUNNING and ends as DONE, STOPPED or FAILED; `stop` leads to STOPPING."""
+    """The state of a run: from READY to RUNNING to DONE, STOPPED or FAILED; `stop` leads to STOPPING."""
 
     READY = "ready"
     RUNNING = "running"
@@ -47,7 +47,7 @@ class Run:
         self.totals: Totals | None = None
         self._on_gpu = on_gpu
         self._ended = ended
-        # Reentrant: a signal handler may call `stop` on the thread that is just here.
+        # Reentrant: a signal handler may call `stop` on the thread that holds it.
         self._lock = threading.RLock()
 
     def __enter__(self) -> Run:
@@ -64,7 +64,7 @@ class Run:
         self._ended(self)
 
     def stop(self, *, hand_over: bool = False) -> None:
-        """End it after the frames in flight: what is complete is kept. Return at once. After its end, do nothing.
+        """End the run after the frames in flight, keeping what is complete. Returns at once; no effect after the end.
 
         Unfinished videos keep a checkpoint, from which the next run continues, and appear as `.partial` outputs; with
         `hand_over` they don't appear.
@@ -76,22 +76,22 @@ class Run:
 
     @property
     def interrupted(self) -> bool:
-        """Whether `stop` ended it, or is about to."""
+        """Whether `stop` has ended the run or is about to."""
         return self.state in (RunState.STOPPING, RunState.STOPPED) and self.pipeline.fatal is None
 
     def total(self, streams: list[Progress]) -> Total | None:
-        """Return how far it is as a whole, with what is under way in `streams`; None if its videos come one by one,
-        or before they are known."""
+        """Return the overall progress, including the running `streams`; None if videos arrive one by one or are not
+        known yet."""
         return self.totals.now(streams) if self.totals is not None else None
 
     def verdict(self) -> Verdict | None:
-        """Return what bound it, and what a change would give (engine.profiling); None if no frame was done."""
-        from engine.profiling.bottleneck import verdict_of  # a run that is not asked starts without it
+        """Return what limited the run and what a change would gain (engine.profiling); None without any frame."""
+        from engine.profiling.bottleneck import verdict_of  # speeds up the start of runs that need none
 
         return verdict_of(self.pipeline.usage(), on_card=self._on_gpu)
 
     def _go(self, state: RunState) -> None:
-        """Change the state where that is allowed; a stop outlasts the beginning, and an end everything."""
+        """Change the state if that is allowed: a stop is not undone by the beginning, nor an end by anything."""
         with self._lock:
             if state in _NEXT.get(self.state, ()):
                 self.state = state

@@ -1,4 +1,4 @@
-"""A name that was meant, where one is given that does not exist."""
+"""Suggestions for names that do not exist."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,7 +8,8 @@ _MAX_NAMES = 20
 
 
 def near(path: Path, *, folders_only: bool = False) -> Path | None:
-    """Return what has nearly this name in the same folder; None if nothing has, or the folder can't be read."""
+    """Return the entry of the same folder with the most similar name; None if none is similar or the folder can't be
+    read."""
     try:
         names = sorted(entry.name for entry in path.absolute().parent.iterdir() if not folders_only or entry.is_dir())
     except OSError:
@@ -18,7 +19,7 @@ def near(path: Path, *, folders_only: bool = False) -> Path | None:
 
 
 def there_is(name: str, known: Iterable[str]) -> str:
-    """Return what is said of a name that is not among the known ones: the nearest of them, and which there are."""
+    """Return a hint for an unknown name: the most similar known name, and a list of the known ones."""
     names = sorted(set(known))
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""

@@ -1,8 +1,8 @@
-"""URLs as they may be shown and stored: `***` stands for what lets somebody in.
+"""Masks credentials in URLs as `***`, so that they can be shown and stored.
 
-User and password before the host; values whose key sounds secret, in the query, or in the path, where many cameras have
-them; those of a query that look like a signature; tokens; keys of RTMP streams; and whatever stands behind `#`. Rather
-too much than a part of it: nobody opens a masked URL.
+Masked are user and password; values whose key sounds secret, in the query or in the path (as many cameras have them);
+query values that look like a signature; tokens; RTMP stream keys; and everything after `#`. When in doubt, mask: nobody
+opens a masked URL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SECRET_KEY = re.compile(
     r"|^(?:user(?:name)?|usr|login(?:use)?|pw|pin|code|[up])$",
     re.IGNORECASE,
 )
-# Long, of one piece, with letters and digits mixed: a signature, a token, a signed expiry.
+# A long word of mixed letters and digits: a signature, a token, a signed expiry.
 _OPAQUE = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[\w+/=.~%-]{32,}")
 # In a path: `user=a&password=b&channel=1`, `user=a_password=b_channel=1`.
 _PAIR_IN_PATH = re.compile(r"(?:(?<=[/&_,])|^)([A-Za-z]+)=((?:(?!_[A-Za-z]+=)[^&/,])*)")
@@ -28,7 +28,7 @@ _UP_TO_AT = re.compile(r"(\w+://)\S*@")
 
 
 def without_password(url: str) -> str:
-    """Return the URL as it may be shown. What is none, such as a path, is left as it is."""
+    """Return the URL with credentials masked. Text that is not a URL, such as a path, is left as it is."""
     scheme, found, rest = url.partition("://")
     if not found:
         return url
@@ -52,8 +52,8 @@ def in_text(text: str) -> str:
 
 
 def _without_user(scheme: str, rest: str) -> str:
-    """Return up to the last `@`: a password may hold what should have been escaped. Only the path of a web page or an
-    object has `@` of its own, behind what can be no password."""
+    """Mask up to the last `@`, because a password may contain unescaped characters. Only the path of a web page or an
+    object may contain `@` of its own, after characters that can't be in a password."""
     authority = rest.partition("/")[0]
     end = rest.rfind("@")
     if scheme in ("http", "https", "s3", "gs", "az"):

@@ -1,4 +1,4 @@
-"""Strangers' text, made fit for a log or a terminal: file names, fields of messages, errors of libraries, metadata."""
+"""Makes untrusted text printable in logs and terminals: file names, message fields, library errors, metadata."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BEYOND_ASCII = re.compile(r"[^ -~\n]")
 
 
 def json_text(value: Any, *, indent: int | None = None, default: Callable[[Any], Any] | None = None) -> str:
-    """Return JSON of the exact text, for files and logs that people look at as well: letters of all scripts as they
-    are, and what is not printable escaped as JSON does it."""
+    """Return JSON for files and logs that people read, too: letters of all scripts unescaped, unprintable characters
+    escaped."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, default=default)
     return _BEYOND_ASCII.sub(lambda c: c[0] if c[0].isprintable() else json.dumps(c[0])[1:-1], text)

@@ -1,6 +1,6 @@
-"""How the command lines speak to people: a line at a time, in which a stranger's text commands nothing.
+"""Output of the command lines for people: one line at a time, with control characters in untrusted text made harmless.
 
-What programs read, `--json`, is written with `click.echo`: JSON escapes what needs it.
+Output for programs (`--json`) is written with `click.echo`, since JSON escapes what needs it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ _LONGEST = 20_000
 
 
 def say(text: object, *, err: bool = False) -> None:
-    """Print one line on standard output, or on standard error."""
+    """Print one line to standard output, or to standard error if `err`."""
     click.echo(printable(str(text), _LONGEST), err=err)
 
 
 def show_usage(error: click.ClickException) -> None:
-    """Return what click says of wrong usage; it quotes arguments, and a shell's pattern makes arguments of file
-    names."""
-    vars(error)["message"] = printable(error.message, _LONGEST)  # to click it is final; it has nothing else to offer
+    """Show click's message on wrong usage in printable form: it quotes arguments, which may be file names from a shell
+    pattern."""
+    vars(error)["message"] = printable(error.message, _LONGEST)  # `message` is declared final
     error.show()

@@ -1,7 +1,8 @@
-"""How far two ways to compute the same model agree on the same images: what a faster precision costs, in its own terms.
+"""How far two ways to compute the same model agree on the same images: the cost of a faster precision, in its own
+terms.
 
-Two boxes agree where they have the same class and overlap by `IOU`, each with one other at most, best scores first. The
-figure is F1: twice the agreeing boxes over all boxes of both.
+Two boxes agree if they have the same class and an IoU of at least `IOU`; boxes are matched one to one, best scores
+first. The figure is F1: twice the number of matches over the number of boxes of both.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ IOU = 0.8
 
 @dataclass
 class Agreement:
-    """Boxes of the one and of the other way so far, and how many of them agree."""
+    """Counts so far: boxes of either side, and how many agree."""
 
     agreeing: int = 0
     ours: int = 0
     theirs: int = 0
 
     def add(self, one: Detections, other: Detections) -> None:
-        """Compare two answers for the same image, each best score first."""
+        """Compare two sets of detections of the same image, each sorted by score, best first."""
         self.ours += len(one)
         self.theirs += len(other)
         if not len(one) or not len(other):
@@ -40,6 +41,6 @@ class Agreement:
 
     @property
     def f1(self) -> float:
-        """In [0, 1]; 1 where neither has a box."""
+        """F1 in [0, 1]; 1 if neither side has a box."""
         boxes = self.ours + self.theirs
         return 2 * self.agreeing / boxes if boxes else 1.0

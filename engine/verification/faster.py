@@ -1,7 +1,7 @@
-"""What a faster precision gave when `yolo-engine verify --precision` measured it, kept to be told once after a run.
+"""Keeps what `yolo-engine verify --precision` measured, to mention a faster precision once after a run.
 
-A record per model and precision is in the user's cache. It is of use on the processor it was measured on alone. A
-record that can't be read or written is no reason to fail: it is as if nothing had been measured.
+The user's cache has one record per model and precision, valid only on the processor it was measured on. A record that
+can't be read or written is ignored.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _FASTER = ("bf16", "int8")
 
 @dataclass(frozen=True)
 class Measured:
-    """A precision beside f32 on a video.
+    """A precision compared with f32 on a video.
 
-    sha256   of the float model; `model` is what to name for the precision, "" where it is the same file
-    f1       share of boxes that agree (engine.verification.agreement); `frames` of `video` were compared
-    times    CPU time of an inference in f32 over that in the precision
+    sha256   hash of the float model; `model` is the file to pass for the precision, "" if it is the same
+    f1       agreement of boxes (engine.verification.agreement) over `frames` frames of `video`
+    times    CPU time of an inference in f32 divided by that in the precision
     """
 
     sha256: str
@@ -45,17 +45,17 @@ class Measured:
 
 
 def remember(measured: Measured) -> None:
-    """Keep what was measured, in place of what was before."""
+    """Store a measurement, replacing the previous one."""
     try:
         with atomic_write(_place(measured.sha256, measured.precision)) as stream:
             stream.write(json.dumps(asdict(measured)).encode())
     except (ModelError, OSError) as error:
-        log.info("what was measured is not kept: %s", error)
+        log.info("the measurement can't be stored: %s", error)
 
 
 def worth_telling(sha256: str) -> str | None:
-    """Return one line on the fastest precision that was measured for a model here, if it was not told yet. It counts as
-    told then."""
+    """Return one line about the fastest precision measured for a model here, and mark it as told; None if there is none
+    or it has been told before."""
     here = processor().name
     found = [known for each in _FASTER if (known := _recall(sha256, each)) is not None]
     found = [each for each in found if each.processor == here and not each.told and each.times >= _WORTH]
@@ -67,7 +67,7 @@ def worth_telling(sha256: str) -> str | None:
     named = f"--model {printable(best.model, 200)} " if best.model else ""
     return (
         f"Measured here: {best.precision} infers {best.times:.1f} times as fast as f32, and agreed with it by "
-        f"{best.f1:.3f} (F1 at IoU 0.8) on {best.frames:,} frames of {printable(best.video, 200)}. It is had with "
+        f"{best.f1:.3f} (F1 at IoU 0.8) on {best.frames:,} frames of {printable(best.video, 200)}. Use it with "
         f"{named}--precision {best.precision}"
     )
 

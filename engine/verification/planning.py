@@ -1,8 +1,8 @@
-"""Which model, size, precision and gate reach a target on a user's own video, and how fast each is there.
+"""Finds the model, size, precision and gate that reach a target on a user's own video, and the speed of each.
 
-Stretches of the video are run in each setting and compared with the strongest one: every frame inferred whole, in
-float32, by the model and at the size of the configuration. Only what reaches the target without a gate is tried with
-one. Nothing is known of whether the strongest is right: what is measured is what another setting changes.
+Samples of the video are run in each setting and compared with the strongest one: every frame inferred whole, in
+float32, with the model and size of the configuration. Only settings that reach the target without a gate are tried with
+one. Whether the strongest setting is right is unknown; measured is how much another one changes.
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ from engine.summary import VideoStatus
 from engine.text.masks import without_password
 
 PROBE_S = 12.0
-"""Seconds of a video that are looked at."""
+"""Seconds of a video that are sampled."""
 STRETCHES = 5
-"""Parts of the video that these seconds are spread over. Each lasts a little longer than the time from one whole frame
-of a gate to the next: the first of them is not timed."""
-_MIN_S = 0.5  # of a stretch
+"""The number of samples. Each lasts a little longer than the interval between a gate's whole frames, because the first
+frame is not timed."""
+_MIN_S = 0.5  # of a sample
 
-# Shares of the model's own size, and seconds between whole frames, that are tried: the next only where the previous one
-# it falls short.
+# Fractions of the model's own size, and seconds between whole frames, to try.
 _SIZES = (1.0, 0.75, 0.5)
 _GATES_S = (2.0, 0.5)
 _SIZE_STEP = 32
@@ -45,7 +44,7 @@ _SIZE_STEP = 32
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to run a video. `input_hw` is the model's own size, `full_every_s` None without a gate."""
+    """One way to run a video. `input_hw` is the model's input size; `full_every_s` is None without a gate."""
 
     model: str
     input_hw: tuple[int, int]
@@ -55,7 +54,7 @@ class Setting:
 
     @property
     def options(self) -> str:
-        """What asks for it on the command line."""
+        """The command line options for this setting."""
         words = [f"--model {self.model}"]
         if not self.own_size:
             words.append("--input-size {},{}".format(*self.input_hw))
@@ -70,8 +69,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class Probed:
-    """A setting, the F1 of its boxes at IoU 0.5 beside those of the strongest one, in which interval that of the whole
-    video lies with 95 %, and frames per second here."""
+    """A measured setting: the F1 at IoU 0.5 of its boxes against the strongest setting's, the 95 % confidence interval
+    for the whole video, and frames per second here."""
 
     setting: Setting
     f1: float
@@ -82,8 +81,8 @@ class Probed:
 
 @dataclass(frozen=True)
 class Planned:
-    """What was found for `target`: `probed` begins with the strongest setting; `best` is the fastest one that reaches
-    the target, None if none is faster than the strongest. `left_out` says what could not be tried, and why."""
+    """The result for `target`: `probed` begins with the strongest setting; `best` is the fastest one that reaches the
+    target, None if none is faster than the strongest. `left_out` says what could not be tried, and why."""
 
     video: str
     target: float
@@ -104,7 +103,7 @@ class Planned:
 
     @property
     def nearest(self) -> Probed | None:
-        """Of those that fall short and are faster, the one with the highest F1."""
+        """The one with the highest F1 among faster settings that miss the target."""
         short = [each for each in self.probed if each.f1 < self.target and each.fps > self.strongest.fps]
         return max(short, key=lambda each: each.f1, default=None)
 
@@ -121,14 +120,14 @@ def plan(
 ) -> Planned:
     """Probe `video` with the model of `config` and with `others`, names or files as of the key `model`.
 
-    `tell` is given each setting once it is measured, the strongest first, `begun` is called when the strongest is
-    loaded. Raises InputError, VideoError, and what loading the model of `config` raises; a model or size of the others
-    that can't be had is left out.
+    `tell` is called with each measured setting, the strongest first; `begun` is called when the strongest is loaded.
+    Raises InputError, VideoError, and the errors of loading the model of `config`; other models or sizes that can't be
+    loaded are left out.
     """
     if scheme(video) is not None:
         raise InputError(f"plan runs a video many times and takes a file. Got {without_password(video)}.")
     if len(found := find_videos([video], config.output_folder)) != 1:
-        raise InputError(f"plan takes one video. {video} holds {len(found)}.")
+        raise InputError(f"plan takes one video. {video} contains {len(found)}.")
     plain = config.updated(gate="off", skip_frames=False, precision="f32", visualize=False, resume=False)
     probe = _Probe(found[0], _stretches(found[0], plain, probe_s))
     probed: list[Probed] = []
@@ -155,7 +154,8 @@ def plan(
 def _loaded(
     plain: EngineConfig, models: Sequence[str], left_out: list[str], begun: Callable[[], object]
 ) -> Iterator[tuple[EngineConfig, Setting, LoadedModel]]:
-    """Yield what can be had here of models, precisions and sizes, the strongest first. Who takes it closes it."""
+    """Yield the combinations of model, precision and size that can be loaded here, the strongest first. The caller
+    closes them."""
     workers = plain.workers or available_cores()
     strongest = load_model(plain, workers)
     begun()
@@ -168,13 +168,13 @@ def _loaded(
                 if (model, precision, share) == (plain.model, "f32", 1.0):
                     continue
                 changes: dict[str, object] = {"model": model, "precision": precision}
-                if model != plain.model:  # what was said of how the first one is fed is not of another
+                if model != plain.model:  # the input options of the first model don't apply to another
                     changes |= dict.fromkeys(
                         ("layout", "class_names", "input_size", "input_scale", "input_mean", "channel_order")
                     )
                 if share != 1.0:
                     if hw is None:
-                        break  # it can't be had at its own size
+                        break  # not even its own size can be loaded
                     changes["input_size"] = _smaller(hw, share)
                 try:
                     base = plain.updated(**changes)
@@ -188,7 +188,7 @@ def _loaded(
 
 
 def _precisions(config: EngineConfig) -> list[Precision]:
-    """Return those that can be expected to pay on this processor, where the configuration leaves it to that."""
+    """Return the precisions expected to be faster on this processor, unless the configuration fixes one."""
     if config.device.startswith("cuda") or config.backend not in ("auto", "openvino"):
         return ["f32"]
     every: tuple[Precision, ...] = ("f32", "bf16", "int8")
@@ -201,8 +201,8 @@ def _smaller(hw: tuple[int, int], share: float) -> tuple[int, int]:
 
 
 def _stretches(video: Video, config: EngineConfig, probe_s: float) -> list[tuple[float, float]]:
-    """Return where stretches of `probe_s` seconds in all begin and end, in the middle of equal parts of what is asked
-    for; where nobody knows how long it is, its beginning."""
+    """Return (start, end) of samples that last `probe_s` seconds in total, in the middle of equal parts of the
+    requested range; if the duration is unknown, its beginning."""
     source = Source(video.path, open_timeout_s=config.open_timeout_s, read_timeout_s=config.read_timeout_s)
     try:
         claimed = source.open().duration_s
@@ -221,14 +221,14 @@ def _stretches(video: Video, config: EngineConfig, probe_s: float) -> list[tuple
 
 
 def _cut(start: float, end: float, probe_s: float) -> list[tuple[float, float]]:
-    """Return equal stretches that follow each other, each as long as those of a longer video, about."""
+    """Return equal consecutive samples, each about as long as those of a longer video."""
     count = max(1, min(STRETCHES, round((end - start) / max(probe_s / STRETCHES, _MIN_S))))
     edges = np.linspace(start, end, count + 1).tolist()
     return list(pairwise(edges))
 
 
 class _Probe:
-    """The stretches of one video, as the strongest setting, which is measured first, sees them."""
+    """The samples of one video, with the results of the strongest setting, which is measured first."""
 
     def __init__(self, video: Video, stretches: Sequence[tuple[float, float]]) -> None:
         self.stretches = list(stretches)
@@ -238,7 +238,7 @@ class _Probe:
         self._expected: list[dict[int, Detections]] = []
 
     def measure(self, base: EngineConfig, setting: Setting, loaded: LoadedModel) -> Probed:
-        """Run a setting over the stretches. Raises VideoError if that fails."""
+        """Run a setting over the samples. Raises VideoError if that fails."""
         if not self._expected:
             return self._measure_strongest(base, setting, loaded)
         agreed, steps, seconds = Ratio(), 0, 0.0
@@ -250,7 +250,7 @@ class _Probe:
         return Probed(setting, agreed.value, low, high, steps / seconds if seconds else 0.0)
 
     def _measure_strongest(self, base: EngineConfig, setting: Setting, loaded: LoadedModel) -> Probed:
-        """Run what all others are compared with. Stretches that are not there go: a header may claim too much."""
+        """Run the reference setting. Samples without frames are dropped, because a header may claim too much."""
         self._classes = tuple(loaded.manifest.classes)
         there, steps, seconds = [], 0, 0.0
         problem = VideoError(f"{self._video.shown} has no frame where plan looks: name another video.")
@@ -270,8 +270,8 @@ class _Probe:
         return Probed(setting, 1.0, 1.0, 1.0, steps / seconds if seconds else 0.0)
 
     def _run(self, config: EngineConfig, loaded: LoadedModel) -> tuple[dict[int, Detections], float]:
-        """Return what is found in each frame, by its number, and the seconds from the first of them to the last: what
-        comes before them is opened and passed over."""
+        """Return the detections by frame number, and the seconds from the first frame to the last, without the time for
+        opening and skipping."""
         seen: dict[int, Detections] = {}
         times: list[float] = []
         ids = self._numbers(loaded)
@@ -289,8 +289,8 @@ class _Probe:
         return seen, times[-1] - times[0] if times else 0.0
 
     def _numbers(self, loaded: LoadedModel) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
-        """Return for each class of a model the number that the strongest one has for a class of its name; beyond all
-        of those where it has none."""
+        """Map each class of a model to the strongest model's class of the same name; to a number beyond all of its
+        classes if it has none."""
         known = {name: number for number, name in enumerate(self._classes)}
         names = enumerate(loaded.manifest.classes)
         return np.array([known.get(name, len(known) + number) for number, name in names], np.int32)
@@ -302,7 +302,7 @@ def _with(base: EngineConfig, setting: Setting, start: float, end: float) -> Eng
 
 
 def _agreement(expected: dict[int, Detections], seen: dict[int, Detections]) -> tuple[int, int]:
-    """Return boxes of both sides that agree, and all of them, over the frames of a stretch."""
+    """Return the number of agreeing boxes, counting both sides, and of all boxes, over the frames of a sample."""
     none = Detections()
     agreeing = boxes = 0
     for index in expected.keys() | seen.keys():

@@ -1,8 +1,8 @@
-"""`yolo-engine quantize`: a model in 8-bit integers, as one ONNX file that says all of itself.
+"""`yolo-engine quantize`: a model in 8-bit integers, as a self-contained ONNX file.
 
-Activations and weights of convolutions are rounded as `engine.inference.trt.quantize` does it, by ranges that are
-measured on images. A part of the images is kept back: on them the float model and the quantized one are compared box by
-box. Where they agree too little, the convolutions that cost most stay in float32: one, two, four and so on.
+Activations and weights of convolutions are rounded as in `engine.inference.trt.quantize`, with ranges measured on
+images. Some of the images are held out: on them the float and the quantized model are compared box by box. If they
+agree too little, the most sensitive convolutions stay in float32: one, two, four and so on.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ if TYPE_CHECKING:
 
 AIM = 0.9
 _PICTURES = 128
-_KEPT_BACK = 4  # every so-manieth image is compared on, and not calibrated with
-_RANKED_ON = 4  # images by which convolutions are ranked
-_MAX_FLOAT = 0.5  # of the convolutions; beyond, quantizing has no point
+_KEPT_BACK = 4  # every fourth image is used for comparison, not for calibration
+_RANKED_ON = 4  # number of images used to rank convolutions
+_MAX_FLOAT = 0.5  # fraction of convolutions; beyond it, quantizing is pointless
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """What was made.
+    """The outcome.
 
-    convolutions  in 8-bit integers
-    in_float      outputs of those that stay in float32 although they could be quantized, the costliest first
-    f1            agreement with the float model on `images` images that it was not calibrated with
+    convolutions  number in 8-bit integers
+    in_float      outputs of those that stay in float32 although they could be quantized, the most sensitive first
+    f1            agreement with the float model on `images` images not used for calibration
     """
 
     path: Path
@@ -69,9 +69,9 @@ class Quantized:
 
 
 def quantize_model(config: EngineConfig, calib: Path, target: Path, *, aim: float = AIM, say: Say) -> Quantized:
-    """Quantize the model of `config` by the images of the folder `calib` and write it to `target`.
+    """Quantize the model of `config`, calibrated on the images of the folder `calib`, and write it to `target`.
 
-    Raises ModelError, ConfigError or PlanError, each with the remedy; nothing is written then.
+    Raises ModelError, ConfigError or PlanError; nothing is written then.
     """
     if target.suffix.lower() != ".onnx":
         raise ConfigError(f"--output must name an ONNX file, such as {target.stem}.onnx. Got {target}.")
@@ -99,7 +99,7 @@ def quantize_model(config: EngineConfig, calib: Path, target: Path, *, aim: floa
 
 
 def _float_model(config: EngineConfig) -> tuple[onnx.ModelProto, ModelManifest]:
-    """Return the model in plain float32, freed or joined as it runs, with a scale for each channel."""
+    """Return the model in plain float32, with dynamic axes and joined outputs as it runs."""
     try:
         resolved = resolved_model(config)
         model = load_onnx(freed_model(resolved).path)
@@ -111,7 +111,7 @@ def _float_model(config: EngineConfig) -> tuple[onnx.ModelProto, ModelManifest]:
     except PlanError as error:
         raise ModelError(f"{config.model} can't be quantized: {error}") from error
     if not quantizable(model):
-        raise ModelError(f"{config.model} can't be quantized: it has no convolution that may be.")
+        raise ModelError(f"{config.model} can't be quantized: it has no suitable convolution.")
     return model, resolved.manifest
 
 
@@ -125,13 +125,13 @@ def _search(
     aim: float,
     say: Say,
 ) -> Quantized:
-    """Find how few convolutions have to stay in float32. `path` of the answer is not set yet."""
+    """Find the smallest number of convolutions that must stay in float32. `path` of the result is not set yet."""
     names = [node.output[0] for node in quantizable(model)]
     ranked: list[str] = []
     count, best = 0, 0.0
     while count <= _MAX_FLOAT * len(names):
         if count and not ranked:
-            say(f"They agree by {best:.3f}, where {aim:g} is aimed at: ranking {len(names)} convolutions.")
+            say(f"Agreement is {best:.3f}, below the aim of {aim:g}: ranking {len(names)} convolutions.")
             ranked = _ranked(model, thresholds, names, config, images[:_RANKED_ON])
         kept = tuple(ranked[:count])
         data = quantize(model, thresholds, keep=kept, unsigned=True).SerializeToString()
@@ -150,14 +150,14 @@ def _search(
             return Quantized(Path(), len(names) - count, kept, f1, len(images))
         count = max(1, 2 * count)
     raise ModelError(
-        f"{config.model} loses too much in 8-bit integers: with half of its convolutions in float32 it still agrees by "
-        f"{best:.3f} only, where {aim:g} is aimed at (F1 at IoU 0.8). --aim {math.floor(best * 100) / 100:g} takes "
+        f"{config.model} loses too much in 8-bit integers: even with half of its convolutions in float32 it agrees by "
+        f"only {best:.3f}, below the aim of {aim:g} (F1 at IoU 0.8). --aim {math.floor(best * 100) / 100:g} accepts "
         "that; images that are like your videos may give more."
     )
 
 
 def _runs(data: bytes, config: EngineConfig) -> Backend:
-    """Return what int8 will run in, where it can be had here, else ONNX Runtime."""
+    """Return the backend that int8 will run in if it is available here, otherwise ONNX Runtime."""
     if processor().lacks("int8") is None:
         try:
             return OpenVinoBackend(data, 1, precision="int8", named=config.model)
@@ -173,7 +173,7 @@ def _ranked(
     config: EngineConfig,
     images: Sequence[NDArray[np.uint8]],
 ) -> list[str]:
-    """Return convolutions by how far each, quantized alone, moves the model's output, the farthest first."""
+    """Rank convolutions by how much each, quantized alone, changes the model's output, the largest change first."""
     spec = resolved_model(config).manifest.input
     tensors = [_tensor(image, spec) for image in images]
     plain_answers = _answers(model.SerializeToString(), tensors)
@@ -190,7 +190,7 @@ def _ranked(
 
 
 def _along(answer: NDArray[Any]) -> int:
-    """Return the axis along which a field (x, score, ...) of an answer lies: the longer of the two last."""
+    """Return the axis of an output along which one field (x, score, ...) varies: the longer of the last two."""
     return answer.ndim - 1 if answer.shape[-1] > answer.shape[-2] else answer.ndim - 2
 
 
@@ -224,7 +224,8 @@ def _detected(config: EngineConfig, loaded: LoadedModel, images: Sequence[NDArra
 
 
 def _describe(model: onnx.ModelProto, manifest: ModelManifest) -> None:
-    """Write into the file what its source, a TOML beside it or options said (models.metadata), in place."""
+    """Store in the model, in place, the metadata from its source, a TOML file beside it or options
+    (models.metadata)."""
     spec = manifest.input
     said: dict[str, object] = {
         "layout": manifest.layout,

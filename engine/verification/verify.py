@@ -1,4 +1,4 @@
-"""Proof on a user's own video that batch size, workers and neighbours never change a result."""
+"""Verifies on a user's own video that batch size, workers and other videos never change a result."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Setting:
 
 
 class Digest:
-    """A hash over every number of every frame's tracks: equal hashes mean equal results, to the last bit."""
+    """A hash over every number of every frame's tracks: equal hashes mean bitwise equal results."""
 
     def __init__(self) -> None:
         self.frames = 0
@@ -65,17 +65,17 @@ def verify_invariance(
     *,
     begun: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Run `video` in every setting and say a line for each. True when all results are the same.
+    """Run `video` in every setting, print a line for each, and return whether all results are the same.
 
-    `others` are the videos it is mixed with, three of them at most; without any, the others in its folder, else the
-    video itself again. `begun` is called once they are found and the model is loaded.
-    Raises InputError or VideoError when the video can't be processed at all.
+    `others` are the videos it is mixed with, at most three; by default those in its folder, failing that the video
+    itself. `begun` is called once they are found and the model is loaded. Raises InputError or VideoError if the video
+    can't be processed at all.
     """
     if scheme(video) is not None:
         raise InputError(f"verify runs a video many times and takes a file. Got {without_password(video)}.")
     found = find_videos([video], config.output_folder)
     if len(found) != 1:
-        raise InputError(f"verify takes one video. {video} holds {len(found)}.")
+        raise InputError(f"verify takes one video. {video} contains {len(found)}.")
     neighbours, left_out = _neighbours(found[0], others, config)
     config = config.updated(build_plan=False)  # all runs infer with the same
     with Engine(config) as probe:
@@ -103,7 +103,7 @@ def verify_invariance(
 
 
 def _neighbours(video: Video, others: Sequence[str], config: EngineConfig) -> tuple[list[Video], int]:
-    """Return the videos that it is mixed with, and how many more were named."""
+    """Return the videos to mix with, and how many more were named."""
     if others:
         named = find_videos(others, config.output_folder)
         return named[:_NEIGHBOURS], len(named[_NEIGHBOURS:])
@@ -112,7 +112,7 @@ def _neighbours(video: Video, others: Sequence[str], config: EngineConfig) -> tu
     folder = str(Path(video.path).parent)
     same = Path(video.path).resolve()
     beside = [each for each in find_videos([folder], config.output_folder) if Path(each.path).resolve() != same]
-    return beside[:_NEIGHBOURS] or [replace(video)], 0  # a second run of it, told apart from the first
+    return beside[:_NEIGHBOURS] or [replace(video)], 0  # the same video again, as a distinct object
 
 
 def _run(config: EngineConfig, model: LoadedModel, setting: Setting, video: Video, others: list[Video]) -> Digest:
@@ -138,4 +138,4 @@ def _run(config: EngineConfig, model: LoadedModel, setting: Setting, video: Vide
 
 
 def _ignore(tracks: Tracks) -> None:
-    """Run the neighbours, which only keep the engine busy."""
+    """Discard the tracks of the neighbours, which only keep the engine busy."""

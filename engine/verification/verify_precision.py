@@ -1,4 +1,4 @@
-"""How far a precision agrees with f32 on a user's own video, and how much faster it is there."""
+"""Measures on a user's own video how well a precision agrees with f32, and how much faster it is."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from engine.verification.faster import Measured, remember
 
 MAX_FRAMES = 1500
 _ROUNDS = 7
-_INFERENCES = 4  # a round
+_INFERENCES = 4  # per round
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Boxes and tracks of a precision beside those of f32. `times` is CPU time of an inference in f32 over that in the
-    precision: the median of paired rounds, and the lowest and the highest of them."""
+    """Boxes and tracks of a precision compared with f32. `times` is the CPU time of an inference in f32 divided by that
+    in the precision: median, lowest and highest of paired rounds."""
 
     frames: int
     boxes_f1: float
@@ -47,15 +47,15 @@ def verify_precision(
     *,
     begun: Callable[[], None] = lambda: None,
 ) -> Compared:
-    """Run the first frames of `video` in f32 and in the precision of `config`, side by side, and say what differs.
+    """Run the first frames of `video` in f32 and in the precision of `config`, and print the differences.
 
-    `against` names the float model, where that of `config` is a quantized one. What was measured is remembered
-    (engine.verification.faster). Raises InputError, ConfigError and what an engine raises.
+    `against` names the float model if that of `config` is quantized. The measurement is stored
+    (engine.verification.faster). Raises InputError, ConfigError and the errors of an engine.
     """
     if scheme(video) is not None:
         raise InputError(f"verify takes a file. Got {without_password(video)}.")
     if len(found := find_videos([video], config.output_folder)) != 1:
-        raise InputError(f"verify takes one video. {video} holds {len(found)}.")
+        raise InputError(f"verify takes one video. {video} contains {len(found)}.")
     if config.precision == "int8" and against is None:
         raise ConfigError("verify --precision int8 needs the float model to compare with: --against MODEL.")
     plain = config.updated(precision="f32", model=against or config.model, visualize=False, build_plan=False)
@@ -107,7 +107,7 @@ def _as_boxes(tracks: Tracks) -> Detections:
 
 
 def _times(one: Engine, other: Engine) -> tuple[float, float, float]:
-    """Return paired rounds of inferences on the tensor of a 16:9 video, nothing else at work."""
+    """Time paired rounds of inferences on the tensor of a 16:9 video while nothing else runs."""
     hw = one.model.shape((1280, 720))
     work = [(each.model.backend, np.zeros((1, 3, *hw), each.model.backend.input_dtype)) for each in (one, other)]
     for backend, tensor in work:

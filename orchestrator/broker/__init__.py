@@ -1,9 +1,9 @@
 """The broker: connections, the contents of its queues, checks before Celery sees a message, and an embedded server.
 
-`view` is what is asked of a broker, whichever it is; `opened` chooses: `redis_broker` (keys and `queues`), or
-`amqp_broker` (RabbitMQ), which keeps on the `board` what is more than a message and reads from the jobs' directories
-what waits (`sent`), with `amqp_transport` and `amqp_preflight`; or `folder_broker` (a folder), with `folder_queues` and
-`folder_transport`. Results of the last two are files (`folder_results`, `folder_backend`).
+`view` is the interface to all brokers, and `opened` chooses the implementation: `redis_broker` (keys and `queues`);
+`amqp_broker` (RabbitMQ), which stores everything but messages on the `board` and reads from the jobs' directories which
+messages wait (`sent`), with `amqp_transport` and `amqp_preflight`; or `folder_broker` (a folder), with `folder_queues`
+and `folder_transport`. Results of the last two are files (`folder_results`, `folder_backend`).
 
 `resolve` (which broker), `connection` and `preflight` (does it serve us, known within 5 s), `publish` (a job's next
 step), `transport` and `inbound` (parse each message strictly and rebuild it from the parts that passed), `keys` (our

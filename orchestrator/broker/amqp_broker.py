@@ -1,15 +1,15 @@
-"""RabbitMQ as a broker. It carries messages and says how many wait; all else is on the board (board.py).
+"""RabbitMQ as a broker. It carries messages and reports how many wait; everything else is on the board (board.py).
 
-It can't be asked which messages wait: to see one is to take it. So what waits is read from the jobs' directories, which
-know what was sent and what has begun, and a message counts as there for as long as its queue is not empty.
+It can't list waiting messages without consuming them. So they are derived from the jobs' directories, which record what
+was sent and what has begun; a message counts as waiting for as long as its queue is not empty.
 
-Priorities: Celery counts levels from 0 for Redis, where 0 is served first; here the highest number is, so a level is
-turned round on its way (`messages.priority_of`). The queues are declared with `x-max-priority`, which a queue has from
-its birth or never; except for `celery`, which any program declares in its own way.
+Priorities: with Redis, Celery serves level 0 first; RabbitMQ serves the highest number first, so levels are inverted
+(`messages.priority_of`). Queues are declared with `x-max-priority`, which can only be set on creation; except for
+`celery`, which any program may declare in its own way.
 
-Acknowledgement: a message is acknowledged when its task has ended. RabbitMQ ends the channel of a worker that takes
-longer than its `consumer_timeout` (30 minutes as it comes) and delivers the message again; the second delivery finds
-the step taken and is dropped, and the work continues. `docs/operations.md` says how to set it.
+Acknowledgement: a message is acknowledged when its task has ended. If that takes longer than `consumer_timeout` (30
+minutes by default), RabbitMQ closes the worker's channel and delivers the message again; the second delivery finds the
+step taken and is dropped, and the work continues. `docs/operations.md` explains how to set it.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ T = TypeVar("T")
 
 
 class AmqpFailed(ConnectionError):
-    """What RabbitMQ, or the way to it, answered; the cause is py-amqp's error."""
+    """An error of RabbitMQ or of the connection to it; the cause is py-amqp's error."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a RabbitMQ is and who asks. `tls` is None for a plain connection."""
+    """The address of a RabbitMQ and the credentials. `tls` is None for a plain connection."""
 
     host: str
     port: int
@@ -58,13 +58,13 @@ class Address:
 
     @classmethod
     def of(cls, url: str) -> Address:
-        """Read `amqp[s]://[USER:PASSWORD@]HOST[:PORT]/[VHOST]`. Raises BrokerUrlError."""
+        """Parse `amqp[s]://[USER:PASSWORD@]HOST[:PORT]/[VHOST]`. Raises BrokerUrlError."""
         shown = without_password(url)
         try:
             parts = urlsplit("http://" + url.partition("://")[2])
             host, port, query = parts.hostname, parts.port, dict(parse_qsl(parts.query))
         except ValueError:
-            # The cause would quote a piece of the password.
+            # The cause might quote a part of the password.
             raise BrokerUrlError(
                 f"{shown}: host or port can't be read. In a password, write / as %2F, @ as %40, : as %3A, # as %23."
             ) from None
@@ -79,7 +79,7 @@ class Address:
         )
 
     def connect(self, timeout_s: float) -> amqp.Connection:
-        """Connect, waiting at most `timeout_s` for each answer. Raises what py-amqp raises."""
+        """Connect, waiting at most `timeout_s` for each answer. Raises py-amqp's errors."""
         connection = amqp.Connection(
             host=f"{self.host}:{self.port}",
             userid=self.user,
@@ -97,7 +97,7 @@ class Address:
 
 
 def _tls(query: Mapping[str, str]) -> dict[str, object]:
-    """Return how a server's certificate is checked: always, unless the URL says otherwise, as with `rediss://`."""
+    """Return the TLS options: the certificate is verified unless the URL says otherwise, as with `rediss://`."""
     given = query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     found: dict[str, object] = {
         "cert_reqs": {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL}.get(given, ssl.CERT_REQUIRED)
@@ -109,16 +109,16 @@ def _tls(query: Mapping[str, str]) -> dict[str, object]:
 
 
 class AmqpBroker(BoardSide):
-    """The view of a RabbitMQ. Threads may share it: they ask one after the other."""
+    """The view of a RabbitMQ. Thread-safe: requests are serialised."""
 
     tells_which = False
     untold: Sequence[Untold] = (
         Untold("memory", "it stops taking messages at its limits: `rabbitmq-diagnostics alarms`"),
-        Untold("messages", "it says how many wait and not which: they are known from the jobs' directories"),
+        Untold("messages", "it only reports how many wait: which ones is known from the jobs' directories"),
     )
 
     def __init__(self, given: Settings, timeout_s: float = 2.0, *, url: str | None = None) -> None:
-        """Read the URL; nothing is sent yet. Raises BrokerUrlError."""
+        """Parse the URL; nothing is sent yet. Raises BrokerUrlError."""
         super().__init__(given)
         self._settings = given
         self._address = Address.of(url or given.broker_url)
@@ -147,7 +147,7 @@ class AmqpBroker(BoardSide):
         try:
             return self._ask(ask)
         except AmqpFailed as error:
-            if isinstance(error.__cause__, exceptions.NotFound):  # nobody has sent to it, and nobody serves it
+            if isinstance(error.__cause__, exceptions.NotFound):  # no such queue (yet)
                 return 0
             raise
 
@@ -170,7 +170,7 @@ class AmqpBroker(BoardSide):
         found: list[Message] = []
         for queue in names:
             for _ in range(self._length(queue)):
-                # One at a time and acknowledged at once: what breaks off has lost none unseen.
+                # One at a time and acknowledged at once, so that an interruption loses no message unseen.
                 message = self._ask(partial(_taken, queue))
                 if message is None:
                     break
@@ -178,12 +178,12 @@ class AmqpBroker(BoardSide):
         return found
 
     def renew(self, delivery_tags: Iterable[str]) -> None:
-        """Do nothing: RabbitMQ has the message back when the connection of its worker ends."""
+        """Do nothing: RabbitMQ requeues a message when its worker's connection ends."""
 
     # -- the connection -----------------------------------------------------------------------------------------------
 
     def _ask(self, question: Callable[[Any], T]) -> T:
-        """Ask on a channel of its own, which a refusal closes. Raises AmqpFailed."""
+        """Ask on a separate channel, since an error closes it. Raises AmqpFailed."""
         with self._one_asks, self._translated():
             connection = self._connection
             if connection is None or not connection.connected:
@@ -198,7 +198,7 @@ class AmqpBroker(BoardSide):
         try:
             yield
         except (exceptions.AMQPError, OSError, AttributeError, IndexError) as error:
-            # An AttributeError is py-amqp's, of a connection that ended under its hands.
+            # py-amqp raises AttributeError if the connection ends while it is being used.
             if not isinstance(error, exceptions.ChannelError):
                 self._drop()
             raise AmqpFailed(str(error)) from error
@@ -230,7 +230,7 @@ def _taken(queue: str, channel: Any) -> amqp.Message | None:
 
 
 def _message(message: amqp.Message, queue: str) -> Message:
-    """Return what a person wants to know of a message, which anybody may have written."""
+    """Return the displayed facts of a message, which is untrusted."""
     headers = message.properties.get("application_headers")
     keywords: dict[str, object] = {}
     with contextlib.suppress(ValueError, TypeError, IndexError, RecursionError):

@@ -1,4 +1,4 @@
-"""Does a RabbitMQ serve us, and if not, why: for preflight.py."""
+"""Checks whether a RabbitMQ serves us, and why not (for preflight.py)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from orchestrator.broker.amqp_broker import Address
 
 
 class _TakesNothing(OSError):
-    """It confirms no message: its memory or its disk is at the limit."""
+    """The server confirms no message because its memory or disk is at the limit."""
 
 
 def asked(url: str, answer_s: float, *, write: bool) -> Iterator[float | None]:
-    """Ask one question after the other; yield, for a plain one, the seconds that its answer took. Raises what py-amqp
-    raises."""
+    """Ask a series of questions; yield, after a plain one, the seconds until its answer, otherwise None. Raises
+    py-amqp's errors."""
     connection = Address.of(url).connect(answer_s)
     try:
         yield None
@@ -27,22 +27,22 @@ def asked(url: str, answer_s: float, *, write: bool) -> Iterator[float | None]:
         yield time.monotonic() - begun
         if write:
             try:
-                for _ in range(2):  # one that is full takes the first of a connection, and no other
+                for _ in range(2):  # a full server accepts the first message of a connection, and no other
                     channel.basic_publish(amqp.Message(""), routing_key="yolo.probe.nobody")
-            except exceptions.AccessRefused:  # a user who may not do just that passes
+            except exceptions.AccessRefused:  # a user without just this permission passes
                 pass
             except TimeoutError as error:
                 raise _TakesNothing from error
             yield None
     except BaseException:
-        connection.collect()  # to say goodbye would wait for an answer again
+        connection.collect()  # a proper close would wait for another answer
         raise
     with contextlib.suppress(Exception):
         connection.close()
 
 
 def explain(causes: Sequence[BaseException], variable: str) -> tuple[str, str] | None:
-    """Say what a RabbitMQ answered and what repairs it; None if it was not its answer that failed."""
+    """Return what a RabbitMQ answered and the remedy; None if the failure was not its answer."""
 
     def has(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in causes)
@@ -50,7 +50,7 @@ def explain(causes: Sequence[BaseException], variable: str) -> tuple[str, str] |
     if has(_TakesNothing):
         return (
             "it takes no messages: its memory or its disk is at the limit",
-            "See which: `rabbitmq-diagnostics alarms`. Give it room; it goes on by itself.",
+            "See which: `rabbitmq-diagnostics alarms`. Give it room; it continues by itself.",
         )
     if has(exceptions.AccessRefused):
         return (
@@ -61,13 +61,13 @@ def explain(causes: Sequence[BaseException], variable: str) -> tuple[str, str] |
         )
     if has(exceptions.NotAllowed, exceptions.NotFound):
         return (
-            "it has no virtual host of that name, or none for this user",
-            "The name stands behind the port: amqp://HOST:5672/NAME; the first one is called /, so its URL ends in //. "
+            "it has no such virtual host, or none for this user",
+            "The name follows the port: amqp://HOST:5672/NAME; the default one is called /, so its URL ends in //. "
             "`rabbitmqctl list_vhosts` shows them.",
         )
     if has(exceptions.PreconditionFailed):
         return (
             "a queue was declared in another way by another program",
-            "Delete it: `rabbitmqctl delete_queue yolo`; workers make it anew, and jobs are sent again.",
+            "Delete it: `rabbitmqctl delete_queue yolo`; workers create it again, and jobs are sent again.",
         )
     return None

@@ -1,6 +1,6 @@
-"""kombu's AMQP transport for workers: messages are checked as they come out of a queue, as with Redis (transport.py).
+"""kombu's AMQP transport for workers, with checks of each message taken from a queue, as with Redis (transport.py).
 
-A message that does not pass is rejected for good and set aside on the board.
+A message that fails is rejected for good and set aside on the board.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 
 
 class Channel(base.Channel):  # type: ignore[misc]
-    """Lets nothing through that was not checked."""
+    """A channel that only passes on checked messages."""
 
     def basic_consume(self, queue: str = "", *arguments: Any, callback: Any = None, **options: Any) -> Any:
-        """Consume a queue; those of jobs through the checks. Answers of workers to commands are none, and only workers
-        and operators can write them."""
+        """Consume a queue, with checks if it is a queue of jobs. Other queues carry workers' answers to commands, which
+        only workers and operators can write."""
         if callback is not None and queue in settings().known_queues:
             callback = self._through_checks(queue, callback)
         return super().basic_consume(queue, *arguments, callback=callback, **options)
@@ -56,7 +56,7 @@ class Channel(base.Channel):  # type: ignore[misc]
 
 
 def check(message: Any, queue: str) -> None:
-    """Check a message and rebuild it in place from the parts that passed. Raises Refused."""
+    """Check a message, and rebuild it in place from its valid parts. Raises Refused."""
     given, info = message.properties, message.delivery_info
     body = message.body if isinstance(message.body, bytes) else str(message.body).encode(errors="surrogateescape")
     if len(body) > MAX_BYTES:
@@ -77,7 +77,7 @@ def check(message: Any, queue: str) -> None:
     }
     try:
         raw = json.dumps(envelope).encode()
-    except (TypeError, ValueError, RecursionError) as error:  # a table of AMQP holds more than JSON does
+    except (TypeError, ValueError, RecursionError) as error:  # an AMQP table may contain types that JSON lacks
         raise Refused(printable(f"its headers are not JSON: {error}", 300)) from None
     passed = json.loads(checked(raw, queue, settings().known_queues))
     properties = passed["properties"]
@@ -91,7 +91,7 @@ def check(message: Any, queue: str) -> None:
         "priority": properties["priority"],
         "delivery_mode": 2,
     }
-    # What a task that is tried again goes by: back to this queue, and to no other.
+    # Used for retries: a task goes back to this queue and no other.
     message.delivery_info = {
         **{key: info[key] for key in ("consumer_tag", "delivery_tag", "redelivered") if key in info},
         "exchange": "",
@@ -101,7 +101,7 @@ def check(message: Any, queue: str) -> None:
 
 
 class Connection(base.Connection):  # type: ignore[misc]
-    """A connection whose channels check."""
+    """A connection whose channels check messages."""
 
     Channel = Channel
 

@@ -1,14 +1,14 @@
-"""What is known beside the messages, in files: for brokers that carry messages and keep nothing else.
+"""Everything but messages, in files, for brokers that only carry messages.
 
-    workers/<node>:<pid>     a worker's heartbeat; it has run out when it was not written for a while
+    workers/<node>:<pid>     a worker's heartbeat; it expires if it is not renewed
     jobs/<id>                the directory of an announced job
-    refused/<hash>           a task or a sweep that was refused, and why
-    dead/<time>-<random>     a message that was set aside, the newest ones
-    alone/<name>             who looks for lost messages, or makes way for a message, for some seconds
+    refused/<hash>           a refused task or sweep, and why
+    dead/<time>-<random>     a message that was set aside; only the newest are kept
+    alone/<name>             held for some seconds by the process that looks for lost messages, or makes way for one
 
-All machines of a broker need the same folder: the setting `board`, by default a folder of the first output root. Ages
-are counted on its file system's clock. Who may write there is trusted as with the jobs' directories beside it; what is
-read is checked all the same.
+All machines of a broker need the same folder: the setting `board`, by default a folder in the first output root. Ages
+are measured by its file system's clock. Writers are trusted as much as with the jobs' directories beside it, but what
+is read is validated all the same.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MAX_BEATS = 10_000
 
 
 class Board:
-    """The files of one folder, which is made when the first is written. Every method raises OSError."""
+    """The files of one folder, created when the first is written. Every method raises OSError."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,7 +40,7 @@ class Board:
     # -- workers ------------------------------------------------------------------------------------------------------
 
     def tell_alive(self, beat: Heartbeat) -> None:
-        """Write a heartbeat, and remove those that ran out long ago."""
+        """Write a heartbeat, and remove those that expired long ago."""
         self._write("workers", f"{beat.node}:{beat.pid}", asdict(beat))
         present = clock_of(self.folder)
         for path in self._files("workers"):
@@ -52,7 +52,7 @@ class Board:
         self._path("workers", f"{node}:{pid}").unlink(missing_ok=True)
 
     def look(self) -> Look:
-        """Return the workers whose heartbeats have not run out."""
+        """Return the workers whose heartbeats have not expired."""
         files = self._files("workers")
         present = clock_of(self.folder) if files else 0.0
         recent = [path for path in files[:_MAX_BEATS] if _age_s(path, present) <= EXPIRES_S]
@@ -62,15 +62,15 @@ class Board:
     # -- jobs ---------------------------------------------------------------------------------------------------------
 
     def announce(self, job_id: str, folder: str) -> None:
-        """Write where a job is."""
+        """Publish a job's directory."""
         self._write("jobs", job_id, {"folder": folder})
 
     def withdraw(self, job_id: str) -> None:
-        """Remove that."""
+        """Remove a job's announcement."""
         self._path("jobs", job_id).unlink(missing_ok=True)
 
     def announced(self, most: int) -> list[tuple[str, str]]:
-        """Return some of the announced jobs, id and directory, others at each call."""
+        """Return (id, directory) of some announced jobs, different ones on each call."""
         files = self._files("jobs")
         some = files if len(files) <= most else random.sample(files, most)
         told = [(unquote(path.name), (object_in(path) or {}).get("folder")) for path in some]
@@ -79,7 +79,7 @@ class Board:
     # -- what was refused, and what was dropped -----------------------------------------------------------------------
 
     def note_refusal(self, what: str, why: str, kept_s: float) -> None:
-        """Keep a refusal, in place of an earlier one of the same, and remove those that nobody wants to see."""
+        """Store a refusal, replacing an earlier one of the same thing, and remove expired ones."""
         at = time.time()
         what = one_line(what)
         self._write("refused", _hash(what), {"what": what, "why": one_line(why), "at": at, "until": at + kept_s})
@@ -89,11 +89,11 @@ class Board:
             path.unlink(missing_ok=True)
 
     def forget_refusal(self, what: str) -> None:
-        """Remove one."""
+        """Remove a refusal."""
         self._path("refused", _hash(one_line(what))).unlink(missing_ok=True)
 
     def refusals(self) -> list[Refusal]:
-        """Return those that are still of interest, the newest first."""
+        """Return the refusals that have not expired, the newest first."""
         return sorted(self._refused().values(), key=lambda refusal: refusal.age_s)
 
     def _refused(self) -> dict[Path, Refusal]:
@@ -113,7 +113,7 @@ class Board:
         return found
 
     def set_aside(self, message: Mapping[str, object]) -> Path:
-        """Keep a message that was dropped, and return where."""
+        """Store a dropped message, and return its path."""
         name = f"{time.time():017.6f}-{secrets.token_hex(4)}"
         self._write("dead", name, message)
         for path in self._files("dead")[:-MAX_DEAD]:
@@ -121,14 +121,14 @@ class Board:
         return self._path("dead", name)
 
     def dead(self) -> int:
-        """Return how many messages were set aside."""
+        """Return the number of messages set aside."""
         return len(self._files("dead"))
 
     # -- one of many --------------------------------------------------------------------------------------------------
 
     def is_mine(self, name: str, owner: str, for_s: float) -> bool:
-        """Return whether nobody else has said so in the last `for_s` seconds; then this says it. Two at the same time
-        may both be told so: it only spares work."""
+        """Claim a name for `for_s` seconds; return False if another process holds it. In a race both may succeed: this
+        only saves work."""
         path = self._path("alone", _hash(name))
         value = object_in(path)
         if value is not None and value.get("owner") != owner and _age_s(path, clock_of(self.folder)) <= for_s:
@@ -137,7 +137,7 @@ class Board:
         return True
 
     def sweep(self) -> None:
-        """Remove what nobody has renewed for an hour of what is for seconds."""
+        """Remove claims that expired more than an hour ago."""
         present = clock_of(self.folder)
         for path in self._files("alone"):
             if _age_s(path, present) > 3600:
@@ -154,7 +154,7 @@ class Board:
             write_quick(path, value)
 
     def _path(self, kind: str, name: str) -> Path:
-        # Neither a folder nor one of the names that begin with a dot.
+        # The name must contain no folder and not begin with a dot.
         return self.folder / kind / (quote(name, safe="@:+ ").replace(".", "%2E") or "%")
 
     def _files(self, kind: str) -> list[Path]:
@@ -173,8 +173,8 @@ def _beat(path: Path) -> Heartbeat | None:
 
 
 def _age_s(path: Path, present: float) -> float:
-    """Return the seconds since it was written; a long time where it is gone. One of the future is as old as it is far
-    away."""
+    """Return the seconds since a file was written; very many if it is gone. For a time in the future, return the
+    distance."""
     try:
         return abs(present - path.stat().st_mtime)
     except OSError:

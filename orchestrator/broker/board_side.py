@@ -1,4 +1,4 @@
-"""What every broker that keeps nothing but messages has on the board."""
+"""The part of a broker's view that is on the board, common to brokers that only carry messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SWEEP_EVERY_S = 3600.0
 
 
 class BoardSide:
-    """The part of a broker's view (view.py) that is files."""
+    """The part of a broker's view (view.py) that consists of files."""
 
     def __init__(self, given: Settings) -> None:
         self.board = Board(given.board_folder)

@@ -29,18 +29,18 @@ _SSL_FILES: tuple[Literal["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"], ...] =
     "ssl_certfile",
     "ssl_keyfile",
 )
-# Kombu has these, and what each lacks was tried or is in its documentation.
+# Transports of kombu that can't carry jobs; what each lacks was tried or is documented.
 _CAN_NOT = {
-    "memory": "it is seen by one process alone",
+    "memory": "only one process can see it",
     "sqla": "Celery removes a message from a database when a worker takes it, and there are no priorities",
     "sqlalchemy": "Celery removes a message from a database when a worker takes it, and there are no priorities",
-    "sqs": "SQS keeps no priorities and does not tell what waits",
+    "sqs": "SQS has no priorities and does not report which messages wait",
 }
 _NEXT_URL = re.compile(r";(?=[a-z][a-z0-9+]*://)")
 
 
 class _Parameters(TypedDict, total=False):
-    """What redis-py calls the parts of a URL."""
+    """The parts of a URL, as arguments of redis-py."""
 
     connection_class: type[redis.Connection] | type[redis.UnixDomainSocketConnection]
     username: str | None
@@ -58,33 +58,33 @@ class _Parameters(TypedDict, total=False):
 
 
 def without_password(url: str) -> str:
-    """Return the URL, or several with `;` between them, as it may be logged."""
+    """Return a URL, or several separated by `;`, with passwords masked."""
     return ";".join(map(_one_without_password, _NEXT_URL.split(url)))
 
 
 def _one_without_password(url: str) -> str:
-    if "@" in url and "://" not in url:  # not quite a URL, and no path either
+    if "@" in url and "://" not in url:  # neither a URL nor a path
         return f"***@{url.rpartition('@')[2]}"
     return masks.without_password(url)
 
 
 def socket_url(path: str, db: int = 0) -> str:
-    """Return the URL of a server on a unix socket, in the form that Celery takes as a broker and as a result store."""
+    """Return the URL of a server on a unix socket, in a form that Celery accepts for brokers and result stores."""
     return f"redis+socket://{quote(path)}?virtual_host={db}"
 
 
 def client(url: str, timeout_s: float = 2.0) -> redis.Redis:
-    """Return a redis-py client that answers in text, waits at most `timeout_s` for each answer, and never tries again.
+    """Return a redis-py client that decodes text, waits at most `timeout_s` for each answer, and never retries.
 
-    Nothing is sent yet. Raises BrokerUrlError for a URL that can't be used.
+    Nothing is sent yet. Raises BrokerUrlError for an unusable URL.
     """
     return redis.Redis(
         connection_pool=redis.ConnectionPool(
             **_parameters(url, timeout_s),
             socket_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
-            protocol=2,  # RESP3 begins with a command that old servers and some proxies do not know
-            driver_info=None,  # nothing is sent but what was requested
+            protocol=2,  # RESP3 begins with a command unknown to old servers and some proxies
+            driver_info=None,  # send nothing but the requests
             decode_responses=True,
             encoding_errors="backslashreplace",
         )
@@ -122,14 +122,14 @@ def _parameters(url: str, timeout_s: float) -> _Parameters:
     one_broker(url)
     scheme = url.partition("://")[0]
     if scheme not in _SCHEMES:
-        raise BrokerUrlError(f"{shown}: this is no Redis.")
+        raise BrokerUrlError(f"{shown}: this is not the URL of a Redis.")
     try:
-        # Read like http, as Celery does, so that user and password are found also before the path of a socket.
+        # Parsed like http, as Celery does, so that user and password are also found before the path of a socket.
         parts = urlsplit("http://" + url.partition("://")[2])
         host, port = parts.hostname, parts.port
         query = dict(parse_qsl(parts.query))
     except ValueError:
-        # The cause would quote a piece of the password.
+        # The cause might quote a part of the password.
         raise BrokerUrlError(
             f"{shown}: host or port can't be read. In a password, write / as %2F, @ as %40, : as %3A, # as %23."
         ) from None

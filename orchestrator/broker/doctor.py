@@ -1,5 +1,5 @@
-"""What `yolo-engine doctor` says of the broker. The engine finds it by the entry point `broker` of `yolo_engine.checks`
-(pyproject.toml): it knows nothing of the job system."""
+"""The check of the broker in `yolo-engine doctor`. The engine, which knows nothing of the job system, finds it by the
+entry point `broker` of `yolo_engine.checks` (pyproject.toml)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.errors import JobError
 
 
 def check() -> Finding:
-    """Ask the broker that jobs of this machine use whether it serves us."""
+    """Check whether the broker of this machine's jobs serves us."""
     try:
         url = resolved_settings().broker_url
         failure = failure_of(url, write=False)

@@ -1,4 +1,4 @@
-"""What is kept of a message that a worker drops, and the line in the log: the same with every broker."""
+"""The record and the log line of a message that a worker drops, the same for every broker."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from orchestrator.job.jobdir import now
 log = logging.getLogger(__name__)
 
 MAX_DEAD = 100
-"""How many messages are kept, the newest ones; of each only the first bytes, so that all take some megabytes."""
+"""The number of dropped messages kept, the newest, and bytes kept of each, so that all take some megabytes."""
 
 KEPT_BYTES = 8192
 
 
 def set_aside(raw: bytes, queue: str, why: str, put: Callable[[Mapping[str, object]], object], **more: object) -> None:
-    """Keep a message that is dropped, for whoever wants to look at it, and log that. Best effort.
+    """Store a dropped message for inspection, and log that. Best effort.
 
-    `put` keeps the record in the broker's own way and returns where; `more` are entries that only that broker has.
+    `put` stores the record in the broker's own way and returns the place; `more` are entries specific to that broker.
     """
     record = {
         "at": now(),

@@ -1,7 +1,7 @@
-"""Run a program that ends when its parent does, however that ends: `python exec_with_parent.py PARENT PROGRAM ...`
+"""Runs a program that ends with its parent, however that ends: `python exec_with_parent.py PARENT PROGRAM ...`
 
-Linux sends a process the signal it chose here (SIGTERM, so that the program can put its data down) when the *thread*
-that started it has ended. Elsewhere the program is run all the same. A file of its own because a process with
+Linux sends the process the signal chosen here (SIGTERM, so that the program can save its data) when the *thread* that
+started it ends. On other systems the program is run without that. This is a separate file because a process with
 threads must not run Python between fork and exec.
 """
 
@@ -14,7 +14,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main() -> None:
-    """Become the program. PARENT is the parent's process id, as the parent itself knows it."""
+    """Replace this process by the program. PARENT is the parent's process id, as the parent itself sees it."""
     parent, program = int(sys.argv[1]), sys.argv[2:]
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

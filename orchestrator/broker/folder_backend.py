@@ -1,4 +1,4 @@
-"""Celery's store of results in a folder, with files that are whole or not there."""
+"""Celery's file system result store, with atomic files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from celery.backends.filesystem import FilesystemBackend
 
 
 class Backend(FilesystemBackend):  # type: ignore[misc]
-    """Celery's store writes a result where it is read meanwhile; this one renames it there."""
+    """Writes a result under another name and renames it; Celery's own store writes in place while others read."""
 
     supports_autoexpire = True
-    """Workers remove what is old (`folder_results.sweep`); else Beat would send a task of Celery's own for it."""
+    """Workers remove old results (`folder_results.sweep`); otherwise Beat would send Celery's own task for that."""
 
     def set(self, key: bytes, value: bytes | str) -> None:
         path = self._filename(key)

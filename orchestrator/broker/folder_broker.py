@@ -1,5 +1,5 @@
-"""A folder as a broker, for a few machines that share one and have no server: messages are files, and so is the rest
-(board.py). Workers look every half second, and Celery's commands to workers don't reach them.
+"""A folder as a broker, for a few machines that share one and have no server: messages are files, as is everything else
+(board.py). Workers poll every half second, and Celery's remote control commands don't reach them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from orchestrator.settings import Settings
 
 
 class FolderBroker(BoardSide):
-    """The view of a folder. Threads may share it."""
+    """The view of a folder. Thread-safe."""
 
     name = "A folder"
     tells_which = True
@@ -52,11 +52,11 @@ class FolderBroker(BoardSide):
         return [_message(each) for name in names for each in self._queues.take_away(name)]
 
     def renew(self, delivery_tags: Iterable[str]) -> None:
-        """Say that their tasks continue."""
+        """Renew the messages whose tasks continue."""
         self._queues.renew(name for tag in delivery_tags if (name := held_here.get(tag)) is not None)
 
     def looks_alone(self, for_s: float) -> bool:
-        """Return whether it is this process; then put back what nobody has renewed for the visibility timeout."""
+        """Return whether it is this process; if so, put back messages not renewed within the visibility timeout."""
         mine = super().looks_alone(for_s)
         if mine:
             self._queues.restore(self._restore_after_s)

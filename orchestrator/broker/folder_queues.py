@@ -1,10 +1,10 @@
-"""Queues in a folder: a message is a file, and whoever renames it has it.
+"""Queues in a folder: a message is a file, and the process that renames it owns it.
 
-    queues/<queue>/<level>-<time>-<random>          waits; the names in order are the order of service
-    taken/<tag>~<queue>~<name>                      was taken and not acknowledged; touched for as long as its task runs
+    queues/<queue>/<level>-<time>-<random>          waiting; served in the order of names
+    taken/<tag>~<queue>~<name>                      taken but not acknowledged; touched while its task runs
 
-A message whose worker was killed is put back when it was not touched for the visibility timeout. Times are the
-machines' own: they decide who is served first, and nothing else.
+A message whose worker was killed is put back once it has not been touched for the visibility timeout. Times in names
+are those of the machines, and only affect the order of service.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from orchestrator.job.atomic_json import clock_of
 _LEVELS = 10
 
 held_here: dict[str, str] = {}
-"""Delivery tags of messages that this process holds -> the names under which it holds them."""
+"""Delivery tag -> file name of each message that this process holds."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A message that waits: where, at which level, and what it holds."""
+    """A waiting message: its queue, level and content."""
 
     queue: str
     level: int
@@ -37,14 +37,14 @@ class Waiting:
 
 
 class FolderQueues:
-    """The queues of one folder, which is made when the first message comes. Every method raises OSError."""
+    """The queues of one folder, created with the first message. Every method raises OSError."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._taken = folder / "taken"
 
     def put(self, queue: str, level: int, raw: bytes) -> None:
-        """Add a message behind those of its level."""
+        """Append a message to its level."""
         name = f"{min(max(level, 0), _LEVELS - 1)}-{time.time_ns():020d}-{secrets.token_hex(4)}"
         place = self._of(queue)
         try:
@@ -55,37 +55,37 @@ class FolderQueues:
         os.rename(place / f".{name}", place / name)
 
     def take(self, queue: str) -> tuple[bytes, str] | None:
-        """Take the next message and return it with the name under which it is held; None if nothing waits."""
+        """Take the next message; return it and the name under which it is held, None if nothing waits."""
         for name in self._names(queue):
             held = f"{secrets.token_hex(16)}~{_quoted(queue)}~{name}"
             target = self._taken / held
             try:
-                os.utime(self._of(queue) / name)  # the age of what is held counts from now
+                os.utime(self._of(queue) / name)  # its age counts from now
                 os.rename(self._of(queue) / name, target)
             except FileNotFoundError:
-                if not target.exists():  # else a server did it, its answer was lost, and it was asked again
+                if not target.exists():  # otherwise a server's answer was lost and the request repeated
                     continue
             return _read(target), held
         return None
 
     def done(self, held: str) -> None:
-        """Remove a message that was taken: its task has ended."""
+        """Remove a held message, whose task has ended."""
         (self._taken / held).unlink(missing_ok=True)
 
     def give_back(self, held: str) -> None:
-        """Put a message back where it was. One that another process has put back stays there."""
+        """Put a held message back in its place. If another process has done so already, do nothing."""
         _, queue, name = held.split("~", 2)
         with contextlib.suppress(FileNotFoundError):
             os.rename(self._taken / held, self._of(unquote(queue)) / name)
 
     def renew(self, helds: Iterable[str]) -> None:
-        """Say that the tasks of messages that were taken continue."""
+        """Touch held messages, whose tasks continue."""
         for held in helds:
             with contextlib.suppress(FileNotFoundError):
                 os.utime(self._taken / held)
 
     def restore(self, older_s: float) -> int:
-        """Put back what nobody has renewed for so long, by the file system's clock, and return how many."""
+        """Put back held messages not renewed for `older_s`, by the file system's clock, and return how many."""
         present, count = clock_of(self._taken), 0
         for path in self._held():
             with contextlib.suppress(FileNotFoundError, ValueError):
@@ -95,17 +95,17 @@ class FolderQueues:
         return count
 
     def length(self, queue: str) -> int:
-        """Return how many messages wait."""
+        """Return the number of waiting messages."""
         return len(self._names(queue))
 
     def waiting(self, queue: str, limit: int) -> Iterator[Waiting]:
-        """Return the messages that wait, the next one to be taken first."""
+        """Yield the waiting messages, the next one first."""
         for name in self._names(queue)[:limit]:
             with contextlib.suppress(FileNotFoundError):
                 yield Waiting(queue, _level(name), _read(self._of(queue) / name))
 
     def take_away(self, queue: str) -> Iterator[Waiting]:
-        """Remove the messages that wait, and return each that was removed."""
+        """Remove the waiting messages, and yield each removed one."""
         while (taken := self.take(queue)) is not None:
             raw, held = taken
             yield Waiting(queue, _level(held.split("~", 2)[2]), raw)
@@ -134,7 +134,7 @@ class FolderQueues:
         return self.folder / "queues" / _quoted(queue)
 
     def _make(self, place: Path) -> None:
-        """Make the folders, for this user alone: who may write here has workers read and write."""
+        """Create the folders for this user only, because anyone who can write here controls the workers."""
         if not self.folder.exists():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for each in (place, self._taken):
@@ -142,7 +142,7 @@ class FolderQueues:
 
 
 def tag_of(held: str) -> str:
-    """Return the part of a held message's name that no other has."""
+    """Return the unique part of a held message's name."""
     return held.partition("~")[0]
 
 
@@ -162,6 +162,6 @@ def _write(path: Path, raw: bytes) -> None:
 
 
 def _read(path: Path) -> bytes:
-    """Return what a file holds, one byte too many where it holds too much: inbound refuses it."""
+    """Return a file's content, truncated to one byte more than allowed, so that inbound refuses it."""
     with open(path, "rb") as file:
         return file.read(MAX_BYTES + 1)

@@ -1,4 +1,4 @@
-"""Results in a folder: its URL, and whether it can be written. `folder_backend.py` is Celery's side."""
+"""Results in a folder: its URL, creation and checks. `folder_backend.py` is Celery's side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SCHEME = "file://"
 
 
 def is_folder(url: str) -> bool:
-    """Return whether results go to a folder."""
+    """Return whether results are stored in a folder."""
     return url.startswith(SCHEME)
 
 
@@ -21,12 +21,12 @@ def folder_of(url: str) -> Path:
 
 
 def make_folder(url: str) -> None:
-    """Make the folder. Raises OSError."""
+    """Create the folder. Raises OSError."""
     folder_of(url).mkdir(parents=True, exist_ok=True)
 
 
 def sweep(url: str, older_s: float) -> None:
-    """Remove results that nobody has asked for in time, as a Redis does by itself. Best effort."""
+    """Remove expired results, as a Redis does by itself. Best effort."""
     with contextlib.suppress(OSError):
         for path in folder_of(url).iterdir():
             with contextlib.suppress(OSError):
@@ -41,7 +41,7 @@ def probe(url: str) -> None:
     try:
         path.write_bytes(value)
         if path.read_bytes() != value:
-            raise OSError("what was written is not there to be read")
+            raise OSError("a written file can't be read back")
     finally:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)

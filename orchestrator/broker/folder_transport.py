@@ -1,7 +1,7 @@
 """kombu's side of a broker that is a folder (folder_queues.py), for `filesystem:///FOLDER`.
 
-kombu has a transport of that name. It removes a message when it is taken, has no levels, and takes by a copy where the
-temporary folder is another file system: two workers may get one message.
+kombu's own transport of that name removes a message when it is taken, has no levels, and takes messages by copying if
+the temporary folder is on another file system, so two workers may get the same one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from orchestrator.settings import settings
 
 
 class QoS(virtual.QoS):  # type: ignore[misc]
-    """Acknowledges in the folder."""
+    """Acknowledges messages in the folder."""
 
     def ack(self, delivery_tag: str) -> None:
         """Remove the message."""
@@ -39,7 +39,7 @@ class QoS(virtual.QoS):  # type: ignore[misc]
 
 
 class Channel(virtual.Channel):  # type: ignore[misc]
-    """The queues of a folder; those of jobs give nothing that was not checked."""
+    """The queues of a folder; messages from queues of jobs are checked."""
 
     QoS = QoS
 
@@ -67,7 +67,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         raise Empty
 
     def _restore(self, message: Any) -> None:
-        """Put a message back that was taken and not acknowledged."""
+        """Put back a message that was taken but not acknowledged."""
         name = held_here.pop(message.delivery_tag, None)
         if name is not None:
             self.queues.give_back(name)
@@ -82,10 +82,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         return True
 
     def _new_queue(self, queue: str, **_: object) -> None:
-        """Do nothing: a queue is there once it holds something."""
+        """Do nothing: a queue is created with its first message."""
 
     def _delete(self, queue: str, *_: object, **__: object) -> None:
-        """Leave its messages: another process may serve them."""
+        """Do nothing: another process may serve the queue."""
 
 
 class Transport(virtual.Transport):  # type: ignore[misc]
@@ -98,5 +98,5 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     connection_errors = (*virtual.Transport.connection_errors, OSError)
 
     def driver_version(self) -> str:
-        """Return what Celery shows."""
+        """Return the version that Celery shows."""
         return "1"

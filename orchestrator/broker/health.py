@@ -1,8 +1,8 @@
-"""`--health-check`: can a job run here and now? The broker's keys are asked, never the workers themselves.
+"""`--health-check`: can a job run here and now? It asks the broker, never the workers themselves.
 
-A busy worker does not answer Celery's `inspect` for a while; its heartbeat, a key that expires, is there all the same.
-Every question has its own time limit, so that the whole takes at most 5 s, even with a broker that is silent; one that
-is far away is given as many round trips as it needs.
+A busy worker may not answer Celery's `inspect` for a while, but its heartbeat, a key that expires, exists all the same.
+Every question has its own time limit, so the whole takes at most 5 s even if the broker is silent; a distant broker is
+given as many round trips as needed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from orchestrator.settings import Settings, worker_command
 
 
 class State(StrEnum):
-    """Of a check: it works, it works but look, jobs will not run."""
+    """The state of a check: it works, it works with a problem, jobs will not run."""
 
     OK = "ok"
     WARNING = "warning"
@@ -54,7 +54,7 @@ DEADLINE_S, _TRIPS = 4.7, 25
 
 @dataclass(frozen=True)
 class Check:
-    """One finding, with a remedy where one is known."""
+    """A finding, with a remedy if one is known."""
 
     name: str
     state: State
@@ -71,11 +71,11 @@ def check_health(
     output: Path,
     given: Settings | None = None,
 ) -> list[Check]:
-    """Do all checks, in a fixed order. Never raises, and takes at most 5 s, longer only where the broker answers late.
+    """Run all checks, in a fixed order. Never raises. Takes at most 5 s, longer only if the broker answers slowly.
 
-    `queues` are those that somebody should consume; `model` is a name of the zoo or a path, None skips that check;
-    `output` need not exist yet; `given` are the settings, where the board of a RabbitMQ is not at its default place.
-    What only a broker can tell is left out when there is none.
+    `queues` are those that should have a consumer; `model` is a name of the zoo or a path, None skips that check;
+    `output` need not exist yet; `given` are the settings, needed if the board of a RabbitMQ is not at its default
+    place. Without a broker, checks that need one are left out.
     """
     ends = time.monotonic() + DEADLINE_S
     workers: list[Heartbeat] = []
@@ -100,7 +100,7 @@ def check_health(
 
 
 def exit_status(checks: Iterable[Check]) -> int:
-    """Return 0 when nothing failed, else 1. Warnings do not count."""
+    """Return 0 if nothing failed, otherwise 1. Warnings do not count."""
     return int(any(check.state is State.FAILED for check in checks))
 
 
@@ -110,7 +110,7 @@ def as_json(checks: Sequence[Check]) -> dict[str, object]:
 
 
 def _answer(name: str, wait: Callable[[float], list[Check]], ends: float, far: Callable[[], float]) -> list[Check]:
-    """Wait for the answer to a question; `far` is how many seconds longer it may take for a server that is far away."""
+    """Wait for the answer to a question; `far` returns the additional seconds for a distant server."""
     try:
         while True:
             try:
@@ -123,11 +123,11 @@ def _answer(name: str, wait: Callable[[float], list[Check]], ends: float, far: C
             Check(name, State.FAILED, "no answer in time", "Something it needs hangs: a disk, a network, the server.")
         ]
     except Exception as error:  # noqa: BLE001 - a check that breaks must not hide the others
-        return [Check(name, State.FAILED, f"the check itself broke: {type(error).__name__}: {error}")]
+        return [Check(name, State.FAILED, f"the check itself failed: {type(error).__name__}: {error}")]
 
 
 def _of_no_worker_s_machine(check: Check) -> Check:
-    """Soften a check where no worker runs here: what is missing here need not be missing there."""
+    """Soften a failed check if no worker runs here, because workers elsewhere may have what is missing here."""
     state = State.WARNING if check.state is State.FAILED else check.state
     return replace(check, state=state, detail=f"here: {check.detail}")
 
@@ -136,7 +136,7 @@ def _of_no_worker_s_machine(check: Check) -> Check:
 
 
 def _broker_side(given: Settings, queues: Sequence[str], workers: list[Heartbeat]) -> list[Check]:
-    """Do the checks that ask the broker; fill `workers` on the way."""
+    """Run the checks that ask the broker; fills `workers`."""
     url = given.broker_url
     shown = without_password(url)
     try:
@@ -181,15 +181,15 @@ def _of_redis(connection: redis.Redis, answers: str, seen: Look) -> list[Check]:
 
 
 def _of_another(broker: Broker, answers: str) -> list[Check]:
-    """Say what a broker is that does not tell its clients how it is, and where to look for that."""
+    """Describe a broker that does not report its state to clients, and where to look for it."""
     return [
         Check("broker", State.OK, f"{broker.name} at {answers}"),
-        *(Check(each.what, State.OK, f"not told: {each.instead}") for each in broker.untold),
+        *(Check(each.what, State.OK, f"not reported: {each.instead}") for each in broker.untold),
     ]
 
 
 def _allowed(ask: Callable[[], Mapping[Any, Any]]) -> Mapping[Any, Any] | None:
-    """Return the answer, or None if this user or this server does not allow the question."""
+    """Return the answer; None if this user or server does not allow the question."""
     try:
         return ask()
     except exceptions.ResponseError:
@@ -207,7 +207,7 @@ def _broker(answers: str, info: Mapping[Any, Any] | None) -> Check:
             "broker",
             State.WARNING,
             f"{name} {version} at {answers}",
-            f"It is older than {'.'.join(map(str, _MIN_VERSION))}, with which nothing is tested: upgrade it.",
+            f"It is older than {'.'.join(map(str, _MIN_VERSION))}, the oldest tested version: upgrade it.",
         )
     return Check("broker", State.OK, f"{name} {version} at {answers}")
 
@@ -267,7 +267,7 @@ def _persistence(info: Mapping[Any, Any] | None, snapshots: Mapping[Any, Any] | 
 
 
 def _clock(connection: redis.Redis, seen: Look) -> Check:
-    """Compare clocks: a message is delivered again when its age, by the clock of whoever looks, is too high."""
+    """Compare clocks: a message is delivered again if it is too old by the clock of any worker."""
     before = time.time()
     try:
         seconds, micros = connection.time()
@@ -291,7 +291,7 @@ def _clock(connection: redis.Redis, seen: Look) -> Check:
 
 
 def _workers(broker: Broker) -> tuple[Look, Check]:
-    """Return the workers that are alive, and what to say of them."""
+    """Return the live workers, and the check about them."""
     try:
         seen = broker.look()
     except exceptions.ResponseError:
@@ -322,7 +322,7 @@ def _queues(broker: Broker, queues: Sequence[str], workers: Sequence[Heartbeat])
         waiting = broker.lengths(queues)
         suspects = [queue for queue in queues if waiting[queue] and _idle(queue, workers)]
         if suspects:
-            # A message that was just sent is fetched in a moment.
+            # A message that has just been sent is fetched in a moment.
             time.sleep(_SECOND_LOOK_S)
             again, workers_again = broker.lengths(queues), broker.look().workers
             suspects = [queue for queue in suspects if again[queue] >= waiting[queue] and _idle(queue, workers_again)]
@@ -350,7 +350,7 @@ def _queue(queue: str, waiting: int, workers: Sequence[Heartbeat], suspect: bool
 
 
 def check_refusals(broker: Broker) -> list[Check]:
-    """Return a check for each watched folder whose last sweep failed, and one for the tasks refused lately."""
+    """Return a check per watched folder whose last sweep failed, and one for recently refused tasks."""
     try:
         found = broker.refusals()
     except exceptions.ResponseError:  # this user may not ask
@@ -368,7 +368,7 @@ def check_refusals(broker: Broker) -> list[Check]:
 
 
 def _idle(queue: str, workers: Iterable[Heartbeat]) -> list[str]:
-    """Return the names of the workers that could take a message of this queue now."""
+    """Return the names of the workers that could take a message from this queue now."""
     return [worker.node for worker in consumers(workers, queue) if worker.has_a_free_slot]
 
 
@@ -376,7 +376,7 @@ def _idle(queue: str, workers: Iterable[Heartbeat]) -> list[str]:
 
 
 def check_results(url: str) -> Check:
-    """Write and read a key, as every task's result does."""
+    """Write and read a key, as for every task's result."""
     shown = without_password(url)
     try:
         failure = failure_of(url)
@@ -399,12 +399,12 @@ def check_results(url: str) -> Check:
         with contextlib.suppress(exceptions.ResponseError):
             connection.delete(key)
     if read != value:
-        return Check("results", State.FAILED, f"{shown}: what was written is not there to be read")
+        return Check("results", State.FAILED, f"{shown}: a written value can't be read back")
     return Check("results", State.OK, f"{shown} writes and reads")
 
 
 def check_disk(output: Path) -> Check:
-    """Check the disk of the folder, or of the nearest one above that exists."""
+    """Check the disk of the folder, or of its nearest existing parent."""
     folder = next(parent for parent in (output.absolute(), *output.absolute().parents) if parent.exists())
     if not folder.is_dir():
         return Check("disk", State.FAILED, f"{folder} is not a folder", "Choose another output folder.")

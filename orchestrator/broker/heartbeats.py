@@ -1,4 +1,4 @@
-"""What workers say of themselves at the broker: a key for each that lives, which expires when its worker is killed."""
+"""Heartbeats of workers at the broker: a key per live worker, which expires if the worker is killed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from orchestrator.broker import keys
 from orchestrator.job.leases import Owner
 
 EXPIRES_S = 30.0
-"""How long a heartbeat's key lives. What is left of that tells, on the broker's own clock, when it was written."""
+"""The lifetime of a heartbeat's key. The remaining time tells, by the broker's clock, when it was written."""
 
 MAX_SCAN_S = 1.0
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """One worker. `busy` tasks run; `tasks` are the ids of those, and of the ones that wait in it. Times in seconds."""
+    """A worker. `busy` tasks are running; `tasks` are their ids and those waiting in the worker. Times in seconds."""
 
     node: str
     host: str
@@ -42,8 +42,7 @@ class Heartbeat:
 
     @property
     def gone(self) -> bool:
-        """Return whether it was a process of this machine that has ended: a killed worker's last words stay for a
-        while."""
+        """Return whether it was a process of this machine that has ended; its heartbeat stays for a while."""
         return self.owner is not None and self.owner.gone
 
     @property
@@ -55,7 +54,7 @@ class Heartbeat:
 
     @classmethod
     def from_json(cls, raw: str | bytes | None) -> Heartbeat:
-        """Read what a worker, perhaps of another version, has written. Raises ValueError for what is no heartbeat."""
+        """Parse what a worker, perhaps of another version, wrote. Raises ValueError if it is not a heartbeat."""
         try:
             beat = json.loads(raw or "")
             owner = beat.get("owner")
@@ -84,20 +83,20 @@ def key_of(node: str, pid: int) -> str:
 
 
 def write(client: redis.Redis, beat: Heartbeat) -> None:
-    """Write a heartbeat. Raises what the broker's client raises."""
+    """Write a heartbeat. Raises the errors of the broker's client."""
     client.set(beat.key, beat.to_json(), ex=int(EXPIRES_S))
 
 
 def live(client: redis.Redis) -> list[Heartbeat]:
-    """Return the workers that live, by name. Raises what the broker's client raises."""
+    """Return the live workers, by name. Raises the errors of the broker's client."""
     names = sorted(client.scan_iter(match=f"{keys.HEARTBEATS}*", count=1000))
     return living(map(_read, client.mget(names) if names else []))
 
 
 @dataclass(frozen=True)
 class Look:
-    """The workers that live, by name, as `look` found them. `skew_s`: how far a worker's clock is ahead of the
-    broker's, by its name, where that is known; `complete` is False if there was no time to see all keys."""
+    """The live workers, by name, as found by `look`. `skew_s` has, by name, how far a worker's clock is ahead of the
+    broker's, if known; `complete` is False if there was no time to read all keys."""
 
     workers: list[Heartbeat]
     skew_s: dict[str, float]
@@ -107,8 +106,8 @@ class Look:
 
 
 def look(client: redis.Redis) -> Look:
-    """Return the workers that live, and what their keys tell beside, within a second or two, however many keys a
-    stranger has filled the broker with. Raises what the broker's client raises."""
+    """Return the live workers and other facts from their keys, within a second or two even if someone has filled the
+    broker with keys. Raises the errors of the broker's client."""
     names, complete = _names(client)
     read = client.pipeline(transaction=False)
     read.time()
@@ -119,7 +118,7 @@ def look(client: redis.Redis) -> Look:
     present = seconds + micros / 1e6
     beats, skew_s, unreadable, found = [], {}, 0, 0
     for raw, pttl in zip(values[::2], values[1::2], strict=True):
-        if raw is None:  # it ran out meanwhile
+        if raw is None:  # expired meanwhile
             continue
         found += 1
         beat = _read(raw)
@@ -133,12 +132,12 @@ def look(client: redis.Redis) -> Look:
 
 
 def consumers(workers: Iterable[Heartbeat], queue: str) -> list[Heartbeat]:
-    """Return those of the workers that serve a queue."""
+    """Return the workers that serve a queue."""
     return [beat for beat in workers if queue in beat.queues]
 
 
 def living(beats: Iterable[Heartbeat | None]) -> list[Heartbeat]:
-    """Return the heartbeats of workers that live, by name, without those of processes of this machine that ended."""
+    """Return the heartbeats of live workers, by name, without those of ended processes of this machine."""
     return sorted((beat for beat in beats if beat is not None and not beat.gone), key=lambda beat: beat.node)
 
 
@@ -150,7 +149,7 @@ def _read(raw: str | bytes | None) -> Heartbeat | None:
 
 
 def _names(client: redis.Redis) -> tuple[list[str], bool]:
-    """Return the keys of heartbeats, and whether there was time to see them all."""
+    """Return the keys of heartbeats, and whether there was time to list all of them."""
     ends = time.monotonic() + MAX_SCAN_S
     cursor, found = 0, set[str]()
     while True:

@@ -1,12 +1,12 @@
-"""What a worker takes from a queue: checked before Celery sees it, and rebuilt from the parts that passed.
+"""Validates each message that a worker takes from a queue before Celery sees it, and rebuilds it from its valid parts.
 
-Whoever may submit can put any bytes on a queue. Celery trusts what it finds there: a header of the wrong type ends the
-worker, an envelope names the queue that a message goes back to, headers and the third part of the body become fields of
-the running task, links and chains are sent on with the worker's rights, compressed bodies grow without bound. So a
-message is read here with a fixed form, and only that form continues: unknown headers are left out, what is for display
-is rebuilt, and a message that is given back goes where it came from.
+Anyone who may submit can put any bytes on a queue, and Celery trusts what it finds there: a header of the wrong type
+ends the worker, an envelope names the queue that a message returns to, headers and the third part of the body become
+fields of the running task, links and chains are sent with the worker's permissions, and compressed bodies can grow
+without bound. So a message is parsed here with a fixed schema, and only what fits is passed on: unknown headers are
+dropped, display fields are rebuilt, and a rejected message returns to the queue it came from.
 
-Both protocols of Celery are read; the second is what comes out.
+Both of Celery's protocols are accepted; the output is the second.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from engine.text.printable import printable
 from orchestrator.job.atomic_json import parse_json
 
 MAX_BYTES = 1 << 20
-"""Bytes of a message. Ours have a few hundred: a path and a configuration."""
+"""Maximum bytes of a message. Ours have a few hundred: a path and a configuration."""
 
 MAX_AHEAD = timedelta(days=1)
-"""How long a message may ask to be held back: until then it takes memory of the worker and of the broker."""
+"""The longest delay a message may request; until then it takes memory of the worker and of the broker."""
 
 _MAX_DEPTH = 32
 _SHOWN = 300
 
 
 class Refused(ValueError):
-    """A message that must not be worked on; says what is wrong with it, in one printable line."""
+    """A message that must not be processed; says why in one printable line."""
 
 
 def _near_time(text: str) -> str:
-    """Check a time as Celery writes it. Far ones overflow when they are moved between zones."""
+    """Check a time as written by Celery. Extreme ones overflow in conversions between zones."""
     if not 2000 <= datetime.fromisoformat(text).year < 3000:
         raise ValueError("it must be a time of this millennium")
     return text
 
 
 def _soon(text: str) -> str:
-    """Check a time as Celery writes it; without a zone it is UTC."""
+    """Check a time as written by Celery; without a zone it is UTC."""
     time = datetime.fromisoformat(_near_time(text))
     if (time if time.tzinfo else time.replace(tzinfo=UTC)) - datetime.now(UTC) > MAX_AHEAD:
         raise ValueError(f"it must be at most {MAX_AHEAD.days} day ahead")
@@ -53,7 +53,7 @@ def _soon(text: str) -> str:
 
 
 def _not_celery_s(name: str) -> str:
-    """Refuse Celery's own tasks, which run others or wait for them without end."""
+    """Refuse Celery's own tasks, which run others or wait for them indefinitely."""
     if name.startswith("celery."):
         raise ValueError("tasks of Celery itself are not run")
     return name
@@ -84,7 +84,7 @@ class _Headers(_Strict):
     ignore_result: bool | None = None
     redelivered: bool = False
     compression: None = None
-    """A few bytes of it would become a gigabyte."""
+    """Compression is refused: a few bytes could become a gigabyte."""
 
 
 class _Delivery(_Strict):
@@ -109,7 +109,7 @@ class _Envelope(_Strict):
 
 
 class _Options(BaseModel):
-    """Options of a task that follows: none that says how, or past what checks, it is sent."""
+    """Options of a follower; none that affects how it is sent or that bypasses checks."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
@@ -122,7 +122,7 @@ class _Options(BaseModel):
 
 
 class _Follower(BaseModel):
-    """A task that is sent when another has ended, as Celery writes signatures."""
+    """A task that is sent when another has ended, as in Celery's signatures."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
@@ -151,8 +151,8 @@ class _Body(_Strict):
 
 
 def checked(raw: bytes, queue: str, queues: Collection[str]) -> str:
-    """Return the message as Celery may have it, as JSON. `queue` is the one it was taken from, `queues` are those that
-    a task which follows may go to. Raises Refused."""
+    """Return the validated message as JSON. `queue` is where it was taken from, `queues` are the permitted queues of
+    followers. Raises Refused."""
     try:
         return json.dumps(_made_anew(raw, queue, queues))
     except Refused:
@@ -194,7 +194,7 @@ def _made_anew(raw: bytes, queue: str, queues: Collection[str]) -> dict[str, obj
             "delivery_tag": properties.delivery_tag,
             "body_encoding": "base64",
             "delivery_mode": 2,
-            # Without an exchange it goes back to the queue of this name, and to no other.
+            # Without an exchange it can only return to the queue of this name.
             "delivery_info": {
                 "exchange": "",
                 "routing_key": queue,
@@ -208,7 +208,7 @@ def _made_anew(raw: bytes, queue: str, queues: Collection[str]) -> dict[str, obj
 
 
 def _decoded(body: str, encoding: str | None) -> object:
-    """Return the body as JSON gives it. Raises Refused."""
+    """Parse the body as JSON. Raises Refused."""
     try:
         data = base64.b64decode(body, validate=True) if encoding == "base64" else body.encode()
     except binascii.Error as error:
@@ -220,7 +220,7 @@ def _decoded(body: str, encoding: str | None) -> object:
 
 
 def _headers_and_body(headers: Mapping[str, object], body: object) -> tuple[Mapping[str, object], Mapping[str, object]]:
-    """Return both, whichever protocol they were written in: the first has everything in the body."""
+    """Return headers and body, converted to protocol 2; protocol 1 has everything in the body."""
     if "task" in headers:
         if not isinstance(body, list) or len(body) != 3:
             raise Refused("the body must be a list of arguments, keywords and what follows")
@@ -234,7 +234,7 @@ def _headers_and_body(headers: Mapping[str, object], body: object) -> tuple[Mapp
 
 
 def _depth_beyond(value: object, deepest: int) -> bool:
-    """Return whether a value is nested deeper than that; not recursive, so that no depth can break it."""
+    """Return whether a value is nested deeper than `deepest`; iterative, so that no depth can overflow the stack."""
     level = [value]
     for _ in range(deepest):
         level = [

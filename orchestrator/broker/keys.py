@@ -1,22 +1,22 @@
-"""Every key that we read or write at the broker, besides those of Celery's queues (`queues.parts_of`). What each user
-of the broker may do with them is in docs/redis/users.acl."""
+"""All keys that we read or write at the broker, except those of Celery's queues (`queues.parts_of`). The permissions of
+each user are in docs/redis/users.acl."""
 
 from __future__ import annotations
 
 HEARTBEATS = "yolo:worker:"
-"""Before `<node>:<pid>`: what a worker says of itself, in a key that expires."""
+"""Prefix of `<node>:<pid>`: a worker's heartbeat, in a key that expires."""
 JOBS = "yolo:jobs"
-"""A hash, id of a job -> its directory: for workers on other machines, should its messages be lost."""
+"""A hash, id of a job -> its directory, for workers on other machines if its messages are lost."""
 REFUSED = "yolo:refused"
 """A hash, task or sweep -> why it was refused."""
 DEAD = "yolo:dead"
-"""A list of the messages that were dropped, the newest first."""
+"""A list of dropped messages, the newest first."""
 REQUEUE_LOCK = "yolo:rescue"
-"""Held by the one worker or monitor that looks for lost messages now."""
+"""Held by the worker or monitor that currently looks for lost messages."""
 WAYS = "yolo:way:"
-"""Before the id of a message: held by the one worker of which a task is asked to give way to it."""
+"""Prefix of a message's id: held by the worker that makes one of its tasks give way to the message."""
 PROBES = "yolo:probe:"
-"""Before a random name: written for a moment, to see whether the server takes it."""
+"""Prefix of a random name: written briefly to test whether the server accepts writes."""
 
-# Of kombu: the messages that workers hold, and when each was delivered.
+# kombu's keys for the messages that workers hold, and their delivery times.
 UNACKED, UNACKED_INDEX = "unacked", "unacked_index"

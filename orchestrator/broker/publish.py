@@ -1,4 +1,4 @@
-"""Put a job's steps on the queue. Messages are small: who, where, and nothing that could not be read from the job."""
+"""Puts a job's steps on the queue. Messages are small: they only say which step of which job."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ def queue_for_step(job: Job, key: str) -> str:
 
 
 def process_queue(asked: str | None, config: Mapping[str, object]) -> str:
-    """Return the queue of a job's process steps: the one that was requested, else the one that its configuration
-    needs."""
+    """Return the queue of a job's process steps: the requested one, otherwise the one that its configuration needs."""
     if asked:
         return asked
     device, backend, model = (str(config.get(key, "")) for key in ("device", "backend", "model"))
@@ -54,12 +53,12 @@ def process_queue(asked: str | None, config: Mapping[str, object]) -> str:
 
 
 def queue_for(task: str, asked: str | None, config: Mapping[str, object]) -> str:
-    """Return the queue on which a job of this task depends most: that of its process steps, where it has some."""
+    """Return the queue that matters most for a job of this task: that of its process steps, if it has any."""
     return LOG_QUEUE if task == "log_start" else process_queue(asked, config)
 
 
-# The levels of a queue, which Celery serves from 0 on: where the steps of a job wait that was not worked on yet, and
-# where they go once it has had a turn. So a new job is taken before all that have had one, and those take turns.
+# The levels of a queue, of which Celery serves 0 first: for steps of a new job, and for those of a job that has had a
+# turn. So a new job is taken before all others, and those take turns.
 _NEW = {Priority.HIGH: 0, Priority.NORMAL: 0, Priority.LOW: 9}
 _LATER = {Priority.HIGH: 3, Priority.NORMAL: 6, Priority.LOW: 9}
 
@@ -78,7 +77,7 @@ def later_level(job: Job) -> int:
 
 
 def times_sent(job: Job, key: str) -> int:
-    """Return how often a step was sent."""
+    """Return how often a step has been sent."""
     try:
         return Sent.from_json(object_in(job.folder / "tasks" / f"{key}.sent.json")).again + 1
     except ValueError:
@@ -86,7 +85,7 @@ def times_sent(job: Job, key: str) -> int:
 
 
 def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
-    """Send the message of one step and return its id. Raises what kombu raises when the broker is away, and
+    """Send the message of a step and return its id. Raises kombu's errors if the broker is unreachable, and
     RequestError if the job's queue is not one of this machine's."""
     queue = queue_for_step(job, key)
     if queue not in app.conf.task_queues:
@@ -112,7 +111,7 @@ def publish(app: Celery, job: Job, key: str, *, again: int = 0) -> str:
 
 
 def announce(broker: Broker, job: Job) -> None:
-    """Let workers on other machines know of a job, in case its messages are lost. Best effort."""
+    """Announce a job to workers on other machines, in case its messages are lost. Best effort."""
     try:
         broker.announce(job.id, str(job.folder))
     except Exception as error:  # noqa: BLE001 - whatever the broker's client raises; the job's own files are the truth

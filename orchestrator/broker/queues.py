@@ -1,6 +1,6 @@
-"""The queues of a Redis: how many messages wait, which they are; and taking messages away.
+"""The queues of a Redis: counting, listing and removing messages.
 
-Every function raises what the broker's client raises.
+Every function raises the errors of the broker's client.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import redis
 from orchestrator.broker import keys
 from orchestrator.broker.messages import MAX_LISTED, Message, message_of
 
-# How kombu divides a queue by priority, as suffixes of its key. Where ours go: publish.py.
+# kombu's suffixes of a queue's key by priority; publish.py assigns ours.
 _PRIORITIES = ("", "\x06\x163", "\x06\x166", "\x06\x169")
 _LEVELS = (0, 3, 6, 9)
 MAX_LOOKED_THROUGH = 5000
-"""Messages of one list that are read to find an id."""
+"""The maximum number of messages of a list that are read to find an id."""
 
 
 def parts_of(queue: str) -> tuple[str, ...]:
-    """Return the keys of a queue's lists, the one that is served first in front: Celery divides it by priority."""
+    """Return the keys of a queue's lists by priority, in the order in which they are served."""
     return tuple(queue + suffix for suffix in _PRIORITIES)
 
 
 def lengths(client: redis.Redis, queues: Iterable[str]) -> dict[str, int]:
-    """Return how many messages wait in each of the queues."""
+    """Return the number of waiting messages per queue."""
     names = list(queues)
     read = client.pipeline(transaction=False)
     for part in (part for name in names for part in parts_of(name)):
@@ -38,7 +38,7 @@ def lengths(client: redis.Redis, queues: Iterable[str]) -> dict[str, int]:
 
 
 def message_ids(client: redis.Redis, queues: Iterable[str]) -> set[str] | None:
-    """Return the ids of the messages in these queues; None if one holds too many to be looked through."""
+    """Return the ids of the messages in these queues; None if one has too many to read."""
     found = set[str]()
     for part in (part for queue in queues for part in parts_of(queue)):
         raws = client.lrange(part, 0, MAX_LOOKED_THROUGH)
@@ -49,7 +49,7 @@ def message_ids(client: redis.Redis, queues: Iterable[str]) -> set[str] | None:
 
 
 def waiting(client: redis.Redis, queues: Iterable[str], limit: int = MAX_LISTED) -> list[Message]:
-    """Return the messages in these queues, at most `limit` of each, the next one to be taken first."""
+    """Return the messages in these queues, at most `limit` each, the next one first."""
     found = []
     for queue in queues:
         for part, level in zip(parts_of(queue), _LEVELS, strict=True):
@@ -59,7 +59,7 @@ def waiting(client: redis.Redis, queues: Iterable[str], limit: int = MAX_LISTED)
 
 
 def held_back(client: redis.Redis) -> list[Message]:
-    """Return the messages that a worker holds until their time has come."""
+    """Return the messages that workers hold until their time has come."""
     found = []
     for raw in client.hvals(keys.UNACKED):
         try:
@@ -73,7 +73,7 @@ def held_back(client: redis.Redis) -> list[Message]:
 
 
 def take_away(client: redis.Redis, queues: Iterable[str]) -> list[Message]:
-    """Remove the messages that wait in these queues, and return them: each was removed, and no other was."""
+    """Remove the waiting messages from these queues, and return exactly the removed ones."""
     found = []
     for queue in queues:
         for part in parts_of(queue):
@@ -86,7 +86,7 @@ def take_away(client: redis.Redis, queues: Iterable[str]) -> list[Message]:
 
 
 def id_of(raw: bytes | str) -> str:
-    """Return the id of a message; nothing where it has none."""
+    """Return the id of a message; "" if it has none."""
     try:
         return str(json.loads(raw)["headers"]["id"])
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -94,7 +94,7 @@ def id_of(raw: bytes | str) -> str:
 
 
 def read_message(raw: bytes | str, queue: str, level: int = 0) -> Message:
-    """Return what a person wants to know of it. Nothing in it is trusted: whoever may submit may have written it."""
+    """Return the displayed facts of a message, which is untrusted."""
     headers: dict[str, object] = {}
     keywords: dict[str, object] = {}
     with contextlib.suppress(ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):

@@ -1,9 +1,9 @@
-"""Clear up after a program that is killed: `python reaper.py FOLDER LOCK`, told on standard input what to clear up.
+"""Cleans up after a program that is killed: `python reaper.py FOLDER LOCK`, with instructions on standard input.
 
-A line `worker PID` names the leader of a process group, `then [...]` a command, as JSON; `done` says that nothing is
-left to do. When the input ends without that word, whoever wrote it is gone: the group is asked to end, then killed, the
-command is run, and the folder is removed once nobody holds the lock. It is a file of its own that imports next to
-nothing: it waits as long as a job takes.
+A line `worker PID` names the leader of a process group, `then [...]` a command as JSON; `done` means that nothing is
+left to do. If the input ends without `done`, the program is gone: the group is terminated, then killed, the command is
+run, and the folder is removed once nobody holds the lock. This is a separate file that imports next to nothing, because
+the process waits as long as a job takes.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ ASKED_S, COMMAND_S, LOCKED_S = 10.0, 60.0, 10.0
 
 
 def main() -> None:
-    """Wait for the end of the input, then clear up unless all is done."""
+    """Wait for the end of the input, then clean up unless everything is done."""
     folder, lock = sys.argv[1:3]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # what ends the program may have been sent to us as well
+        signal.signal(number, signal.SIG_IGN)  # signals to the program may be delivered to us, too
     group, command = 0, []
     for line in sys.stdin:
         word, _, value = line.strip().partition(" ")
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def end_group(leader: int, patience_s: float) -> None:
-    """Ask the leader of a group to end, wait for it at most `patience_s`, and kill what is left of the group."""
+    """Terminate the leader of a group, wait at most `patience_s` for it, and kill the rest of the group."""
     deadline = time.monotonic() + patience_s
     with contextlib.suppress(ProcessLookupError):
         os.kill(leader, signal.SIGTERM)

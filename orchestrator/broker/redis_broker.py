@@ -17,7 +17,7 @@ from orchestrator.broker.view import Untold
 
 
 class RedisBroker:
-    """The view of a server through a client of it, which is closed with the view. Threads may share it."""
+    """The view of a server through a client, which is closed with the view. Thread-safe."""
 
     name = "Redis"
     tells_which = True
@@ -45,7 +45,7 @@ class RedisBroker:
         return queues.take_away(self.client, names)
 
     def renew(self, delivery_tags: Iterable[str]) -> None:
-        """Set the delivery time of each message held to now: the visibility timeout counts from it."""
+        """Set the delivery time of each held message to now, from which the visibility timeout counts."""
         present = time.time()
         if tags := dict.fromkeys(delivery_tags, present):
             self.client.zadd(keys.UNACKED_INDEX, tags, xx=True)
@@ -106,5 +106,5 @@ class RedisBroker:
 
 
 def _text(value: object) -> str:
-    """Return a text of the broker's; nothing where it has none."""
+    """Return a text from the broker; "" if there is none."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""

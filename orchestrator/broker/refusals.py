@@ -1,6 +1,7 @@
-"""What workers refused lately, and why: kept at the broker for `--list-tasks` and `--health-check`.
+"""Recent refusals of workers, with reasons, kept at the broker for `--list-tasks` and `--health-check`.
 
-A refusal is an answer to whoever sent the task; a sweep of a watched folder is sent by Beat, which reads no answers.
+The sender of a task gets a refusal as its result, but sweeps of watched folders are sent by Beat, which reads no
+results.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from orchestrator.broker import keys
 MAX_KEPT = 50
 _MAX_LINE = 400
 KEPT_S = 86_400.0
-"""For how long a refusal is of interest."""
+"""How long a refusal is kept."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """`what` was refused, a task or a sweep, `age_s` ago."""
+    """The task or sweep `what` was refused `age_s` ago."""
 
     what: str
     why: str
@@ -34,7 +35,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A refusal as it is kept, times in seconds since 1970."""
+    """A refusal as stored; times are in seconds since 1970."""
 
     why: str
     at: float
@@ -45,7 +46,7 @@ class _Kept:
 
     @classmethod
     def from_json(cls, raw: str | bytes) -> _Kept:
-        """Read a refusal. What is not ours counts as expired: it is removed when the next one is noted."""
+        """Parse a refusal. Anything else counts as expired, and is removed when the next refusal is stored."""
         try:
             value = json.loads(raw)
             return cls(str(value["why"]), float(value["at"]), float(value["until"]))
@@ -54,7 +55,8 @@ class _Kept:
 
 
 def note(client: redis.Redis, what: str, why: str, kept_s: float = KEPT_S) -> None:
-    """Keep a refusal for `kept_s`, in place of an earlier one of the same. Raises what the broker's client raises."""
+    """Store a refusal for `kept_s`, replacing an earlier one of the same thing. Raises the errors of the broker's
+    client."""
     at = time.time()
     what, why = one_line(what), one_line(why)
     client.hset(keys.REFUSED, what, _Kept(why, at, at + kept_s).to_json())
@@ -67,19 +69,18 @@ def note(client: redis.Redis, what: str, why: str, kept_s: float = KEPT_S) -> No
 
 
 def forget(client: redis.Redis, what: str) -> None:
-    """Remove a refusal: it was not refused this time. Raises what the broker's client raises."""
+    """Remove a refusal that no longer applies. Raises the errors of the broker's client."""
     client.hdel(keys.REFUSED, one_line(what))
 
 
 def one_line(text: str) -> str:
-    """Return a text, perhaps a stranger's, as it may be in a log: one line of bounded length, with nothing that a
-    terminal obeys."""
+    """Make untrusted text fit for a log: one line of bounded length, without control characters."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)[:_MAX_LINE]
 
 
 def recent(client: redis.Redis) -> list[Refusal]:
-    """Return the refusals that are still of interest, the newest first. Raises what the broker's client raises."""
+    """Return the refusals that have not expired, the newest first. Raises the errors of the broker's client."""
     at = time.time()
     found = [
         Refusal(what, value.why, max(0.0, at - value.at)) for what, value in _read(client).items() if value.until >= at

@@ -1,5 +1,5 @@
-"""Which broker this process uses: the one that is named, else the one that `yolo-server --worker --embedded` runs on
-this machine, else the default."""
+"""Which broker this process uses: the configured one; otherwise the one that `yolo-server --worker --embedded` runs on
+this machine; otherwise the default."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _last: list[tuple[Settings, Settings]] = []
 
 
 def resolve(given: Settings) -> Settings:
-    """Return the settings with the URL of the broker that is in use. A server on this machine is asked once for the
-    settings of a process: what it is told here must not change while it runs."""
+    """Return the settings with the URL of the broker in use. An embedded broker is looked up once per process, because
+    the answer must not change while it runs."""
     if not (_last and _last[0][0] is given):
         _last[:] = [(given, _resolved(given))]
     return _last[0][1]
 
 
 def resolved_settings() -> Settings:
-    """Return the settings of this process, with the URL of the broker that is in use. Raises SettingsError."""
+    """Return the settings of this process, with the URL of the broker in use. Raises SettingsError."""
     return resolve(settings())
 
 

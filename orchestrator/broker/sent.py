@@ -1,4 +1,4 @@
-"""What waits, by the jobs' directories: for brokers that tell how many messages wait and not which."""
+"""Derives the waiting messages from the jobs' directories, for brokers that only report how many wait."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SENT = ".sent.json"
 
 
 def waits_by_directories(settings: Settings, announced: Iterable[tuple[str, str]]) -> list[Message]:
-    """Return the steps of open jobs that were sent and that nobody has begun since, the next one to be taken first:
-    those of this machine's jobs and of the announced ones that it may see."""
+    """Return the steps of open jobs that were sent and not begun since, the next one first, for this machine's jobs and
+    the announced ones that it may read."""
     found = [message for job in _jobs(settings, announced) for message in _of_job(job, settings.lease_s)]
     return [message for _, message in sorted(found, key=lambda pair: (pair[1].level, -pair[0]))]
 
@@ -60,7 +60,7 @@ def _of_job(job: Job, lease_s: float) -> list[tuple[float, Message]]:
 
 
 def _begun_since(lease: Lease | None, sent_s: float, lease_s: float) -> bool:
-    """Return whether a step was taken after it was sent `sent_s` ago. One that was given back waits again."""
+    """Return whether a step was taken after it was sent `sent_s` ago. A released step waits again."""
     if lease is None:
         return False
     if lease.held(lease_s):

@@ -1,7 +1,7 @@
-"""kombu's Redis transport for workers: messages are checked as they come out of a queue (inbound.py).
+"""kombu's Redis transport for workers, with checks of each message taken from a queue (inbound.py).
 
-A message that does not pass is dropped, with one line in the log, and set aside in a bounded list of the broker, where
-an operator can look at it (`redis-cli lrange yolo:dead 0 -1`). It is not put back: it would end the next worker too.
+A message that fails is dropped, with a line in the log, and set aside in a bounded list at the broker for inspection
+(`redis-cli lrange yolo:dead 0 -1`). It is not put back, because it might end the next worker, too.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def install() -> None:
-    """Have this process read from its broker through the transport of this file, or through those of
-    amqp_transport.py and folder_transport.py."""
+    """Make this process use the transports of this file, amqp_transport.py and folder_transport.py."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
     TRANSPORT_ALIASES["amqp"] = "orchestrator.broker.amqp_transport:Transport"
@@ -34,7 +33,7 @@ def install() -> None:
 
 
 class Channel(base.Channel):  # type: ignore[misc]
-    """Lets nothing through that was not checked."""
+    """A channel that only passes on checked messages."""
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         client = super()._create_client(asynchronous)
@@ -49,11 +48,11 @@ class Channel(base.Channel):  # type: ignore[misc]
         return client
 
     def _taken(self, found: tuple[bytes, bytes]) -> tuple[bytes, bytes | str] | None:
-        """Check what was taken from a queue. Return None if it is dropped, which kombu takes for an empty queue."""
+        """Check a message taken from a queue. Return None if it is dropped, which kombu treats as an empty queue."""
         key, raw = found
         queue = base.bytes_to_str(key).rsplit(self.sep, 1)[0]
         queues = settings().known_queues
-        if queue not in queues:  # answers of workers to commands, which only they and operators can write
+        if queue not in queues:  # workers' answers to commands, which only workers and operators can write
             return found
         try:
             return key, checked(raw, queue, queues)
@@ -62,14 +61,14 @@ class Channel(base.Channel):  # type: ignore[misc]
             return None
 
     def put_dead(self, record: Mapping[str, object]) -> str:
-        """Keep the record of a message that is dropped, and return the list that it is in. Raises RedisError."""
+        """Store the record of a dropped message, and return the list's key. Raises RedisError."""
         with self.conn_or_acquire() as client, client.pipeline() as both:
             both.lpush(keys.DEAD, json.dumps(record)).ltrim(keys.DEAD, 0, MAX_DEAD - 1).execute()
         return keys.DEAD
 
 
 class Transport(base.Transport):  # type: ignore[misc]
-    """The last safety net: what breaks Celery's handling of one message must not end the worker."""
+    """The last safety net: an error in Celery's handling of a message must not end the worker."""
 
     Channel = Channel
 
@@ -86,5 +85,5 @@ class Transport(base.Transport):  # type: ignore[misc]
             raw = json.dumps(message, default=str).encode()
             set_aside(raw, queue, printable(f"{type(error).__name__}: {error}"), channel.put_dead)
             properties = message["properties"]
-            assert isinstance(properties, dict)  # it has passed the checks of inbound
+            assert isinstance(properties, dict)  # validated by inbound
             channel.qos.ack(properties["delivery_tag"])

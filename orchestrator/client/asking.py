@@ -1,4 +1,4 @@
-"""Questions to the broker, none of which waits for it longer than a few seconds."""
+"""Requests to the broker that wait at most a few seconds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def ask(given: Settings, question: Callable[[Broker], T]) -> T:
-    """Ask the broker. Raises TimeoutError, and what the broker's client raises."""
+    """Ask the broker. Raises TimeoutError, and the errors of the broker's client."""
 
     def answer() -> T:
         with open_broker(given) as broker:
@@ -27,7 +27,7 @@ def ask(given: Settings, question: Callable[[Broker], T]) -> T:
 
 
 def broker_note(given: Settings) -> Callable[[], str | None]:
-    """Ask the broker whether it is there. What comes back waits for the answer: None, or what is wrong."""
+    """Start checking the broker. The returned function waits for the outcome: None, or what is wrong."""
     answer = begin(lambda: preflight(given.broker_url, write=False))
 
     def wait() -> str | None:

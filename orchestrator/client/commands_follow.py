@@ -1,4 +1,4 @@
-"""`yolo-submit --follow`: a job's events as they come, for programs."""
+"""`yolo-submit --follow`: a job's events as they happen, for programs."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from orchestrator.stop_signals import interrupting
 _LOOK_EVERY_S = 0.2
 _AWAY_S = 2.0
 _LAST_WORD_S = 2.0
-"""How long the event of a job's end may come behind the end itself."""
+"""How long after a job's end the event about it may arrive."""
 
 
 def follow(options: SubmitOptions) -> int:
-    """Print a line of JSON for each event behind `after`, until the job has ended. Returns 0 when it is completed, else
+    """Print a line of JSON for each event after `after`, until the job has ended. Returns 0 if it completed, otherwise
     1. Raises UnknownJob."""
     given = resolved_settings()
     job = find_job(options.job_id, given, *outputs_of(options.output))
@@ -44,20 +44,20 @@ def follow(options: SubmitOptions) -> int:
 
 
 def _events(job: Job, given: Settings) -> Iterator[Event]:
-    """Give the events of a job to its end, the last one of which is there in any case. A directory that is away for a
-    while is waited for."""
+    """Yield the events of a job until its end; there is always a final event. If the directory is temporarily
+    unavailable, wait for it."""
     events, last, away = Events(job.folder), 0, False
     ended_since: float | None = None
     while True:
         try:
-            ended = job.ended  # first: then what is read is complete, except for the event of the end itself
+            ended = job.ended  # read first, so that only the event of the end itself can be missing
             for event in events.new():
                 last = event.number
                 yield event
                 if event.facts.get("event") == "ended":
                     return
             if not ended and not job.folder.is_dir():
-                raise FileNotFoundError(f"{job.folder} is away")
+                raise FileNotFoundError(f"{job.folder} is unavailable")
             if away:
                 say(f"{job.folder} is back.", err=True)
             away = False
@@ -69,7 +69,7 @@ def _events(job: Job, given: Settings) -> Iterator[Event]:
             continue
         if ended:
             ended_since = ended_since or time.monotonic()
-            if time.monotonic() - ended_since > _LAST_WORD_S:  # its worker died before it could note it
+            if time.monotonic() - ended_since > _LAST_WORD_S:  # its worker died before writing it
                 state = state_of(job, given.lease_s)
                 yield Event(last + 1, {"at": now(), "event": "ended", "state": state.value})
                 return

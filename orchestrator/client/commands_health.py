@@ -21,7 +21,7 @@ from orchestrator.settings import LOG_QUEUE
 
 
 def health_check(options: SubmitOptions) -> int:
-    """Check and return the exit status: 1 when something failed. Raises ConfigError for the file."""
+    """Run the checks and return the exit status: 1 if something failed. Raises ConfigError for the file."""
     given = resolved_settings()
     config = configuration(options)
     checked = JobConfig.parse(config).engine

@@ -1,4 +1,4 @@
-"""`yolo-submit --status` and `--cancel`: all of it from the job's directory, with the broker or without."""
+"""`yolo-submit --status` and `--cancel`: they use the job's directory, and work without the broker."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RESULTS_S = 2.0
 
 
 def status(options: SubmitOptions) -> int:
-    """Show a job. Returns 0 when it is done or on its way, 1 when it failed or was cancelled. Raises UnknownJob."""
+    """Show a job. Returns 0 if it is done or in progress, 1 if it failed or was cancelled. Raises UnknownJob."""
     given, as_json = resolved_settings(), options.as_json
     job = find_job(options.job_id, given, *outputs_of(options.output))
     if options.monitor:
@@ -70,14 +70,14 @@ def status(options: SubmitOptions) -> int:
 
 
 def cancel(options: SubmitOptions) -> int:
-    """Cancel a job. Returns 0 once it has ended, however, 1 when it has not after 10 s. Raises UnknownJob, OSError."""
+    """Cancel a job. Returns 0 if it has ended in any way, 1 if not within 10 s. Raises UnknownJob and OSError."""
     given = resolved_settings()
     job = find_job(options.job_id, given, *outputs_of(options.output))
     note = broker_note(given)
     before = state_of(job, given.lease_s)
     state, shown = before, before
     ends = time.monotonic() + CANCEL_S
-    from orchestrator.client import submission  # brings the engine's configuration, 0.2 s, which --status does without
+    from orchestrator.client import submission  # loads the engine's configuration: 0.2 s, not needed for --status
 
     while not state.ended:
         state = submission.cancel(job, who(), given)
@@ -104,7 +104,7 @@ def cancel(options: SubmitOptions) -> int:
 
 
 def interrupted(job: Job, as_json: bool) -> int:
-    """Tell a person who stops watching how to continue, and return the exit status."""
+    """Tell the user who stops watching how to continue, and return the exit status."""
     say(
         f"The job continues. Watch it again: `yolo-submit --status {job.id} --monitor`. "
         f"End it: `yolo-submit --cancel {job.id}`.",
@@ -116,19 +116,19 @@ def interrupted(job: Job, as_json: bool) -> int:
 
 
 def _answers(job: Job) -> AnswersJson | None:
-    """Return what was counted, of a job that has ended."""
+    """Return the counts of an ended job."""
     end = job.end_record()
     return None if end is None else end.result.summary.made.get("answers")
 
 
 def _page(job: Job) -> str | None:
-    """Return the path of an ended job's page, where one was written."""
+    """Return the path of an ended job's report, if any."""
     end = job.end_record()
     return None if end is None else end.result.summary.report
 
 
 def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
-    """Show what an ended job gave. Returns 0 for success, else 1."""
+    """Show the results of an ended job. Returns 0 for success, otherwise 1."""
     success = shot.state is JobState.COMPLETED
     if job.spec.task == "log_start" and not job.ended:
         start = job.start_record()
@@ -160,7 +160,7 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
         click.echo(json.dumps({**value, **files}))
         return 0 if success else FAILED
     if not shot.refused:
-        from engine.cli.progress import print_summary  # brings PyAV and NumPy: 0.4 s that --status does without
+        from engine.cli.progress import print_summary  # loads PyAV and NumPy: 0.4 s, not needed for --status
 
         summary = cast(SummaryJson, result.summary.to_json())
         print_summary(views.screen(), summary)
@@ -182,22 +182,22 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
 
 
 def outputs_of(output: str | None) -> tuple[Path, ...]:
-    """Return the folders in which to look for a job that this machine does not remember."""
+    """Return the folders to search for a job that this machine does not remember."""
     return (Path(output or "output_videos").absolute(),)
 
 
 def _result(job: Job, given: Settings) -> PipelineResult:
-    """Return the pipeline's result. The end record is there a moment before the files that are made of it."""
+    """Return the pipeline's result. The end record exists a moment before the files made from it."""
     from orchestrator.worker import steps  # as above
 
     ends = time.monotonic() + RESULTS_S
     while time.monotonic() < ends and not (job.output / f"celery_result_{job.id}.json").exists():
         time.sleep(0.05)
-    return steps.end(job, steps.Context(who(), given))  # makes them again where they are missing
+    return steps.end(job, steps.Context(who(), given))  # makes missing ones again
 
 
 def _error(job: Job, language: Language | None = None) -> str | None:
-    """Return why an ended job did not succeed: as its result says, or in another language."""
+    """Return why an ended job did not succeed, as in its result or in another language."""
     end = job.end_record()
     if end is None or end.result.success:
         return None
@@ -206,14 +206,14 @@ def _error(job: Job, language: Language | None = None) -> str | None:
 
 def _cancelled_text(shot: Snapshot, before: JobState) -> str:
     if before.ended:
-        return f"Job {shot.id} had ended already: {before}, {views.counts(shot)}. Its outputs are in {shot.output}."
+        return f"Job {shot.id} had already ended: {before}, {views.counts(shot)}. Its outputs are in {shot.output}."
     if not shot.ended:
         return (
             f"Job {shot.id} is still {shot.state}: its worker has not answered yet. It ends by itself; see "
             f"`yolo-submit --status {shot.id}`."
         )
     if shot.state is not JobState.CANCELLED:
-        return f"Job {shot.id} came to its end first: {shot.state}. Its outputs are in {shot.output}."
+        return f"Job {shot.id} ended first: {shot.state}. Its outputs are in {shot.output}."
     if not shot.videos:
-        return f"Job {shot.id} is cancelled. Nobody had begun it."
+        return f"Job {shot.id} is cancelled. It had not been started."
     return f"Job {shot.id} is cancelled: {views.counts(shot)}. {views.kept(shot)}"

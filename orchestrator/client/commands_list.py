@@ -1,4 +1,4 @@
-"""`yolo-submit --list-tasks`: what workers do, what waits, what was refused, and the jobs that this machine knows."""
+"""`yolo-submit --list-tasks`: running and waiting steps, refusals, and the jobs known on this machine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Row(Protocol):
     def to_json(self) -> dict[str, object]: ...
 
     def cell(self, column: str, width: int) -> Text:
-        """Draw one column of it for a console of this width."""
+        """Render one column for a console of this width."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ActiveRow:
 
 @dataclass(frozen=True)
 class MessageRow:
-    """A step that waits; `eta` is when it may begin, where it asks for that."""
+    """A waiting step; `eta` is its earliest start, if it has one."""
 
     queue: str
     job: str
@@ -81,7 +81,7 @@ class MessageRow:
 
 @dataclass(frozen=True)
 class RefusedRow:
-    """A task or a sweep that was refused."""
+    """A refused task or sweep."""
 
     what: str
     why: str
@@ -100,7 +100,7 @@ class RefusedRow:
 
 @dataclass(frozen=True)
 class JobRow:
-    """A job that this machine knows."""
+    """A job known on this machine."""
 
     shot: Snapshot
     age_s: int | None
@@ -128,7 +128,7 @@ def _text(value: str, width: int) -> Text:
 
 @dataclass(frozen=True)
 class Held:
-    """What the broker holds: steps at work, steps that wait, and steps that wait for their time."""
+    """The steps at the broker: running, waiting, and delayed."""
 
     active: list[ActiveRow] = field(default_factory=list)
     reserved: list[MessageRow] = field(default_factory=list)
@@ -136,7 +136,7 @@ class Held:
 
 
 def list_tasks(options: SubmitOptions) -> int:
-    """Show the jobs and return 0: without the broker, those that this machine knows, and why the rest is not there."""
+    """Show the jobs and return 0; without the broker, only those known on this machine, and the reason."""
     given = resolved_settings()
     note = broker_note(given)
     recent = recent_jobs(given)
@@ -185,7 +185,7 @@ def _held(broker: Broker, given: Settings) -> Held:
     waiting = broker.waiting(given.known_queues)
     try:
         later = broker.held_back()
-    except exceptions.ResponseError:  # a user who may not look there
+    except exceptions.ResponseError:  # this user lacks the permission
         later = []
     reserved = [_row(message) for message in waiting if message.eta is None]
     return Held(active, reserved, [_row(message) for message in (*waiting, *later) if message.eta is not None])
@@ -198,9 +198,9 @@ def _row(message: Message) -> MessageRow:
 
 
 def _age_s(message: Message) -> float | None:
-    """Return the seconds since it was sent, which its job's directory knows; None if that can't be read here."""
+    """Return the seconds since a message was sent, from its job's directory; None if that can't be read here."""
     if message.folder is None or message.folder.name != message.job or not is_id(message.job):
-        return None  # not as we send it, and a place that anybody may have named
+        return None  # not one of ours: the path is untrusted
     try:
         sent = Sent.from_json(object_in(message.folder / "tasks" / f"{PurePath(message.step).name}.sent.json"))
     except ValueError:

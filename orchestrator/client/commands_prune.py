@@ -1,4 +1,4 @@
-"""`yolo-submit --prune`: remove what jobs that ended long ago have left."""
+"""`yolo-submit --prune`: remove what old, ended jobs have left."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from orchestrator.settings import Settings
 
 @dataclass(frozen=True)
 class _Old:
-    """A job that is to go. `files` are its results, where they go as well; `size` is in bytes, of all."""
+    """A job to remove. `files` are its results if they are removed as well; `size` is the total in bytes."""
 
     job: Job
     end: EndRecord
@@ -49,7 +49,7 @@ class _Old:
 
 
 def prune(options: SubmitOptions) -> int:
-    """Remove old jobs. Raises UsageError if nothing says which, or nobody can be asked."""
+    """Remove old jobs. Raises UsageError without criteria, or if confirmation is needed but there is no terminal."""
     if options.older_than is None and options.keep is None:
         raise click.UsageError("--prune needs to know which jobs: --older-than 30d, --keep 20, or both.")
     ask = not (options.yes or options.dry_run)
@@ -80,7 +80,7 @@ def prune(options: SubmitOptions) -> int:
 
 
 def _old(jobs: Iterable[Job], options: SubmitOptions, given: Settings) -> tuple[list[_Old], dict[str, str]]:
-    """Return the jobs that are to go, and by id why others, which are old enough, are not."""
+    """Return the jobs to remove, and by id why others that are old enough are kept."""
     ended = [(end, job) for job in jobs if job.ended and (end := job.end_record()) is not None]
     ended.sort(key=lambda each: (each[0].ended_at, each[1].id), reverse=True)
     chosen, spared = [], dict[str, str]()
@@ -88,9 +88,9 @@ def _old(jobs: Iterable[Job], options: SubmitOptions, given: Settings) -> tuple[
         if place < (options.keep or 0) or _age_s(end) < (options.older_than or 0.0):
             continue
         if job.live(given.lease_s):
-            spared[job.id] = "somebody is at work on it"
+            spared[job.id] = "a worker is processing it"
         elif object_in(job.folder / "manifest.json", MAX_LIST_BYTES) is None:
-            spared[job.id] = "its results are still written"
+            spared[job.id] = "its results are still being written"
         elif options.results and (other := _open_beside(job)) is not None:
             spared[job.id] = f"job {other}, which has not ended, writes to the same folder"
         elif not os.access(job.folder, os.W_OK):
@@ -114,7 +114,7 @@ def _age_s(end: EndRecord) -> float:
 
 
 def _results(job: Job, going: set[str]) -> set[Path]:
-    """Return the files that a job has left in its output folder, except for those that one that stays has, too."""
+    """Return the files that a job left in its output folder, except those shared with a job that is kept."""
     own = _named(job)
     for other in jobs_in(job.output):
         if other.id not in going:
@@ -123,7 +123,7 @@ def _results(job: Job, going: set[str]) -> set[Path]:
 
 
 def _named(job: Job) -> set[Path]:
-    """Return the files that a job's manifest names, which are below its output folder."""
+    """Return the files named in a job's manifest that are below its output folder."""
     manifest = object_in(job.folder / "manifest.json", MAX_LIST_BYTES) or {}
     found = {job.output / f"celery_result_{job.id}.json"}
     files = manifest.get("files")
@@ -135,13 +135,13 @@ def _named(job: Job) -> set[Path]:
     present = object_in(job.output / "manifest.json", MAX_LIST_BYTES) or {}
     if present.get("job") == job.id:
         found.add(job.output / "manifest.json")
-    # Whoever may write the record may name anything.
+    # The manifest is untrusted and may name anything.
     return {path for path in found if ".." not in path.parts and path.is_relative_to(job.output)}
 
 
 def _remove(old: _Old, spared: dict[str, str], given: Settings) -> bool:
-    """Remove a job, its results first, so that one that is aborted is found again. False if it stays: others
-    write to its folder."""
+    """Remove a job, results first, so that an interrupted removal can be repeated. Return False if it is kept because
+    others write to its folder."""
     job = old.job
     try:
         with sole_writer(job.output), Folder.at(job.output) as output:
@@ -153,7 +153,7 @@ def _remove(old: _Old, spared: dict[str, str], given: Settings) -> bool:
                 with jobs.sub(job.id) as own:
                     for part in (*PARTS, PIECES):
                         own.remove_folder(part)
-                    own.remove("job.json")  # first of its files: what is left is no job
+                    own.remove("job.json")  # first, so that the rest does not count as a job
                 jobs.remove_folder(job.id)
     except (OSError, OutputError) as error:
         spared[job.id] = reason_of(error) if isinstance(error, OSError) else str(error)

@@ -1,4 +1,4 @@
-"""`yolo-submit --purge`: remove all messages that wait, and end the jobs that nobody works on."""
+"""`yolo-submit --purge`: remove all waiting messages, and end the jobs that no worker is processing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from orchestrator.worker import steps
 
 @dataclass
 class _Purged:
-    """What became of the jobs whose messages were removed."""
+    """The outcome for the jobs whose messages were removed."""
 
     messages: list[Message]
     cancelled: list[str] = field(default_factory=list)
@@ -34,7 +34,8 @@ class _Purged:
 
 
 def purge(options: SubmitOptions) -> int:
-    """Remove what waits. Raises BrokerUnreachable; UsageError if nobody can be asked."""
+    """Remove waiting messages. Raises BrokerUnreachable, and UsageError if confirmation is needed but there is no
+    terminal."""
     given, yes, as_json = resolved_settings(), options.yes, options.as_json
     if not yes and not sys.stdin.isatty():
         raise click.UsageError(
@@ -59,7 +60,7 @@ def purge(options: SubmitOptions) -> int:
     say(f"Messages removed: {len(purged.messages)}.")
     for name, ids in (
         ("cancelled", purged.cancelled),
-        ("being worked on, they go on", purged.at_work),
+        ("being processed, they continue", purged.at_work),
         ("not known on this machine, end them where they are: yolo-submit --cancel ID", purged.elsewhere),
     ):
         if ids:

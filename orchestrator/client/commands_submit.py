@@ -1,4 +1,4 @@
-"""`yolo-submit --video-folder`: check, make the job, put it on the queue and, where asked, follow it."""
+"""`yolo-submit --video-folder`: validate, create the job, put it on the queue and, if requested, follow it."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ NO_WORKER_S = 20.0
 
 
 def run(options: SubmitOptions) -> int:
-    """Submit, follow where asked, and return the exit status.
+    """Submit, follow if requested, and return the exit status.
 
-    Raises what submission.py and embedded.py raise, and ConfigError for the file.
+    Raises the errors of submission.py and embedded.py, and ConfigError for the file.
     """
     request = submission.check(_request(options), resolved_settings())
     refuse_idle(of_engine(report=True), request.config.engine)
@@ -64,7 +64,7 @@ def _request(options: SubmitOptions) -> submission.Request:
 
 
 def configuration(options: SubmitOptions) -> dict[str, object]:
-    """Return the keys of the settings, over them those of the file, over them the options that were given. Raises
+    """Return the keys of the settings, overridden by those of the file, overridden by the given options. Raises
     ConfigError for the file."""
     config: dict[str, object] = load_config(Path(options.config_file)) if options.config_file else {}
     config |= options.engine
@@ -74,20 +74,21 @@ def configuration(options: SubmitOptions) -> dict[str, object]:
         config["scene"] = _scenes(config)
     model = config.get("model")
     if isinstance(model, str) and os.path.isfile(model):
-        config["model"] = os.path.abspath(model)  # workers have folders of their own
+        config["model"] = os.path.abspath(model)  # workers run in other folders
     return {**resolved_settings().config, **config}
 
 
 def _scenes(config: Mapping[str, object]) -> list[Mapping[str, object]]:
-    """Read and check the scenes: workers have files of their own. Raises ConfigError that names file, line, key."""
-    from engine.analytics.settings import load_scenes  # brings NumPy: 0.3 s for those who have scenes
+    """Read and validate the scenes here, because workers may not see the files. Raises ConfigError that names file,
+    line and key."""
+    from engine.analytics.settings import load_scenes  # loads NumPy: 0.3 s, only for scenes
 
     scenes = EngineConfig(scene=config["scene"]).scene
     return [scene.table() for scene in load_scenes(scenes or ())]
 
 
 def submit(request: submission.JobRequest, follow: bool, as_json: bool) -> int:
-    """Make a job, put it on the queue and follow it where asked. Return the exit status."""
+    """Create a job, put it on the queue and follow it if requested. Return the exit status."""
     given = resolved_settings()
     submission.preflight_both(given)
     queue = request.job_queue
@@ -107,7 +108,7 @@ def submit(request: submission.JobRequest, follow: bool, as_json: bool) -> int:
 
 
 def _begin(request: submission.JobRequest, given: Settings, workers: int, as_json: bool) -> Job:
-    """Make the job's directory and tell whoever named no model which one it gets."""
+    """Create the job's directory, and report the default model if none was named."""
     job = submission.begin(request, given, workers)
     note = note_on_default(request.config.engine)
     if note is not None and not as_json:
@@ -126,7 +127,7 @@ def _follow(job: Job, given: Settings, as_json: bool) -> int:
 
 
 def _run_embedded(request: submission.JobRequest, as_json: bool) -> int:
-    # SIGTERM and a closed terminal end the program as Ctrl-C does: nothing must be left running.
+    # SIGTERM and a closed terminal act like Ctrl-C, because nothing must be left running.
     with interrupting(signal.SIGINT, signal.SIGTERM, signal.SIGHUP), Embedded() as local:
         given = resolved_settings()
         if not local.own:
@@ -144,8 +145,8 @@ def _run_embedded(request: submission.JobRequest, as_json: bool) -> int:
         except KeyboardInterrupt:
             return _cancel_embedded(job, given, local, as_json)
         except BaseException:
-            with contextlib.suppress(OSError):  # its folder may be what is missing
-                job.cancel("yolo-submit, which could not go on")
+            with contextlib.suppress(OSError):  # perhaps its folder is missing
+                job.cancel("yolo-submit, which could not continue")
             raise
         finally:
             if job.cancelled and not job.ended:
@@ -155,7 +156,7 @@ def _run_embedded(request: submission.JobRequest, as_json: bool) -> int:
 
 
 def _check_writer_before(job: Job, given: Settings) -> None:
-    """Refuse to wait for a job that nobody here will continue with. Raises RequestError."""
+    """Refuse to wait for a job that no worker here will continue. Raises RequestError."""
     other = submission.writer_before(job, given)
     if other is None or other.start_record() is None:
         return
@@ -170,7 +171,7 @@ def _check_writer_before(job: Job, given: Settings) -> None:
 def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) -> int:
     def look(say: Callable[[str], None]) -> None:
         local.look(say)
-        submission.cancel(job, who(), given)  # ends it as soon as nobody is at work
+        submission.cancel(job, who(), given)  # ends it as soon as no worker is active
 
     say("Cancelling the job. Press Ctrl-C again to stop at once.", err=True)
     with contextlib.suppress(KeyboardInterrupt):
@@ -202,7 +203,7 @@ def _introduce(job: Job) -> None:
 
 
 def _workers(given: Settings, queue: str) -> list[Heartbeat] | None:
-    """Return the live workers that serve a queue, None if the broker does not tell in time."""
+    """Return the live workers that serve a queue; None if the broker does not answer in time."""
 
     def ask() -> list[Heartbeat]:
         with open_broker(given) as broker:
@@ -215,7 +216,7 @@ def _workers(given: Settings, queue: str) -> list[Heartbeat] | None:
 
 
 def _log_end(request: submission.JobRequest, as_json: bool) -> int:
-    """Wait as long as somebody is there to answer."""
+    """Send the task and wait for its result while a worker is alive."""
     given = resolved_settings()
     submission.preflight_both(given)
     result = submission.end_log(request, given)
@@ -226,7 +227,7 @@ def _log_end(request: submission.JobRequest, as_json: bool) -> int:
             meta = result.backend.get_task_meta(result.id)
         except Exception as error:
             what, remedy = explain(error.__cause__ or error, given.results_url, "CELERY_RESULT_BACKEND")
-            raise BrokerUnreachable(f"The result can't be asked for: {what}. {remedy}") from error
+            raise BrokerUnreachable(f"The result can't be requested: {what}. {remedy}") from error
         if meta["status"] == "SUCCESS":
             return _tell_end(meta["result"], as_json)
         if meta["status"] in ("FAILURE", "REVOKED"):

@@ -1,10 +1,10 @@
-"""`yolo-submit --embedded`: a broker and a worker for one job, which go with it, in every way out.
+"""`yolo-submit --embedded`: a broker and a worker for one job, which never outlive it.
 
-A broker that `yolo-server --worker --embedded` runs on this machine is used instead if there is one. The worker is
-in a session of its own, so that Ctrl-C reaches it through us alone; should this program be killed, a reaper
-(broker/reaper.py) ends the worker, cancels the job and removes the broker's folder. The broker ends with us by itself.
+If `yolo-server --worker --embedded` runs a broker on this machine, that one is used instead. The worker has its own
+session, so that Ctrl-C only reaches it through us. If this program is killed, a reaper (broker/reaper.py) ends the
+worker, cancels the job and removes the broker's folder. The broker ends with this program by itself.
 
-Jobs that wait at another broker are none of this worker's business, so it has a memory of jobs of its own.
+This worker must ignore jobs that wait at other brokers, so it has a separate registry of jobs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _AT_START_S = 15.0
 RESTART_PAUSE_S = 1.0
 _STOP_S = 15.0
 _TAIL_LINES = 12
-# -P: the current folder may be one of videos, and what is there is no module of ours.
+# -P: the current folder may contain files that shadow our modules.
 _PYTHON = (sys.executable, "-P", "-m")
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,15 +95,14 @@ class Embedded:
         self._start()
 
     def look(self, say: Say) -> None:
-        """Start again what has died; to be called every second or so. Raises JobError when a worker does not stay
-        up."""
+        """Restart what has died; call this about every second. Raises JobError if the worker keeps dying."""
         if self._broker is None or self._worker is None or self._job is None:
             return
         try:
             if self._broker.watch():
                 say("The embedded broker died and was restarted.")
             self._told = False
-        except EmbeddedBrokerError as error:  # the next look tries again
+        except EmbeddedBrokerError as error:  # the next call tries again
             if not self._told:
                 say(str(error))
             self._told = True
@@ -126,14 +125,14 @@ class Embedded:
         self._start()
 
     def kill_worker(self) -> None:
-        """Kill the worker at once, for those who do not want to wait."""
+        """Kill the worker immediately."""
         if self._worker is not None:
             reaper.end_group(self._worker.pid, 0.0)
             self._worker.wait()
 
     @property
     def memory(self) -> Path:
-        """Return where the worker remembers its job."""
+        """Return the worker's registry of jobs."""
         return self._scratch / "state"
 
     @property
@@ -182,7 +181,7 @@ class Embedded:
             self._worker.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._worker.wait(_STOP_S)
-            reaper.end_group(self._worker.pid, 0.0)  # children that a killed worker leaves
+            reaper.end_group(self._worker.pid, 0.0)  # children of a killed worker
             self._worker.wait()
             self._worker = None
         if self._broker is not None:
@@ -215,8 +214,7 @@ def _start_reaper(broker: EmbeddedBroker) -> subprocess.Popen[str]:
 
 
 def _environment(**values: str) -> dict[str, str]:
-    """Return an environment in which what is imported here is found as well, even in a checkout that is not
-    installed."""
+    """Return an environment in which our modules are importable, even from a checkout that is not installed."""
     path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path, **values}
 

@@ -1,4 +1,4 @@
-"""The options of `yolo-engine run` that a job accepts as well: taken from there, so that there is one list of them."""
+"""The options of `yolo-engine run` that jobs accept, taken from that command so that there is a single list."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from engine.cli.run import run
 
-# What `yolo-submit` has itself, means otherwise, or has no use for.
+# Those that `yolo-submit` defines itself, with another meaning, or does not support.
 OTHERS = frozenset(
     "output config_file as_json stats metrics workers resume on_event event_kinds event_loiter_s segment".split()
 )
@@ -21,12 +21,12 @@ NAMES = frozenset(str(option.name) for option in OPTIONS)
 
 
 def chosen(options: Mapping[str, object]) -> dict[str, object]:
-    """Return the options that were given. One that was not given is None or empty."""
+    """Return the options that were given; others are None or empty."""
     return {name: options[name] for name in NAMES if options.get(name) not in (None, ())}
 
 
 class Command(click.Command):
-    """A command that accepts them beside its own, and shows them under a heading of their own."""
+    """A command that accepts these options in addition to its own, and shows them under a separate heading."""
 
     def __init__(self, *arguments: Any, **facts: Any) -> None:
         super().__init__(*arguments, **facts)

@@ -1,7 +1,7 @@
 """`--monitor`: a live view of one job, until it has ended.
 
-The job's directory is all that is read, so that a restart of a worker, of Redis or of the monitor itself changes
-nothing here. A thread beside it looks after the job at the broker, as far as that can be reached (Attendant).
+It only reads the job's directory, so restarts of workers, Redis or the monitor itself make no difference. A separate
+thread (Attendant) looks after the job at the broker if that is reachable.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _WAITING_STATES = (JobState.QUEUED, JobState.WAITING, JobState.ENDING)
 
 class Attendant:
     """Looks after a job at the broker: sends lost messages again, and counts the workers that could take them. Best
-    effort, on a thread of its own: a broker that hangs holds nobody up."""
+    effort, on a separate thread, so that a hanging broker delays nothing."""
 
     def __init__(self, job: Job, settings: Settings) -> None:
         self._job = job
@@ -49,9 +49,9 @@ class Attendant:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="attendant", daemon=True)
         self.workers: int | None = None
-        """Live workers that serve the job's queues; None while the broker does not tell."""
+        """Number of live workers that serve the job's queues; None while unknown."""
         self.trouble: str | None = None
-        """What keeps the broker from answering."""
+        """Why the broker does not answer."""
 
     def __enter__(self) -> Attendant:
         self._thread.start()
@@ -64,7 +64,7 @@ class Attendant:
         self._thread.join(timeout=3.0)
 
     def _run(self) -> None:
-        # Celery's application and the steps of a job: 0.4 s to load, in which the view is drawn already.
+        # Loading Celery's application and the steps of a job takes 0.4 s, while the view is already being drawn.
         from orchestrator.application import client_app
         from orchestrator.worker.requeue import requeue_lost
 
@@ -77,7 +77,7 @@ class Attendant:
                     self.workers = len(consumers(broker.live(), queue))
                     if time.monotonic() > requeue_at:
                         requeue_at = time.monotonic() + REQUEUE_EVERY_S
-                        with contextlib.suppress(NoPermissionError):  # of a user of the broker that may only submit
+                        with contextlib.suppress(NoPermissionError):  # the user may only submit
                             requeue_lost(app, broker, self._settings)
                     self.trouble = None
                 except Exception as error:  # noqa: BLE001 - whatever the broker's clients raise
@@ -88,7 +88,7 @@ class Attendant:
 
 
 class Display(Protocol):
-    """Shows snapshots, and prints remarks above them."""
+    """Shows snapshots, and prints messages above them."""
 
     def show(self, shot: Snapshot) -> None: ...
 
@@ -96,7 +96,7 @@ class Display(Protocol):
 
 
 class Table:
-    """A table that is drawn again each time."""
+    """A table that is redrawn each time."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -110,8 +110,8 @@ class Table:
 
 
 class Lines:
-    """A line when something has changed: a change of the state at once, progress every few seconds at first and less
-    often the longer it continues, so that the log of a night stays readable."""
+    """A line per change: changes of state at once, progress every few seconds at first and less often later, so that
+    the log of a long job stays readable."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -141,10 +141,10 @@ def follow(
     tick: Callable[[Callable[[str], None]], None] = lambda say: None,
     until: float | None = None,
 ) -> Snapshot:
-    """Show the job on `console` until it has ended; returns what was seen last.
+    """Show the job on `console` until it has ended; returns the last snapshot.
 
-    `until`, on the monotonic clock, ends it earlier. `tick` is called at every look, with a function that says
-    something. Raises JobError when the job's directory is gone, and what `tick` raises.
+    `until`, on the monotonic clock, ends it earlier. `tick` is called each time with a function that prints a message.
+    Raises JobError if the job's directory is gone, and the errors of `tick`.
     """
     reader = Reader(job, settings.lease_s)
     nobody = _Nobody(job)
@@ -169,7 +169,7 @@ def _watch(
         tick(display.say)
         if (reader.job.folder / "job.json").exists():
             seen_at = began
-        elif began - seen_at < AWAY_S:  # a disk that is away for a moment
+        elif began - seen_at < AWAY_S:  # a disk that is briefly unavailable
             time.sleep(LOOK_EVERY_S)
             continue
         else:
@@ -181,12 +181,12 @@ def _watch(
         if shot.ended or (until is not None and began > until):
             return shot
         nobody.look(shot, attendant, display.say)
-        # Thousands of videos on a slow file system must not keep it busy with looking.
+        # Polling thousands of videos must not keep a slow file system busy.
         time.sleep(max(LOOK_EVERY_S, 2 * (time.monotonic() - began)))
 
 
 class _Nobody:
-    """Says, once, that a job waits and that nobody is there to take it; or that the broker does not answer."""
+    """Reports, once, that a job waits and no worker can take it, or that the broker does not answer."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -198,8 +198,8 @@ class _Nobody:
             self._since = None
             self._say_once(
                 "trouble",
-                f"The broker does not answer ({attendant.trouble}). What is at work goes on; the job continues by "
-                "itself when the broker is back.",
+                f"The broker does not answer ({attendant.trouble}). Running work continues, and so does the job "
+                "once the broker is back.",
                 say,
             )
         elif attendant.workers:

@@ -1,6 +1,6 @@
-"""What a job's directory tells at one moment, for `--status`, `--list-tasks` and the monitor.
+"""Snapshots of a job from its directory, for `--status`, `--list-tasks` and the monitor.
 
-Nothing here asks the broker, so that it works whatever has been restarted, and whatever is away.
+Nothing here asks the broker, so it works whatever has been restarted or is unavailable.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LAST_ENDED = 5
 
 
 class OpenStatus(StrEnum):
-    """Where a video without a result is. It waits where an attempt ended and nobody is at work."""
+    """The status of a video without a result. It is waiting if an attempt ended and no worker is active."""
 
     QUEUED = "queued"
     PROCESSING = "processing"
@@ -47,8 +47,8 @@ class OpenStatus(StrEnum):
 class VideoRow:
     """One video.
 
-    A row without an index is a worker's that has no video in hand, while it loads its model, say. `age_s` is the time
-    since its worker's last sign of life.
+    A row without an index is that of a worker without a video, for example while it loads its model. `age_s` is the
+    time since the worker's last sign of life.
     """
 
     index: int | None
@@ -67,7 +67,7 @@ class VideoRow:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A job at one moment. `videos` is None until they are counted; `left` are those without a result."""
+    """A snapshot of a job. `videos` is None until they are counted; `left` is the number without a result."""
 
     id: str
     task: str
@@ -92,9 +92,9 @@ class Snapshot:
     lately_ended: list[VideoRow] = field(default_factory=list)
     cpu_s: float | None = None
     cpu_s_per_hour: float | None = None
-    """What its engines have computed so far, and that for an hour of video."""
+    """CPU seconds of its engines so far, and per hour of video."""
     waits_for: str | None = None
-    """The job that writes to the same folder, and whose end this one waits for."""
+    """The id of the job that writes to the same folder and for whose end this one waits."""
     waits_in: str | None = None
     """The quota in which it waits for room: "queue night", "user ana"."""
 
@@ -104,18 +104,18 @@ class Snapshot:
 
 
 class Reader:
-    """Reads one job again and again. A video's result never changes, and is read once."""
+    """Reads a job repeatedly. A video's result never changes, and is read only once."""
 
     def __init__(self, job: Job, lease_s: float) -> None:
         self.job = job
         self._lease_s = lease_s
         self._start: StartRecord | None = None
-        self._results: dict[int, VideoResult] = {}  # in the order in which they were seen
+        self._results: dict[int, VideoResult] = {}  # in the order of discovery
         self._rates: dict[int, deque[tuple[float, int]]] = {}
 
     def read(self) -> Snapshot:
         job = self.job
-        end = job.end_record()  # first: if it is there, what is read after it is complete
+        end = job.end_record()  # read first: if it exists, everything read after it is complete
         steps = {key: lease for key, lease in job.leases("tasks").items() if end is None and lease.held(self._lease_s)}
         self._start = self._start or job.start_record()
         start = self._start or _NOTHING_YET
@@ -155,7 +155,7 @@ class Reader:
         )
 
     def rows(self, working: list[VideoRow]) -> list[VideoRow]:
-        """Return every video of the job, in its order; `working` as the last snapshot had it."""
+        """Return all videos of the job in order; `working` is from the last snapshot."""
         by_index = {row.index: row for row in working}
         end = self.job.end_record()
         given_up = {entry.path: entry for entry in (end.result.summary.videos if end else ())}
@@ -173,7 +173,7 @@ class Reader:
         return found
 
     def _seconds_done(self, working: list[VideoRow]) -> float:
-        """Return how much video was done, as far as the containers tell."""
+        """Return the seconds of video processed, as far as the containers state durations."""
         seconds = sum(result.entry.duration_s for result in self._results.values() if result.entry.frames)
         claimed = {video.index: video.duration_s or 0.0 for video in (self._start or _NOTHING_YET).videos}
         for row in working:
@@ -182,7 +182,7 @@ class Reader:
         return seconds
 
     def _counts(self, end: EndRecord | None) -> dict[EntryStatus, int]:
-        """Count how many videos ended in which way. When the job has ended, all of them have."""
+        """Count videos by status. If the job has ended, all of them have one."""
         statuses = [result.status for result in self._results.values()]
         if end is not None:
             statuses = [entry.status for entry in end.result.summary.videos]
@@ -190,7 +190,7 @@ class Reader:
 
     def _state(self, end: EndRecord | None, steps: dict[str, Lease]) -> JobState:
         if end is None and steps and self.job.spec.task != "log_start":
-            # What outcomes.state_of would find as well, after a look at the lease of every video.
+            # The same result as outcomes.state_of, which reads the lease of every video.
             if self.job.cancelled:
                 return JobState.CANCELLING
             return JobState.PROCESSING if self._start else JobState.STARTING
@@ -238,7 +238,7 @@ class Reader:
         return found
 
     def _rate(self, at: float, video: VideoProgress) -> float:
-        """Return the recent frames per second; those of the attempt so far where that is not known yet."""
+        """Return the recent frames per second, or those of the whole attempt if not known yet."""
         frames = video.frames
         seen = self._rates.setdefault(video.index, deque())
         if seen and (frames < seen[-1][1] or at < seen[-1][0]):  # another attempt, from its checkpoint
@@ -254,15 +254,15 @@ class Reader:
         return max(0, frames - (video.resumed_from or 0)) / elapsed_s if elapsed_s > 0 else 0.0
 
     def _time_left_s(self, rows: Sequence[VideoFacts], working: list[VideoRow], fps: float) -> float | None:
-        """Estimate the seconds left; None while nothing moves, and where a container does not say how many frames it
-        holds."""
+        """Estimate the seconds left; None while there is no progress, or if a container does not state its number of
+        frames."""
         left = [video.frames or 0 for video in rows if video.index not in self._results]
         if fps <= 0 or not all(left):
             return None
         return max(0, sum(int(count) for count in left) - sum(row.frames for row in working)) / fps
 
     def _open_row(self, video: VideoFacts) -> VideoRow:
-        """Describe a video that has no result and of which no worker tells at the moment."""
+        """Describe a video that has no result and no current report by a worker."""
         index, path, total = video.index, video.path, video.frames
         lease = latest(self.job.video_base(index))
         if lease is None:
@@ -277,7 +277,7 @@ class Reader:
         else:
             error = None if ending.how == How.HANDED_BACK else ": ".join(filter(None, [ending.how, ending.error]))
             status = OpenStatus.WAITING
-        kept = frames_kept(self.job, video)  # at its checkpoint: the next attempt continues there
+        kept = frames_kept(self.job, video)  # at its checkpoint, where the next attempt continues
         return VideoRow(index, path, status, kept, total, worker=worker, attempts=lease.number, error=error)
 
 
@@ -287,7 +287,7 @@ def _result_row(index: int, result: VideoResult) -> VideoRow:
 
 
 def _entry_row(index: int, entry: VideoEntry) -> VideoRow:
-    """Describe a video as the job's summary has it."""
+    """Describe a video from its entry in the job's summary."""
     return VideoRow(
         index,
         entry.path,

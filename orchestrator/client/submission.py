@@ -1,4 +1,4 @@
-"""Submit: what is asked for becomes a job's directory and a message. Refusals come first, with their remedy."""
+"""Submitting: a request is validated first, then becomes a job's directory and a message."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ log = logging.getLogger(__name__)
 
 PUBLISH_S = 5.0
 _PUBLISH_TRIPS = 40
-"""Round trips that a publish takes at most: both connections, the queue's declaration, the message itself."""
+"""The maximum number of round trips to publish: both connections, the queue's declaration, the message itself."""
 _LOOK_S, _LOOK_TRIPS = 3.0, 20
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for. `workers` None: as many as there are."""
+    """The request of the command line. `workers` None: as many as there are."""
 
     video_folder: str
     task: str
@@ -62,7 +62,7 @@ class Request:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A request that was checked, with its configuration as the engine takes it."""
+    """A validated request, with its parsed configuration."""
 
     video_folder: str
     task: str
@@ -74,17 +74,17 @@ class JobRequest:
 
     @property
     def job_queue(self) -> str:
-        """Return the queue on which the job depends most."""
+        """Return the queue that matters most for the job."""
         return queue_for(self.task, self.queue, self.config.given)
 
     def output_folder(self, settings: Settings) -> Path:
-        """Return where the job writes. Raises PathRefused."""
+        """Return the job's output folder. Raises PathRefused."""
         return output_folder(self.output or str(self.config.engine.output_folder), settings)
 
 
 def check(request: Request, settings: Settings) -> JobRequest:
-    """Check the folder, the keys and the queue, before anything is made. Raises RequestError, PathRefused."""
-    open_broker(settings).close()  # a bad URL is told before what follows from it
+    """Validate the folder, the keys and the queue before anything is created. Raises RequestError and PathRefused."""
+    open_broker(settings).close()  # a bad URL is reported before its consequences
     _check_folder(request.video_folder)
     video_folder(request.video_folder, settings)
     config = JobConfig.parse(dict(request.config))
@@ -102,7 +102,7 @@ def check(request: Request, settings: Settings) -> JobRequest:
 
 
 def begin(request: JobRequest, settings: Settings, workers: int) -> Job:
-    """Make the job's directory. Raises RequestError, PathRefused."""
+    """Create the job's directory. Raises RequestError and PathRefused."""
     return steps.begin(
         request.video_folder,
         request.config,
@@ -116,7 +116,7 @@ def begin(request: JobRequest, settings: Settings, workers: int) -> Job:
 
 
 def writer_before(job: Job, settings: Settings) -> Job | None:
-    """Find an unfinished job that writes to the same folder: this one waits for it."""
+    """Return an unfinished job that writes to the same folder, for which this one must wait."""
     for other in jobs_in(job.output):
         if other.id == job.id or other.ended or other.spec.task == "log_start":
             continue
@@ -126,8 +126,8 @@ def writer_before(job: Job, settings: Settings) -> Job | None:
 
 
 def send(job: Job, settings: Settings) -> None:
-    """Put the job's first step on the queue. Raises BrokerUnreachable: where the broker could not even be asked the
-    job ends as cancelled; where an answer was lost, which says nothing of the message, it stays open."""
+    """Put the job's first step on the queue. Raises BrokerUnreachable: if the broker could not be reached at all, the
+    job ends as cancelled; if an answer was lost, so that the message may have arrived, it stays open."""
     sending = _Sending(job, settings)
     try:
         within(PUBLISH_S + extra_s(settings.broker_url, _PUBLISH_TRIPS), sending.send)
@@ -168,20 +168,19 @@ def _arrived(job: Job, settings: Settings) -> bool:
 
 
 def cancel(job: Job, by: str, settings: Settings) -> JobState:
-    """Ask for the job's end and return its state. Where nobody is at work it ends here and now."""
+    """Request the job's cancellation and return its state. If no worker is active, it ends here and now."""
     return steps.cancel(job, by, steps.Context(f"yolo-submit@{socket.gethostname()}", settings))
 
 
 def finish(job: Job, settings: Settings) -> None:
-    """Make what is missing of the results of a job that has ended, should its worker have died in the midst of them.
-    Raises OSError."""
+    """Make the missing results of an ended job, in case its worker died while making them. Raises OSError."""
     if not job.settled:
         steps.end(job, steps.Context(f"yolo-submit@{socket.gethostname()}", settings))
 
 
 def tell_result(job: Job, settings: Settings) -> None:
-    """Put the result of a job that ended here into the result store, for programs that wait for it. Best effort: the
-    job's own files have it."""
+    """Store the result of a job that ended here in the result store, for programs that wait for it. Best effort: it is
+    also in the job's files."""
 
     def tell() -> None:
         result = steps.end(job, steps.Context(f"yolo-submit@{socket.gethostname()}", settings))
@@ -195,8 +194,8 @@ def tell_result(job: Job, settings: Settings) -> None:
 
 
 def preflight_both(settings: Settings) -> None:
-    """Ask broker and result store at the same time. Raises BrokerUnreachable, BrokerUrlError; takes 5 s at most, and
-    longer only while they answer."""
+    """Check broker and result store at the same time. Takes at most 5 s, longer only while they answer. Raises
+    BrokerUnreachable and BrokerUrlError."""
     answers = [ask(lambda: preflight(settings.broker_url))]
     if settings.results_url != settings.broker_url:
         answers.append(ask(lambda: preflight(settings.results_url, variable="CELERY_RESULT_BACKEND")))
@@ -205,7 +204,7 @@ def preflight_both(settings: Settings) -> None:
 
 
 def _app() -> Celery:
-    """Return Celery's application. Importing it makes the worker's as well, with the broker that is in use by then."""
+    """Return Celery's application. Importing it also configures it with the broker in use at that time."""
     from orchestrator.application import client_app
 
     return client_app()
@@ -219,7 +218,7 @@ def end_log(request: JobRequest, settings: Settings) -> AsyncResult:
 
 
 class _Sending:
-    """Sends a job's first messages, on a thread that may be given up. Whether sending had begun is then known."""
+    """Sends a job's first messages on a thread that may be abandoned; it is known then whether sending had begun."""
 
     def __init__(self, job: Job, settings: Settings) -> None:
         self._job = job
@@ -230,7 +229,7 @@ class _Sending:
     def send(self) -> None:
         job, url = self._job, self._settings.broker_url
         with open_broker(self._settings, 2.0 + extra_s(url, 1)) as broker:
-            broker.ping()  # before it answers nothing is sent
+            broker.ping()  # nothing is sent before it answers
             announce(broker, job)
         with _app() as app:
             self._begun.set()
@@ -241,14 +240,14 @@ class _Sending:
                 publish(app, job, key)
 
     def give_up(self) -> bool:
-        """Send nothing more, and return whether nothing was sent: of two that set one event and look at the other, one
-        sees it."""
+        """Send nothing more, and return whether nothing was sent. Each side sets its event and then checks the other's,
+        so at least one of them notices."""
         self._given_up.set()
         return not self._begun.is_set()
 
 
 def _check_folder(given: str) -> None:
-    """Find the common mistakes, with a better remedy than that of paths.video_folder, which finds the others."""
+    """Detect common mistakes with better remedies than paths.video_folder, which detects the others."""
     if is_object(given):
         return
     path = Path(given)
@@ -282,7 +281,7 @@ def _check_for_videos(given: str, output: Path) -> None:
     except InputError as error:
         found = f"{counted(count, 'file')}, none of them a video" if count else "it is empty"
         if walk.left_out:
-            found = f"{counted(count, 'file')} looked at. {'. '.join(told(walk.left_out))}"
+            found = f"{counted(count, 'file')} checked. {'. '.join(told(walk.left_out))}"
         raise RequestError(
             f"No video in {given}: {found}. Put some there, `cp /PATH/*.mp4 {given}`, or name another folder."
         ) from error

@@ -44,12 +44,12 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
 _SUBMIT = engine_options.NAMES | set(
     "video_folder task config_file output workers queue priority resume monitor embedded".split()
 )
-# Tasks that do less take fewer options.
+# Simpler tasks accept fewer options.
 _OF_TASKS = {
     "log_start": _SUBMIT - {"workers"},
     "log_end": frozenset({"video_folder", "task", "config_file", "output", "queue"}),
 }
-# The options that go with each command, besides --json.
+# The options that each command accepts, besides --json.
 _COMMANDS = {
     "status": frozenset({"output", "monitor"}),
     "list_tasks": frozenset[str](),
@@ -105,7 +105,7 @@ def main() -> None:
 
 
 def _workers(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
-    """Read a number of workers; None for `all`."""
+    """Parse a number of workers; None for `all`."""
     if value == "all":
         return None
     if value.isdecimal() and 1 <= int(value) <= 1000:
@@ -114,7 +114,7 @@ def _workers(context: click.Context, parameter: click.Parameter, value: str) -> 
 
 
 def _span(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    """Read a duration in seconds; None if it is not given."""
+    """Parse a duration to seconds; None if it is not given."""
     if value is None:
         return None
     if (found := re.fullmatch(r"([0-9]{1,9})([smhdw])", value)) is None:

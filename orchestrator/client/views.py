@@ -1,4 +1,4 @@
-"""How jobs look: tables and lines for people, plain values for `--json`."""
+"""Views of jobs: tables and lines for people, plain values for `--json`."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ STYLES = {
 }
 
 WIDE = 130
-"""Columns from which on tables have all of their columns, and ids are whole."""
+"""The console width from which tables have all of their columns, and ids are not abbreviated."""
 _SILENT_S = 10.0
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_ROWS = 60
 _MAX_PATH, _WIDE = 40, 160
-# Those that somebody may have to do something about come first.
+# Videos that may need attention come first.
 _BY_WEIGHT = ("failed", "partial", "cancelled", "not begun", "processing", "waiting", "queued", "ok")
 _ORDER = {name: place for place, name in enumerate(_BY_WEIGHT)}
 
 
 class Fitted:
-    """Something that is made for the width of the console that shows it."""
+    """A renderable that is built for the width of its console."""
 
     def __init__(self, make: Callable[[int], RenderableType]) -> None:
         self._make = make
@@ -55,12 +55,12 @@ class Fitted:
 
 
 def screen() -> Console:
-    """Return a console on standard output; wide where no terminal says how wide it is."""
+    """Return a console on standard output; wide if it is not a terminal."""
     return screen_on(width=_WIDE)
 
 
 def table_of(*columns: str) -> Table:
-    """Return an empty table in the one style of this program; a column whose name begins with `>` holds numbers."""
+    """Return an empty table in this program's style; a column whose name begins with `>` has numbers."""
     table = Table(box=None, pad_edge=False)
     for name in columns:
         right = name.startswith(">")
@@ -77,7 +77,7 @@ def state_text(state: str) -> Text:
 
 
 def live_view(shot: Snapshot, rows: int) -> RenderableType:
-    """Draw the job's counts, its warnings, the videos at work (at most `rows`) and the last few that ended."""
+    """Render the job's counts, its warnings, the running videos (at most `rows`) and the last few that ended."""
     return Fitted(lambda width: _live_view(shot, rows, width))
 
 
@@ -124,14 +124,14 @@ def _live_view(shot: Snapshot, rows: int, width: int) -> RenderableType:
 
 
 def awaited(shot: Snapshot) -> str:
-    """Return what a job waits for that has begun, in words; "" if it does not wait."""
+    """Describe what a job that has begun is waiting for; "" if it does not wait."""
     if shot.waits_for:
         return f"for job {shot.waits_for}, which writes to the same folder"
     return f"for room in the quota of {printable(shot.waits_in)}" if shot.waits_in else ""
 
 
 def line(shot: Snapshot) -> str:
-    """Return the state of a job in one line, for a log."""
+    """Return a job's state in one line, for logs."""
     why = f" {awaited(shot)}" if awaited(shot) else ""
     parts = [f"{shot.state}{why}: {counts(shot)}"]
     for row in shot.working[:4]:
@@ -145,13 +145,13 @@ def line(shot: Snapshot) -> str:
 
 
 def kept(shot: Snapshot) -> str:
-    """Describe what a job that was ended early leaves, and how to resume it."""
+    """Describe what a job that ended early leaves, and how to resume it."""
     partial = ", as valid .partial files" if shot.counts[EntryStatus.PARTIAL] else ""
     return f"Progress on the others is kept in {shot.output}{partial}; submit the same folder again to resume."
 
 
 def counts(shot: Snapshot) -> str:
-    """Say how far a job is."""
+    """Describe a job's progress in words."""
     if shot.videos is None:
         return "its videos are not counted yet"
     words = [f"{shot.counts[EntryStatus.OK]} of {shot.videos} videos done"]
@@ -169,7 +169,7 @@ def counts(shot: Snapshot) -> str:
 
 
 def status_view(shot: Snapshot, rows: list[VideoRow], error: str | None) -> RenderableType:
-    """Draw a job's facts and its videos; of very many only those that matter most."""
+    """Render a job's facts and its videos; if there are very many, only the most important."""
     return Fitted(lambda width: _status_view(shot, rows, error, width))
 
 
@@ -209,12 +209,12 @@ def _status_view(shot: Snapshot, rows: list[VideoRow], error: str | None, width:
 
 
 def _video(row: VideoRow, shot: Snapshot, width: int) -> Text:
-    """Return a video's name on one line; the end of a long one."""
+    """Return a video's name on one line, truncated at its beginning if it is long."""
     return Text(end_of(shown(row.path, shot), max(16, width // 3)), no_wrap=True)
 
 
 def _remark(row: VideoRow, shot: Snapshot, width: int) -> Text:
-    """Say what became of a video, on lines of its own where columns would break it into pieces."""
+    """Return a video's outcome on separate lines, for text that would not fit into a column."""
     name = end_of(shown(row.path, shot), max(16, width // 3))
     remark = f"{row.status}: {row.error}" if row.error else row.status
     return Text.assemble(f"{name}  ", (printable(remark), STYLES.get(row.status, "")))
@@ -259,14 +259,14 @@ def as_json(shot: Snapshot, rows: list[VideoRow] | None = None) -> dict[str, obj
 
 
 def cost(cpu_s: float | None, per_hour: float | None) -> str:
-    """Return what a job took, in words; "" where nobody measured it."""
+    """Return a job's CPU time in words; "" if not measured."""
     if cpu_s is None:
         return ""
-    return f"{cpu_s:,.0f} CPU seconds" + (f", {per_hour:,.0f} an hour of video" if per_hour is not None else "")
+    return f"{cpu_s:,.0f} CPU seconds" + (f", {per_hour:,.0f} per hour of video" if per_hour is not None else "")
 
 
 def shown(path: str, shot: Snapshot) -> str:
-    """Return a video's path below the folder that was named; its end where it is long."""
+    """Return a video's path below the submitted folder; only its end if it is long."""
     inside = PurePath(path)
     if inside != shot.source and inside.is_relative_to(shot.source):
         inside = inside.relative_to(shot.source)
@@ -275,7 +275,7 @@ def shown(path: str, shot: Snapshot) -> str:
 
 
 def end_of(text: str, width: int) -> str:
-    """Return the end of a text, which of a path says more than its beginning."""
+    """Return the end of a text; the end of a path says more than its beginning."""
     return text if len(text) <= width else "…" + text[1 - width :]
 
 
@@ -284,7 +284,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def short_ids(text: str, width: int) -> str:
-    """Shorten jobs' ids to their beginning, which every command takes, if there is no room for the whole."""
+    """Abbreviate job ids, which every command accepts, if there is no room for whole ones."""
     return text if width >= WIDE else _UUID.sub(lambda found: found[0][:8], text)
 
 
@@ -298,7 +298,7 @@ def frames(row: VideoRow) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """Write seconds as h:mm:ss; nothing where they are not known."""
+    """Format seconds as h:mm:ss; "" if unknown."""
     if seconds is None:
         return ""
     minutes, rest = divmod(round(seconds), 60)
@@ -313,7 +313,7 @@ def ago(seconds: float | None) -> str:
 
 
 def age_s(at: str | None) -> float | None:
-    """Return the seconds since a time as it is in records; None if there is none."""
+    """Return the seconds since a time in a record; None if there is none."""
     if not at:
         return None
     return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())

@@ -1,4 +1,4 @@
-"""The fence of an attempt: what its engine looks for before it writes what others may see."""
+"""The fence of an attempt, which its engine checks before it writes anything visible to others."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from engine.errors import LeaseLost
 from orchestrator.job.atomic_json import there
 
 UNREADABLE_S = 2.0
-"""How long a share may be away."""
+"""How long a share may be unavailable, in seconds."""
 
 
 class Fence:
-    """Raises LeaseLost once one of the files is there: another attempt has followed, or the job has ended without this
+    """Raises LeaseLost once one of the files exists: a later attempt has begun, or the job has ended without this
     one."""
 
     def __init__(self, *signs: Path) -> None:
@@ -26,7 +26,7 @@ class Fence:
                 if any(map(there, self._signs)):
                     raise LeaseLost("another worker has taken over this video")
                 return
-            except OSError as error:  # a share that is away for a moment
+            except OSError as error:  # a share that is briefly unavailable
                 if time.monotonic() > deadline:
                     raise LeaseLost(f"the job's directory can't be read: {error.strerror}") from error
                 time.sleep(UNREADABLE_S / 20)

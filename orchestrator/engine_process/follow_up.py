@@ -1,7 +1,7 @@
-"""Make what a job asks for of its tracks once its videos are done: counts, tables, clips, exports, and its page.
+"""The work on a job's tracks once its videos are done: counts, tables, clips, exports, and the report.
 
-The page opens videos, and is of the answers that were counted just before: so it is written here, on an order, once the
-worker knows what is in the manifest.
+The report opens videos, and uses the answers that have just been computed. So it is also written here, on an order,
+once the worker has built the manifest.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from orchestrator.job.records import follow_up_of
 
 
 def follow_up(task: FollowUp, events: Sender, orders: Iterator[Order]) -> None:
-    """Make it, and tell what a summary says of it and the clock of each video; then the page, and where it is."""
+    """Do the work, and send its part of the summary and the clock of each video; then write the report, and send its
+    path."""
     config = EngineConfig(**task.config)
     settings = AnswerSettings.of(config)
-    videos = cast(Sequence[VideoJson], task.videos)  # parts of entries that were checked (worker/steps.py)
+    videos = cast(Sequence[VideoJson], task.videos)  # parts of validated entries (worker/steps.py)
     roots = list(map(Path, task.roots))
     tick, output = ticker(events), Path(task.output)
     followed = engine.Followed({})
@@ -43,11 +44,11 @@ def follow_up(task: FollowUp, events: Sender, orders: Iterator[Order]) -> None:
     events.send(FollowedUp(follow_up_of(followed.made), clocks, followed.error))
     order = next(orders, None) if task.reported else None
     if isinstance(order, WriteReport):
-        from engine.report import write_report  # templates: a job without a page does without them
+        from engine.report import write_report  # loads templates, so only if needed
 
         written = write_report(
             output,
-            cast(ManifestJson, order.manifest),  # made from records that were checked (job/outcomes.py)
+            cast(ManifestJson, order.manifest),  # made from validated records (job/outcomes.py)
             settings,
             language=config.report_language,
             roots=roots,

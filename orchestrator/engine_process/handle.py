@@ -25,18 +25,18 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class EngineProcess:
-    """One engine process. Use it as a context manager: whatever happens, it does not outlive the block."""
+    """One engine process. As a context manager, it never outlives the block."""
 
     def __init__(self, task: AnyTask, *, cores: int | None = None) -> None:
-        """`cores` is how many it may count on (None: all that this worker may use)."""
+        """`cores` is the number of cores it may use (None: all that this worker may use)."""
         events_read, events_write = os.pipe()
         orders_read, orders_write = os.pipe()
         environment = dict(os.environ)
         if cores is not None:
             environment["YOLO_ENGINE_CORES"] = str(cores)
-        # An editable or unpacked checkout need not be on the path of a worker that was started elsewhere.
+        # An editable or unpacked checkout may not be on the path of a worker that was started elsewhere.
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), environment.get("PYTHONPATH")]))
-        # -P: the current folder may be one of videos, and what is there is no module of ours.
+        # -P: the current folder may contain files that shadow our modules.
         program = [sys.executable, "-P", "-m", "orchestrator.engine_process.main"]
         command = [*program, str(events_write), str(orders_read), str(os.getpid())]
         try:
@@ -66,7 +66,7 @@ class EngineProcess:
     ) -> None:
         self.kill()
         self._reader.join(KILLED_S)
-        if not self._reader.is_alive():  # else the process hangs in the kernel, and holds its end of the pipe
+        if not self._reader.is_alive():  # otherwise the process hangs in the kernel and keeps the pipe open
             self._events.close()
         with contextlib.suppress(OSError):
             self._orders.close()
@@ -76,12 +76,13 @@ class EngineProcess:
         return self.process.pid
 
     def order(self, order: Order) -> None:
-        """Give an order. A process that is gone takes none: its end is told by `event`."""
+        """Send an order. If the process has ended, this does nothing; `event` reports its end."""
         with contextlib.suppress(OSError):
             self._orders.send(order)
 
     def event(self, timeout_s: float) -> Event | None:
-        """Return the next event; None after `timeout_s`. Raises EOFError when the process has told all and is gone."""
+        """Return the next event; None after `timeout_s`. Raises EOFError after the last event of a process that has
+        ended."""
         try:
             event = self._arrived.get(timeout=timeout_s)
         except Empty:
@@ -92,8 +93,8 @@ class EngineProcess:
         return event
 
     def events(self, first_s: float, silence_s: float, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Event]:
-        """Yield events until the end of the process. Raises TimeoutError after `first_s` without the first one, or
-        `silence_s` without another. `meanwhile` is called at least once a second."""
+        """Yield events until the process ends. Raises TimeoutError after `first_s` without a first one, or `silence_s`
+        without another. `meanwhile` is called at least once per second."""
         until = time.monotonic() + first_s
         while True:
             meanwhile()
@@ -108,8 +109,8 @@ class EngineProcess:
                 raise TimeoutError
 
     def kill(self) -> None:
-        """End it, and return when it is gone. One that hangs in the kernel, in a read from a dead share, say, dies when
-        that returns: it is not waited for longer than some seconds."""
+        """Kill the process, and return when it is gone. A process that hangs in the kernel, for example in a read from
+        a dead share, dies when that returns; it is waited for only a few seconds."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         try:
@@ -118,7 +119,7 @@ class EngineProcess:
             log.error("engine process %d hangs in the kernel: it is left behind", self.process.pid)
 
     def ended(self) -> str:
-        """Say how it ended. To be asked after EOFError."""
+        """Describe how the process ended. Call it after EOFError."""
         deadline = time.monotonic() + 5
         while self.process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)

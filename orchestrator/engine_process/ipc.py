@@ -1,6 +1,6 @@
-"""How messages travel between a worker and its engine process: one JSON object per line, over a pair of pipes.
+"""The transport between a worker and its engine process: one JSON object per line, over a pair of pipes.
 
-Neither side trusts the other to live: the end of a pipe is the end of the other process.
+Either process may die at any time; the end of a pipe means that the other one has ended.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ M = TypeVar("M")
 
 
 class Sender:
-    """Writes messages, from any thread."""
+    """Sends messages; thread-safe."""
 
     def __init__(self, descriptor: int) -> None:
         self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._lock = threading.Lock()
 
     def send(self, message: Message) -> None:
-        """Send a message. Raises OSError (BrokenPipeError) when the other side is gone."""
+        """Send a message. Raises OSError (BrokenPipeError) if the other side is gone."""
         line = json.dumps(message.to_json()).encode() + b"\n"
         with self._lock:
             view = memoryview(line)
@@ -36,8 +36,8 @@ class Sender:
 
 
 def received(file: IO[bytes], parse: Callable[[object], M]) -> Iterator[M]:
-    """Yield messages until the other side is gone; a line that its death cut short is dropped. Raises ValueError for
-    what is not a message."""
+    """Yield messages until the other side is gone; a line truncated by its death is dropped. Raises ValueError for
+    anything that is not a message."""
     for line in file:
         if line.endswith(b"\n"):
             yield parse(json.loads(line))

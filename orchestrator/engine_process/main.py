@@ -2,10 +2,9 @@
 
     python -m orchestrator.engine_process.main EVENTS_FD ORDERS_FD PARENT
 
-The first message is the task: look at inputs, work through videos that are asked for one by one, salvage what an ended
-attempt left, or make what is asked for of the tracks of all and write the page of a job. A file that crashes a library
-takes this process with it and nothing else; the worker sees the pipe end and continues. When the worker dies, this
-process dies with it.
+The first message is the task: probe inputs, process videos that are requested one by one, salvage what an ended attempt
+left, or do the work that follows all videos and write a job's report. A file that crashes a library only takes this
+process with it; the worker sees the end of the pipe and continues. When the worker dies, this process dies with it.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Run the task that comes over the line."""
+    """Receive the task and run it."""
     _die_with(parent=int(sys.argv[3]))
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # they mean the worker, which then gives its orders
+        signal.signal(number, signal.SIG_IGN)  # signals are handled by the worker, which then sends orders
     events = Sender(int(sys.argv[1]))
     line = os.fdopen(int(sys.argv[2]), "rb")
     task = next(received(line, task_of), None)
@@ -59,8 +58,8 @@ def main() -> None:
 
 
 def _do(task: AnyTask, events: Sender, orders: Iterator[Order]) -> None:
-    """Do a task. What it needs of the engine is loaded here: most of it takes a second, and only `work` needs it all;
-    what fails to load is told over the line."""
+    """Run a task. The parts of the engine that it needs are imported here, because that takes time (a second for
+    `work`, which needs them all) and because a failed import must be reported to the worker."""
     if isinstance(task, Probe):
         from orchestrator.engine_process.probe import probe
 
@@ -80,7 +79,7 @@ def _do(task: AnyTask, events: Sender, orders: Iterator[Order]) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel end this process when the worker's thread that started it ends, however that came about."""
+    """Have the kernel kill this process when the worker's thread that started it ends, for whatever reason."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(1)

@@ -1,7 +1,7 @@
-"""What a worker and its engine process say to each other.
+"""The messages between a worker and its engine process.
 
-The first message to the process is its task. Events go up, orders come down; each knows its `kind`, by which it is
-recognised on the other side. `task_of`, `order_of` and `event_of` raise ValueError for what is not such a message.
+The first message to the process is its task. Then it sends events and receives orders. Each has a `kind` that
+identifies it. `task_of`, `order_of` and `event_of` raise ValueError for anything else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engine.summary import FollowUpJson
 from orchestrator.job.records import EngineFacts, ModelFacts, VideoEntry, VideoFacts, follow_up_of
 
 _Read: TypeAlias = Callable[[str, object], Any]
-"""Makes the value of a field of its JSON, which stands under a key. Raises ValueError that names the key."""
+"""Parses a field from the JSON value under a key. Raises ValueError that names the key."""
 
 T = TypeVar("T")
 
@@ -33,8 +33,8 @@ def _seconds(key: str, value: object) -> float:
 
 
 def _reader(kind: Any) -> _Read:
-    """Return what reads a field that is annotated so: a plain value, a record with `from_json`, or one of these in a
-    tuple, in a mapping, or None."""
+    """Return the parser for a field with this annotation: a plain value, a record with `from_json`, a tuple or mapping
+    of these, or None."""
     parts = get_args(kind)
     if NoneType in parts:
         inner = _reader(next(part for part in parts if part is not NoneType))
@@ -56,13 +56,13 @@ def _reader(kind: Any) -> _Read:
 
 @cache
 def _readers(record: Any) -> dict[str, tuple[_Read, bool]]:
-    """Return what reads each field of a record, and whether it may be absent: one that may be None."""
+    """Return the parser of each field of a record, and whether the field may be absent (those that may be None)."""
     kinds = get_type_hints(record)
     return {each.name: (_reader(kinds[each.name]), NoneType in get_args(kinds[each.name])) for each in fields(record)}
 
 
 def _read(record: Callable[..., T], value: object, what: str) -> T:
-    """Make a record of its JSON. Raises ValueError."""
+    """Build a record from its JSON. Raises ValueError."""
     values = _is(dict, what, value)
     found = {}
     for name, (read, may_be_absent) in _readers(record).items():
@@ -74,7 +74,7 @@ def _read(record: Callable[..., T], value: object, what: str) -> T:
 
 @dataclass(frozen=True)
 class Message:
-    """One message. Its fields are its JSON, beside its kind; their annotations say how they are read."""
+    """A message. Its JSON consists of its kind and its fields, whose annotations determine how they are parsed."""
 
     kind: ClassVar[str]
 
@@ -95,7 +95,7 @@ def _plain(value: object) -> object:
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Message):
-    """What an engine process is started for, and how it logs."""
+    """The task of an engine process, and its log settings."""
 
     log_level: str = "warning"
     log_format: str = "text"
@@ -103,8 +103,8 @@ class Task(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Probe(Task):
-    """Find the videos of `inputs` (of them `only` these, where that is not None) and look at each but those to `skip`.
-    Files are below one of `roots`, if there are any."""
+    """Find the videos of `inputs` (`only` these, unless that is None) and probe each, except those to `skip`. Files
+    must be below one of `roots`, if given."""
 
     kind = "probe"
     inputs: tuple[str, ...]
@@ -117,8 +117,8 @@ class Probe(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Task):
-    """Do videos that are asked for one by one, for the job of that id, into `output`. `on_event`, `event_kinds` and
-    `event_loiter_s` are of the worker's settings."""
+    """Process videos that are requested one by one, for the job with this id, into `output`. `on_event`, `event_kinds`
+    and `event_loiter_s` are the worker's settings."""
 
     kind = "work"
     output: str
@@ -132,7 +132,7 @@ class Work(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class Salvage(Task):
-    """Make valid partial outputs of what a killed attempt had reached, unless the file `successor` is there."""
+    """Make valid partial outputs from what a killed attempt left, unless the file `successor` exists."""
 
     kind = "salvage"
     path: str
@@ -145,9 +145,9 @@ class Salvage(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class FollowUp(Task):
-    """Make what the configuration asks for of the tracks of `videos`, which are parts of their entries; `model` is the
-    summary's. With `reported` wait then for an order to write the page of the job; `made` says that all else was made
-    before."""
+    """Do the work on tracks that the configuration requests. `videos` are parts of their entries, `model` is the
+    summary's. With `reported`, wait afterwards for the order to write the report; `made` says that everything else was
+    done before."""
 
     kind = "follow up"
     output: str
@@ -164,9 +164,9 @@ class FollowUp(Task):
 
 @dataclass(frozen=True)
 class GiveVideo(Message):
-    """Do this video, as the answer to `Next`. The attempt is over once the file `successor` or `end` is there. `behind`
-    are the stems of the files before it of its camera, the last one first. `pieces` is where what others find in it
-    comes to be, in pieces of `piece_s` seconds; None: it stays whole."""
+    """Process this video; the answer to `Next`. The attempt is over once the file `successor` or `end` exists. `behind`
+    are the stems of the camera's previous files, the latest first. `pieces` is the folder for detections by others, in
+    pieces of `piece_s` seconds; None: it stays whole."""
 
     kind = "video"
     index: int
@@ -182,8 +182,8 @@ class GiveVideo(Message):
 
 @dataclass(frozen=True)
 class GivePiece(Message):
-    """Find what there is in a piece of a video that another worker tracks, as an answer to `Next`: from `start_s` to
-    `end_s`, into `file`. `stem` names the piece."""
+    """Detect objects in a piece of a video that another worker tracks, from `start_s` to `end_s`, into `file`; an
+    answer to `Next`. `stem` names the piece."""
 
     kind = "piece"
     path: str
@@ -195,14 +195,14 @@ class GivePiece(Message):
 
 @dataclass(frozen=True)
 class NoMoreVideos(Message):
-    """Nothing is left to do, as the answer to `Next`."""
+    """Nothing is left to do; an answer to `Next`."""
 
     kind = "no more videos"
 
 
 @dataclass(frozen=True)
 class Kept(Message):
-    """The result of a video is on the disk: its journal is no longer needed."""
+    """The result of a video has been stored: its journal is no longer needed."""
 
     kind = "kept"
     index: int
@@ -218,7 +218,7 @@ class Stop(Message):
 
 @dataclass(frozen=True)
 class WriteReport(Message):
-    """Write the page of a job, from what is going to be its manifest."""
+    """Write a job's report from its future manifest."""
 
     kind = "write report"
     manifest: Mapping[str, object]
@@ -229,7 +229,7 @@ class WriteReport(Message):
 
 @dataclass(frozen=True)
 class LeftOut(Message):
-    """What a probe passes over, and why, a line for each reason."""
+    """What a probe leaves out: a line per reason."""
 
     kind = "left_out"
     lines: tuple[str, ...]
@@ -237,7 +237,7 @@ class LeftOut(Message):
 
 @dataclass(frozen=True)
 class Found(Message):
-    """So many videos are about to be looked at."""
+    """This many videos will be probed."""
 
     kind = "found"
     count: int
@@ -245,7 +245,7 @@ class Found(Message):
 
 @dataclass(frozen=True)
 class Opening(Message):
-    """This file is opened next: should that end or halt the process, the worker knows which to pass over."""
+    """This file is opened next; if that crashes or blocks the process, the worker knows which file to skip."""
 
     kind = "opening"
     path: str
@@ -253,7 +253,7 @@ class Opening(Message):
 
 @dataclass(frozen=True)
 class Looked(Message):
-    """A video was looked at."""
+    """A video was probed."""
 
     kind = "video"
     video: VideoFacts
@@ -277,14 +277,14 @@ class Ready(Message):
 
 @dataclass(frozen=True)
 class Next(Message):
-    """A stream is free: a video is wanted."""
+    """A stream is free for a video."""
 
     kind = "next"
 
 
 @dataclass(frozen=True)
 class StreamProgress:
-    """How far a video is: frames done, of `frames_total` where that is known. `stem` names it."""
+    """The progress of the video `stem`: frames done, of `frames_total` if known."""
 
     stem: str
     path: str
@@ -305,7 +305,7 @@ class StreamProgress:
 
 @dataclass(frozen=True)
 class Progressed(Message):
-    """How far the videos at work are."""
+    """The progress of the running videos."""
 
     kind = "progress"
     videos: tuple[StreamProgress, ...]
@@ -313,7 +313,7 @@ class Progressed(Message):
 
 @dataclass(frozen=True)
 class Measured(Message):
-    """What the engine has done by now, in numbers."""
+    """Numbers measured by the engine so far."""
 
     kind = "measured"
     engine: Snapshot
@@ -321,8 +321,8 @@ class Measured(Message):
 
 @dataclass(frozen=True)
 class Done(Message):
-    """A video has ended. `lost`: another attempt has taken it over, whose result alone counts. `unfinished`: it was
-    ended by a stop, or by a failure around it. In `known_ahead` of its frames others had found what there is."""
+    """A video has ended. `lost`: another attempt has taken it over, and only its result counts. `unfinished`: it was
+    ended by a stop, or by a failure outside of it. The detections of `known_ahead` of its frames came from others."""
 
     kind = "done"
     index: int
@@ -334,8 +334,8 @@ class Done(Message):
 
 @dataclass(frozen=True)
 class PieceDone(Message):
-    """A piece has ended after so many frames. `error` says why nothing was kept of it; `unfinished`: because of a stop,
-    or of a failure around it."""
+    """A piece has ended after this many frames. `error` says why it was discarded; `unfinished`: because of a stop, or
+    of a failure outside of it."""
 
     kind = "piece done"
     stem: str
@@ -346,7 +346,7 @@ class PieceDone(Message):
 
 @dataclass(frozen=True)
 class AlarmsTold(Message):
-    """What became of the events for each receiver."""
+    """The outcome of sending events, per receiver."""
 
     kind = "alarms"
     alarms: tuple[Mapping[str, object], ...]
@@ -354,7 +354,7 @@ class AlarmsTold(Message):
 
 @dataclass(frozen=True)
 class Finished(Message):
-    """All work is done, or was stopped in order."""
+    """All work is done, or was stopped in an orderly way."""
 
     kind = "finished"
 
@@ -369,7 +369,7 @@ class Fatal(Message):
 
 @dataclass(frozen=True)
 class Salvaged(Message):
-    """What was saved of a killed attempt: its files by kind, and its entry where it was done after all."""
+    """The partial outputs of a killed attempt by kind, and its entry if it was done after all."""
 
     kind = "salvaged"
     outputs: Mapping[str, str]
@@ -378,14 +378,14 @@ class Salvaged(Message):
 
 @dataclass(frozen=True)
 class Reading(Message):
-    """What follows is being made."""
+    """The work that follows the videos is in progress."""
 
     kind = "reading"
 
 
 @dataclass(frozen=True)
 class FollowedUp(Message):
-    """What was made of the tracks, the clock of each video (None if it is not known), and the first error."""
+    """The results made from the tracks, the clock of each video (None if unknown), and the first error."""
 
     kind = "followed up"
     made: FollowUpJson = field(default_factory=FollowUpJson)
@@ -395,7 +395,7 @@ class FollowedUp(Message):
 
 @dataclass(frozen=True)
 class Reported(Message):
-    """Where the page of a job is."""
+    """The path of a job's report."""
 
     kind = "reported"
     path: str

@@ -1,4 +1,4 @@
-"""JSON files that are whole or not there: the job's durable truth is made of them."""
+"""Atomic JSON files, of which a job's durable state consists."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pathlib import Path
 from engine.files.folders import NO_LINKS, NO_SUCH_RENAME, rename_to_new
 
 MAX_BYTES = 1 << 20
-"""Bytes of a record: a lease, a result, a cancellation."""
+"""Maximum bytes of a record: a lease, a result, a cancellation."""
 
 MAX_LIST_BYTES = 256 << 20
-"""Bytes of a record with a list of a job's videos: four times what one of 100,000 takes."""
+"""Maximum bytes of a record with a job's list of videos: four times that of 100,000 videos."""
 
-# An empty file of so few seconds is looked at again: its writer, without hard links, has just made it.
+# An empty file younger than this, in seconds, is read again: without hard links, it has just been created.
 _ABOUT_TO_S, _LOOKS, _POLL_S = 2.0, 10, 0.02
 _EMPTY = object()
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write or replace a file; after a crash it holds the old or the new value. Raises OSError."""
+    """Write or replace a file; after a crash it contains the old or the new value. Raises OSError."""
     _replace(path, json.dumps(value, indent=1) + "\n", durable=True)
     _sync_folder(path.parent)
 
@@ -37,15 +37,15 @@ def write_quick(path: Path, value: object) -> None:
 
 
 def write_once(path: Path, value: object) -> bool:
-    """Write a file that nobody has written before. Return False if somebody has; of two who try, one wins."""
+    """Create a file. Return False if it exists already; of two concurrent writers, one wins."""
     with _part(path, json.dumps(value, indent=1) + "\n", durable=True) as part:
         try:
             os.link(part, path)
         except FileExistsError:
             if not _same(part, path):
-                return False  # else a server did it, its answer was lost, and it was asked again
+                return False  # otherwise a server's answer was lost and the request repeated
         except OSError as error:
-            # sshfs says EPERM as well where the name is taken; what follows finds that.
+            # sshfs also reports EPERM if the name is taken, which is detected below.
             if error.errno not in NO_LINKS:
                 raise
             if not _made_without_link(part, path):
@@ -55,17 +55,17 @@ def write_once(path: Path, value: object) -> bool:
 
 
 def _made_without_link(part: Path, path: Path) -> bool:
-    """Do what a hard link does where the file system has none (vfat, rclone): give the part its name unless that is
+    """Replace a hard link on file systems without them (vfat, rclone): give the part its final name unless that is
     taken. Return False if it is. Raises OSError.
 
-    A rename that replaces nothing is as good; where that is unknown too, the file is created under its name and then
-    written: a process killed between the two leaves an empty one, which counts as a damaged record.
+    A rename without replacement is equivalent. If that is not supported either, the file is created under its final
+    name and then written; a process killed in between leaves an empty file, which counts as a damaged record.
     """
     try:
         rename_to_new(part, path)
         return True
     except FileExistsError:
-        return not part.exists()  # it was done, the answer was lost, and it was asked again
+        return not part.exists()  # done, but the answer was lost and the request repeated
     except OSError as error:
         if error.errno not in NO_SUCH_RENAME:
             raise
@@ -87,11 +87,11 @@ def _made_without_link(part: Path, path: Path) -> bool:
 
 
 def read_json(path: Path, largest: int = MAX_BYTES) -> object:
-    """Return the value of a file, None if there is no such file. Raises OSError for one that can't be read,
-    ValueError for one that holds something else or more than `largest` bytes, and for what is not a file.
+    """Return the value of a file; None if it does not exist. Raises OSError if it can't be read, ValueError if it is
+    not a regular file, not JSON, or larger than `largest` bytes.
 
-    What others put in its place is not followed where it is a link, not waited for, and not read without end. Where
-    there are no hard links, one that was made just now may be empty for a moment.
+    Something else in its place is handled safely: links are not followed, FIFOs don't block, and reading is bounded.
+    Without hard links, a new file may be empty for a moment.
     """
     for _ in range(_LOOKS):
         value = _read(path, largest)
@@ -102,7 +102,7 @@ def read_json(path: Path, largest: int = MAX_BYTES) -> object:
 
 
 def _read(path: Path, largest: int) -> object:
-    """Do one look; return `_EMPTY` for a file without content that may get some."""
+    """Read once; return `_EMPTY` for an empty file that may still get content."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -119,12 +119,12 @@ def _read(path: Path, largest: int) -> object:
             raise ValueError(f"it has {status.st_size} bytes, more than {largest}")
         if not status.st_size and abs(time.time() - status.st_mtime) < _ABOUT_TO_S:
             return _EMPTY
-        return parse_json(file.read(status.st_size))  # no more, should somebody make it grow meanwhile
+        return parse_json(file.read(status.st_size))  # bounded, even if the file grows meanwhile
 
 
 def parse_json(data: bytes | str) -> object:
-    """Return the value of a JSON text. Raises ValueError, also where it is nested too deeply, and for what only Python
-    takes for JSON: another encoding than UTF-8, NaN, Infinity."""
+    """Parse JSON strictly. Raises ValueError, also for deep nesting and for Python's extensions: encodings other than
+    UTF-8, NaN, Infinity."""
     try:
         value: object = json.loads(data if isinstance(data, str) else data.decode(), parse_constant=_no_number)
         return value
@@ -137,7 +137,7 @@ def _no_number(name: str) -> None:
 
 
 def object_in(path: Path, largest: int = MAX_BYTES) -> Mapping[str, object] | None:
-    """Return the object that a file holds; None if there is none, it can't be read, or it holds something else."""
+    """Return the JSON object in a file; None if it does not exist, can't be read, or contains something else."""
     try:
         value = read_json(path, largest)
     except (OSError, ValueError):
@@ -146,26 +146,26 @@ def object_in(path: Path, largest: int = MAX_BYTES) -> Mapping[str, object] | No
 
 
 def there(path: Path) -> bool:
-    """Return whether there is such a file. Raises OSError if that can't be known.
+    """Return whether a file exists. Raises OSError if that can't be determined.
 
-    An NFS client remembers for half a minute that a name is free. Opening the folder makes it check for changes, and
-    forget such names if there are any.
+    An NFS client caches for half a minute that a name is free. Opening the folder makes it check for changes and drop
+    such entries.
     """
     try:
-        with contextlib.suppress(PermissionError):  # of a folder that may be searched and not listed
+        with contextlib.suppress(PermissionError):  # the folder may be searched but not listed
             os.close(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        if error.errno != errno.ELOOP:  # a link to itself, which somebody put there: the name is taken
+        if error.errno != errno.ELOOP:  # a link to itself: the name is taken
             raise
     return True
 
 
 def clock_of(folder: Path) -> float:
-    """Return the time by the clock of a folder's file system; this machine's where nothing can be written: the disk is
-    full, or somebody may only look."""
+    """Return the time by the clock of a folder's file system; this machine's time if nothing can be written, because
+    the disk is full or the folder is read-only."""
     probe = folder / f".clock.{secrets.token_hex(8)}"
     try:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
@@ -178,9 +178,9 @@ def clock_of(folder: Path) -> float:
 
 
 def append_line(path: Path, value: object) -> None:
-    """Add one line of JSON. Lines of several processes don't mix: each is one write. Raises OSError."""
+    """Append one line of JSON. Lines of several processes don't mix, because each is a single write. Raises OSError."""
     line = json.dumps(value, ensure_ascii=True).encode() + b"\n"
-    # Neither a link out of the folder nor a FIFO that nobody reads is followed.
+    # Don't follow a link out of the folder, or block on a FIFO.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = os.open(path, flags, 0o644)
     try:
@@ -197,7 +197,7 @@ def _replace(path: Path, text: str, *, durable: bool) -> None:
 
 @contextlib.contextmanager
 def _part(path: Path, text: str, *, durable: bool) -> Iterator[Path]:
-    """Make a file beside `path` that holds the text, on the disk where it must be durable; it is gone at the end of the
+    """Create a temporary file beside `path` with the text, fsynced if `durable`; it is removed at the end of the
     block."""
     part = _named(path)
     try:
@@ -220,8 +220,8 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _named(path: Path) -> Path:
-    """Return a name that nobody else ever uses: one that a killed process left may be a second name of `path`, and
-    writing to it would change what `path` holds."""
+    """Return a unique name: a leftover of a killed process may be a hard link to `path`, and writing to it would change
+    `path`."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 

@@ -24,7 +24,7 @@ from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# This many files in a row may have failed before a sequence begins again.
+# After this many consecutive failed files, a sequence starts anew.
 _MAX_BEHIND = 32
 _INNOCENT = (How.HANDED_BACK, How.CANCELLED)
 
@@ -132,13 +132,13 @@ class Claims:
             claim.lease.release(how, error=error)
         except OSError as problem:
             name, why = claim.lease.path.name, reason_of(problem)
-            log.warning("job %s: how attempt %s ended can't be noted: %s", self._job.id, name, why)
+            log.warning("job %s: the end of attempt %s can't be recorded: %s", self._job.id, name, why)
 
     def keep(self, claim: Claim, entry: VideoEntry) -> bool:
         """Store a video's result, once. Return False, without storing it, if it has one or the lease was lost."""
         try:
             lost = claim.lease.lost or self._job.ended
-        except OSError:  # the engine had its own look, and what it found is the only result there is
+        except OSError:  # the engine checks for itself, and its result is the only one
             lost = False
         if lost:
             self.held.pop(claim.index, None)
@@ -158,7 +158,7 @@ class Claims:
         if index in self.held or self._is_done(index):
             return None
         if index in self._follows and not self._has_ended(self._follows[index]):
-            return None  # its turn comes when the one before it of its camera has ended
+            return None  # it must wait for its camera's previous video
         last, readable = self._last(index)
         if not readable or (last is not None and (last.held(self._settings.lease_s) or self._given_up(video, last))):
             return None
@@ -179,7 +179,7 @@ class Claims:
             try:
                 if not there(self._job.done_path(index)):
                     return False
-            except OSError:  # perhaps; it is looked at again
+            except OSError:  # unknown; checked again later
                 return True
             self._done.add(index)
         return index in self._done
@@ -198,7 +198,7 @@ class Claims:
             confined_video(video.path, self._settings)
             output_folder(str((self._job.output / video.stem).parent), self._settings)
         except PathRefused as refused:
-            if self._input_is_away():  # not this video alone
+            if self._input_is_away():  # not just this video
                 return None
             _keep(self._job, index, failed_entry(video, str(refused)), 0, self._owner.node)
             return None
@@ -206,7 +206,7 @@ class Claims:
         lease = take(self._job.video_base(index), self._owner, self._settings.lease_s, from_frame=at)
         if lease is None:
             return None
-        if there(self._job.done_path(index)):  # it was finished between our look and our lease
+        if there(self._job.done_path(index)):  # it was finished just before we took the lease
             lease.release(How.DONE)
             return None
         claim = self.held[index] = Claim(index, video, lease, at)
@@ -230,7 +230,7 @@ class Claims:
         """End a video whose last attempts all died without progress."""
         try:
             died, reason = deaths_without_progress(self._job, video, last)
-        except OSError as unreadable:  # nobody is condemned for what can't be read
+        except OSError as unreadable:  # unreadable records don't count against a video
             log.warning("job %s: attempts at %s can't be read: %s", self._job.id, video.path, unreadable)
             return False
         if died < self._settings.max_attempts:

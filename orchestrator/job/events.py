@@ -14,14 +14,14 @@ _AT_ONCE = 1 << 20
 
 @dataclass(frozen=True)
 class Event:
-    """One line of it. `number` counts lines from 1; `facts` is what the line says, "at" and "event" among it."""
+    """A line of the log. `number` counts lines from 1; `facts` is its content, including "at" and "event"."""
 
     number: int
     facts: dict[str, object]
 
 
 class Events:
-    """Reads the lines that were added since the last look."""
+    """Reads the lines added since the last call."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "events.jsonl"
@@ -29,16 +29,16 @@ class Events:
         self._number = 0
 
     def new(self) -> Iterator[Event]:
-        """Give the whole lines that have come. One that is no JSON counts and is left out.
+        """Yield new complete lines. A line that is not JSON is counted but left out.
 
-        Raises OSError if the file can't be read now, or is shorter than it was; the next look continues where this one
-        ended. A link is not followed, a FIFO not waited for.
+        Raises OSError if the file can't be read, or is shorter than before; the next call continues where this one
+        ended. Links are not followed, and FIFOs don't block.
         """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with open(os.open(self._path, flags), "rb") as file:
             facts = os.fstat(file.fileno())
             if not stat.S_ISREG(facts.st_mode) or facts.st_size < self._place:
-                raise OSError(f"{self._path} is not what it was")
+                raise OSError(f"{self._path} was truncated or replaced")
             file.seek(self._place)
             while line := file.readline(_AT_ONCE):
                 if not line.endswith(b"\n") and len(line) < _AT_ONCE:

@@ -1,4 +1,4 @@
-"""Locks on files that end with the process that holds them, however it ends."""
+"""File locks that are released when the process that holds them ends, however it ends."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 
 def lock(path: Path) -> int | None:
-    """Lock a file, which is made where it is missing, and return its descriptor; None if another process has the
-    lock. It is held until the descriptor and its copies in child processes are closed. Raises OSError."""
+    """Lock a file, creating it if missing, and return its descriptor; None if another process has the lock. It is held
+    until the descriptor and its copies in child processes are closed. Raises OSError."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -25,7 +25,7 @@ def lock(path: Path) -> int | None:
 
 
 def locked(path: Path) -> bool:
-    """Return whether a process has the lock of a file. Raises OSError."""
+    """Return whether any process holds the lock of a file. Raises OSError."""
     try:
         descriptor = lock(path)
     except FileNotFoundError:
@@ -38,7 +38,7 @@ def locked(path: Path) -> bool:
 
 @contextlib.contextmanager
 def sole(path: Path) -> Iterator[bool]:
-    """Hold the lock of a file for a block; gives False if another process has it. Raises OSError."""
+    """Hold the lock of a file for a block; yields False if another process has it. Raises OSError."""
     descriptor = lock(path)
     try:
         yield descriptor is not None

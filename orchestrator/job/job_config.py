@@ -1,4 +1,4 @@
-"""A job's configuration, parsed once where it comes in, by a client or by a worker, and handed on as a value."""
+"""A job's configuration, parsed once by a client or a worker and passed on as a value."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from orchestrator.settings import Settings
 
 @dataclass(frozen=True)
 class JobConfig:
-    """`given` holds the keys that were given, over the defaults of the settings; `engine` is what they mean."""
+    """`given` has the keys that were given, on top of the defaults of the settings; `engine` is the parsed result."""
 
     given: Mapping[str, object]
     engine: EngineConfig
 
     @classmethod
     def parse(cls, config: object, settings: Settings | None = None) -> Self:
-        """Check a configuration, over the defaults of the settings where they are given. Raises RequestError that names
-        the key, the rule and what was found."""
+        """Validate a configuration, on top of the defaults of the settings if given. Raises RequestError that names the
+        key, the rule and the value found."""
         config = config or {}
         if not isinstance(config, dict):
             raise RequestError(f"The configuration must be a dictionary. Got {str(config)[:200]!r}.")
@@ -33,5 +33,5 @@ class JobConfig:
             raise RequestError(f"{error} `yolo-engine run --help` and docs/configuration.md list the keys.") from error
 
     def kept(self) -> dict[str, object]:
-        """Return the keys that were given, with their checked values, as they are in a job's file."""
+        """Return the given keys with their validated values, as stored in a job's file."""
         return {key: value for key, value in self.engine.model_dump(mode="json").items() if key in self.given}

@@ -46,7 +46,7 @@ R = TypeVar("R")
 JOBS_FOLDER = ".yolo-jobs"
 PARTS = ("videos", "tasks")
 PIECES = "pieces"
-"""Where there are any."""
+"""The folder of pieces, if there are any."""
 
 _DONE = re.compile(r"([0-9]{4,9})\.done\.json")
 _LEASE = re.compile(r"([^.]+)\.([1-9][0-9]{0,8})\.json")
@@ -263,7 +263,7 @@ def jobs_in(output: Path) -> list[Job]:
 
 def _make(output: Path, name: str) -> None:
     """Create the folders of a job, without following links. Raises OutputError and OSError."""
-    with contextlib.suppress(FileExistsError):  # what it is turns out below
+    with contextlib.suppress(FileExistsError):  # checked below
         output.mkdir(parents=True, exist_ok=True)
     with (
         Folder.at(output) as root,

@@ -1,9 +1,9 @@
 """Leases on the file system: who works on what, and whether they are still alive.
 
-The leases of one item are numbered files beside each other: `0007.1.json`, `0007.2.json`, ... The last one counts. Its
-owner touches it every few seconds; it expires if it was not touched for `lease_s`, or at once if its owner was a
-process of this machine that is gone. Age is measured by the file system's own clock, by touching a file beside it, so
-the clocks of several machines need not agree. An owner that is done writes `0007.1.end.json`.
+The leases of an item are numbered files: `0007.1.json`, `0007.2.json`, ... The last one counts. Its owner touches it
+every few seconds; it expires if it was not touched for `lease_s`, or at once if its owner was a process of this machine
+that is gone. Age is measured by the file system's own clock, by touching a file beside it, so the clocks of several
+machines need not agree. An owner that is done writes `0007.1.end.json`.
 
 The number is the fencing token: of two processes that want number n + 1, one creates the file, and a process that finds
 a number above its own has lost the lease and writes nothing more.
@@ -61,7 +61,7 @@ class Owner:
             return False
         try:
             return start_of(self.pid) != self.started
-        except OSError:  # no descriptor left to look with
+        except OSError:  # no file descriptor is available
             return False
 
 

@@ -1,4 +1,4 @@
-"""What a job leaves to read: its result in the original structure, the manifest, and its state at any moment."""
+"""The outcome of a job: its result in the original structure, the manifest, and its current state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Language:
     a terminal it is in the user's language."""
 
     pipeline: Mapping[JobState, str]
-    processing: Mapping[JobState, str]  # of `process_videos` alone, which is no pipeline
+    processing: Mapping[JobState, str]  # for `process_videos` alone, which is not a pipeline
     endings: Mapping[EntryStatus, str]
     done: str
     failed: str
@@ -87,7 +87,7 @@ _VIDEOS_IN_A_RESULT = 200
 
 
 def summarise(job: Job, error: str | None = None) -> JobSummary:
-    """Return the engine's summary over everything that the job's workers did."""
+    """Return the engine's summary over the work of all of the job's workers."""
     start = job.start_record()
     entries: list[VideoEntry] = []
     workers, engine = set(), _engine_facts(job)
@@ -112,7 +112,7 @@ def summarise(job: Job, error: str | None = None) -> JobSummary:
 
 
 def cpu_s_of(job: Job) -> float | None:
-    """Return the CPU seconds of all engines that have worked on a job's videos; None if nobody measured them."""
+    """Return the CPU seconds of all engines that worked on a job's videos; None if not measured."""
     told = {each.key: each.cpu_s for each in job.progress()}
     spent = 0.0
     for key, last in job.leases("tasks").items():
@@ -120,13 +120,13 @@ def cpu_s_of(job: Job) -> float | None:
             ending = Lease(last.base, number).ending()
             if ending is not None:
                 spent += ending.cpu_s
-            elif number == last.number:  # of one that was killed before it, the next one carries on
+            elif number == last.number:  # the count of a killed one is continued by the next
                 spent += told.get(key, 0.0)
     return round(spent, 2) or None
 
 
 def cpu_s_per_hour(cpu_s: float | None, seconds_of_video: float) -> float | None:
-    """Return CPU seconds for an hour of video; None if there is none."""
+    """Return CPU seconds per hour of video; None without any."""
     return round(cpu_s / seconds_of_video * 3600, 1) if cpu_s and seconds_of_video > 0 else None
 
 
@@ -166,7 +166,7 @@ def pipeline_result(job: Job, state: JobState, summary: JobSummary, end_log: Map
 
 
 def message_of(job: Job, state: JobState, summary: JobSummary, language: Language) -> str:
-    """Return how an ended job ended, in a sentence, with the reason if it did not complete."""
+    """Return a sentence on how a job ended, with the reason if it did not complete."""
     message = (language.processing if job.spec.task == "process_videos" else language.pipeline)[state]
     if state is JobState.COMPLETED:
         return message
@@ -176,7 +176,7 @@ def message_of(job: Job, state: JobState, summary: JobSummary, language: Languag
 
 
 def shortened(summary: JobSummary) -> JobSummary:
-    """Return a summary that is small enough for the result store: of many videos, only those that are not ok."""
+    """Shorten a summary for the result store: if there are many videos, only those that are not ok remain."""
     if len(summary.videos) <= _VIDEOS_IN_A_RESULT:
         return summary
     kept = [video for video in summary.videos if video.status is not EntryStatus.OK][:_VIDEOS_IN_A_RESULT]
@@ -185,17 +185,17 @@ def shortened(summary: JobSummary) -> JobSummary:
 
 
 def shortened_result(result: PipelineResult) -> PipelineResult:
-    """Return a result that is small enough for the result store."""
+    """Shorten a result for the result store."""
     return replace(result, summary=shortened(result.summary))
 
 
 def without_long_lists(start: StartRecord) -> dict[str, object]:
-    """Return a start record as JSON that is small enough for the result store."""
+    """Return a start record as JSON, shortened for the result store."""
     return start.to_json() if len(start.videos) <= _VIDEOS_IN_A_RESULT else {**start.log(), "videos": []}
 
 
 def build_manifest(job: Job, summary: JobSummary) -> dict[str, object]:
-    """Return the summary, as JSON, with what is needed to trust or repeat it."""
+    """Return the summary as JSON, with what is needed to verify or repeat it."""
     text = json.dumps(job.config, sort_keys=True).encode()
     start = job.start_record()
     manifest: dict[str, object] = {
@@ -218,7 +218,7 @@ def end_state(job: Job, summary: JobSummary) -> JobState:
 
 
 def state_of(job: Job, lease_s: float) -> JobState:
-    """Return where a job is now."""
+    """Return the current state of a job."""
     end = job.end_record()
     if end is not None:
         return end.state
@@ -240,7 +240,7 @@ def state_of(job: Job, lease_s: float) -> JobState:
 def failed_entry(
     video: VideoFacts, error: str, *, attempts: int = 1, status: EntryStatus = EntryStatus.FAILED
 ) -> VideoEntry:
-    """Return the entry of a video for which the engine never gave one."""
+    """Return an entry for a video for which the engine never made one."""
     return VideoEntry(video.path, status, error, duration_s=video.duration_s or 0.0, attempts=attempts)
 
 

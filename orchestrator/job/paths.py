@@ -1,8 +1,9 @@
-"""What a job may read and write. Checked in the client, for a quick answer, and in the worker, which trusts nobody.
+"""The paths that a job may read and write. The client checks them for a quick answer, the worker because it trusts no
+client.
 
-Who can write to the broker can ask a worker for any path. So a worker with a broker that others reach needs roots:
-folders below which everything of a job must lie, symbolic links resolved. With a broker on this very machine, none
-are needed: there, a job can do no more than its user.
+Anyone who can write to the broker can request any path from a worker. So a worker whose broker is reachable by others
+needs roots: folders below which all paths of a job must be, symbolic links resolved. With a broker that only this
+machine reaches, none are needed, because a job can do no more than its user.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
 
 def video_folder(given: str, settings: Settings) -> Path:
-    """Return the folder or file of videos that a job names, resolved; of object storage its URL. Raises PathRefused."""
+    """Resolve the folder or file of videos that a job names; object storage is returned as a URL. Raises
+    PathRefused."""
     if (place := _object(given)) is not None:
         return _stored(place, settings)
     path = _resolved(given, "video folder")
@@ -44,9 +46,9 @@ def video_folder(given: str, settings: Settings) -> Path:
 
 
 def input_is_away(given: str, settings: Settings) -> str | None:
-    """Return why the folder or file that a job reads can't be reached any more: a disk was unmounted, a permission
-    taken away. None if it is there, or in object storage, where each video says it. Raises PathRefused if it is outside
-    the roots."""
+    """Return why a job's folder or file can't be reached any more, such as an unmounted disk or a revoked permission;
+    None if it can, or if it is in object storage, where each video reports it. Raises PathRefused if it is outside the
+    roots."""
     if (place := _object(given)) is not None:
         _stored(place, settings)
         return None
@@ -62,7 +64,7 @@ def input_is_away(given: str, settings: Settings) -> str | None:
 
 
 def output_folder(given: str, settings: Settings) -> Path:
-    """Return where a job writes, resolved; it need not exist yet. Raises PathRefused."""
+    """Resolve a job's output folder, which need not exist yet. Raises PathRefused."""
     if (place := _object(given)) is not None:
         raise PathRefused(
             f"A job keeps its records in its output folder, which can't be {place.url}: name a folder that all workers "
@@ -80,8 +82,8 @@ def output_folder(given: str, settings: Settings) -> Path:
 
 
 def confined_video(path: str, settings: Settings) -> str:
-    """Check one video of a job's list, as it is about to be opened: a regular file, also through links, below a root,
-    or an object below one that is a URL.
+    """Check a video of a job's list before it is opened: it must be a regular file below a root, links resolved, or an
+    object below a root that is a URL.
 
     Raises PathRefused.
     """
@@ -100,23 +102,23 @@ def confined_video(path: str, settings: Settings) -> str:
 
 
 def trusted_model(model: str, settings: Settings) -> None:
-    """Refuse a TensorRT plan with a broker that others reach: it holds code, and whoever can only write to the broker
-    must not name one. Raises PathRefused."""
+    """Refuse a TensorRT plan if others reach the broker: a plan contains code, so access to the broker alone must not
+    be enough to name one. Raises PathRefused."""
     if is_plan(model) and not broker_is_local(settings.broker_url):
         raise PathRefused(
-            f"The model {model[:200]} is a TensorRT plan, which holds code, and the broker is reached over the "
+            f"The model {model[:200]} is a TensorRT plan, which contains code, and the broker is reached over the "
             "network. Build it into the cache of the worker's user (`yolo-engine build-trt` without -o) and name its "
             "model: the plan is then found without being named."
         )
 
 
 Table = Mapping[str, object]
-"""A scene, as TOML has it: the engine has its rules (`engine.analytics.scene`)."""
+"""A scene as parsed from TOML; the engine validates it (`engine.analytics.scene`)."""
 
 
 def scene_tables(given: Sequence[Path | Table], settings: Settings) -> list[Table]:
-    """Return the scenes that a job names, as tables: files and folders of `*.toml` files below a root of videos are
-    read here and now, and their own rules are checked by the engine. Raises PathRefused."""
+    """Return the scenes that a job names as tables. Files, and folders of `*.toml` files, below a root of videos are
+    read now; the engine validates their content. Raises PathRefused."""
     tables: list[Table] = []
     for item in given:
         if not isinstance(item, Path):
@@ -138,7 +140,7 @@ def scene_tables(given: Sequence[Path | Table], settings: Settings) -> list[Tabl
 
 
 def broker_is_local(url: str) -> bool:
-    """Return whether only this machine reaches the broker, as far as its URL tells."""
+    """Return whether only this machine can reach the broker, judging by its URL."""
     return all(map(_is_local, url.split(";")))
 
 
@@ -155,7 +157,7 @@ def _is_local(url: str) -> bool:
 
 
 def _is_own(folder: Path) -> bool:
-    """Return whether no other user can write to a folder. One that is missing is made so."""
+    """Return whether no other user can write to a folder. A missing one is created with such permissions."""
     try:
         found = folder.stat()
     except FileNotFoundError:

@@ -1,13 +1,13 @@
-"""The pieces of long videos that other workers track: which one a worker without a video takes next.
+"""Pieces of long videos: which one an idle worker takes next from a video that another worker tracks.
 
-    pieces/0007-00012.bin         what was found in piece 12 of video 7 (engine/pipeline/pieces.py)
+    pieces/0007-00012.bin         the detections in piece 12 of video 7 (engine/pipeline/pieces.py)
     pieces/0007-00012.1.json      the lease of that piece
     pieces/0007-00012.1.end.json  how the work on it ended
 
-Who tracks a video takes what is there and infers the rest, so no piece is ever waited for: one that its worker leaves
-behind, or that can't be made, costs nothing but time. A piece is worth its while where it is done before the tracker
-comes to it; the first such one is taken, and those between are left to the tracker itself. So both are at work all the
-time, and come to the end together.
+The worker that tracks a video uses the pieces that exist and infers the rest itself, so it never waits for a piece: one
+that is abandoned or can't be made only costs time. A piece is useful if it is done before the tracker reaches it. The
+first such piece is taken, and those before it are left to the tracker, so that both work all the time and finish
+together.
 """
 
 from __future__ import annotations
@@ -37,36 +37,36 @@ log = logging.getLogger(__name__)
 
 _NAME = re.compile(rf"([0-9]{{4,9}})-([0-9]{{5,9}})(?:\.([1-9][0-9]{{0,3}})(\.end)?\.json|{re.escape(PIECE_SUFFIX)})")
 
-# A tracker takes so long for a piece that is there, in the time that it takes to infer one: measured, an eighth to a
-# third where it decodes the images, and a thirtieth where nothing needs them.
+# A tracker's time for a finished piece, relative to inferring it. Measured: an eighth to a third if it decodes the
+# images, and a thirtieth if nothing needs them.
 _KNOWN, _KNOWN_WITHOUT_IMAGES = 0.2, 0.05
 
-# A worker tells every second how far it is; one that does not for longer is perhaps no more.
+# Workers report their progress every second; one that is silent for longer may have died.
 _OLDEST_S = 5.0
 
-# Attempts at a piece.
+# Maximum number of attempts at a piece.
 _ATTEMPTS = 2
 
 _INNOCENT = (How.DONE, How.HANDED_BACK, How.CANCELLED)
 
 
 def is_split(config: EngineConfig, video: VideoFacts) -> bool:
-    """Return whether a video is worked on in pieces: one that is longer than `split_s` by its container's claim. Where
-    not every frame is inferred, which ones are depends on those before, and with `build_plan` what infers a frame
-    depends on when it is done: such videos stay whole."""
+    """Return whether a video is processed in pieces: if its container claims a duration above `split_s`. If not every
+    frame is inferred, the choice of frames depends on earlier ones, and with `build_plan` the backend of a frame
+    depends on when it is processed, so such videos stay whole."""
     whole = config.gate != "off" or config.scan or config.frames_between_inferences or config.build_plan
     return not whole and config.split_s is not None and (video.duration_s or 0.0) > config.split_s
 
 
 def pieces_of(job: Job, config: EngineConfig, video: VideoFacts) -> PiecesOf | None:
-    """Return the pieces of a video, for whoever tracks it; None if it stays whole."""
+    """Return the pieces of a video, for the worker that tracks it; None if it stays whole."""
     if config.split_s is None or not is_split(config, video):
         return None
     return PiecesOf(job.folder / PIECES / f"{video.index:04d}", config.split_s)
 
 
 def forget_pieces(job: Job, index: int | None = None) -> None:
-    """Remove what was found in the pieces of a video that has its result; of all, without an index. Best effort."""
+    """Remove the pieces of a video that has its result, or of all videos without an index. Best effort."""
     with contextlib.suppress(OSError, OutputError), Folder.at(job.folder) as folder:
         if index is None:
             folder.remove_folder(PIECES)
@@ -87,9 +87,9 @@ def choice(
     early: bool,
     known: float = _KNOWN,
 ) -> int | None:
-    """Return which of `count` pieces to take while the tracker is at `at`, in pieces; None for none. It takes `its_s`
-    for a piece, `known` of that for one that is there, and the one who asks takes `own_s`. With `early` the first one
-    that is done before the tracker comes to it; else the last that it has not come to."""
+    """Return which of `count` pieces to take while the tracker is at position `at`, in pieces; None for none. The
+    tracker needs `its_s` per piece, `known` of that for a finished one; this worker needs `own_s`. With `early`, it is
+    the first piece that will be done before the tracker reaches it; otherwise the last one not reached yet."""
     current = int(at)
     until_s = (current + 1 - at) * its_s * (known if is_taken(current) else 1.0)
     free = None
@@ -106,7 +106,7 @@ def choice(
 
 @dataclass(frozen=True)
 class PieceClaim:
-    """A piece leased to this worker. `stem` names it among all that the worker does."""
+    """A piece leased to this worker. `stem` identifies it among the worker's videos and pieces."""
 
     video: VideoFacts
     number: int
@@ -121,15 +121,15 @@ class PieceClaim:
 
 @dataclass
 class _Seen:
-    """What the folder has of one piece."""
+    """The state of a piece according to the folder."""
 
     done: bool = False
     attempts: int = 0
-    over: bool = False  # the last attempt has ended, however
+    over: bool = False  # the last attempt has ended in some way
 
 
 class Pieces:
-    """The pieces of one job's videos, as one worker sees and takes them. It has at most `at_once` in hand."""
+    """The pieces of a job's videos, as seen and taken by one worker, which holds at most `at_once` of them."""
 
     def __init__(
         self,
@@ -149,18 +149,18 @@ class Pieces:
         self._at_once = at_once
         split = [video for video in videos if is_split(config, video)]
         self._videos = sorted(split, key=lambda video: (-(video.duration_s or 0.0), video.index))
-        self._whole: set[int] = set()  # of which no more pieces are taken
+        self._whole: set[int] = set()  # videos of which no more pieces are taken
         self.took_s = 0.0
-        """For one piece, lately; 0: none was done."""
+        """Seconds for the latest piece; 0: none was done."""
 
     @property
     def full(self) -> bool:
-        """Whether this worker has as many in hand as it may."""
+        """Whether this worker holds as many pieces as it may."""
         return len(self.held) >= self._at_once
 
     @property
     def are_of_no_use(self) -> bool:
-        """Whether there are some in hand, all of videos that have their result."""
+        """Whether this worker holds pieces, and all of them are of videos that have their result."""
         try:
             return bool(self.held) and all(
                 there(self._job.done_path(claim.video.index)) for claim in list(self.held.values())
@@ -169,11 +169,11 @@ class Pieces:
             return False
 
     def of(self, video: VideoFacts) -> PiecesOf | None:
-        """Return the pieces of a video, for whoever tracks it; None if it stays whole."""
+        """Return the pieces of a video, for the worker that tracks it; None if it stays whole."""
         return pieces_of(self._job, self._config, video)
 
     def next(self) -> PieceClaim | None:
-        """Take the next piece of a video that another worker tracks; None if there is none to take."""
+        """Take the next piece of a video that another worker tracks; None if there is none."""
         if self.full or self._job.given_up or not self._videos:
             return None
         seen = self._look()
@@ -189,11 +189,11 @@ class Pieces:
         return None
 
     def release(self, claim: PieceClaim, how: How, *, error: str | None = None) -> None:
-        """Give a piece back; how the work on it ended is kept."""
+        """Release a piece, and record how the work on it ended."""
         self.held.pop(claim.stem, None)
         if how == How.DONE:
             self.took_s = time.monotonic() - claim.since
-        if how not in _INNOCENT:  # the next one may well do the same to this worker
+        if how not in _INNOCENT:  # the video's other pieces may do the same to this worker
             self._whole.add(claim.video.index)
         try:
             claim.lease.release(how, error=error)
@@ -201,7 +201,7 @@ class Pieces:
                 forget_pieces(self._job, claim.video.index)
         except OSError as problem:
             why = reason_of(problem)
-            log.warning("job %s: how %s ended can't be noted: %s", self._job.id, claim.lease.path.name, why)
+            log.warning("job %s: the end of %s can't be recorded: %s", self._job.id, claim.lease.path.name, why)
 
     def release_all(self, how: How, *, error: str | None = None) -> None:
         for claim in list(self.held.values()):
@@ -213,7 +213,7 @@ class Pieces:
             claim.lease.touch()
 
     def _is_tracked(self, video: VideoFacts) -> bool:
-        """Return whether somebody is at work on a video. What can't be read is passed over."""
+        """Return whether a worker is tracking a video; False if that can't be read."""
         if video.index in self._whole:
             return False
         try:
@@ -226,7 +226,7 @@ class Pieces:
         return lease is not None and lease.held(self._settings.lease_s)
 
     def _look(self) -> dict[int, dict[int, _Seen]]:
-        """Return what the folder has of each piece, by video and number."""
+        """Return the state of each piece in the folder, by video and number."""
         seen: dict[int, dict[int, _Seen]] = {}
         try:
             names = os.listdir(self._job.folder / PIECES)
@@ -244,7 +244,7 @@ class Pieces:
         return seen
 
     def _told(self) -> dict[int, tuple[VideoProgress, float]]:
-        """Return how far each video is, by what its worker told last, and how many seconds ago that was."""
+        """Return each video's last reported progress and its age in seconds."""
         told = {}
         for each in self._job.progress():
             if each.videos:
@@ -256,7 +256,7 @@ class Pieces:
     def _choice(
         self, video: VideoFacts, rows: dict[int, _Seen], told: tuple[VideoProgress, float] | None, *, early: bool
     ) -> int | None:
-        """Return which piece of a video to take, by how far its tracker is."""
+        """Return which piece of a video to take, given its tracker's progress."""
         config, length_s = self._config, self._config.split_s
         assert length_s is not None
         ends_s = min(video.duration_s or 0.0, math.inf if config.part_ends_s is None else config.part_ends_s)
@@ -284,7 +284,7 @@ class Pieces:
         )
 
     def _is_taken(self, video: VideoFacts, row: _Seen | None, number: int) -> bool:
-        """Return whether a piece is done, somebody is at it, or it is not to be tried again."""
+        """Return whether a piece is done, in progress, or must not be tried again."""
         if row is None:
             return False
         if row.done or row.attempts >= _ATTEMPTS:

@@ -238,7 +238,7 @@ _ENTRY: _Shape = {
     "[worker]": (_text, "a text"),
 }
 
-# In the summary of a job, a video's turn may never have come.
+# In the summary of a job, a video may never have been started.
 _ENDED: _Shape = _ENTRY | {"status": _one_of(EntryStatus)}
 
 _TOTALS: _Shape = {
@@ -657,7 +657,7 @@ class VideoEntry:
         return {**self.told, **{name: value for name, value in values.items() if name not in left_out}}
 
 
-# Keys that are left out where there is nothing to tell, with what stands for that.
+# Keys that are left out if they have this value.
 _LEFT_OUT = {"attempts": None, "stem": "", "worker": "", "clock": None}
 _ENTRY_KEYS = [each.name for each in dataclasses.fields(VideoEntry) if each.name != "told"]
 

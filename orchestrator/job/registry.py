@@ -1,8 +1,8 @@
-"""Which jobs there are: an id leads to a directory, without asking the broker.
+"""The known jobs: finds a job's directory by id, without asking the broker.
 
-Each machine remembers the jobs that were submitted or worked on here, in `YOLO_STATE_DIR/jobs`, and those that have
-ended in `jobs/ended` below it, so that who looks for what is left to do need not look at them all. Workers on other
-machines learn of a job from its messages, which name the directory.
+Each machine remembers the jobs that were submitted or processed here, in `YOLO_STATE_DIR/jobs`, and ended ones in
+`jobs/ended` below it, so that a search for remaining work need not read them all. Workers on other machines learn of a
+job from its messages, which name the directory.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 
 _ENDED = "ended"
 _MIN_LETTERS = 4
-"""Letters of an id that may stand for it."""
+"""The minimum length of an abbreviated id."""
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """What this machine remembers of a job: its directory, when it was made, and at which broker it waits."""
+    """What this machine remembers of a job: its directory, its creation time, and its broker."""
 
     folder: str
     created_at: str
@@ -49,8 +49,7 @@ class Remembered:
 
 
 def remember(job: Job, settings: Settings) -> None:
-    """Remember a job, as best effort: one that can't be remembered here still runs, and is found by its output
-    folder."""
+    """Remember a job. Best effort: otherwise it still runs, and is found by its output folder."""
     path = _path(job.id, settings)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +60,7 @@ def remember(job: Job, settings: Settings) -> None:
 
 
 def settle(job_id: str, settings: Settings) -> None:
-    """Note that a job is settled, so that nobody need look after it. Best effort."""
+    """Record that a job is settled and needs no more attention. Best effort."""
     path = _path(job_id, settings)
     with contextlib.suppress(OSError):
         if path.exists():
@@ -78,8 +77,8 @@ def forget(job_id: str, settings: Settings) -> None:
 
 
 def open_jobs(settings: Settings) -> list[Job]:
-    """Return the jobs of this broker that are remembered here and are not settled, newest first. Those of another
-    broker are for its own workers."""
+    """Return the unsettled jobs of this broker that are remembered here, newest first. Those of another broker are left
+    to its own workers."""
     found = []
     for job in _jobs(_path("", settings).parent, broker=_broker(settings)):
         if job.settled:
@@ -90,7 +89,7 @@ def open_jobs(settings: Settings) -> list[Job]:
 
 
 def known_jobs(settings: Settings) -> Iterator[Job]:
-    """Yield every job that this machine remembers and whose directory is still there, newest first."""
+    """Yield the jobs that this machine remembers and whose directory still exists, newest first."""
     folder = _path("", settings).parent
     yield from _jobs(folder, folder / _ENDED)
 
@@ -107,8 +106,8 @@ def _jobs(*folders: Path, broker: str | None = None) -> Iterator[Job]:
 
 
 def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
-    """Find the job of an id, as this machine remembers it or in one of `outputs`. The beginning of an id will do where
-    only one job's id begins so. Raises UnknownJob."""
+    """Find a job by id, among those that this machine remembers or in one of `outputs`. An id may be abbreviated if
+    that is unambiguous. Raises UnknownJob."""
     if not is_id(job_id):
         raise UnknownJob(f"A job's id consists of letters, digits and dashes, 100 at most. Got {job_id[:200]!r}.")
     job_id = _whole(job_id, settings, outputs)
@@ -129,7 +128,7 @@ def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
 
 
 def _whole(begun: str, settings: Settings, outputs: tuple[Path, ...]) -> str:
-    """Return the one id that begins so; `begun` itself if there is none, or it is too short to mean one."""
+    """Complete an abbreviated id; return `begun` itself if no id begins so, or if it is too short."""
     if len(begun) < _MIN_LETTERS:
         return begun
     jobs = _path("", settings).parent
@@ -148,7 +147,7 @@ def _whole(begun: str, settings: Settings, outputs: tuple[Path, ...]) -> str:
 
 
 def _broker(settings: Settings) -> str:
-    """Return a name for the broker that gives no password away."""
+    """Return a name for the broker that does not reveal its password."""
     return hashlib.sha256(settings.broker_url.encode()).hexdigest()[:16]
 
 
@@ -157,7 +156,7 @@ def _path(job_id: str, settings: Settings) -> Path:
 
 
 def _entry(path: Path) -> Remembered | None:
-    """Return what is remembered of a job; None if nothing is, or it can't be read."""
+    """Return what is remembered of a job; None if there is nothing or it can't be read."""
     try:
         return Remembered.from_json(object_in(path) or {})
     except ValueError:

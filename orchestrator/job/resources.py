@@ -1,6 +1,6 @@
-"""Whether a machine can do a job: known before hours are spent on it.
+"""Estimates whether a machine can do a job, before hours are spent on it.
 
-The sizes are estimates from real runs with room to spare; a job is refused only where it can't end well.
+The sizes are generous estimates from real runs; a job is refused only if it can't succeed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 from engine.config import EngineConfig
 from orchestrator.job.records import ModelFacts, VideoFacts
 
-# H.264 at crf 25, ultrafast, of the videos of streets and shops that were tried: 0.1 to 0.2 bits per pixel. The
-# annotated video is there twice for a moment, as it grows and as it is finished.
+# H.264 at crf 25, ultrafast, took 0.1 to 0.2 bits per pixel for the videos of streets and shops that were tried. The
+# annotated video briefly exists twice: as a packet log and finished.
 _BITS_A_PIXEL = 0.15
 _VIDEO_COPIES = 2
 # Ten objects per frame, each a row of about 190 bytes in each of the JSON files and 60 in the MOT file.
 _ROW_BYTES = {"tracks": 1900, "detections": 1700, "mot": 600}
-# A crop of 10 KB for each track, which is there twice for a moment, and a new track every fifth frame.
+# A crop of 10 KB per track, which briefly exists twice, and a new track every fifth frame.
 _CROP_BYTES = 4000
 _ENGINE_BYTES = 400 << 20
 _FRAME_BYTES = 1.5
@@ -30,7 +30,7 @@ _MIN_FRAME_BYTES = 16
 
 @dataclass(frozen=True)
 class Resources:
-    """What a machine has, and what a job needs of it. Memory is None if the system does not tell."""
+    """A machine's resources, and a job's needs. Memory is None if unknown."""
 
     cores: int
     memory_available_bytes: int | None
@@ -45,7 +45,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Examination:
-    """What is there and what is needed, warnings, and why the job is refused (None: it is not)."""
+    """The resources, warnings, and why the job is refused (None: it is not)."""
 
     resources: Resources
     warnings: tuple[str, ...]
@@ -57,7 +57,7 @@ def needed_bytes(videos: Sequence[VideoFacts], config: EngineConfig) -> int:
     rows = sum(_ROW_BYTES.get(name, 0) for name in config.formats)
     total = 0.0
     for video in videos:
-        # A container may claim anything; it can't hold more frames than this.
+        # A container may claim anything, but can't contain more frames than this.
         frames = min(video.frames or 0, video.size_bytes // _MIN_FRAME_BYTES)
         total += frames * rows
         if config.crops:
@@ -68,7 +68,7 @@ def needed_bytes(videos: Sequence[VideoFacts], config: EngineConfig) -> int:
 
 
 def examine(videos: Sequence[VideoFacts], model: ModelFacts, config: EngineConfig, output: Path) -> Examination:
-    """Compare what the machine has with what the job needs."""
+    """Compare the machine's resources with the job's needs."""
     needed, free = needed_bytes(videos, config), shutil.disk_usage(_existing(output)).free
     largest = max((video.pixels for video in videos), default=0)
     memory_needed = int(_ENGINE_BYTES + largest * _FRAME_BYTES * _FRAMES_IN_FLIGHT * 4)
@@ -78,17 +78,17 @@ def examine(videos: Sequence[VideoFacts], model: ModelFacts, config: EngineConfi
     warnings = []
     if needed > free / 2:
         warnings.append(
-            f"The outputs need about {_size(needed)} and {output} has {_size(free)} free. Free some, choose another "
+            f"The outputs need about {_size(needed)}, but {output} has {_size(free)} free. Free some, choose another "
             "output folder, or turn off the annotated videos (visualize: false)."
         )
     if memory is not None and memory < memory_needed:
         warnings.append(
-            f"The engine needs about {_size(memory_needed)} of memory and {_size(memory)} is available. Lower "
+            f"The engine needs about {_size(memory_needed)} of memory, but {_size(memory)} is available. Lower "
             "--concurrency, or `streams` and `window` in the configuration."
         )
     if config.device.startswith("cuda") and not gpu:
         warnings.append(
-            f"device is {config.device}, and this machine has no NVIDIA driver: only a worker on a machine with one "
+            f"device is {config.device}, but this machine has no NVIDIA driver: only a worker on a machine with one "
             "can do this job (`yolo-server --worker --queues yolo-gpu`)."
         )
     refused = None
@@ -106,7 +106,7 @@ def _existing(folder: Path) -> Path:
 
 
 def available_memory() -> int | None:
-    """Return the bytes that programs may still take, None if the system does not tell."""
+    """Return the memory available to programs in bytes; None if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""What a file system must be able to do for jobs, tried where they will write: shares and FUSE mounts differ.
+"""Tests the guarantees that jobs need from the file system of their output folder: shares and FUSE mounts differ.
 
-Tried by one process, so it finds what is missing altogether. What several machines see late is in docs/operations.md,
-"Shared file systems".
+A single process tests them, so it only finds what is missing altogether. For delays between machines, see
+docs/operations.md, "Shared file systems".
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from orchestrator.job.atomic_json import append_line, read_json, write_json, wri
 _OFF_S = 5.0
 _MOUNTS = Path("/proc/self/mountinfo")
 good_devices: set[int] = set()
-"""The devices of output folders that this process has tried and that lack nothing."""
+"""The devices of output folders that this process has tested successfully."""
 
 
 class _Lacks(Exception):
-    """What the file system did instead of what was requested."""
+    """Says what the file system did instead."""
 
 
 @dataclass(frozen=True)
 class Lacking:
-    """A guarantee that a file system does not give: which, what it did, and what helps."""
+    """A missing guarantee: its name, what the file system did, and the remedy."""
 
     what: str
     found: str
@@ -40,8 +40,8 @@ class Lacking:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the file system of a folder is, what it lacks that jobs can't do without, and whether it has hard links,
-    which they can."""
+    """The kind of a folder's file system, the missing guarantees that jobs need, and whether it has hard links, which
+    are optional."""
 
     kind: str
     lacks: tuple[Lacking, ...]
@@ -49,8 +49,8 @@ class Findings:
 
 
 def check(output: Path) -> None:
-    """Try the file system of an output folder, which is made where it is missing; once in this process. Raises
-    PathRefused where it lacks something that jobs need, with the remedy; OSError if nothing can be written."""
+    """Test the file system of an output folder, creating the folder if missing; once per process. Raises PathRefused
+    with the remedy if a guarantee is missing, OSError if nothing can be written."""
     output.mkdir(parents=True, exist_ok=True)
     device = os.stat(output).st_dev
     if device in good_devices:
@@ -62,14 +62,14 @@ def check(output: Path) -> None:
 
 
 def told(folder: Path, found: Findings) -> str:
-    """Say what a folder's file system lacks, and the first remedy."""
+    """Describe what a folder's file system lacks, and the first remedy."""
     first = found.lacks[0]
     more = "".join(f" It lacks {each.what}, too." for each in found.lacks[1:])
     return f"{folder} is on a file system ({found.kind}) that lacks {first.what}: {first.found}.{more} {first.remedy}"
 
 
 def tried(folder: Path) -> Findings:
-    """Try all that is needed in a folder, which is left as it was. Raises OSError if nothing can be made there."""
+    """Test all guarantees in a folder, which is left as it was. Raises OSError if nothing can be created there."""
     place = folder / f".yolo-probe-{secrets.token_hex(8)}"
     place.mkdir()
     try:
@@ -84,8 +84,7 @@ def tried(folder: Path) -> Findings:
 
 
 def kind_of(folder: Path) -> str:
-    """Return the kind of file system that a folder is on (`ext4`, `nfs4`, `fuse.rclone`), `unknown` where the system
-    does not tell."""
+    """Return the kind of a folder's file system, such as `ext4`, `nfs4` or `fuse.rclone`; `unknown` if unknown."""
     try:
         device = os.stat(folder).st_dev
         rows = [row.partition(" - ") for row in _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()]
@@ -118,9 +117,9 @@ def _exclusive(place: Path) -> None:
 def _once(place: Path) -> None:
     path = place / "once.json"
     if not write_once(path, 1) or write_once(path, 2):
-        raise _Lacks("of two that make one file, not one alone succeeds")
+        raise _Lacks("two processes can create the same file")
     if read_json(path) != 1:
-        raise _Lacks("what was written first is not what is read")
+        raise _Lacks("the content first written is not what is read")
 
 
 def _replaced(place: Path) -> None:
@@ -128,7 +127,7 @@ def _replaced(place: Path) -> None:
     write_json(path, 1)
     write_json(path, 2)
     if read_json(path) != 2:
-        raise _Lacks("the old content is read after it was replaced")
+        raise _Lacks("the old content is still read after a replacement")
 
 
 def _folders(place: Path) -> None:
@@ -138,10 +137,10 @@ def _folders(place: Path) -> None:
         (folder / "ticket").write_text(folder.name)
     with contextlib.suppress(OSError):
         os.rename(one, other)
-        raise _Lacks("a folder takes the place of one that is not empty")
+        raise _Lacks("a folder replaces one that is not empty")
     os.rename(one, place / "3")
     if one.exists() or (place / "3" / "ticket").read_text() != one.name:
-        raise _Lacks("a renamed folder is not under its new name")
+        raise _Lacks("a renamed folder does not have its new name")
 
 
 def _appended(place: Path) -> None:
@@ -149,7 +148,7 @@ def _appended(place: Path) -> None:
     append_line(path, 1)
     append_line(path, 2)
     if path.read_bytes() != b"1\n2\n":
-        raise _Lacks("a line that was appended is not at the end")
+        raise _Lacks("an appended line is not at the end")
 
 
 def _times(place: Path) -> None:
@@ -174,7 +173,7 @@ def _links(place: Path) -> bool:
     return True
 
 
-_WRITES = "Of rclone, mount with --vfs-cache-mode writes."
+_WRITES = "With rclone, mount with --vfs-cache-mode writes."
 _QUESTIONS: tuple[tuple[str, str, Callable[[Path], None]], ...] = (
     (
         "exclusive creation (O_EXCL)",
@@ -182,16 +181,16 @@ _QUESTIONS: tuple[tuple[str, str, Callable[[Path], None]], ...] = (
         _exclusive,
     ),
     (
-        "files that only one can make",
+        "creation of a file by only one process",
         "Without them two workers take the same video. Use NFS 3 or later, or SMB.",
         _once,
     ),
     ("renaming over a file", _WRITES, _replaced),
     (
-        "renaming of folders, refused where the name is taken",
-        "Use a file system with folders, not one of objects.",
+        "renaming folders, refused if the name is taken",
+        "Use a file system with folders, not an object store.",
         _folders,
     ),
     ("appending to a file", _WRITES, _appended),
-    ("times of files that can be set to now (utime)", f"Leases are renewed so. {_WRITES}", _times),
+    ("times of files that can be set to now (utime)", f"Leases are renewed with it. {_WRITES}", _times),
 )

@@ -1,8 +1,8 @@
-"""A job that has ended as a trace: spans of the job, its steps and each attempt at a video, in OTLP's JSON.
+"""An ended job as a trace in OTLP's JSON: spans of the job, its steps and each attempt at a video.
 
-Nothing is carried along while a job is worked on: its directory knows who did what when. So whatever was killed or
-delivered twice is in the trace as it was, and the ids, which are hashes, are the same whoever makes it. Leases are
-dated to the second.
+Nothing is recorded for it during the job, because the job's directory has who did what and when. So the trace shows
+kills and repeated deliveries as they happened, and its ids, which are hashes, are the same whoever builds it. Times of
+leases have a resolution of one second.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Value = str | int | float | bool
 
 
 class ValueJson(TypedDict, total=False):
-    """A value in OTLP's JSON: one of these keys. 64 bits are a text there."""
+    """A value in OTLP's JSON: one of these keys. 64-bit integers are strings there."""
 
     boolValue: bool
     intValue: str
@@ -34,14 +34,14 @@ class ValueJson(TypedDict, total=False):
 
 
 class AttributeJson(TypedDict):
-    """An attribute of a span or of what sends it."""
+    """An attribute of a span or a resource."""
 
     key: str
     value: ValueJson
 
 
 class StatusJson(TypedDict):
-    """How a span ended; `message` only where something went wrong."""
+    """How a span ended; `message` only after a failure."""
 
     code: int
     message: NotRequired[str]
@@ -52,7 +52,7 @@ class _Parent(TypedDict, total=False):
 
 
 class SpanJson(_Parent):
-    """A span in OTLP's JSON: ids as hexadecimal digits, times as nanoseconds since 1970 in a text."""
+    """A span in OTLP's JSON: ids as hexadecimal digits, times as strings of nanoseconds since 1970."""
 
     traceId: str
     spanId: str
@@ -65,14 +65,14 @@ class SpanJson(_Parent):
 
 
 class ScopeSpansJson(TypedDict):
-    """Spans by what has made them."""
+    """Spans by instrumentation scope."""
 
     scope: dict[str, str]
     spans: list[SpanJson]
 
 
 class ResourceSpansJson(TypedDict):
-    """Spans by what sends them."""
+    """Spans by resource."""
 
     resource: dict[str, list[AttributeJson]]
     scopeSpans: list[ScopeSpansJson]
@@ -86,8 +86,8 @@ class RequestJson(TypedDict):
 
 @dataclass(frozen=True)
 class Span:
-    """One span. Times are in seconds since 1970; `parent` is another's `key`, "" of the root; `error` says what went
-    wrong, None if nothing did."""
+    """A span. Times are in seconds since 1970; `parent` is the `key` of another span, "" for the root; `error` is None
+    without a failure."""
 
     key: str
     parent: str
@@ -99,7 +99,7 @@ class Span:
 
 
 def spans_of(job: Job, end: EndRecord) -> list[Span]:
-    """Return the spans of a job that has ended, the root first."""
+    """Return the spans of an ended job, the root first."""
     begins_s, ends_s = _seconds(job.spec.created_at), _seconds(end.ended_at)
     totals = end.result.summary.totals
     facts: dict[str, _Value] = {
@@ -128,7 +128,7 @@ def _steps(job: Job) -> Iterator[Span]:
 
 
 def _videos(job: Job, steps: list[Span]) -> Iterator[Span]:
-    """Each attempt at a video stands below the step that made it: its worker's at that time."""
+    """Yield each attempt at a video, with its worker's step at that time as parent."""
     start = job.start_record()
     names = {f"{video.index:04d}": video for video in (start.videos if start is not None else ())}
     for base, last in sorted(job.leases("videos").items()):
@@ -148,20 +148,20 @@ def _videos(job: Job, steps: list[Span]) -> Iterator[Span]:
 
 
 def _holds(step: Span, video: Span) -> bool:
-    """Whether a step was at work, on the same worker, when an attempt began; leases are dated to the second."""
+    """Return whether a step was running on the same worker when an attempt began, within a second."""
     same = step.attributes.get("yolo.worker") == video.attributes.get("yolo.worker")
     return same and step.name.startswith("process") and step.begins_s - 1 <= video.begins_s <= step.ends_s + 1
 
 
 def _end(steps: list[Span], begins_s: float, ends_s: float) -> Iterator[Span]:
-    """Give the last step, which holds no lease: it is what came behind the others."""
+    """Yield the last step, which has no lease: the time after the others."""
     since = max((step.ends_s for step in steps), default=begins_s)
     if ends_s > since:
         yield Span("end", "job", "end", since, ends_s, attributes={"yolo.step": "end"})
 
 
 def _of_lease(lease: Lease, key: str, parent: str, name: str, facts: dict[str, _Value]) -> Span:
-    """From when it was taken to when it was given back; to its owner's last sign of life where that died."""
+    """Return the span of a lease, until its release or, if its owner died, the owner's last sign of life."""
     record, ending = lease.record(), lease.ending()
     begins_s, ends_s = _seconds(record.at), lease.last_touched_s()
     told: dict[str, _Value] = {**facts, "yolo.how": "died" if ending is None else ending.how}
@@ -172,7 +172,7 @@ def _of_lease(lease: Lease, key: str, parent: str, name: str, facts: dict[str, _
 
 
 def request_of(job: Job, end: EndRecord) -> RequestJson:
-    """Return the body of an OTLP request, as its JSON has it."""
+    """Return the body of an OTLP request as JSON."""
     trace = hashlib.sha256(job.id.encode()).hexdigest()[:32]
     service: dict[str, _Value] = {"service.name": "yolo-engine", "service.version": metadata.version("yolo-engine")}
     spans = [_otlp(span, trace, job.id) for span in spans_of(job, end)]
@@ -213,7 +213,7 @@ def _value(value: _Value) -> ValueJson:
 
 
 def _seconds(text: str) -> float:
-    """Return a time of a record; 0 where it is none."""
+    """Parse a time of a record; 0 if invalid."""
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:

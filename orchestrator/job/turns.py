@@ -1,8 +1,8 @@
-"""Whose turn it is in an output folder: one of the jobs that write to it works at a time, the oldest that has begun.
+"""Turns in an output folder: of the jobs that write to it, only one works at a time, the oldest that has begun.
 
-A step that must wait is given up: its message is answered, so that it takes no worker's slot, and a marker stays in the
-job's directory (`tasks/process-1.waits.json`). Whoever ends a job puts the steps of the next one on the queue; where
-nobody does, the look for lost messages (requeue.py) finds the marker.
+A step that must wait ends: its message is acknowledged, so that it occupies no worker, and leaves a marker in the job's
+directory (`tasks/process-1.waits.json`). The end of a job puts the waiting steps of the next one on the queue; failing
+that, the search for lost messages (requeue.py) finds the marker.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from orchestrator.job.jobdir import JOBS_FOLDER, Job, is_id, now
 
 
 class Turns:
-    """The turns of one moment: each folder is looked through once, however many jobs ask."""
+    """A snapshot of turns: each folder is read only once, however many jobs ask."""
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
@@ -41,7 +41,7 @@ class Turns:
         if other is None:
             return None
         pause(job, key, {"for": other.id})
-        # A job that ended meanwhile may have looked for waiting ones before the mark was there.
+        # A job that ended meanwhile may have looked for waiting steps before the marker existed.
         again = Turns(self._lease_s).before(job)
         if again is None:
             proceed(job, key)
@@ -51,7 +51,7 @@ class Turns:
 def begun(output: Path) -> list[Job]:
     """Return the jobs that write to a folder, have begun and have not ended, the oldest first.
 
-    Those that have ended are passed over without being opened: there may be hundreds.
+    Ended jobs are skipped without being opened, because there may be hundreds.
     """
     found = []
     with contextlib.suppress(OSError):
@@ -67,7 +67,7 @@ def begun(output: Path) -> list[Job]:
 
 
 def next_waiting(output: Path, lease_s: float) -> tuple[Job, list[str]] | None:
-    """Return the job whose turn has come in a folder, and its steps that wait for that; None if none waits."""
+    """Return the job whose turn has come in a folder, and its waiting steps; None if none waits."""
     turns = Turns(lease_s)
     for job in begun(output):
         keys = waiting(job)
@@ -82,7 +82,7 @@ def pause(job: Job, key: str, why: dict[str, str]) -> None:
 
 
 def waits_since(job: Job, key: str) -> str:
-    """Return since when a step waits, as ISO 8601; "" if that can't be told."""
+    """Return since when a step has been waiting, as ISO 8601; "" if unknown."""
     at = (object_in(_marker(job, key)) or {}).get("at")
     return at if isinstance(at, str) else ""
 
@@ -99,12 +99,12 @@ def waits_in(job: Job) -> str | None:
 
 
 def waiting(job: Job) -> list[str]:
-    """Return the steps of a job that were given up to wait."""
+    """Return the waiting steps of a job."""
     return [key for key in (f"process-{number}" for number in range(1, job.workers + 1)) if waits(job, key)]
 
 
 def waits_for(job: Job) -> str | None:
-    """Return the id of the job that a job's steps wait for, None if none waits."""
+    """Return the id of the job that a job's steps wait for; None if none waits."""
     for key in waiting(job):
         named = (object_in(_marker(job, key)) or {}).get("for")
         if is_id(named):
@@ -117,7 +117,7 @@ def waits(job: Job, key: str) -> bool:
 
 
 def proceed(job: Job, key: str) -> None:
-    """Remove the marker of a step that waits no longer: it is at work, or on a queue."""
+    """Remove the marker of a step that no longer waits, because it is running or queued."""
     with contextlib.suppress(OSError):
         _marker(job, key).unlink(missing_ok=True)
 

@@ -369,7 +369,7 @@ def test_scenes_for_none_of_the_videos_are_told_before_work_begins(tmp_path, cap
     (given / "unseen.toml").write_text(LINE)  # behind one that is for the same videos
     with fake_engine(scene=given) as engine:
         assert engine.run([tmp_path / "in"], tmp_path / "out")["success"]
-    assert "Scenes that are for none of the videos" in caplog.text
+    assert "Scenes whose `camera` matches none of the videos" in caplog.text
     assert "'cam7/**', 'a.mp4', '**'." in caplog.text
     for command in ("analyze", "report"):
         other = tmp_path / "scenes" / "one.toml"

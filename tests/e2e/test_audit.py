@@ -322,7 +322,7 @@ def test_a_run_of_a_version_without_hashes(run):
     (run / "manifest.json").write_text(json.dumps(manifest))
     result = audit(run, frames=2)
     assert result.passed, result.findings
-    assert result.left_out == ("the run kept no hashes of its outputs: what they are was not compared",)
+    assert result.left_out == ("the run kept no hashes of its outputs, so their content was not compared",)
 
 
 def test_what_failed_or_was_interrupted_is_told(tmp_path):

@@ -135,7 +135,7 @@ def test_tracks_of_a_camera_are_exported_by_segment(ts: Path, tmp_path: Path, fo
 
 def test_what_needs_the_source_of_a_camera_says_that_there_is_none(ts: Path, tmp_path: Path) -> None:
     _recorded(ts, tmp_path)
-    with pytest.raises(InputError, match="is of live sources, of which no file is kept to cut images out"):
+    with pytest.raises(InputError, match="is of live sources, which leave no file to extract images from"):
         export_run(FinishedRun.load(tmp_path), "coco", ExportSettings(images=True))
     with pytest.raises(InputError, match="is of live sources, of which no file is kept that could be drawn again"):
         list(render(tmp_path))

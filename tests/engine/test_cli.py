@@ -460,10 +460,9 @@ def test_interrupted(long_clip, tmp_path, number):
         (
             {"mot": "a.partial.mot.txt"},
             {},
-            "Unfinished videos are kept as NAME.partial.*; the same command goes on with them, "
-            "--no-resume starts over.",
+            "Unfinished videos are kept as NAME.partial.*; the same command continues them, --no-resume starts over.",
         ),
-        ({}, {}, "The same command goes on, --no-resume starts over."),
+        ({}, {}, "The same command continues, --no-resume starts over."),
         ({"mot": "a.partial.mot.txt"}, {"resume": False}, "Unfinished videos are kept as NAME.partial.*."),
         ({}, {"save_intermediate_results": False}, "Unfinished videos are not kept."),
     ],

@@ -77,5 +77,5 @@ def test_an_id_twice_in_a_frame():
 def test_a_file_that_is_none(tmp_path, line):
     path = tmp_path / "a.txt"
     path.write_text("1,1,0,0,10,10,1,-1,-1\n" + line + "\n")
-    with pytest.raises(InputError, match=r"a\.txt, line 2: not a row of MOTChallenge"):
+    with pytest.raises(InputError, match=r"a\.txt, line 2: not a MOTChallenge row"):
         read_boxes(path)

@@ -86,8 +86,8 @@ ZONE = '[[zone]]\nname = "b"\npolygon = [[0, 0], [1, 0], [1, 1]]\n'
 @pytest.mark.parametrize(
     ("scene", "options", "message"),
     [
-        (None, ("--event-kinds", "crossing"), "what the scene can give: track. Got 'crossing'"),
-        (LINE, ("--event-kinds", "stay"), "what the scene can give: crossing, track. Got 'stay'"),
+        (None, ("--event-kinds", "crossing"), "kinds that the scene can give: track. Got 'crossing'"),
+        (LINE, ("--event-kinds", "stay"), "kinds that the scene can give: crossing, track. Got 'stay'"),
         (ZONE, ("--event-kinds", "enter,loiter"), "Got 'loiter'"),
         (LINE, ("--loiter", "30s"), "for zones, with loiter among the --event-kinds"),
         (ZONE, ("--loiter", "30s", "--event-kinds", "stay"), "for zones, with loiter among the --event-kinds"),

@@ -109,7 +109,7 @@ def test_what_is_no_single_video(tmp_path):
         plan(fake(), "rtsp://me:secret@camera/1", 0.98)
     for name in ("a.mp4", "b.mp4"):
         clip(tmp_path / name)
-    with pytest.raises(InputError, match="holds 2"):
+    with pytest.raises(InputError, match="contains 2"):
         plan(fake(), str(tmp_path), 0.98)
     with pytest.raises(VideoError, match="ends before start_s"):
         plan(fake(start_s=50), str(tmp_path / "a.mp4"), 0.98)

@@ -139,9 +139,9 @@ def test_tensorrt_gets_signed_numbers_that_are_the_same(tmp_path, config, pictur
 def test_what_loses_too_much_is_refused_and_nothing_is_written(tmp_path, config, pictures, monkeypatch):
     monkeypatch.setattr("engine.verification.agreement.Agreement.f1", 0.5)
     said = []
-    with pytest.raises(ModelError, match=r"agrees by 0\.500 only, where 0\.9 is aimed at .* --aim 0\.5 takes that"):
+    with pytest.raises(ModelError, match=r"agrees by only 0\.500, below the aim of 0\.9 .* --aim 0\.5 accepts that"):
         quantize_model(config, pictures, tmp_path / "q.onnx", aim=0.9, say=said.append)
-    assert said[-1] == "They agree by 0.500, where 0.9 is aimed at: ranking 3 convolutions."
+    assert said[-1] == "Agreement is 0.500, below the aim of 0.9: ranking 3 convolutions."
     assert not (tmp_path / "q.onnx").exists()
 
 

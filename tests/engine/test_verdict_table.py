@@ -87,4 +87,4 @@ def test_every_verdict_can_be_told(case):
 
 
 def test_without_a_frame():
-    assert shown(None) == "No verdict: no frame was done.\n"
+    assert shown(None) == "No verdict: no frame was processed.\n"

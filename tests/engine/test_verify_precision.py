@@ -33,7 +33,7 @@ def test_it_is_told_once():
     remember(KNOWN)
     assert worth_telling(KNOWN.sha256) == (
         "Measured here: bf16 infers 1.8 times as fast as f32, and agreed with it by 0.988 (F1 at IoU 0.8) on 1,200 "
-        "frames of a.mp4. It is had with --precision bf16"
+        "frames of a.mp4. Use it with --precision bf16"
     )
     assert worth_telling(KNOWN.sha256) is None
     remember(KNOWN)  # measured anew
@@ -43,7 +43,7 @@ def test_it_is_told_once():
 def test_the_fastest_is_told_and_its_file_named():
     remember(KNOWN)
     remember(replace(KNOWN, precision="int8", model="m.int8.onnx", times=2.5))
-    assert worth_telling(KNOWN.sha256).endswith("It is had with --model m.int8.onnx --precision int8")
+    assert worth_telling(KNOWN.sha256).endswith("Use it with --model m.int8.onnx --precision int8")
     assert worth_telling(KNOWN.sha256) is None
 
 

@@ -55,7 +55,7 @@ def test_a_file_of_the_zoo_is_not_read_without_end(tmp_path, name, monkeypatch):
     monkeypatch.setenv("YOLO_ENGINE_MODELS", str(tmp_path))
     monkeypatch.setattr("models.files.sha256_of_stream", lambda *_: pytest.fail("it is read"))
     for act in (find, pull):
-        with pytest.raises(HashError, match=rf"32,212,254,720 bytes.*whether it is {name}: remove or mend it"):
+        with pytest.raises(HashError, match=rf"32,212,254,720 bytes.*be verified as {name}: remove or repair it"):
             act(name)
 
 

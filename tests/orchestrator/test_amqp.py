@@ -126,7 +126,7 @@ def test_the_highest_number_is_served_first_there():
     ("error", "what"),
     [
         (exceptions.AccessRefused("ACCESS_REFUSED"), "wrong user or password"),
-        (exceptions.NotAllowed("vhost"), "no virtual host of that name"),
+        (exceptions.NotAllowed("vhost"), "no such virtual host"),
         (exceptions.PreconditionFailed("inequivalent arg"), "declared in another way"),
         (ConnectionRefusedError(111, "refused"), "nothing listens there"),
         (TimeoutError("timed out"), "no answer in time"),
@@ -160,7 +160,7 @@ def test_the_health_check_says_what_is_not_told(monkeypatch, given, tmp_path):
     found = health.check_health(URL, given.results_url, queues=["yolo"], model=None, output=tmp_path, given=given)
     checks = {check.name: check for check in found}
     assert checks["broker"].detail.startswith("RabbitMQ at amqp://***@127.0.0.1:1// answers")
-    assert checks["memory"].detail.startswith("not told: ")
+    assert checks["memory"].detail.startswith("not reported: ")
     assert checks["queue yolo"].detail == "nothing waits, 1 worker"
     assert health.exit_status(found) == 0
 

@@ -75,7 +75,7 @@ def test_a_job_gives_what_a_run_gives(submit, tmp_path):
     result.write_text(result.read_text().replace('"frames": 40', '"frames": 41'))
     (found,) = audit(tmp_path / "out", frames=0).findings
     assert (found.kind, found.file) == (Kind.MANIFEST, result.name)
-    assert found.detail == "it says something else than manifest.json of videos, totals"
+    assert found.detail == "it differs from manifest.json in videos, totals"
 
 
 @pytest.mark.parametrize(("classes", "refused"), [(["person"], False), (["person", "dog"], True)])

@@ -318,7 +318,7 @@ def test_a_check_that_breaks_or_hangs_hides_no_other(server, monkeypatch):
     hangs.set()
     assert states(checks) == {"results": "failed", "disk": "failed"}
     assert (checks["results"].detail, checks["disk"].detail) == (
-        "the check itself broke: RuntimeError: odd",
+        "the check itself failed: RuntimeError: odd",
         "no answer in time",
     )
 

@@ -196,7 +196,7 @@ def test_models_that_hold_code(tree, model, broker, refused):
     if not refused:
         trusted_model(model, settings_of(tree, broker))
         return
-    with pytest.raises(PathRefused, match=r"a\.plan is a TensorRT plan, which holds code, .* name its model"):
+    with pytest.raises(PathRefused, match=r"a\.plan is a TensorRT plan, which contains code, .* name its model"):
         trusted_model(model, settings_of(tree, broker))
 
 

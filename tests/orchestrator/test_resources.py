@@ -43,12 +43,12 @@ def machine(monkeypatch, *, free=10**15, memory=64 * GB, gpu=False) -> None:
     ("facts", "config", "warned", "refused"),
     [
         ({}, {}, [], None),
-        ({"free": 9 * GB}, {}, ["The outputs need about 7 GB and /out has 9 GB free"], None),
+        ({"free": 9 * GB}, {}, ["The outputs need about 7 GB, but /out has 9 GB free"], None),
         ({"free": 1 * GB}, {}, ["has 1 GB free"], "The outputs need about"),
         ({"free": 0}, {"visualize": False}, ["has 0 bytes free"], "visualize: false"),
-        ({"memory": 10**8}, {}, ["of memory and 100 MB is available"], None),
+        ({"memory": 10**8}, {}, ["of memory, but 100 MB is available"], None),
         ({"memory": None}, {}, [], None),
-        ({}, {"device": "cuda:1"}, ["device is cuda:1, and this machine has no NVIDIA driver"], None),
+        ({}, {"device": "cuda:1"}, ["device is cuda:1, but this machine has no NVIDIA driver"], None),
         ({"gpu": True}, {"device": "cuda"}, [], None),
     ],
 )

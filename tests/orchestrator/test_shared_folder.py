@@ -121,7 +121,7 @@ def test_without_hard_links_nothing_is_lacking(tmp_path, poor):
 LACKS = [
     ("replace", fail(errno.EPERM), "renaming over a file"),
     ("utime", fail(errno.ENOSYS), "times of files"),
-    ("rename", fail(errno.ENOTSUP), "renaming of folders"),
+    ("rename", fail(errno.ENOTSUP), "renaming folders"),
 ]
 
 

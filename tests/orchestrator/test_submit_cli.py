@@ -270,7 +270,7 @@ def test_cancel_needs_no_broker(call, here):
     job = made.make_job(here, settings())
     code, out, err = call("--cancel", job.id)
     assert code == 0
-    assert "is cancelled. Nobody had begun it." in out
+    assert "is cancelled. It had not been started." in out
     assert "The broker does not answer" in err
     assert job.end_record().state == "cancelled"
     code, out, _ = call("--cancel", job.id, "--json")
@@ -771,8 +771,8 @@ def test_prune_spares_what_is_still_written(call, here):
     removed, spared = pruned(call, "--keep", "0", "--results")
     assert removed == []
     assert spared == {
-        at_work.id: "somebody is at work on it",
-        unwritten.id: "its results are still written",
+        at_work.id: "a worker is processing it",
+        unwritten.id: "its results are still being written",
         beside.id: f"job {other.id}, which has not ended, writes to the same folder",
     }
     run_of_its_own = ended_job(here, "four", 10)
@@ -893,7 +893,7 @@ def test_what_a_job_cost(call, here):
     value = json.loads(out)
     assert (value["cpu_s"], value["cpu_s_per_hour"]) == (9.5, 9.5 / (4.0 + 2.0) * 3600)
     _, out, _ = call("--status", job.id)
-    assert "cost     10 CPU seconds, 5,700 an hour of video" in out
+    assert "cost     10 CPU seconds, 5,700 per hour of video" in out
     made.finish(job, 1)
     totals = made.end(job, settings())["processing_result"]["totals"]
     assert (totals["cpu_s"], totals["cpu_s_per_hour"]) == (9.5, 4275.0)

@@ -95,7 +95,7 @@ def test_a_program_that_declared_a_queue_in_its_own_way_is_told_so(given):
     ("url", "what"),
     [
         ("amqp://guest:wrong@127.0.0.1:{port}//", "wrong user or password"),
-        ("amqp://guest:guest@127.0.0.1:{port}/nowhere", "no virtual host"),
+        ("amqp://guest:guest@127.0.0.1:{port}/nowhere", "no such virtual host"),
         ("amqps://guest:guest@127.0.0.1:{port}//", "no TLS connection"),
     ],
 )

@@ -1,7 +1,7 @@
-"""What the commands of `yolo-engine` do, one file per command, or per few that belong together.
+"""The actions of the `yolo-engine` commands, one file per command or per few related ones.
 
-Their arguments and options are declared in engine.cli beside this room, which imports nothing heavy; a file here is
-loaded when its command is run.
+Their arguments and options are declared in engine.cli, which imports nothing heavy; a file here is loaded when its
+command runs.
 """
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from engine.analytics import read_mot, read_tracks
-from engine.analytics.answering import CameraAnswers, answer, film_of_rows, films_of, told
+from engine.analytics.answering import CameraAnswers, answer, cameras_json, film_of_rows, films_of
 from engine.analytics.export import write_tables
 from engine.analytics.naming import camera_of
 from engine.analytics.run_answers import config_for_answers, write_heatmap
@@ -50,17 +50,17 @@ def analyze(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Count in tracks that are there, and print the counts. `options` are keys of the configuration."""
+    """Analyse existing tracks and print the counts. `options` are configuration keys."""
     refuse_idle(_RULES, outputs)
     values = load_config(config_file) if config_file is not None else {}
-    EngineConfig(**values)  # the keys of the file that are useless here have their rules all the same
+    EngineConfig(**values)  # also validates keys of the file that have no effect here
     values |= {key: value for key, value in options.items() if value not in (None, ())}
     size_wh = _size(size)
     films: list[Film] = []
     rates: dict[Path, float] = {}
     settings = formats = None
     heatmap = False
-    noted: set[str] | None = set()  # the classes that the models knew, as far as all manifests note them
+    noted: set[str] | None = set()  # the models' classes; None unless all manifests have them
     for number, given in enumerate(outputs):
         manifest = _manifest(given)
         config = config_for_answers(manifest.get("config", {}) if manifest else {}, values)
@@ -101,7 +101,7 @@ def analyze(
     tables = write_tables(folder, [each.answers for each in cameras], settings.bin_s, formats, overwrite=overwrite)
     if heatmap:
         tables["heatmap.json"] = write_heatmap(folder, cameras, overwrite=overwrite)
-    answers: AnswersJson = {"cameras": told(cameras), "tables": tables}
+    answers: AnswersJson = {"cameras": cameras_json(cameras), "tables": tables}
     if as_json:
         click.echo(json.dumps(answers))
     else:
@@ -118,7 +118,7 @@ def _of_review(cameras: Sequence[CameraAnswers], judged: Sequence[Judged]) -> st
     text = f"Verdicts: {met.confirmed:,} confirmed, {met.rejected:,} rejected"
     if not unknown:
         return f"{text}."
-    return f"{text}, {unknown:,} on events that are not there: they were given on other tracks, or with another scene."
+    return f"{text}, {unknown:,} on events that do not exist: they were given for other tracks, or with another scene."
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -137,7 +137,7 @@ def _manifest(given: Path) -> ManifestJson | None:
     try:
         return read_manifest(given)
     except InputError as error:
-        if is_of_a_run(given):  # and something is wrong with it
+        if is_of_a_run(given):  # but its manifest is missing or invalid
             raise
         raise InputError(f"{error} A file of another program's tracks needs --size and --fps.") from error
 
@@ -153,7 +153,7 @@ def _films(
     if manifest is not None:
         return films_of(manifest["videos"], given, settings)
     if size_wh is None or fps is None:
-        raise InputError(f"{given} says nothing of its video: give its frame size and rate with --size WxH --fps N.")
+        raise InputError(f"{given} does not describe its video: give its frame size and rate with --size WxH --fps N.")
     if given.suffix != ".jsonl":
         rates[given] = fps
     film, _ = film_of_rows(given, settings, size_wh, fps)
@@ -174,7 +174,7 @@ def _distinct(films: list[Film]) -> list[Film]:
             number += 1
             name = f"{film.name} ({number})"
         taken.add(name)
-        # What is a camera of its own stays one.
+        # A video that is its own camera stays one.
         alone = name != film.name and film.camera == camera_of(film.name, None)
         found.append(replace(film, name=name, camera=camera_of(name, None) if alone else film.camera))
     return found

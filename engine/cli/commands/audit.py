@@ -20,7 +20,7 @@ from engine.text.say import say
 def audit(
     folder: Path, frames: int | None, seed: int, source: Path | None, as_json: bool, **options: object
 ) -> int:  # fmt: skip
-    """Audit a run and print what was found. `options` are keys of the configuration."""
+    """Audit a run and print the findings. `options` are configuration keys."""
     changes = {key: value for key, value in options.items() if value is not None}
     tell = tell_on(screen(stderr=True))
     found = check(
@@ -40,10 +40,10 @@ def audit(
 
 def _show(found: Audit) -> None:
     for why in found.left_out:
-        say(f"Not looked at: {why}.")
+        say(f"Not checked: {why}.")
     for each in found.videos:
         if each.left_out:
-            say(f"{each.video or 'a video'}: frames not looked at: {each.left_out}")
+            say(f"{each.video or 'a video'}: frames not checked: {each.left_out}")
     if found.findings:
         table = Table("finding", "video", "file", "what is not as claimed", box=None, pad_edge=False)
         for line in found.findings:
@@ -51,7 +51,7 @@ def _show(found: Audit) -> None:
         screen().print(table, markup=False, highlight=False)
     frames, boxes, rows = (sum(getattr(each, what) for each in found.videos) for what in ("frames", "boxes", "rows"))
     done = [f"{counted(frames, 'frame')} with {counted(boxes, 'box', 'boxes')} inferred again"] if frames else []
-    done += [f"{counted(rows, 'row')} compared with those of doing the videos again"] if rows else []
+    done += [f"{counted(rows, 'row')} compared with a repeated run"] if rows else []
     verdict = "all is as claimed" if found.passed else counted(len(found.findings), "finding")
     say(
         f"{counted(len(found.videos), 'video')}, {counted(found.files, 'hash', 'hashes')} compared, "

@@ -48,7 +48,7 @@ def build_trt(
     channel_order: str | None,
     verbose: bool,
 ) -> None:
-    """Build a plan, compare it with the CPU if there is a GPU, and say what was built."""
+    """Build a plan, compare it with the CPU if there is a GPU, and print what was built."""
     scale, mean = scale_and_mean(input_scale, input_mean)
     options = BuildOptions(
         model,
@@ -80,8 +80,7 @@ def build_trt(
 
 
 def _runner() -> Runner | None:
-    """Return what runs a plan on this machine's GPU, to compare it with the CPU. None if there is no GPU, or no
-    PyCUDA."""
+    """Return the runner of plans on this machine's GPU, for comparison with the CPU; None without a GPU or PyCUDA."""
     if find_gpu() is None:
         return None
     try:
@@ -108,7 +107,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 def scale_and_mean(scale: str | None, mean: str | None) -> tuple[float | _Three | None, _Three | None]:
-    """Return both, checked as those of a configuration are; one mean stands for all channels."""
+    """Parse and validate both as in a configuration; a single mean applies to all channels."""
     config = EngineConfig(input_scale=scale, input_mean=mean)
     means = config.input_mean
     return config.input_scale, (means, means, means) if isinstance(means, float) else means
@@ -120,7 +119,7 @@ def _say(line: str) -> None:
 
 @contextmanager
 def _watching(*, quiet: bool) -> Iterator[Watcher]:
-    """Show a bar on standard error where that is a terminal."""
+    """Show a progress bar on standard error if that is a terminal."""
     console = Console(stderr=True)
     columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bars:
@@ -133,7 +132,7 @@ def _watching(*, quiet: bool) -> Iterator[Watcher]:
 def _show(built: Built) -> None:
     record, profile = built.record, built.record.profile
     if not built.fresh:
-        say("The same plan is there already: nothing was built.", err=True)
+        say("The same plan exists already: nothing was built.", err=True)
     on = f"on {record.gpu}" if record.gpu is not None else "ahead of time"
     rows = [
         ("plan", f"{built.plan} ({record.plan_bytes / 1e6:.1f} MB)"),
@@ -150,7 +149,7 @@ def _show(built: Built) -> None:
 
 
 def _range(shape: tuple[int, ...], profile: Profile) -> str:
-    """Return the input's dimensions; a free one as least..most."""
+    """Return the input's dimensions; a dynamic one as min..max."""
     parts = zip(shape, profile.least, profile.most, strict=True)
     return " x ".join(str(most) if low == most else f"{low}..{most}" for _, low, most in parts)
 

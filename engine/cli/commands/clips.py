@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from engine.cli.idle import Rule, refuse_idle
-from engine.clips import ClipSettings, Cut, cut_clips, told
+from engine.clips import ClipSettings, Cut, clips_json, cut_clips
 from engine.config import clip_keys
 from engine.finished import FinishedRun
 from engine.text.counted import counted
@@ -19,7 +19,7 @@ _OF_CLIPS: tuple[Rule[FinishedRun], ...] = (
     Rule(
         ("source",),
         lambda run: not run.config.blur,
-        "applies to clips that are cut from the sources, and those of a run that blurs come from its annotated videos",
+        "applies to clips cut from the sources, and those of a run with blur come from its annotated videos",
     ),
 )
 
@@ -41,7 +41,7 @@ def clips(
     run.check_asked(keys)
     cut = cut_clips(run, ClipSettings.of(keys), output, overwrite=overwrite)
     if as_json:
-        click.echo(json.dumps(told(cut)))
+        click.echo(json.dumps(clips_json(cut)))
     else:
         _print(cut)
     return 1 if cut.failed else 0

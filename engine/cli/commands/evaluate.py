@@ -47,7 +47,7 @@ def evaluate(tracks: Path, truth: Path, ranges: tuple[str, ...], plain: bool, as
 
 
 def _told(trial: Trial, ranges: tuple[str, ...]) -> str:
-    """Return the parameter set in words: the tracker, and what was tried of it."""
+    """Describe a parameter set: the tracker, and the values tried."""
     tried = [text.partition("=")[0].strip().replace("-", "_") for text in ranges]
     own = [f"{key}={trial.parameters[key]}" for key in tried if key in trial.parameters]
     return " ".join([trial.tracker, *own])

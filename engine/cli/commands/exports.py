@@ -11,7 +11,7 @@ import click
 
 from engine.choices.formats import EXPORTS, ExportFormat, exports_that
 from engine.cli.idle import Rule, refuse_idle
-from engine.exports import ExportSettings, export_run, import_corrected, told
+from engine.exports import ExportSettings, export_json, export_run, import_corrected
 from engine.finished import FinishedRun
 from engine.text.counted import counted
 from engine.text.say import say
@@ -71,12 +71,12 @@ def export(
     run = FinishedRun.load(folder, sources=source, counts=False)
     made = export_run(run, form, settings, output, only=videos)
     if as_json:
-        click.echo(json.dumps(told(made)))
+        click.echo(json.dumps(export_json(made)))
     else:
         keys = f" from {counted(made.keys, 'key frame')}" if made.keys is not None else ""
         images_too = f", {counted(made.images, 'image')}" if images else ""
         if images and run.config.blur:
-            say("The images are of the sources, which show what the run's annotated videos hide.", err=True)
+            say("The images are from the sources, which show what the run's annotated videos hide.", err=True)
         say(
             f"{made.folder}: {counted(made.videos, 'video')}, {counted(made.tracks, 'track')}, "
             f"{counted(made.boxes, 'box', 'boxes')}"
@@ -105,6 +105,6 @@ def import_(
     what = f"{counted(done.tracks, 'track')}, {counted(done.boxes, 'box', 'boxes')} of {done.video}"
     say(f"{done.rows}: {what}; before: {done.kept}")
     if done.timed == "rows":
-        say("Times are those of the rows before, interpolated: the source is not there, or has changed.", err=True)
+        say("Times are interpolated from the previous rows: the source is missing or has changed.", err=True)
     say(f"Count again with: yolo-engine analyze {done.rows.parent}")
     return 0

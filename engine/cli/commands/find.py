@@ -81,9 +81,9 @@ def find(
         return 0
     _print(answer.found, pictures)
     for name, why in missing.items():
-        say(f"{name}: no pictures: {why}", err=True)
+        say(f"{name}: no images: {why}", err=True)
     if answer.without_clock:
-        say(f"{answer.without_clock:,} more have no clock, and are in no time of day.", err=True)
+        say(f"{answer.without_clock:,} more have no clock, so their time of day is unknown.", err=True)
     shown = f"{len(answer.found):,} of {answer.total:,}" if answer.total > len(answer.found) else f"{answer.total:,}"
     say(f"{shown} found in {counted(refreshed.folders, 'folder')}, {done - ready:.2f} s; {refreshed.read:,} read anew.")
     return 0

@@ -26,7 +26,7 @@ def list_all() -> None:
         spec = manifest.input
         about = ("The default. " if manifest.name == DEFAULT_MODEL else "") + manifest.description
         row = (manifest.name, f"{spec.width}x{spec.height}", manifest.licence, _here(manifest), about)
-        table.add_row(*(Text(printable(text)) for text in row))  # a manifest may be a stranger's
+        table.add_row(*(Text(printable(text)) for text in row))  # a manifest is untrusted
     screen().print(table)
 
 
@@ -35,12 +35,12 @@ def _here(manifest: ModelManifest) -> str:
     try:
         found = find(manifest.name)
     except HashError:
-        return "damaged"  # `models info` says what is wrong with it
+        return "damaged"  # `models info` gives the reason
     return "no" if found is None else "bundled" if manifest.bundled else "yes"
 
 
 def info(model: str) -> None:
-    """Print what is known of a model."""
+    """Print a model's properties."""
     try:
         resolved = resolve(model)
         manifest, path, sha256 = resolved.manifest, str(resolved.path), resolved.sha256

@@ -37,7 +37,7 @@ def plan(
     config_file: Path | None,
     **options: object,
 ) -> int:
-    """Probe a video and say what reaches the target. `options` are keys of the configuration."""
+    """Probe a video and print which settings reach the target. `options` are configuration keys."""
     tell = tell_on(screen(stderr=True))
     config = configuration(config_file, options)
     refuse_idle(_OF_PLAN, config)

@@ -11,7 +11,7 @@ from engine.verification.quantize import AIM, quantize_model
 
 
 def quantize(model: str, calib: Path, output: Path | None, aim: float | None, **options: object) -> None:
-    """Quantize a model and say what was made. `options` are keys of the configuration."""
+    """Quantize a model and print the outcome. `options` are configuration keys."""
     given = {key: value for key, value in options.items() if value is not None}
     target = output or Path(f"{Path(model).name.removesuffix('.onnx')}.int8.onnx")
     config = EngineConfig(model=model, **given)
@@ -21,5 +21,5 @@ def quantize(model: str, calib: Path, output: Path | None, aim: float | None, **
         f"float model by {made.f1:.3f} (F1 at IoU 0.8)."
     )
     if made.in_float:
-        say(f"In float32 stay, for accuracy: {printable(', '.join(made.in_float), 2000)}.")
+        say(f"Left in float32 for accuracy: {printable(', '.join(made.in_float), 2000)}.")
     say(f"Run it with --model {made.path} --precision int8")

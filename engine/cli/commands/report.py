@@ -19,7 +19,7 @@ from engine.text.say import say
 
 
 def report(folder: Path, verdicts: Path | None, overwrite: bool, as_json: bool, **options: Any) -> int:
-    """Write the pages and print where they are. `options` are keys of the configuration."""
+    """Write the pages and print their paths. `options` are configuration keys."""
     manifest = read_manifest(folder)
     given = {key: value for key, value in options.items() if value not in (None, ())}
     config = config_for_answers(manifest.get("config", {}), given)

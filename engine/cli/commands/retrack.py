@@ -18,7 +18,7 @@ from engine.text.say import say
 
 
 def retrack(folder: Path, output: Path | None, stitch: bool, as_json: bool, overwrite: bool, **options: object) -> int:
-    """Make the tracks again and print what was done. `options` are keys of the configuration."""
+    """Make the tracks again and print the outcome. `options` are configuration keys."""
     changes = {key: value for key, value in options.items() if value is not None}
     done = again(folder, output, changes, join=stitch, overwrite=overwrite)
     if as_json:

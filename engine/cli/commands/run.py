@@ -47,7 +47,7 @@ class _Asked(NamedTuple):
 
 _OF_RUN: tuple[Rule[_Asked], ...] = (
     Rule(
-        ("event_kinds", "event_loiter_s"), lambda asked: asked.on_event, "goes with --on-event, which says who is told"
+        ("event_kinds", "event_loiter_s"), lambda asked: asked.on_event, "goes with --on-event, which names receivers"
     ),
     Rule(("segment",), lambda asked: any(map(scheme, asked.inputs)), "applies to live sources, and no input is a URL"),
     Rule(
@@ -77,7 +77,7 @@ def run(
     config_file: Path | None,
     **options: object,
 ) -> int:
-    """Run the engine over the inputs and print what it did. `options` are keys of the configuration."""
+    """Run the engine over the inputs and print the summary. `options` are configuration keys."""
     console = screen(stderr=True)
     alarms = _alarms(on_event, event_kinds, event_loiter_s)
     config = configuration(config_file, {**options, "output_folder": output})
@@ -103,7 +103,7 @@ def run(
 
         print_verdict(console, summary["verdict"])
     if as_json:
-        click.echo(json.dumps(summary))  # escaped: a file name need not be text that the output can show
+        click.echo(json.dumps(summary))  # escaped: a file name may contain text that the output can't encode
     else:
         print_summary(screen(), summary)
         if (answers := summary.get("answers")) is not None:
@@ -141,15 +141,15 @@ def _writing_to(config: EngineConfig, stored: StoredOutput | None) -> EngineConf
 
 
 def configuration(config_file: Path | None, options: Mapping[str, object]) -> EngineConfig:
-    """Return the configuration: the keys of the file, and over them the options that were given. Raises ConfigError."""
+    """Return the configuration: the keys of the file, overridden by the given options. Raises ConfigError."""
     values = load_config(config_file) if config_file is not None else {}
     values |= {key: value for key, value in options.items() if value not in (None, ())}
     return EngineConfig(**values)
 
 
 def _serving(asked: str | None) -> Callable[[Engine], contextlib.AbstractContextManager[object]]:
-    """Return what serves the metrics of an engine for a block, where that is asked for. Raises ConfigError at once
-    where it can't be."""
+    """Return a function whose context manager serves an engine's metrics if requested. Raises ConfigError at once if
+    that is impossible."""
     if asked is None:
         return lambda engine: contextlib.nullcontext()
     from engine.observe import prometheus
@@ -169,15 +169,15 @@ def _serving(asked: str | None) -> Callable[[Engine], contextlib.AbstractContext
 
 
 def _faster(engine: Engine, summary: SummaryJson) -> str | None:
-    """Return one line, once, where `verify --precision` has measured that this model is faster in another precision
-    here."""
+    """Return one line, only once, if `verify --precision` has measured that this model is faster here in another
+    precision."""
     model = engine.model
     able = summary["success"] and model.precision == "f32" and model.device == "cpu" and model.sha256
     return worth_telling(model.sha256) if able else None
 
 
 def _alarms(targets: tuple[str, ...], kinds: str | None, loiter_s: float | None) -> AlarmSettings | None:
-    """Return who is told of events, with the secret of the environment."""
+    """Return the settings for sending events, with the secret from the environment."""
     if not targets:
         return None
     from engine.alarms import KINDS, SECRET, AlarmSettings
@@ -191,7 +191,7 @@ def _alarms(targets: tuple[str, ...], kinds: str | None, loiter_s: float | None)
 
 
 def _check_kinds(alarms: AlarmSettings, scenes: Sequence[Scene]) -> None:
-    """Raise BadParameter for a kind of events that can't come up in these scenes."""
+    """Raise BadParameter for a kind of event that can't occur in these scenes."""
     zones = [zone for scene in scenes for zone in scene.zones]
     possible = {"track"}
     if any(scene.lines for scene in scenes):
@@ -201,38 +201,34 @@ def _check_kinds(alarms: AlarmSettings, scenes: Sequence[Scene]) -> None:
         if alarms.loiter_s is not None or any(zone.loiter_s is not None for zone in zones):
             possible.add("loiter")
     if never := sorted(set(alarms.kinds) - possible):
-        rule = (
-            "A crossing is of a line; enter, stay and loiter are of a zone, and loiter takes its loiter_s or --loiter"
-        )
-        message = f"what the scene can give: {', '.join(sorted(possible))}. Got {never[0]!r}. {rule}."
+        rule = "Only lines have crossings, only zones enter, stay and loiter; loiter needs loiter_s or --loiter"
+        message = f"kinds that the scene can give: {', '.join(sorted(possible))}. Got {never[0]!r}. {rule}."
         raise click.BadParameter(message, param_hint="--event-kinds")
     if alarms.loiter_s is not None and "loiter" not in (alarms.kinds or possible):
         raise click.BadParameter("for zones, with loiter among the --event-kinds.", param_hint="--loiter")
 
 
 def tell_model(config: EngineConfig, tell: Callable[[str], object]) -> None:
-    """Say one line to whoever named no model."""
+    """Print one line if no model was named."""
     if (note := note_on_default(config)) is not None:
         tell(note)
 
 
 def how_to_go_on(config: EngineConfig, summary: SummaryJson) -> str:
-    """Return the line for whoever interrupted a run."""
+    """Return the message after an interrupted run."""
     if all("segments" in video for video in summary["videos"]):
-        return "What was recorded is complete; the same command goes on with new segments."
+        return "What was recorded is complete; the same command continues with new segments."
     kept = any(video["outputs"] for video in summary["videos"] if video["status"] == "partial")
     goes_on = config.resume and config.save_intermediate_results
     if kept and goes_on:
-        return (
-            "Unfinished videos are kept as NAME.partial.*; the same command goes on with them, --no-resume starts over."
-        )
+        return "Unfinished videos are kept as NAME.partial.*; the same command continues them, --no-resume starts over."
     if kept:
         return "Unfinished videos are kept as NAME.partial.*."
-    return "The same command goes on, --no-resume starts over." if goes_on else "Unfinished videos are not kept."
+    return "The same command continues, --no-resume starts over." if goes_on else "Unfinished videos are not kept."
 
 
 def _stop_on_signals(engine: Engine, say: Callable[[str], None]) -> dict[int, _Handler]:
-    """Install handlers and return those before them. The first Ctrl-C or SIGTERM ends the run and keeps what is
+    """Install handlers and return the previous ones. The first Ctrl-C or SIGTERM ends the run and keeps what is
     complete; a second one, unless it is the first delivered twice, ends the process at once."""
     repeats = Repeats()
 
@@ -246,7 +242,7 @@ def _stop_on_signals(engine: Engine, say: Callable[[str], None]) -> dict[int, _H
             signal.signal(each, second)
         begun = engine.last_run is not None
         engine.stop()
-        if not begun:  # nothing to finish; where a library swallows this, the run ends as soon as it begins
+        if not begun:  # nothing to finish; if a library swallows this, the run ends as soon as it begins
             raise KeyboardInterrupt
         say("Stopping: finishing the frames in flight. Press Ctrl-C again to stop at once.")
 

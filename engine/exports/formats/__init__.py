@@ -1,4 +1,4 @@
-"""One file a format: `write(videos, target, settings)` makes a folder that the tool's own importer reads."""
+"""One file per format: `write(videos, classes, folder, settings)` makes a folder that the tool's own importer reads."""
 
 from engine.exports.formats import base, coco, cvat, fiftyone, labelstudio, mot, yolo
 

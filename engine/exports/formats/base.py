@@ -1,4 +1,4 @@
-"""What every format is given, and how files get their names."""
+"""Settings common to all formats, and the naming of files."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from engine.finished import file_word
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """`error_px` is how far a box may be beside the one that follows from its key frames, `every` which frames an
-    image data set takes, `images` whether they are cut out. Of a tool that splits a video into jobs, `job_frames` is
-    their length and `job_overlap` what two have in common: files of jobs are written as well."""
+    """`error_px` is the largest deviation of a box from the one interpolated between key frames; an image data set
+    takes every `every`-th frame, `images` says whether they are extracted. For a tool that splits a video into jobs,
+    `job_frames` is their length and `job_overlap` their overlap in frames; files per job are written as well."""
 
     error_px: float = 2.0
     every: int = 1
@@ -24,7 +24,7 @@ class ExportSettings:
 
 
 def jobs_of(video: VideoBoxes, settings: ExportSettings) -> Iterator[tuple[int, int, int]]:
-    """Give number, first and last frame of each job of a video; nothing where it is not split."""
+    """Yield number, first and last frame of each job of a video; nothing if it is not split."""
     length, overlap = settings.job_frames, settings.job_overlap
     if length is None:
         return
@@ -38,7 +38,7 @@ def jobs_of(video: VideoBoxes, settings: ExportSettings) -> Iterator[tuple[int, 
 
 
 def with_stems(videos: Sequence[VideoBoxes]) -> list[VideoBoxes]:
-    """Return the videos, each with a place in the export, of letters that every tool takes, that no other has."""
+    """Return the videos, each with a unique stem in the export made of characters that every tool accepts."""
     taken: set[str] = set()
     found = []
     for video in videos:
@@ -58,6 +58,6 @@ def image_name(stem: PurePosixPath, frame: int) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file of an export that is still growing."""
+    """Write a file of an unfinished export."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")

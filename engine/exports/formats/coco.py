@@ -1,8 +1,8 @@
 """COCO instances: one data set of all videos, ids from 1, a category for each class.
 
-`annotations/instances_default.json`; images are frames, `<video>_<frame>.jpg` with the file's frame numbers from 0. An
-image tells its `video_id` and `frame_index`, an annotation its `track_id`, which COCO allows and trackers need; CVAT
-and Datumaro look for it in `attributes`.
+Writes `annotations/instances_default.json`; images are frames, `<video>_<frame>.jpg`, numbered from 0 as in the file.
+An image has `video_id` and `frame_index`, an annotation has `track_id`, which COCO allows and trackers need; CVAT and
+Datumaro look for it in `attributes`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CHUNK = 1 << 16
 
 
 def write(videos: Sequence[VideoBoxes], classes: Sequence[str], folder: Path, settings: ExportSettings) -> None:
-    """Write the data set. Boxes are written as they come: a year of them need not be held twice."""
+    """Write the data set. Boxes are streamed to the file, so they are never in memory twice."""
     target = folder / "annotations" / "instances_default.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     numbers = {name: number for number, name in enumerate(classes, 1)}

@@ -1,7 +1,7 @@
 """CVAT for video 1.1: tracks with key frames, interpolated by CVAT between them.
 
-Frames count from 0 in the video, and again from 0 in each job: a file for a job has its own. A track that ends, or has
-a hole, gets a box `outside` behind it; else CVAT would show it to the end.
+Frames count from 0 in the video, and again from 0 in each job, which has a file of its own. After the end of a track,
+or before a gap in it, there is a box marked `outside`; otherwise CVAT would show the track to the end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engine.text.printable import printable
 
 
 def write(videos: Sequence[VideoBoxes], classes: Sequence[str], folder: Path, settings: ExportSettings) -> None:
-    """Write `<stem>.xml` of each video, and of each of its jobs `<stem>.job-N.xml`."""
+    """Write `<stem>.xml` for each video and `<stem>.job-N.xml` for each of its jobs."""
     for video in videos:
         stem = video.stem
         write_text(folder / stem.with_name(f"{stem.name}.xml"), document(video, classes, settings))

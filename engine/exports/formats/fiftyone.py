@@ -1,7 +1,7 @@
 """FiftyOne: a data set of the type FiftyOneVideoLabelsDataset, whose labels are ETA's.
 
-`manifest.json` lists pairs of `data/<stem><suffix>`, a link to the source, and `labels/<stem>.json`: objects by frame,
-from 1, boxes as shares of the frame, `index` the track.
+`manifest.json` lists pairs of `data/<stem><suffix>`, a link to the source, and `labels/<stem>.json`: objects by frame
+(from 1), boxes relative to the frame, `index` is the track id.
 """
 
 from __future__ import annotations

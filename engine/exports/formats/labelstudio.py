@@ -1,7 +1,7 @@
-"""Label Studio: tasks with pre-annotations of a video, for a labelling interface of Video, VideoRectangle and Labels.
+"""Label Studio: tasks with video pre-annotations, for a labelling interface of Video, VideoRectangle and Labels.
 
-Frames count from 1 there, boxes are per cent of the frame. A key frame that is not `enabled` ends what is shown, until
-the next one.
+Frames count from 1, boxes are in per cent of the frame. A key frame that is not `enabled` hides the box until the next
+one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engine.text.printable import printable
 
 
 def write(videos: Sequence[VideoBoxes], classes: Sequence[str], folder: Path, settings: ExportSettings) -> None:
-    """Write tasks.json, to be imported, and interface.xml, the labelling interface that it fits."""
+    """Write tasks.json, for import, and interface.xml, the matching labelling interface."""
     tasks = [_task(video, settings) for video in videos]
     write_text(folder / "tasks.json", json.dumps(tasks, indent=1) + "\n")
     labels = "".join(f"    <Label value={quoteattr(printable(name))}/>\n" for name in classes)

@@ -1,7 +1,7 @@
 """MOTChallenge ground truth, as CVAT's MOT 1.1 and py-motmetrics read it: every box, frames from 1.
 
-A folder a video: `gt/gt.txt` (frame, id, left, top, width, height, 1, class from 1, 1), `gt/labels.txt` (a class a
-line) and `seqinfo.ini`. CVAT's jobs number their frames from 1 again: `job-N` are theirs.
+One folder per video: `gt/gt.txt` (frame, id, left, top, width, height, 1, class from 1, 1), `gt/labels.txt` (one class
+per line) and `seqinfo.ini`. CVAT's jobs number their frames from 1 again; they are in folders `job-N`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engine.text.printable import printable
 
 
 def write(videos: Sequence[VideoBoxes], classes: Sequence[str], folder: Path, settings: ExportSettings) -> None:
-    """Write a folder for each video, and one for each of its jobs."""
+    """Write a folder for each video and for each of its jobs."""
     for video in videos:
         place = folder / video.stem
         _write_one(video, classes, place)

@@ -1,7 +1,7 @@
-"""YOLO data set, as Ultralytics reads it: `data.yaml`, `images/train`, `labels/train`.
+"""A YOLO data set, as Ultralytics reads it: `data.yaml`, `images/train`, `labels/train`.
 
-A line a box: class, centre and size as shares of the frame. There is no place for a track id: tools refuse one. A frame
-without an object has an empty file, which says that nothing is there.
+One line per box: class, centre and size relative to the frame. Track ids are left out, because tools reject them. A
+frame without objects has an empty file, which marks it as background.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a backend is: a loaded model that turns a tensor into raw outputs."""
+"""The interface of backends: a loaded model that turns a tensor into raw outputs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CpuModel:
-    """What a backend on a CPU is made of.
+    """Input for building a CPU backend.
 
-    path        the ONNX file, with dynamic axes where the model allows them
-    name        the model as its user named it, for messages: the file may be one of a cache
-    size        height and width of the model's own input; others may follow
-    workers     threads that will infer at the same time
+    path        the ONNX file, with dynamic axes if the model allows them
+    name        the model as named by the user, for messages: the file may be in a cache
+    size        height and width of the model's own input; other sizes may follow
+    workers     number of threads that infer concurrently
     batch_safe  false if the model computes over the whole batch
     """
 
@@ -40,13 +40,13 @@ class CpuModel:
 
 @dataclass(frozen=True)
 class GpuModel:
-    """What a backend on a GPU is made of.
+    """Input for building a GPU backend.
 
     config    what was requested
-    manifest  the model's declaration; `freed` is its ONNX file, with dynamic axes where the model allows them
-    sha256    of the file that `freed` was made from
-    workers   threads that will infer at the same time
-    device    cuda or cuda:N, `number` N; `gpu` is the GPU of that number, None if none answers
+    manifest  the model's declaration; `freed` is its ONNX file, with dynamic axes if the model allows them
+    sha256    hash of the file that `freed` was made from
+    workers   number of threads that infer concurrently
+    device    cuda or cuda:N; `number` is N; `gpu` is that GPU, None if there is none
     named     whether this backend was requested by name
     """
 
@@ -62,28 +62,28 @@ class GpuModel:
 
 
 class OnCpu(NamedTuple):
-    """A backend on a CPU, and what it was chosen by; "" where it was asked for."""
+    """A backend on a CPU, and why it was chosen; "" if it was requested."""
 
     backend: Backend
     why: str = ""
 
 
 class OnGpu(NamedTuple):
-    """A backend on a GPU, and why it can be had."""
+    """A backend on a GPU, and why it can be used."""
 
     backend: Backend
     why: str
 
 
 class Backend(Protocol):
-    """A loaded model. `run` may be called by several threads at once; none of them waits for another.
+    """A loaded model. `run` may be called concurrently by several threads, none of which waits for another.
 
     name         of the backend, as in the configuration
-    provider     what really computes, e.g. CPUExecutionProvider
-    on_gpu       whether frames are worth batching
+    provider     what actually computes, e.g. CPUExecutionProvider
+    on_gpu       whether batching frames pays off
     input_dtype  NumPy name of the tensor's dtype
     batch_safe   false if a model computes over the whole batch, so that images would change each other's results
-    fixed_hw     the only (H, W) it takes; None if it is free
+    fixed_hw     the only (H, W) it accepts; None if any
     """
 
     name: str
@@ -103,7 +103,7 @@ class Backend(Protocol):
 
 
 class FrameBackend(Backend, Protocol):
-    """A backend that also takes frames as they are decoded, and makes the tensor of them itself."""
+    """A backend that also accepts decoded frames, and builds the tensor itself."""
 
     @property
     def takes_frames(self) -> bool:
@@ -111,15 +111,15 @@ class FrameBackend(Backend, Protocol):
         ...
 
     def head_filters(self, conf: float, class_mask: NDArray[np.bool_] | None) -> Filters | None:
-        """Return what `run_frames` may be given to answer only with the anchors that pass; None if it can't."""
+        """Return filters with which `run_frames` returns only the anchors that pass; None if not supported."""
         ...
 
     def run_frames(self, batch: PlaneBatch, filters: Filters | None = None) -> Sequence[NDArray[Any] | Decoded]:
-        """Return one answer per frame: the model's output for it, or (boxes, scores, class_ids) as Layout.decode gives
-        them. The planes are not needed any more when it returns. Raises BackendError."""
+        """Return a result per frame: the model's output, or (boxes, scores, class_ids) as from Layout.decode. The
+        planes are not used after the return. Raises BackendError."""
         ...
 
 
 def frame_backend(backend: Backend) -> FrameBackend | None:
-    """Return the backend, where it takes frames."""
+    """Return the backend if it accepts frames, otherwise None."""
     return cast("FrameBackend", backend) if getattr(backend, "takes_frames", False) else None

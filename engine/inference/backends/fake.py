@@ -1,7 +1,7 @@
 """A backend for tests: finds one bright rectangle in each image, without a model.
 
-Its output has the `end2end` layout, so that everything around inference is the real thing: a clip with a white square
-on black gives the square's box, frame by frame.
+Its output has the `end2end` layout, so everything around inference is real: a clip with a white square on black gives
+the square's box in each frame.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def fake_manifest(height: int = 128, width: int = 128) -> ModelManifest:
 
 
 def on_cpu(model: CpuModel) -> FakeBackend:
-    """Make the backend; it has no use for a model."""
+    """Create the backend; the model is ignored."""
     return FakeBackend()
 
 
 class FakeBackend:
     """Satisfies engine.inference.backends.base.Backend.
 
-    delay_s     time each call takes, to make inference the bottleneck
-    fail_after  calls that succeed before every further one raises BackendError
+    delay_s     duration of each call, to make inference the bottleneck
+    fail_after  number of successful calls, after which every call raises BackendError
     """
 
     name = "fake"

@@ -1,13 +1,13 @@
 """Our own executor of convolutional networks, in float32 on AVX-512 or AVX2, in bfloat16 on AMX. See
 engine/inference/native.
 
-Activations, sums and concatenations are done where a convolution writes, so that YOLOX-nano takes 0.7 of the time it
-takes in ONNX Runtime. What stands behind the last convolutions, as the decoders of YOLOv5 and YOLOv8, is computed with
-NumPy. A model with an operator that is not known here is refused, with the reason.
+Activations, sums and concatenations are fused into the writes of convolutions, so that YOLOX-nano takes 0.7 times as
+long as in ONNX Runtime. What follows the last convolutions, such as the decoders of YOLOv5 and YOLOv8, is computed with
+NumPy. A model with an unknown operator is refused, with the reason.
 
-Two things differ from ONNX Runtime. Numbers that are not finite, in an image or a model, may become others than there:
-silu(-inf) and 0 * NaN, for instance. And a network is planned for one image: a model that computes with its batch
-size is refused where that shows in the graph, and is otherwise run as with a batch of 1.
+Two things differ from ONNX Runtime. Results of non-finite numbers, in an image or a model, may differ: silu(-inf) and 0
+* NaN, for instance. And a network is planned for one image: a model that computes with its batch size is refused if the
+graph shows it, and otherwise runs as with a batch of 1.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def on_cpu(model: CpuModel) -> NativeBackend:
-    """Make the backend. Raises BackendMissing and ModelError."""
+    """Create the backend. Raises BackendMissing and ModelError."""
     return NativeBackend(model.path, model.size, model=model.name, batch_safe=model.batch_safe)
 
 
@@ -61,15 +61,15 @@ class NativeBackend:
         batch_safe: bool = True,
         precision: Precision = "f32",
     ) -> None:
-        """`size` is the height and width to plan first; others follow when they come.
+        """`size` is the height and width to plan first; others are planned on demand.
 
-        path             the ONNX file, or what it holds
-        model            as its user named it, for messages: the file may be one of a cache
-        instruction_set  one of engine_ext.convnet.instruction_sets(); None takes the best
-        batch_safe       whether the model is known to compute the images of a batch apart
-        precision        f32, or bf16 where the processor has AMX: convolutions but for those that read the image and
-                         depthwise ones
-        Raises BackendMissing if the processor or the model is not fit for it, ModelError if the file is none.
+        path             the ONNX file, or its content
+        model            as named by the user, for messages: the file may be in a cache
+        instruction_set  one of engine_ext.convnet.instruction_sets(); None selects the best
+        batch_safe       whether the model is known to compute the images of a batch independently
+        precision        f32, or bf16 if the processor has AMX: for convolutions except depthwise ones and those that
+                         read the image
+        Raises BackendMissing if the processor or the model is unsuitable, ModelError if the file is not a model.
         """
         sets = instruction_sets()
         if not sets:
@@ -96,7 +96,7 @@ class NativeBackend:
             self._ended: EndedGraph | None = None
             self._plans: dict[tuple[int, int], ConvNet | EndedNet] = {}
             self._planning = threading.Lock()
-            self._workspaces: list[NDArray[np.float32]] = []  # as many as there were calls at a time
+            self._workspaces: list[NDArray[np.float32]] = []  # as many as there were concurrent calls
             self._closed = False
             self._plan(*(self.fixed_hw or size))
         except ModelPackageError as error:
@@ -161,7 +161,7 @@ class NativeBackend:
                 raise error from again
 
     def _workspace(self, size: int) -> NDArray[np.float32]:
-        """Return one that no other call uses, large enough. `run` gives it back."""
+        """Return an unused workspace that is large enough. `run` returns it to the pool."""
         try:
             workspace = self._workspaces.pop()
         except IndexError:

@@ -1,8 +1,8 @@
-"""ONNX Runtime: one session that many threads call at once.
+"""ONNX Runtime: one session that many threads call concurrently.
 
-On a CPU each call computes on its caller's thread alone: several frames side by side beat one frame spread over the
-cores, since small convolutions don't fill them (YOLOX-nano on 2 cores: 7.4 against 9.9 ms per frame). On a GPU each
-thread has an input there of its own, written again by every batch of the same shape.
+On a CPU each call computes only on its caller's thread: several frames in parallel beat one frame spread over the
+cores, since small convolutions don't fill them (YOLOX-nano on 2 cores: 7.4 instead of 9.9 ms per frame). On a GPU each
+thread has its own input buffer, reused by all batches of the same shape.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ _SHAPES_KEPT = 8
 
 
 def installed_builds() -> list[str]:
-    """Return the distributions of ONNX Runtime that are installed. More than one shadow each other: they share a
-    folder."""
+    """Return the installed distributions of ONNX Runtime. They share a folder, so several shadow each other."""
     found = []
     for name in ("onnxruntime", "onnxruntime-gpu"):
         try:
@@ -47,7 +46,7 @@ def installed_builds() -> list[str]:
 
 
 def shadowing() -> str | None:
-    """Return a sentence with the remedy when several builds are installed, else None."""
+    """Return a sentence with the remedy if several builds are installed, otherwise None."""
     builds = installed_builds()
     if len(builds) < 2:
         return None
@@ -55,7 +54,7 @@ def shadowing() -> str | None:
 
 
 def on_cpu(model: CpuModel) -> OnnxRuntimeBackend:
-    """Make the backend for a CPU. Raises BackendMissing and ModelError."""
+    """Create the backend for a CPU. Raises BackendMissing and ModelError."""
     return OnnxRuntimeBackend(model.path, "cpu", batch_safe=model.batch_safe)
 
 
@@ -66,7 +65,7 @@ def on_cuda(model: GpuModel) -> OnGpu:
 
 
 def on_tensorrt(model: GpuModel) -> OnGpu:
-    """Return the TensorRT provider; unless it was named, only where its cache has this model's engine. Raises
+    """Return the TensorRT provider; unless requested by name, only if its cache has this model's engine. Raises
     BackendMissing and ModelError."""
     cache = engine_cache(model.sha256, model.gpu.name if model.gpu is not None else "gpu")
     if not model.named and not any(cache.glob("*.engine")):
@@ -83,8 +82,8 @@ def on_tensorrt(model: GpuModel) -> OnGpu:
 
 
 def _profile(model: GpuModel) -> Shapes:
-    """Return the TensorRT provider's minimum, optimum and maximum input, so that no shape on the way makes it build
-    again."""
+    """Return the TensorRT provider's minimum, optimum and maximum input shapes, so that no later shape triggers a
+    rebuild."""
     spec, batch = model.manifest.input, model.config.batch or GPU_BATCH
     least = (spec.height, spec.width) if model.config.shape == "square" else (spec.stride, spec.stride)
     return (1, 3, *least), (batch, 3, spec.height, spec.width), (batch, 3, spec.height, spec.width)
@@ -105,9 +104,9 @@ class OnnxRuntimeBackend:
         engines: Path | None = None,
         shapes: Shapes | None = None,
     ) -> None:
-        """`device` is cpu, cuda or cuda:N; with `tensorrt`, ONNX Runtime's TensorRT provider computes there. It keeps
-        the engines that it builds in `engines`, made for inputs from the least to the largest of `shapes` and tuned for
-        the one between.
+        """`device` is cpu, cuda or cuda:N; with `tensorrt`, ONNX Runtime's TensorRT provider computes there. It caches
+        the engines that it builds in `engines`, for inputs from the minimum to the maximum of `shapes`, tuned for the
+        optimum.
 
         Raises BackendMissing if the device can't be used, ModelError if the file can't.
         """
@@ -121,12 +120,12 @@ class OnnxRuntimeBackend:
         providers = _providers(ort, device, tensorrt=tensorrt)
         self._number = int(device.partition(":")[2] or 0)
         options = ort.SessionOptions()
-        # Its errors come as exceptions. On standard error they would stand a second time, with names out of the model
-        # as they are, and a missing CUDA library at length, which is told below in one sentence.
+        # Its errors are raised as exceptions. On standard error they would appear a second time, with unescaped names
+        # from the model and lengthy text about missing CUDA libraries, which is reported below in one sentence.
         options.log_severity_level = 4
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        # Where each tensor lies is remembered per shape of the input: 3 % less time on a CPU, and 7 MB for 45 shapes.
+        # The memory layout is cached per input shape: 3 % less time on a CPU, at 7 MB for 45 shapes.
         options.enable_mem_pattern = not self.on_gpu
         if tensorrt and engines is not None and isinstance(path, Path):
             providers[0] = (providers[0][0], providers[0][1] | engine_options(path, engines, shapes))
@@ -173,7 +172,7 @@ class OnnxRuntimeBackend:
         return output
 
     def _bound(self, where: str) -> Binding:
-        """Return this thread's binding to memory of the device."""
+        """Return this thread's binding to device memory."""
         binding: Binding | None = getattr(self._own, "binding", None)
         if binding is None:
             binding = self._own.binding = Binding(
@@ -186,8 +185,8 @@ class OnnxRuntimeBackend:
 
 
 def _preload(ort: Any) -> None:
-    """Load CUDA's and cuDNN's libraries that came as wheels, where no loader looks (ONNX Runtime 1.21 and later). What
-    it prints of those that are missing would go to standard output; whether the provider is active is seen later."""
+    """Load CUDA's and cuDNN's libraries from wheels, where no loader looks (ONNX Runtime 1.21 and later). Its output
+    about missing ones is suppressed; whether the provider is active is checked later."""
     if preload := getattr(ort, "preload_dlls", None):
         with contextlib.redirect_stdout(io.StringIO()) as said:
             preload()
@@ -196,8 +195,8 @@ def _preload(ort: Any) -> None:
 
 
 class Binding:
-    """One thread's input in the memory of a device, and where the output goes: a batch is copied there and back once,
-    where `session.run` would allocate and copy through pageable memory of its own."""
+    """One thread's input and output in device memory: a batch is copied once in each direction, while `session.run`
+    would allocate and copy through pageable memory."""
 
     def __init__(self, ort: Any, session: Any, entry: str, output: str, device: str, number: int) -> None:
         self._ort = ort
@@ -228,12 +227,12 @@ class Binding:
 
 
 def engine_cache(onnx_sha256: str, gpu: str) -> Path:
-    """Return where ONNX Runtime's TensorRT provider keeps the engines of a model on a kind of GPU."""
+    """Return the folder in which ONNX Runtime's TensorRT provider caches a model's engines for a kind of GPU."""
     return cache_dir("ort-tensorrt") / f"{onnx_sha256[:16]}-{re.sub(r'[^A-Za-z0-9.-]', '_', gpu)}"
 
 
 def engine_options(path: Path, engines: Path, shapes: Shapes | None) -> dict[str, object]:
-    """Return options of the provider, as ONNX Runtime 1.20 names them."""
+    """Return the provider's options, with the names of ONNX Runtime 1.20."""
     try:
         engines.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -252,7 +251,7 @@ def engine_options(path: Path, engines: Path, shapes: Shapes | None) -> dict[str
 
 
 def _providers(ort: Any, device: str, *, tensorrt: bool) -> list[Any]:
-    """Return the provider asked for, and behind it those that take the operators it has no kernel for."""
+    """Return the requested provider, followed by those that run the operators for which it has no kernel."""
     if not device.startswith("cuda"):
         return ["CPUExecutionProvider"]
     wanted = (["TensorrtExecutionProvider"] if tensorrt else []) + ["CUDAExecutionProvider"]

@@ -1,6 +1,6 @@
-"""OpenVINO on a CPU, an extra: what computes in 8-bit integers, and in bfloat16 what our executor does not take.
+"""OpenVINO on a CPU (an extra): computes in 8-bit integers, and in bfloat16 what our executor does not support.
 
-A model is compiled for each size of image, which takes a second, since one of free axes takes a tenth longer to run. A
+A model is compiled for each image size, which takes a second, because one with dynamic axes runs a tenth longer. A
 batch is computed image by image, so that its size can't change a result.
 """
 
@@ -24,7 +24,7 @@ _SIZES_KEPT = 8
 
 
 def on_cpu(model: CpuModel) -> OpenVinoBackend:
-    """Make the backend. Raises BackendMissing and ModelError."""
+    """Create the backend. Raises BackendMissing and ModelError."""
     return OpenVinoBackend(model.path, model.workers, batch_safe=model.batch_safe)
 
 
@@ -43,7 +43,7 @@ class OpenVinoBackend:
         precision: Precision = "f32",
         named: str = "",
     ) -> None:
-        """`workers` requests compute at the same time, each on one thread.
+        """`workers` requests compute concurrently, each on one thread.
 
         model      an ONNX file, or its bytes; `named` is what messages call it then
         precision  f32: the same answer on every CPU, also on one with bfloat16
@@ -97,7 +97,7 @@ class OpenVinoBackend:
             answers = []
             for first in range(len(tensor)):
                 request.infer([tensor[first : first + 1]], share_inputs=True, share_outputs=True)
-                # The one copy: the request's own buffer is written again by this thread's next inference.
+                # The only copy: this thread's next inference overwrites the request's buffer.
                 answers.append(np.array(request.get_output_tensor(0).data))
         except RuntimeError as error:
             raise BackendError(
@@ -110,7 +110,7 @@ class OpenVinoBackend:
         self._compiled.clear()
 
     def _request(self, hw: tuple[int, int]) -> Any:
-        """Return this thread's request for images of a size."""
+        """Return this thread's request for an image size."""
         kept: dict[tuple[int, int], Any] = self._own.__dict__.setdefault("requests", {})
         if hw not in kept:
             if len(kept) >= _SIZES_KEPT:

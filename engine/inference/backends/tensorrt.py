@@ -1,7 +1,7 @@
 """TensorRT: runs a plan of `yolo-engine build-trt`, of either flavour, through PyCUDA.
 
-Everything is allocated when the backend is made: the plan, and one lane (gpu/lane.py) for each thread that will infer
-at the same time. `run` takes a free lane, `run_frames` the planes of frames, which the GPU letterboxes itself.
+Everything is allocated when the backend is created: the plan, and one lane (gpu/lane.py) per concurrent thread. `run`
+uses a free lane, and `run_frames` does so with the planes of frames, which the GPU letterboxes itself.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CLOSED = "the engine is closed: its model was freed"
 
 
 def on_gpu(model: GpuModel) -> OnGpu:
-    """Return the backend of the plan that fits. Raises PlanError, BackendMissing and ConfigError."""
+    """Return the backend with the matching plan. Raises PlanError, BackendMissing and ConfigError."""
     config = model.config
     if model.gpu is None:
         what = "--backend tensorrt" if model.named else "a TensorRT plan"
@@ -66,7 +66,7 @@ def on_gpu(model: GpuModel) -> OnGpu:
 class TensorRtBackend:
     """A plan on its GPU. Satisfies engine.inference.backends.base.FrameBackend.
 
-    times_ms  milliseconds so far of uploads, computing and downloads, as the GPU's events measured them
+    times_ms  total milliseconds of uploads, computing and downloads, measured by GPU events
     """
 
     name = "tensorrt"
@@ -87,12 +87,12 @@ class TensorRtBackend:
         graphs: Callable[[], GraphApi] = GraphApi,
     ) -> None:
         """
-        batch        most frames in one `run`; where the plan takes fewer, it is run in pieces
-        lanes        threads that infer at the same time; a further one waits
-        onnx_sha256, layout   of the model that is to be run, where it is known
-        The rest is what tests hand in.
+        batch        maximum number of frames per `run`; if the plan takes fewer, it runs in pieces
+        lanes        number of concurrent threads; further ones wait
+        onnx_sha256, layout   of the model to be run, if known
+        The other parameters are for tests.
 
-        Raises PlanError, BackendMissing, or BackendError if the GPU's memory does not do.
+        Raises PlanError, BackendMissing, or BackendError if the GPU has too little memory.
         """
         context = CudaContext(device, driver)
         self._context = context
@@ -158,7 +158,7 @@ class TensorRtBackend:
             return None
 
     def _load_kernels(self, load: LoadKernels | None) -> None:
-        """Load the kernels. Without them frames are letterboxed, and heads read, on the CPU, with the same results."""
+        """Load the kernels. Without them, the CPU letterboxes frames and decodes heads, with the same results."""
         try:
             with self._fitting(None), self._context.use("loading kernels") as driver:
                 self._kernels = KernelSet((load or load_own_kernels)(driver, self._context.capability))
@@ -173,7 +173,8 @@ class TensorRtBackend:
         return self._kernels is not None
 
     def head_filters(self, conf: float, class_mask: NDArray[np.bool_] | None) -> Filters | None:
-        """Return what makes `run_frames` give only the anchors that pass; None if the layout does not allow it."""
+        """Return filters with which `run_frames` returns only the anchors that pass; None if the layout does not
+        support it."""
         layout, dtype = self._record.layout, self._record.outputs[0].dtype
         if self._kernels is None or not Filters.fit(layout, dtype):
             return None
@@ -188,7 +189,7 @@ class TensorRtBackend:
         return np.stack(self._run(tensor, tensor.shape, lambda first, last: tensor[first:last], None))
 
     def run_frames(self, batch: PlaneBatch, filters: Filters | None = None) -> list[Any]:
-        """Return one answer per frame: its output, or (boxes, scores, classes) with `filters`. Raises BackendError."""
+        """Return a result per frame: its output, or (boxes, scores, classes) with `filters`. Raises BackendError."""
         return self._run(batch, batch.shape, batch.part, filters)
 
     def _run(
@@ -211,7 +212,7 @@ class TensorRtBackend:
 
     @contextlib.contextmanager
     def _lane(self) -> Iterator[Lane]:
-        """Hold a lane for this thread alone, waiting for one."""
+        """Wait for a free lane and hold it exclusively."""
         with self._turn:
             while not self._free and not self._closed:
                 self._turn.wait()
@@ -230,7 +231,7 @@ class TensorRtBackend:
 
     @contextlib.contextmanager
     def _fitting(self, shape: tuple[int, ...] | None) -> Iterator[None]:
-        """Turn what does not fit into memory into a BackendError that says what to try."""
+        """Convert OutOfMemory to a BackendError that says what to try."""
         try:
             yield
         except OutOfMemory as error:
@@ -239,8 +240,8 @@ class TensorRtBackend:
     # -- the end --------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Free everything: kernels, lanes, plan, context. Waits for what is being inferred. Idempotent. In a fork of
-        the process that made it, it does nothing: nothing can be freed there."""
+        """Free everything: kernels, lanes, plan, context. Waits for running inferences. Idempotent. Does nothing in a
+        fork of the process that created it, because nothing can be freed there."""
         with self._turn:
             if self._closed and not self._lanes and self._plan is None:
                 return
@@ -295,7 +296,7 @@ def _size(nbytes: int) -> str:
 
 @contextlib.contextmanager
 def open_plan(plan: Path, record: PlanRecord) -> Iterator[TensorRtBackend]:
-    """Open a plan that was just built, on the GPU it was built on, for `build_plan` to compare with the CPU."""
+    """Open a freshly built plan on its GPU, so that `build_plan` can compare it with the CPU."""
     backend = TensorRtBackend(plan, batch=record.profile.most[0], lanes=1, layout=record.layout)
     try:
         yield backend

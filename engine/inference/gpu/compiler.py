@@ -1,8 +1,8 @@
-"""Compiles the .cu files of this folder for one GPU: by NVRTC, a library that comes as a wheel, or by nvcc.
+"""Compiles the .cu files of this folder for one GPU, with NVRTC (available as a wheel) or nvcc.
 
-The result is machine code for that compute capability (cubin), not PTX: no driver compiles it again, and a driver
-older than the compiler takes it within the same major version of CUDA. It is kept in the user's cache under a name with
-a hash over the source, the compute capability and the compiler.
+The result is machine code for that compute capability (cubin), not PTX: no driver compiles it again, and a driver older
+than the compiler accepts it within the same major version of CUDA. It is cached under a name with a hash over the
+source, the compute capability and the compiler.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ class Compiler(Protocol):
 
     def compile(self, source: str, name: str, capability: str) -> bytes:
         """Compile CUDA C++ to a cubin for a compute capability such as "8.6". Raises BackendMissing with the compiler's
-        words."""
+        message."""
         ...
 
 
 class Nvrtc:
-    """NVRTC through ctypes. Loading it touches no driver."""
+    """NVRTC through ctypes. Loading it does not use the driver."""
 
     name = "NVRTC"
 
     def __init__(self, library: str) -> None:
-        """OSError if there is no such library."""
+        """Load the library. Raises OSError if it does not exist."""
         self._nvrtc = ctypes.CDLL(library)
         self._nvrtc.nvrtcGetErrorString.restype = ctypes.c_char_p
         major, minor = ctypes.c_int(), ctypes.c_int()
@@ -74,7 +74,7 @@ class Nvrtc:
         return self.bytes_of("nvrtcGetProgramLog", program).rstrip(b"\0").decode(errors="replace")
 
     def bytes_of(self, getter: str, program: ctypes.c_void_p) -> bytes:
-        """Return what a getter of NVRTC gives of a program: its log, PTX or CUBIN."""
+        """Return the result of one of NVRTC's getters for a program: its log, PTX or CUBIN."""
         size = ctypes.c_size_t()
         self.call(f"{getter}Size", program, ctypes.byref(size))
         buffer = ctypes.create_string_buffer(size.value)
@@ -82,7 +82,7 @@ class Nvrtc:
         return buffer.raw
 
     def call(self, function: str, *arguments: object) -> None:
-        """Call a function of NVRTC. Raises BackendMissing, with the repair, where it fails."""
+        """Call a function of NVRTC. Raises BackendMissing with the remedy if it fails."""
         if status := getattr(self._nvrtc, function)(*arguments):
             raise BackendMissing(f"NVRTC can't be used: {function}: {self._error(status)}. Repair: {INSTALL}.")
 
@@ -91,12 +91,12 @@ class Nvrtc:
 
 
 class Nvcc:
-    """nvcc of a CUDA toolkit, as a program."""
+    """The program nvcc of a CUDA toolkit."""
 
     name = "nvcc"
 
     def __init__(self, program: str) -> None:
-        """OSError if it can't be started or is not nvcc."""
+        """Find out its version. Raises OSError if it can't be started or is not nvcc."""
         self._program = program
         said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=False).stdout
         found = re.search(r"release (\d+)\.(\d+)", said)
@@ -120,8 +120,8 @@ class Nvcc:
 
 
 def find_compiler(most_major: int | None = None) -> Compiler:
-    """Find NVRTC where it is installed, else nvcc. `most_major`: the driver's major version of CUDA, which the code of
-    a later compiler would not run on. Raises BackendMissing with the remedy."""
+    """Find NVRTC if it is installed, otherwise nvcc. `most_major` is the driver's major version of CUDA, on which code
+    of a later compiler would not run. Raises BackendMissing with the remedy."""
     later: list[str] = []
     for found in compilers_here():
         if most_major is None or found.version[0] <= most_major:
@@ -141,7 +141,7 @@ def read_source(name: str) -> str:
 
 
 def compile_all(compiler: Compiler, capability: str, *, cache: bool = True) -> Mapping[str, bytes]:
-    """Return the cubin of each of SOURCES, from the user's cache where it is there whole."""
+    """Return the cubin of each of SOURCES, from the user's cache if possible."""
     return {name: _cached(compiler, name, capability, cache=cache) for name in SOURCES}
 
 
@@ -154,13 +154,13 @@ def _cached(compiler: Compiler, name: str, capability: str, *, cache: bool) -> b
         return kept
     cubin = compiler.compile(source, f"{name}.cu", capability)
     if cache:
-        with contextlib.suppress(OSError, ModelError), atomic_write(path) as stream:  # next time it is compiled again
+        with contextlib.suppress(OSError, ModelError), atomic_write(path) as stream:  # compiled again next time
             stream.write(hashlib.sha256(cubin).digest() + cubin)
     return cubin
 
 
 def _read(path: Path) -> bytes | None:
-    """Return what is behind the hash in a file of the cache; None if it is not there or was damaged."""
+    """Return the content after the hash in a cached file; None if it does not exist or is damaged."""
     try:
         whole = path.read_bytes()
     except OSError:
@@ -170,7 +170,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def compilers_here() -> Iterator[Compiler]:
-    """Yield those that can be loaded here, the best first."""
+    """Yield the compilers that can be loaded here, the best first."""
     for library in _nvrtc_libraries():
         with contextlib.suppress(OSError, BackendMissing):
             yield Nvrtc(library)
@@ -181,7 +181,7 @@ def compilers_here() -> Iterator[Compiler]:
 
 
 def _nvrtc_libraries() -> Iterator[str]:
-    """Yield those of the wheels, the latest first, then what the system's loader finds."""
+    """Yield the libraries of the wheels, the latest first, then what the system's loader finds."""
     spec = importlib.util.find_spec("nvidia")
     folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []
     found = [library for folder in folders for library in folder.glob("*/lib/libnvrtc.so.*")]

@@ -1,8 +1,8 @@
 """The CUDA context of one GPU: retained once, current only while a thread uses it, released at the end.
 
-It is the primary context, which TensorRT and ONNX Runtime use as well. PyCUDA keeps a stack of contexts for each thread
-and aborts the process when a thread ends with one on it, and it frees nothing in a thread that has the context not on
-top: so every call goes through `current`, frees included.
+It is the primary context, which TensorRT and ONNX Runtime use, too. PyCUDA keeps a stack of contexts per thread, aborts
+the process if a thread ends with a non-empty stack, and frees nothing in a thread where the context is not on top. So
+every call, including frees, goes through `current`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ INSTALL = f"{extra('tensorrt')} (docs/gpu.md has what its build needs)"
 
 
 class OutOfMemory(Exception):
-    """The GPU, or with `pinned` the host, has no room. `wanted`, `free` and `total` in bytes, where known. Who
-    knows the batch makes a BackendError of it."""
+    """The GPU (or with `pinned` the host) is out of memory. `wanted`, `free` and `total` are in bytes, if known. A
+    caller that knows the batch converts it to a BackendError."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ def load_driver() -> Any:
     """Import `pycuda.driver`. Raises BackendMissing if it is not installed, or there is no NVIDIA driver."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that there is no driver; it is told below
+            warnings.simplefilter("ignore")  # about a missing driver, which is reported below
             import pycuda.driver as driver
     except ModuleNotFoundError as error:
         raise BackendMissing(f"PyCUDA is not installed ({error}). Repair: {INSTALL}.") from error
@@ -59,13 +59,13 @@ def load_driver() -> Any:
 
 
 class CudaContext:
-    """The primary context of GPU `number`. Any thread may use it, one `with` at a time.
+    """The primary context of GPU `number`. Any thread may use it, with one `with` at a time.
 
-    broken  what CUDA failed with; None while all is well. After a failed kernel nothing works in a context any more.
+    broken  CUDA's error, if any. After a failed kernel, a context is unusable.
     """
 
     def __init__(self, number: int = 0, driver: Any = None) -> None:
-        """Raise BackendMissing if there is no such GPU."""
+        """Retain the context. Raises BackendMissing if there is no such GPU."""
         self.driver = driver if driver is not None else load_driver()
         claim()
         self._owner = os.getpid()
@@ -87,12 +87,12 @@ class CudaContext:
 
     @property
     def here(self) -> bool:
-        """Whether this is the process that made it, not a fork of that."""
+        """Whether this is the process that created it, not a fork."""
         return self._owner == os.getpid()
 
     @contextlib.contextmanager
     def current(self) -> Iterator[Any]:
-        """Make it current in this thread; gives PyCUDA's driver. Errors are PyCUDA's own."""
+        """Make the context current in this thread, and yield PyCUDA's driver. Raises PyCUDA's errors."""
         check(self._owner)
         self._context.push()
         try:
@@ -105,7 +105,7 @@ class CudaContext:
 
     @contextlib.contextmanager
     def use(self, doing: str) -> Iterator[Any]:
-        """Enter `current`, with errors translated: OutOfMemory, and BackendError for anything else, after which the
+        """Enter `current` with errors translated to OutOfMemory, or BackendError for anything else, after which the
         context is broken for good."""
         if self._closed:
             raise BackendError("the engine is closed: its model was freed")
@@ -122,7 +122,7 @@ class CudaContext:
             raise BackendError(f"CUDA failed while {doing}: {error}. The engine must be started anew.") from error
 
     def _pop(self) -> None:
-        """Most calls may also report an error of earlier work, this one too, and leave the context where it was."""
+        """Pop the context. Like most calls, this may report an error of earlier work and leave the context in place."""
         for _ in range(2):
             try:
                 self.driver.Context.pop()
@@ -132,10 +132,10 @@ class CudaContext:
                 log.debug("CUDA's context could not be popped: %s", error)
 
     def close(self) -> None:
-        """Release it, once. What was allocated in it must be freed before.
+        """Release the context, once. Everything allocated in it must have been freed.
 
-        On a thread of its own: PyCUDA releases a context that is current, and leaves it on the driver's stack of that
-        thread, where nobody can pop it. That stack goes with the thread.
+        This uses a separate thread: PyCUDA releases the current context but leaves it on the driver's stack of that
+        thread, where nothing can pop it. The stack vanishes with the thread.
         """
         with self._lock:
             if self._closed or not self.here:
@@ -154,8 +154,8 @@ class CudaContext:
 
 
 def _let_go(error: BaseException) -> None:
-    """Drop what the frames of a traceback hold, while the context is current: streams and execution contexts that live
-    on in an exception would be destroyed without it, or never."""
+    """Clear the frames of a traceback while the context is current: streams and execution contexts kept alive by an
+    exception would be destroyed without a context, or never."""
     seen: BaseException | None = error
     while seen is not None:
         traceback.clear_frames(seen.__traceback__)

@@ -1,8 +1,8 @@
-"""Decoding on the GPU, through PyAV's hardware contexts: what this build offers, and whether the device opens.
+"""Decoding on the GPU through PyAV's hardware contexts: what this build supports, and whether the device opens.
 
-Only the check. The engine decodes on the CPU: a checkpoint, a resumed run and a damaged file all lean on FFmpeg's own
-decoder giving the same frames every time, and whether a card's does was not tried on a card yet. `hardware_planes` is
-for the benchmark that compares the two.
+This is only a check. The engine decodes on the CPU, because checkpoints, resumed runs and damaged files rely on
+FFmpeg's own decoder always giving the same frames; whether a GPU's decoder does has not been tested. `hardware_planes`
+is for the benchmark that compares the two.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
 
 @dataclass(frozen=True)
 class HardwareDecoding:
-    """`kinds` of devices that this FFmpeg knows, `codecs` that it can hand to CUDA. `problem` says why the device does
-    not open, None if it does."""
+    """`kinds` are the devices that this FFmpeg supports, `codecs` those that CUDA can decode. `problem` says why the
+    device does not open, None if it does."""
 
     kinds: tuple[str, ...]
     codecs: tuple[str, ...]
@@ -29,8 +29,8 @@ class HardwareDecoding:
 
 
 def hardware_decoding(device: int = 0) -> HardwareDecoding:
-    """Try to open GPU `device` for decoding. Makes a CUDA context in this process where it can, so never call it before
-    a fork."""
+    """Try to open GPU `device` for decoding. This may create a CUDA context in this process, so never call it before a
+    fork."""
     kinds = tuple(hwdevices_available())
     codecs = tuple(name for name in CODECS if name in av.codecs_available and opens_on_cuda(av.Codec(name, "r")))
     if not codecs:
@@ -43,15 +43,15 @@ def hardware_decoding(device: int = 0) -> HardwareDecoding:
 
 
 def hardware_planes(video: Path, device: int = 0) -> Iterator[Any]:
-    """Yield the frames of a video as the GPU decodes them, copied to main memory (nv12; with 10 bits p010). Raises what
-    PyAV raises where it can't: nothing falls back to the CPU."""
+    """Yield the frames of a video as decoded by the GPU, copied to main memory (nv12; p010 for 10 bits). Raises PyAV's
+    errors; nothing falls back to the CPU."""
     acceleration = HWAccel("cuda", device=str(device), allow_software_fallback=False)
     with av.open(str(video), hwaccel=acceleration) as container:
         yield from container.decode(video=0)
 
 
 def opens_on_cuda(codec: Any) -> bool:
-    """Return whether FFmpeg was built with a CUDA way for this decoder."""
+    """Return whether FFmpeg was built with CUDA support for this decoder."""
     return any(
         str(getattr(config.device_type, "name", config.device_type)) == "cuda" for config in codec.hardware_configs
     )

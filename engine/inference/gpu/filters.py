@@ -1,4 +1,4 @@
-"""The kernels a backend has made so far: a letterbox for each kind of frame, a filter of heads for each output."""
+"""The kernels created so far by a backend: a letterbox per kind of frame, a head filter per output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEPT = 64
 
 
 class KernelSet:
-    """Kernels of one context by what they are for. Safe for several threads; the context is current for every call."""
+    """Kernels of one context by purpose. Thread-safe; the context must be current for every call."""
 
     def __init__(self, kernels: Kernels) -> None:
         self._kernels = kernels
@@ -45,7 +45,7 @@ class KernelSet:
 
 
 class Filters:
-    """What heads are filtered by: as engine.stages.postprocess will read them."""
+    """The criteria for filtering heads, the same as in engine.stages.postprocess."""
 
     capacity = 1024
 
@@ -60,11 +60,11 @@ class Filters:
 
     @staticmethod
     def fit(layout: str, dtype: str) -> bool:
-        """Return whether such outputs are worth filtering and can be. end2end has few rows: they come back whole."""
+        """Return whether such outputs can and should be filtered; end2end has few rows and is copied whole."""
         return layout in _FILTERED and dtype in ("float32", "float16")
 
     def kernel(self, shape: tuple[int, ...], input_hw: tuple[int, ...]) -> HeadFilter | None:
-        """Return the filter for one image's output; None if it can't be filtered: the CPU will say what is wrong
+        """Return the filter for one image's output; None if it can't be filtered, and the CPU will report what is wrong
         with it."""
         rows, columns = shape
         height, width = input_hw

@@ -1,4 +1,4 @@
-"""A batch of frames on its way to the GPU: their planes as they are, and how each is to be letterboxed."""
+"""A batch of frames for the GPU: their unchanged planes, and how to letterbox each."""
 
 from __future__ import annotations
 

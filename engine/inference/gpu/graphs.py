@@ -1,7 +1,7 @@
-"""CUDA graphs by the driver itself: what PyCUDA (2026.1) has no names for.
+"""CUDA graphs through the driver's own API, which PyCUDA (2026.1) does not wrap.
 
-A graph is a recording of launches that is launched as one: small models, whose kernels are shorter than the time to
-launch them, gain most.
+A graph is a recording of launches that is launched as a whole. Small models, whose kernels take less time than their
+launches, gain most.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allo
 
 
 class GraphError(Exception):
-    """What was asked of the driver and the CUresult it gave."""
+    """The failed call of the driver, and its CUresult."""
 
 
 class GraphApi:
     """Six calls of libcuda. Streams are PyCUDA's; graphs are handles."""
 
     def __init__(self, cuda: Any = None) -> None:
-        """Raise GraphError if the driver is older than CUDA 11.4, which has not all of them."""
+        """Look up the functions. Raises GraphError if the driver is older than CUDA 11.4, which lacks some."""
         try:
             self._cuda = cuda if cuda is not None else ctypes.CDLL("libcuda.so.1")
             self._instantiate = self._cuda.cuGraphInstantiateWithFlags
@@ -31,7 +31,7 @@ class GraphApi:
         self._call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream.handle), ctypes.c_int(_THREAD_LOCAL))
 
     def end(self, stream: Any) -> int:
-        """Return the executable graph of what was launched since `begin`."""
+        """Return the executable graph of the launches since `begin`."""
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         self._call("cuStreamEndCapture", ctypes.c_void_p(stream.handle), ctypes.byref(graph))
         try:
@@ -41,7 +41,7 @@ class GraphApi:
         return int(executable.value or 0)
 
     def abandon(self, stream: Any) -> None:
-        """End a capture whose launches failed; its graph, if there is one, is thrown away."""
+        """End a capture whose launches failed, and discard its graph, if any."""
         graph = ctypes.c_void_p()
         if not self._cuda.cuStreamEndCapture(ctypes.c_void_p(stream.handle), ctypes.byref(graph)) and graph.value:
             self._cuda.cuGraphDestroy(graph)

@@ -1,4 +1,4 @@
-"""What heads.cu is told, and how what it found is read. NumPy only, no CUDA."""
+"""The arguments of heads.cu, and the parsing of its results. NumPy only, no CUDA."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.inference.layouts import Decoded
 
 _LEVELS = 8
 _STRIDES = (8, 16, 32)
-_FLOAT_INTEGERS = 2.0**24  # end2end without a mask: any class that float32 and int32 hold will do
+_FLOAT_INTEGERS = 2.0**24  # end2end without a mask: any class that float32 and int32 represent
 MIN_FEATURES = {"yolox": 6, "yolov5": 6, "yolov8": 5, "end2end": 6}
 
 JOB = np.dtype(
@@ -39,8 +39,8 @@ BLOCK = (128, 1, 1)
 
 
 class HeadPlan:
-    """One output's shape, threshold and classes. `mask` belongs into the GPU's memory; `job` is the argument of a
-    launch. ValueError: the shape is not one of the layout's, or another value is out of range."""
+    """One output's shape, threshold and classes. `mask` must be copied to GPU memory; `job` returns the argument of a
+    launch. Raises ValueError if the shape does not fit the layout or a value is out of range."""
 
     def __init__(self, spec: HeadSpec, strides: tuple[int, ...] = _STRIDES) -> None:
         anchors, features = spec.shape[::-1] if spec.layout == "yolov8" else spec.shape
@@ -63,17 +63,17 @@ class HeadPlan:
         return max(1, -(-self._anchors // BLOCK[0])), batch
 
     def job(self, output: int, mask: int, counts: int, candidates: int) -> bytes:
-        """Return the argument of a launch, from addresses of memory. `counts` are to be zero."""
+        """Return the argument of a launch, from memory addresses. `counts` must be zeroed."""
         job = self._job.copy()
         job["output"], job["class_mask"], job["counts"], job["candidates"] = output, mask, counts, candidates
         return job.tobytes()
 
 
 def decoded(count: int, candidates: NDArray[Any]) -> Decoded | None:
-    """Return one image's candidates as engine_ext.decode_heads gives them: in the order of the anchors.
+    """Return one image's candidates in the order of the anchors, like engine_ext.decode_heads.
 
-    None if the count goes beyond them: not all are here, or (end2end) a class is none. The whole output is then to
-    be read by the layout's own `decode`, which also says what is wrong.
+    None if the count exceeds them, because some are missing or (end2end) a class is invalid. The layout's own `decode`
+    must read the whole output then, which also reports what is wrong.
     """
     if count > len(candidates):
         return None

@@ -21,25 +21,25 @@ HEADS = tuple(f"heads_{layout}_{dtype}" for layout in heads_job.MIN_FEATURES for
 
 
 def load_kernels(driver: Any, capability: str) -> CudaKernels:
-    """Compile the kernels for a compute capability such as "8.6", or take them from the user's cache, and load them
+    """Compile the kernels for a compute capability such as "8.6", or read them from the user's cache, and load them
     into the current context. Raises BackendMissing if they can't be compiled here."""
     compiler = find_compiler(driver.get_driver_version() // 1000)
     return CudaKernels(driver, compile_all(compiler, capability))
 
 
 class Constant:
-    """Bytes in the GPU's memory that never change. Made and freed with the context current."""
+    """Constant bytes in GPU memory. The context must be current when it is created and freed."""
 
     def __init__(self, driver: Any, content: bytes) -> None:
         self._memory = driver.mem_alloc(max(1, len(content)))
         self.address = int(self._memory)
         if content:
-            stream = driver.Stream()  # its own: nobody else's work is waited for
+            stream = driver.Stream()  # a separate stream, so that no other work is waited for
             driver.memcpy_htod_async(self.address, content, stream)
             stream.synchronize()
 
     def free(self) -> None:
-        """Free it all. Idempotent."""
+        """Free the memory. Idempotent."""
         memory, self._memory = self._memory, None
         if memory is not None:
             memory.free()

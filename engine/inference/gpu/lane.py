@@ -1,4 +1,4 @@
-"""A lane: what one thread at a time needs to run a plan. Several lanes run side by side on one GPU."""
+"""A lane: the resources for one thread at a time to run a plan. Several lanes run concurrently on one GPU."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default strea
 
 
 class Lane:
-    """Three streams and `slots` slots. The CUDA context is current for every call."""
+    """Three streams and `slots` slots. The CUDA context must be current for every call."""
 
     def __init__(self, driver: Any, plan: LoadedPlan, most: Shape, slots: int, graphs: GraphApi | None) -> None:
-        """Raise OutOfMemory; what was allocated by then is freed."""
+        """Allocate everything. Raises OutOfMemory after freeing what was allocated."""
         self._driver = driver
         self._slots: list[Slot] = []
         self._streams = Streams(*(driver.Stream(_NON_BLOCKING) for _ in range(3)))
@@ -37,7 +37,7 @@ class Lane:
     def run(
         self, jobs: Sequence[NDArray[Any] | PlaneBatch], kernels: KernelSet | None, filters: Filters | None
     ) -> list[Any]:
-        """Return one answer per image, in order. While one job is computed the next one is uploaded."""
+        """Return a result per image, in order. The next job is uploaded while one is being computed."""
         answers: list[Any] = []
         under_way: deque[Slot] = deque()
         try:
@@ -60,14 +60,14 @@ class Lane:
         return answers
 
     def settle(self) -> None:
-        """Wait until nothing of it is under way, whatever becomes of it: its buffers are about to be used again."""
+        """Wait until all its work has ended, successfully or not, because its buffers will be reused."""
         for stream in (self._streams.upload, self._streams.compute, self._streams.download):
             if stream is not None:
                 with contextlib.suppress(self._driver.Error):
                     stream.synchronize()
 
     def free(self) -> None:
-        """Free it all. Idempotent."""
+        """Free everything. Idempotent."""
         self.settle()
         for slot in self._slots:
             slot.free()

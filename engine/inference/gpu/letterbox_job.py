@@ -1,7 +1,7 @@
-"""What letterbox.cu is told: the tables of a geometry, and the one argument of a launch. NumPy only, no CUDA.
+"""The arguments of letterbox.cu: the tables of a geometry, and the single argument of a launch. NumPy only, no CUDA.
 
-Geometry and checks are those of engine_ext.letterbox.Letterbox, of which one is made; tables and colours are the ones
-that it reads (engine_ext.letterbox_tables), so that both round the same.
+Geometry and checks come from an engine_ext.letterbox.Letterbox; tables and colours are the same as its own
+(engine_ext.letterbox_tables), so that both round in the same way.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ BLOCK = (32, 8, 1)
 
 
 class LetterboxPlan:
-    """One geometry, format and precision. `tables` belongs into the GPU's memory; `job` is the argument of a launch.
+    """One geometry, format and precision. `tables` must be copied to GPU memory; `job` returns the argument of a
+    launch.
 
-    ValueError: the spec is none that Letterbox would take, or its values don't fit the dtype.
+    Raises ValueError if Letterbox would reject the spec, or if its values don't fit the dtype.
     """
 
     def __init__(self, spec: LetterboxSpec) -> None:
@@ -78,7 +79,7 @@ class LetterboxPlan:
             sample["table"] = plane > 0
 
     def job(self, tables: int, planes: Sequence[int], pitches: Sequence[int], out: int) -> bytes:
-        """Return the argument of a launch, from addresses of memory."""
+        """Return the argument of a launch, from memory addresses."""
         if len(planes) != self.planes or len(pitches) != self.planes:
             raise ValueError(
                 f"planes and pitches must be {self.planes} for {self.letterbox.pix_fmt}. "

@@ -1,4 +1,4 @@
-"""Memory of the GPU, and pinned memory of the host that copies to and from it can run beside everything else."""
+"""GPU memory, and pinned host memory, whose copies to and from the GPU run concurrently with other work."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ ALIGNED = 256
 
 
 def aligned(nbytes: int) -> int:
-    """Return the next multiple of what CUDA aligns its own allocations to."""
+    """Round up to CUDA's own alignment of allocations."""
     return -(-nbytes // ALIGNED) * ALIGNED
 
 
 class Buffers:
-    """What one owner has allocated, freed together in the reverse order. The context is current for every call."""
+    """The allocations of one owner, freed together in reverse order. The context must be current for every call."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
         self._held: list[Any] = []
 
     def device(self, nbytes: int) -> int:
-        """Return address of `nbytes` of the GPU's memory. Raises OutOfMemory with what was wanted and what there is."""
+        """Allocate `nbytes` of GPU memory and return the address. Raises OutOfMemory with the requested and available
+        amounts."""
         try:
             held = self._driver.mem_alloc(max(nbytes, 1))
         except self._driver.MemoryError as error:
@@ -36,7 +37,7 @@ class Buffers:
         return int(held)
 
     def pinned(self, nbytes: int) -> NDArray[np.uint8]:
-        """Allocate (nbytes,) uint8 of the host's memory, page-locked. Raises OutOfMemory."""
+        """Allocate (nbytes,) uint8 of page-locked host memory. Raises OutOfMemory."""
         try:
             array: NDArray[np.uint8] = self._driver.pagelocked_empty((max(nbytes, 1),), np.uint8)
         except self._driver.MemoryError as error:
@@ -51,6 +52,6 @@ class Buffers:
         return None, None
 
     def free(self) -> None:
-        """Free all of it. Idempotent."""
+        """Free everything. Idempotent."""
         while self._held:
             self._held.pop().free()

@@ -1,4 +1,4 @@
-"""A TensorRT plan in memory, and the execution contexts that run it. The CUDA context is current for every call."""
+"""A TensorRT plan in memory, and its execution contexts. The CUDA context must be current for every call."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ log = logging.getLogger(__name__)
 
 
 class LoadedPlan:
-    """A deserialised plan. `contexts` made of it run at the same time, each on a stream of its own.
+    """A deserialised plan. Its execution contexts run concurrently, each on a separate stream.
 
-    captures  whether CUDA graphs are to be captured around it; TensorRT for RTX does that by itself
+    captures  whether the caller should capture CUDA graphs; TensorRT for RTX does that by itself
     """
 
     def __init__(self, path: Path, record: PlanRecord, flavor: Flavor, gpu_name: str) -> None:
-        """Raise PlanError if TensorRT does not take it, OutOfMemory where the GPU has no room."""
+        """Load the plan. Raises PlanError if TensorRT rejects it, OutOfMemory if it does not fit."""
         self.record = record
         self.captures = not flavor.ahead_of_time
         self._flavor = flavor
@@ -46,9 +46,9 @@ class LoadedPlan:
             self._set_up_rtx()
 
     def _set_up_rtx(self) -> None:
-        """TensorRT for RTX compiles its kernels on this card. What it has compiled is kept between runs, whole graphs
-        are captured where it can, and kernels for a new shape are awaited: by default the first batches of a shape run
-        with others, so that a frame's result could depend on when it came."""
+        """Configure TensorRT for RTX, which compiles its kernels on the GPU: cache them between runs, capture whole
+        graphs if possible, and wait for the kernels of a new shape. By default the first batches of a shape run with
+        other kernels, so that a frame's result could depend on when it arrived."""
         trt = self._flavor.trt
         with self._optional("a runtime configuration"):
             config = self._engine.create_runtime_config()
@@ -86,11 +86,11 @@ class LoadedPlan:
         return made
 
     def _ask(self, call: Callable[[], Any]) -> Any:
-        """Return what TensorRT gives, None for a null pointer. Its errors are lines of its log."""
+        """Return the result of a TensorRT call; None for a null pointer. Its errors are in its log."""
         before = len(self._logger.errors)
         try:
             made = call()
-        except (TypeError, RuntimeError) as error:  # pybind11's words for a null pointer
+        except (TypeError, RuntimeError) as error:  # how pybind11 reports a null pointer
             self._logger.errors.append(str(error))
             made = None
         except MemoryError as error:
@@ -105,7 +105,7 @@ class LoadedPlan:
         return self._logger.errors[-1] if self._logger.errors else "it gives no reason"
 
     def close(self) -> None:
-        """Free it; the contexts made of it are gone by now. Idempotent."""
+        """Free the plan; its execution contexts must be gone. Idempotent."""
         if self._engine is not None:
             self._keep_kernels()
         self._kernels = self._config = self._engine = self._runtime = None

@@ -1,7 +1,7 @@
-"""CUDA belongs to the process that started it: in a fork of that process nothing of it works.
+"""CUDA belongs to the process that initialised it: in a fork of that process it does not work.
 
-Nothing of CUDA is touched at import time. The first use claims it for this process; a use in a process that was forked
-from there is refused in a sentence, where CUDA itself would say "not initialized" or crash.
+Importing does not use CUDA. The first use claims it for this process; use in a fork of that process is refused with a
+clear error, whereas CUDA itself would report "not initialized" or crash.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ owner: int | None = None
 
 
 def claim() -> None:
-    """Claim the GPU for this process, ahead of the first call into the driver. Raises BackendError in a fork of CUDA's
-    process."""
+    """Claim the GPU for this process, before the first call of the driver. Raises BackendError in a fork of the process
+    that uses CUDA."""
     global owner
     if owner is None:
         owner = os.getpid()

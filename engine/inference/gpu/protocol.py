@@ -1,24 +1,23 @@
-"""Who does what on the GPU: the agreement between the backend and the kernels.
+"""The contract between the backend and the kernels on the GPU.
 
-The backend (backends/tensorrt.py, gpu/{context,memory,slot}.py) owns the context, every buffer, the streams and the
-order of things. The kernels (gpu/kernels.py over *.cu) own their module and their constants, and only ever enqueue
-work. The way of a batch, all of it on one stream of one worker:
+The backend (backends/tensorrt.py, gpu/{context,memory,slot}.py) owns the context, all buffers, the streams and the
+order of operations. The kernels (gpu/kernels.py over *.cu) own their module and constants, and only enqueue work. The
+path of a batch, all on one stream of one worker:
 
     frame's planes --copy--> device planes --LetterboxKernel, once per frame--> the model's input --plan--> its output
     output --HeadFilter, once per batch--> counts and candidates --copy--> host
 
 Rules for a launch:
-* It enqueues on the stream it is given and returns at once: no allocation, no synchronisation, no copy from host memory
-  that may move, so that it can be captured into a CUDA graph.
-* The context is current in the calling thread: the caller sees to it. Several threads launch the same kernel object at
-  once, on other streams and other buffers, so a launch changes nothing in the object.
+* It enqueues on the given stream and returns at once, without allocation, synchronisation or copies from movable host
+  memory, so that it can be captured into a CUDA graph.
+* The caller ensures that the context is current in its thread. Several threads may launch the same kernel object
+  concurrently, on other streams and buffers, so a launch must not modify the object.
 * Addresses are plain ints (`CUdeviceptr`), aligned to 256 bytes, except for `out` of a letterbox, which is a slot
   within a
   batch: aligned to its dtype. Streams are `pycuda.driver.Stream`, or the fake's.
-* What goes wrong is left as PyCUDA raises it; the backend translates it.
+* Errors are raised as PyCUDA's own; the backend translates them.
 
-The driver is handed in (`pycuda.driver`, or the fake of the tests): kernels.py never imports PyCUDA at import time and
-makes no context.
+The driver is passed in (`pycuda.driver`, or a fake in tests): kernels.py never imports PyCUDA and creates no context.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ as engine_ext.decode_heads gives them. In any order; the reader sorts by `index`
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What a filter of heads must know.
+    """The parameters of a head filter.
 
     layout      yolox, yolov5 or yolov8 (end2end has few rows: they come back whole)
     dtype       of the output, float32 or float16
@@ -93,7 +92,7 @@ class LetterboxKernel(Protocol):
 
 
 class HeadFilter(Protocol):
-    """The anchors that pass, of each image of a batch."""
+    """Finds the anchors that pass in each image of a batch."""
 
     def launch(self, output: int, batch: int, counts: int, candidates: int, stream: Any) -> None:
         """
@@ -107,19 +106,19 @@ class HeadFilter(Protocol):
 
 
 class Kernels(Protocol):
-    """The compiled kernels of one context. Made and closed with it current."""
+    """The compiled kernels of one context, which must be current when they are created and closed."""
 
     def letterbox(self, spec: LetterboxSpec) -> LetterboxKernel:
-        """Return the kernel for frames of one size and format; cheap, no compilation. The caller keeps it. ValueError:
-        the spec is none that engine_ext.letterbox.Letterbox would take."""
+        """Return the kernel for frames of one size and format, for the caller to keep; cheap, without compilation.
+        Raises ValueError if engine_ext.letterbox.Letterbox would reject the spec."""
         ...
 
     def head_filter(self, spec: HeadSpec) -> HeadFilter:
-        """Return the filter for one output shape; cheap. ValueError: it can't read such an output."""
+        """Return the filter for one output shape; cheap. Raises ValueError if it can't read such an output."""
         ...
 
     def close(self) -> None:
-        """Unload the module and free constants. Idempotent; no launch is under way."""
+        """Unload the module and free constants. Idempotent; no launch may be in progress."""
         ...
 
 
@@ -127,9 +126,9 @@ class LoadKernels(Protocol):
     """`engine.inference.gpu.kernels.load_kernels`."""
 
     def __call__(self, driver: Any, capability: str) -> Kernels:
-        """Compile for a compute capability such as "8.6", or take what was compiled before from the user's cache.
+        """Compile for a compute capability such as "8.6", or use the user's cache.
 
-        Raises BackendMissing, in one sentence with the remedy, where they can't be compiled here: the backend then
-        says so once and does this work on the CPU, with the same results.
+        Raises BackendMissing with the remedy if they can't be compiled here; the backend then reports that once and
+        does this work on the CPU, with the same results.
         """
         ...

@@ -1,11 +1,11 @@
-"""A slot: all that one batch needs while it is under way, allocated once.
+"""A slot: all resources of one batch in flight, allocated once.
 
     host: pinned input or planes --upload stream--> device input or planes
     compute stream: letterbox (planes only), plan or its graph, filter of heads
     download stream: device output, or counts and candidates --> host: pinned
 
-Each stream waits for the one before it by an event, so that the upload of one batch, the computing of another and the
-download of a third run at the same time: between the lanes of different threads, and between the two slots of a lane.
+Each stream waits for the previous one through an event, so that the upload of one batch, the computation of another and
+the download of a third overlap, both between lanes and between the two slots of a lane.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from engine.inference.gpu.protocol import CANDIDATE, Event
 
 log = logging.getLogger(__name__)
 
-_HOT = 3  # times that a shape is seen before a graph is made of it
-_GRAPHS = 4  # shapes that have one, each with an execution context of its own
+_HOT = 3  # number of uses of a shape before a graph is captured for it
+_GRAPHS = 4  # maximum number of graphs, each with its own execution context
 
 Shape = tuple[int, ...]
 
@@ -51,20 +51,20 @@ class Streams:
 
 @dataclass
 class Graph:
-    """A captured shape. Its execution context is never used for anything else: that would undo the graph."""
+    """A captured shape. Its execution context is never used for anything else, which would invalidate the graph."""
 
     context: Any
     executable: int
 
 
 class Slot:
-    """Buffers for `most` frames of the plan's largest image, an execution context, and the events between streams.
+    """Buffers for the shape `most`, an execution context, and the events between streams.
 
-    The CUDA context is current for every call, and no two threads use a slot at the same time.
+    The CUDA context must be current for every call, and a slot is used by one thread at a time.
     """
 
     def __init__(self, driver: Any, plan: LoadedPlan, streams: Streams, most: Shape, graphs: GraphApi | None) -> None:
-        """Raise OutOfMemory; what was allocated by then is freed."""
+        """Allocate everything. Raises OutOfMemory after freeing what was allocated."""
         self._driver = driver
         self._plan = plan
         self._streams = streams
@@ -82,7 +82,7 @@ class Slot:
             self._allocate(most)
             for name in "started uploaded begun computed fetching".split():
                 self._events[name] = driver.Event()
-            # The one that a thread waits for: asleep, not spinning on a core that decoding could use.
+            # The event that a thread waits for: blocking, so that it does not spin on a core that decoding could use.
             self._events["fetched"] = driver.Event(driver.event_flags.BLOCKING_SYNC)
         except BaseException:
             self.free()
@@ -106,7 +106,7 @@ class Slot:
     # -- a batch, in the order of the data ------------------------------------------------------------------------
 
     def start(self, job: NDArray[Any] | PlaneBatch, kernels: KernelSet | None, filters: Filters | None) -> None:
-        """Enqueue all of it. `job` may be freed when this returns; `finish` gives what comes out."""
+        """Enqueue all work for a batch. `job` may be freed afterwards; `finish` returns the results."""
         streams, events = self._streams, self._events
         self._batch, self._filtered = len(job), False
         least = self._plan.record.profile.least[0]
@@ -141,7 +141,7 @@ class Slot:
         self._events["uploaded"].record(self._streams.upload)
 
     def _upload_planes(self, batch: PlaneBatch) -> list[list[int]]:
-        """Return device addresses of each frame's planes."""
+        """Upload the planes, and return their device addresses per frame."""
         room = sum(sum(frame.sizes) for frame in batch.frames)
         if room > self._planes_room:
             self._planes.free()
@@ -165,7 +165,7 @@ class Slot:
             kernel.launch(planes, frame.pitches, self._input + slot * image_bytes, self._streams.compute)
 
     def _compute(self) -> None:
-        """Run the plan, by its graph where this shape has one."""
+        """Run the plan, with a graph if this shape has one."""
         graph = self._graphs.get(self._shape)
         if graph is not None and self._api is not None:
             self._set_shape(self._context, self._shape)  # the output's shape is asked of it
@@ -192,12 +192,12 @@ class Slot:
             raise BackendError(f"TensorRT failed on a {self._shape} tensor: {self._plan.said()}")
 
     def _capture(self) -> None:
-        """Make a graph of this shape. What is in the way is no failure: plain launches continue."""
+        """Capture a graph for this shape. If that fails, plain launches are used."""
         assert self._api is not None
         stream = self._streams.compute
         try:
             context = self._plan.context()
-            self._enqueue(context)  # what it sets up at its first run can't be captured
+            self._enqueue(context)  # its setup in the first run can't be captured
             stream.synchronize()
             self._api.begin(stream)
             try:
@@ -236,7 +236,7 @@ class Slot:
         copy(self._host_output[:nbytes], self._outputs[self._plan.record.outputs[0].name], stream)
 
     def finish(self) -> list[Any]:
-        """Wait for the batch: for each image its output, or what the filter of heads found in it (boxes, scores,
+        """Wait for the batch, and return per image its output, or the result of the head filter (boxes, scores,
         classes)."""
         self._events["fetched"].synchronize()
         if not self._filtered:
@@ -244,7 +244,7 @@ class Slot:
         counts = self._host_counts[: 4 * self._batch].view(np.int32)
         rows = self._host_candidates[: self._filter_room * self._batch].view(CANDIDATE).reshape(self._batch, -1)
         found: list[Any] = [decoded(int(count), row) for count, row in zip(counts, rows, strict=True)]
-        if any(each is None for each in found):  # more than there is room for: the CPU reads them
+        if any(each is None for each in found):  # too many candidates: the CPU reads the whole output
             whole = self._fetch_whole()
             found = [whole[i].copy() if each is None else each for i, each in enumerate(found)]
         return found
@@ -261,7 +261,7 @@ class Slot:
         return self._host_output[:nbytes].view(dtype).reshape(self._batch, *shape[1:])
 
     def times_ms(self) -> tuple[float, float, float]:
-        """Upload, compute and download of the batch that was finished last."""
+        """Return the times for upload, computing and download of the last finished batch."""
         events = self._events
         return (
             float(events["uploaded"].time_since(events["started"])),
@@ -282,7 +282,7 @@ class Slot:
         return shape
 
     def free(self) -> None:
-        """Free it; nothing of it is under way. Idempotent."""
+        """Free everything; no work may be in progress. Idempotent."""
         for graph in self._graphs.values():
             try:
                 if self._api is not None:

@@ -1,6 +1,6 @@
 """The output layouts, one file each. A manifest declares one by name; nothing picks one from a shape.
 
-models.output_shape defines which shapes a layout can have; this is settled before a model is loaded.
+models.output_shape defines which shapes a layout can have; that is checked before a model is loaded.
 """
 
 from types import MappingProxyType
@@ -29,7 +29,7 @@ LAYOUTS: MappingProxyType[str, Layout] = MappingProxyType({layout.name: layout f
 
 
 def get_layout(name: str) -> Layout:
-    """Return the layout of that name. Raise ValueError, listing the names there are, if there is none."""
+    """Return the layout with this name. Raises ValueError, which lists the known names, if there is none."""
     try:
         return LAYOUTS[name]
     except KeyError:

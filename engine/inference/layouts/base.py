@@ -1,4 +1,4 @@
-"""What an output layout is."""
+"""The interface of output layouts."""
 
 from typing import Protocol, TypeAlias
 
@@ -22,14 +22,14 @@ class Layout(Protocol):
 
     @property
     def needs_nms(self) -> bool:
-        """False if the model itself gives at most one box per object."""
+        """False if the model itself outputs at most one box per object."""
 
     def decode(
         self, output: Output, input_hw: tuple[int, int], conf: float, class_mask: ClassMask | None = None
     ) -> Decoded:
-        """Read one image's output (2-D, without the batch): boxes, scores and classes of the anchors that pass.
+        """Decode one image's output (2-D, without the batch): boxes, scores and classes of the anchors that pass.
 
-        Gives ``(boxes_xyxy (K, 4) float32, scores (K,) float32, class_ids (K,) int32)`` in pixels of the model's
-        input; see engine_ext/decode_heads.pyi, which also says what conf and class_mask do. Raises ValueError if
-        the output does not have this layout.
+        Returns ``(boxes_xyxy (K, 4) float32, scores (K,) float32, class_ids (K,) int32)`` in pixels of the model's
+        input; engine_ext/decode_heads.pyi explains conf and class_mask. Raises ValueError if the output does not have
+        this layout.
         """

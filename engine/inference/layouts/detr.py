@@ -1,8 +1,8 @@
 """detr: boxes and logits of queries, no NMS needed. RT-DETR, D-FINE, DEIM, RF-DETR, with their outputs joined.
 
-(batch, queries, 4 + classes): cx cy w h as parts of the input's sides, then a logit for each class. As in these models'
-own post-processing, a score is the sigmoid of a logit, and of all pairs of a query and a class the best are taken, as
-many as there are queries: a query may give a box of two classes.
+(batch, queries, 4 + classes): cx cy w h relative to the input's sides, then a logit per class. As in these models' own
+post-processing, a score is the sigmoid of a logit, and the best pairs of a query and a class are selected, as many as
+there are queries: a query may give boxes of two classes.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class DetrLayout:
 
 
 def _logit_below(conf: float) -> float:
-    """Return a little below the logit of `conf`: what is above is looked at closely."""
+    """Return a value slightly below the logit of `conf`, to preselect candidates."""
     if conf <= 0.0:
         return -np.inf
     return float(np.log(conf / max(1e-9, 1.0 - conf))) - 0.01

@@ -1,4 +1,4 @@
-"""The attributes that are known of each operator. Any other is refused: it would change what a node computes."""
+"""The known attributes of each operator. Any other is refused, because it would change what a node computes."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ _KNOWN: dict[str, dict[str, str]] = {
     "Unsqueeze": {"axes": "INTS"},
 }
 
-# Those that are known with one value only. What reads the others checks theirs.
+# Attributes that are supported with one value only. The values of others are checked where they are read.
 _ONLY: dict[str, Attribute] = {"antialias": 0, "exclude_outside": 0, "keep_aspect_ratio_policy": "stretch"}
 
 
 def read_attributes(node: Any) -> dict[str, Attribute]:
-    """Return those of an onnx.NodeProto as plain values; none where the operator is not known, which `trace` refuses.
+    """Return the attributes of an onnx.NodeProto as plain values; none for an unknown operator, which `trace` refuses.
 
-    Raises Unsupported for an attribute that is not known, is of another kind, or is in a second file.
+    Raises Unsupported for an attribute that is unknown, of another kind, or in a second file.
     """
     known, found = _KNOWN.get(node.op_type), dict[str, Attribute]()
     if known is None:

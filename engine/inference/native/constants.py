@@ -1,4 +1,4 @@
-"""Nodes that compute with constants alone, mostly on sizes: evaluated while tracing."""
+"""Nodes that only compute with constants, mostly sizes; evaluated while tracing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def slice_ranges(node: Node, inputs: Sequence[Any], dims: Sequence[int]) -> list
 
 
 def asked_dims(node: Node, dims: Sequence[int]) -> Array:
-    """Return the dimensions that a Shape asks for."""
+    """Return the dimensions that a Shape node selects."""
     end = node.whole("end") if "end" in node.attributes else None
     return np.array(dims[node.whole("start", 0) : end], np.int64)
 
@@ -48,7 +48,7 @@ def axes_of(node: Node, inputs: Sequence[Any]) -> list[int] | None:
 
 
 def reshaped(node: Node, dims: Sequence[int], target: Array) -> tuple[int, ...]:
-    """Return the dimensions that a Reshape gives: 0 keeps one (unless `allowzero`), -1 takes the rest."""
+    """Return the dimensions of a Reshape's result: 0 keeps one (unless `allowzero`), -1 takes the rest."""
     wanted = target.reshape(-1).tolist()
     if not node.whole("allowzero", 0):
         wanted = [dims[i] if n == 0 else n for i, n in enumerate(wanted)]
@@ -64,8 +64,8 @@ def reshaped(node: Node, dims: Sequence[int], target: Array) -> tuple[int, ...]:
 
 
 def split_sizes(node: Node, inputs: Sequence[Any], size: int) -> list[int]:
-    """Return the sizes of the parts that a Split makes of `size`: an input since opset 13, an attribute before; without
-    either they are alike, except for the last."""
+    """Return the sizes of a Split's parts of `size`: an input since opset 13, an attribute before; otherwise they are
+    equal, except for the last."""
     if len(inputs) > 1 and inputs[1] is not None:
         sizes: list[int] = np.asarray(inputs[1]).reshape(-1).tolist()
     elif "split" in node.attributes:
@@ -80,7 +80,7 @@ def split_sizes(node: Node, inputs: Sequence[Any], size: int) -> list[int]:
 
 
 def evaluate(node: Node, inputs: Sequence[Any]) -> Array:
-    """Return the value of a node all of whose inputs are arrays. Raises Unsupported."""
+    """Evaluate a node whose inputs are all arrays. Raises Unsupported."""
     how = _EVALUATE.get(node.op_type)
     if how is None:
         raise Unsupported(f"{node} is not among the operators on constants")
@@ -92,7 +92,7 @@ def evaluate(node: Node, inputs: Sequence[Any]) -> Array:
 
 
 def _most(node: Node, inputs: Sequence[Any]) -> int:
-    """Return elements that a node which may give more than it takes will have."""
+    """Return the number of output elements of a node that may produce more than it reads."""
     if node.op_type == "Range":
         start, limit, delta = (float(np.asarray(value).reshape(())) for value in inputs)
         return math.ceil((limit - start) / delta)

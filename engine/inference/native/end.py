@@ -1,13 +1,14 @@
-"""Networks that do more than convolve at their end: the heads of YOLOv5 and YOLOv8, decoded in the graph itself, and
-those of YOLO26, which choose their boxes there.
+"""Networks that end in more than convolutions: the heads of YOLOv5 and YOLOv8, decoded in the graph itself, and those
+of YOLO26, which select their boxes there.
 
-Whatever no convolution reads is the end: reshapes, sigmoids, a distribution's mean, arithmetic with a grid. It is a
-thousandth of the arithmetic. So the convolutions go to the table of steps, as rows of a result, and the end is computed
-of these with NumPy, node by node, for one image at a time. What depends on sizes alone is computed once a size.
+The end is everything that no convolution depends on: reshapes, sigmoids, a distribution's mean, arithmetic with a grid.
+It is a thousandth of the arithmetic. So the convolutions go to the table of steps, as rows of a result, and the end is
+computed from these with NumPy, node by node, for one image at a time. What only depends on sizes is computed once per
+size.
 
-What the convolutions can do where they write, they do: sums and factors of a channel, a sigmoid that only moves stand
-in front of, and anchors below each other. Where their rows then are those of the output, as in YOLOv5, they are written
-there, and the end changes some of their columns in place.
+The convolutions do as much as possible when they write: offsets and factors per channel, a sigmoid preceded only by
+moves, and stacking of anchors. If their rows then are those of the output, as in YOLOv5, they are written there, and
+the end changes some of their columns in place.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Array = NDArray[Any]
 
 _MOVES = ("Concat", "Identity", "Reshape", "Transpose")
 _OF_A_CHANNEL = ("Add", "Mul")
-_MAX_CHANNELS = 64  # that a convolution of the end sums up: the bins of a distribution
+_MAX_CHANNELS = 64  # summed by a convolution of the end: the bins of a distribution
 _LARGEST = 1 << 24  # elements of a value of the end
 _ROWS = "rows of the end"
 
@@ -51,10 +52,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Taken:
-    """A convolution's result that the end reads: rows and columns of the table's output.
+    """A convolution's result that the end reads, as rows and columns of the table's output.
 
-    name     what the end reads; `tensor` is what the convolution makes, (1, anchors * fields, H, W)
-    anchors  0: as it is. Else (1, anchors, H, W, fields), an anchor's rows below those of the previous one
+    name     the name read by the end; `tensor` is the convolution's result, (1, anchors * fields, H, W)
+    anchors  0: unchanged. Otherwise (1, anchors, H, W, fields), with the rows of each anchor below the previous one's
     """
 
     name: str
@@ -81,14 +82,14 @@ class Taken:
         return (1, self.channels, self.height, self.width)
 
     def of(self, rows: Floats) -> Floats:
-        """Return its numbers in the table's output, a view."""
+        """Return a view of its numbers in the table's output."""
         part = rows[self.row : self.row + self.rows, self.column : self.column + self.columns]
         return (part if self.anchors else part.T).reshape(self.shape)
 
 
 @dataclass
 class End:
-    """The end of a network at one size. `constants` are what it computes of sizes alone, `shapes` those of the rest."""
+    """The end of a network at one size. `constants` only depend on sizes, `shapes` are those of the other values."""
 
     taken: tuple[Taken, ...]
     steps: tuple[Step, ...]
@@ -97,7 +98,7 @@ class End:
     output: str
 
     def run(self, tensors: dict[str, Array]) -> Array:
-        """Return the network's output for what is `taken`, by name."""
+        """Return the network's output, given the tensors in `taken` by name."""
         values: dict[str, Array] = {**self.constants, **tensors}
         for step in self.steps:
             self._step(step, values)
@@ -106,7 +107,7 @@ class End:
     def write(self, rows: Floats, output: Floats) -> None:
         """Write the network's output for one image, (rows, columns), of the table's. Both may be the same array.
 
-        What is concatenated to become the output is written there at once, unless it is there already.
+        Parts that are concatenated to the output are written there directly, unless they are in place already.
         """
         values: dict[str, Array] = {**self.constants, **{each.name: each.of(rows) for each in self.taken}}
         for step in self.steps:
@@ -133,7 +134,8 @@ class End:
 
     @cached_property
     def _places(self) -> dict[str, slice]:
-        """Rows of the output that a concatenation makes: the last one, and those it only stacks, reshaped or not."""
+        """Return the output rows of the last concatenation's parts, including those of concatenations that it only
+        stacks, reshaped or not."""
         makers = {step.node.outputs[0]: step.node for step in self.steps}
         readers = Counter(name for step in self.steps for name in step.node.inputs)
         last = makers.get(self.output)
@@ -155,15 +157,15 @@ class End:
 
 
 def _same(one: Array, other: Array) -> bool:
-    """Return whether two views of one shape are the same numbers in memory."""
+    """Return whether two views of the same shape share the same memory."""
     places = [view.__array_interface__["data"][0] for view in (one, other)]
     steps = [[step for step, n in zip(view.strides, view.shape, strict=True) if n > 1] for view in (one, other)]
     return one.shape == other.shape and places[0] == places[1] and steps[0] == steps[1]
 
 
 class EndedNet:
-    """A network with an end, run as engine_ext.convnet.ConvNet is. Rows of the convolutions are in the output, where
-    they may, else behind the workspace."""
+    """A network with an end, with the interface of engine_ext.convnet.ConvNet. The convolutions' rows are in the output
+    if possible, otherwise after the workspace."""
 
     def __init__(self, net: ConvNet, end: End, output_shape: tuple[int, int]) -> None:
         self._net = net
@@ -181,8 +183,8 @@ class EndedNet:
 
 
 def _in_place(end: End, shape: tuple[int, int]) -> bool:
-    """Return whether an end gives the same where its output lies over what it reads. Which numbers it reads and writes,
-    and when, does not depend on them."""
+    """Return whether an end gives the same result if its output overlaps its input. This can be tested with any
+    numbers, since the order of its reads and writes does not depend on them."""
     rows = np.random.default_rng(0).random(shape, np.float32)
     apart = np.empty_like(rows)
     end.write(rows.copy(), apart)
@@ -225,7 +227,7 @@ class EndedGraph:
 
 
 def _folded(graph: Graph) -> Graph:
-    """Compute what is computed of constants alone, and leave out what the output does not need."""
+    """Fold constants, and drop what the output does not need."""
     wanted, needed = {graph.output}, list[Node]()
     for node in reversed(graph.nodes):
         if wanted.intersection(node.outputs):
@@ -245,10 +247,10 @@ def _folded(graph: Graph) -> Graph:
 
 
 def _parted(graph: Graph) -> tuple[Graph, list[Node]]:
-    """Return the network up to its last convolutions, and the nodes of its end in order, with what they read of
-    sizes."""
+    """Return the network up to its last convolutions, and the nodes of its end in order, including size
+    computations."""
     maker = {name: node for node in graph.nodes for name in node.outputs}
-    behind_softmax: set[str] = set()  # with moves between alone: the bins of a distribution, not attention
+    behind_softmax: set[str] = set()  # only moves in between: the bins of a distribution, not attention
     for node in graph.nodes:
         moved = node.op_type in _MOVES and behind_softmax.intersection(node.inputs)
         if node.op_type == "Softmax" or moved:
@@ -264,7 +266,7 @@ def _parted(graph: Graph) -> tuple[Graph, list[Node]]:
     late = [node for node in graph.nodes if node.outputs[0] not in early]
     if not early or not late:
         raise Unsupported("it has no end behind its convolutions")
-    # What an end reads of sizes may be computed for an upsampling, too: such nodes are in both parts.
+    # Size computations of an end may also be needed for an upsampling; such nodes are in both parts.
     also: set[str] = set()
     waiting = list(late)
     while waiting:
@@ -280,7 +282,7 @@ def _parted(graph: Graph) -> tuple[Graph, list[Node]]:
 
 
 def _of_sizes(node: Node, maker: dict[str, Node], entry: str) -> bool:
-    """Return whether a node computes with constants and sizes alone."""
+    """Return whether a node only computes with constants and sizes."""
     waiting, seen = [node], set[str]()
     while waiting:
         each = waiting.pop()
@@ -294,8 +296,7 @@ def _of_sizes(node: Node, maker: dict[str, Node], entry: str) -> bool:
 
 
 def _written_along(body: Graph, late: list[Node], output: str) -> tuple[Graph, list[Node]]:
-    """Let convolutions do what stands directly behind them: constants of a channel, and a sigmoid that only moves stand
-    in front of."""
+    """Fuse what directly follows convolutions: constants per channel, and a sigmoid preceded only by moves."""
     body, late = _constants_along(body, late)
     maker = {name: node for node in late for name in node.outputs}
     count = Counter(name for node in (*body.nodes, *late) if node.op_type != "Shape" for name in set(node.inputs))
@@ -319,8 +320,8 @@ def _written_along(body: Graph, late: list[Node], output: str) -> tuple[Graph, l
 
 
 def _moved(name: str, maker: dict[str, Node], count: Counter[str], made: set[str]) -> set[str]:
-    """Return the convolutions' results that a value is made of by moves alone, where nothing else reads any of them;
-    empty where there is more to it."""
+    """Return the convolutions' results from which a value is made only by moves, if nothing else reads any of them;
+    otherwise empty."""
     found, waiting = set[str](), [name]
     while waiting:
         name = waiting.pop()
@@ -359,7 +360,7 @@ def _whole(wanted: Iterable[str], dims: dict[str, tuple[int, ...]]) -> tuple[Tak
 
 
 def _by_anchors(end: End) -> End:
-    """Take tensors of several anchors that are moved to (1, anchors, H, W, fields) at once as that."""
+    """Take tensors of several anchors directly as (1, anchors, H, W, fields) if they are moved to that first."""
     readers: dict[str, list[Node]] = {}
     for step in end.steps:
         for name in step.node.inputs:
@@ -381,7 +382,7 @@ def _by_anchors(end: End) -> End:
 
 
 def _placed(end: End) -> End:
-    """Place what is taken: tensors of one size side by side, and the sizes below each other, the largest first."""
+    """Place the taken tensors: those of one size side by side, and the sizes stacked, the largest first."""
     levels: dict[tuple[int, ...], list[Taken]] = {}
     for each in end.taken:
         levels.setdefault((each.height, each.width, each.anchors), []).append(each)
@@ -399,7 +400,7 @@ def _placed(end: End) -> End:
 
 
 def _with_rows(body: Graph, taken: Sequence[Taken]) -> Graph:
-    """Return the convolutions as a network whose output is the rows of what is taken."""
+    """Return the convolutions as a network whose output is the rows of the taken tensors."""
     nodes, constants, levels = list(body.nodes), dict(body.constants), list[str]()
 
     def add(kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Attribute) -> None:
@@ -429,7 +430,7 @@ def _with_rows(body: Graph, taken: Sequence[Taken]) -> Graph:
 def _traced(
     graph: Graph, late: Sequence[Node], dims: dict[str, tuple[int, ...]], taken: tuple[Taken, ...], batch: int
 ) -> End:
-    """Compute all of an end that depends on sizes alone, and note the rest."""
+    """Compute everything in an end that only depends on sizes, and record the rest."""
     shown = {name: (batch, *each[1:]) for name, each in dims.items()}
     values: dict[str, Any] = {"": None, **graph.constants}
     live: dict[str, Array] = {each.name: np.zeros((batch, *each.shape[1:]), np.float32) for each in taken}
@@ -468,7 +469,7 @@ def _needed(steps: Sequence[Step], output: str) -> tuple[Step, ...]:
 
 
 def _check_batch(graph: Graph, late: Sequence[Node], dims: dict[str, tuple[int, ...]], end: End) -> None:
-    """Raise Unsupported if an end gives an image in a batch other numbers than alone."""
+    """Raise Unsupported if an end's result for an image depends on its batch."""
     rng = np.random.default_rng(0)
     pair = {each.name: rng.random((2, *each.shape[1:]), np.float32) for each in end.taken}
     together = _traced(graph, late, dims, end.taken, 2).run(pair)
@@ -494,7 +495,7 @@ def _sigmoid(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
 
 def _softmax(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
     axis = node.whole("axis", -1)
-    # What is summed up lies in long rows then, whatever order it came in.
+    # The summed axis becomes contiguous, whatever the input's order.
     value = np.array(np.moveaxis(inputs[0], axis, 0), order="C")
     value -= value.max(0)
     np.exp(value, out=value)
@@ -509,7 +510,7 @@ def _split(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
 
 
 def _mean_of_bins(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
-    """Compute a convolution of one pixel to one channel: the mean of a distribution, given its bins."""
+    """Compute a 1x1 convolution to one channel: the mean of a distribution, given its bins."""
     value, weight = inputs[0], inputs[1]
     count = weight.size
     plain = (
@@ -531,7 +532,8 @@ def _largest_of(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
 
 
 def _top_k(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
-    """Return the largest (or smallest) k and their places along an axis; of equal ones the first, as ONNX asks."""
+    """Return the largest (or smallest) k values and their indices along an axis; of equal ones the first, as in
+    ONNX."""
     axis, count = node.whole("axis", -1), int(np.asarray(inputs[1]).reshape(()))
     value = np.moveaxis(inputs[0], axis, -1)
     if not 0 <= count <= value.shape[-1] or not value.shape[-1]:
@@ -544,10 +546,10 @@ def _top_k(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
 
 
 def _first(row: Array, count: int) -> NDArray[np.int64]:
-    """Return the places of the `count` smallest of a row in order, of equal ones the first."""
+    """Return the indices of the `count` smallest values of a row in order; of equal ones the first."""
     if 0 < count < len(row):
         low = np.flatnonzero(row <= np.partition(row, count - 1)[count - 1])
-        if len(low) >= count:  # fewer where some are not numbers
+        if len(low) >= count:  # fewer if some are NaN
             return low[np.argsort(row[low], kind="stable")[:count]]
     return np.argsort(row, kind="stable")[:count]
 

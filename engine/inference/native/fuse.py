@@ -1,4 +1,4 @@
-"""Lets convolutions do what stands behind them: scales go into the weights, activations and sums into the store."""
+"""Fuses operations into the convolutions before them: scales into the weights, activations and sums into the store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.inference.native.ops import NOTHING, Conv, Elementwise, Network, Op,
 
 
 def fuse(network: Network) -> None:
-    """Rewrite `network.ops` in place, until nothing changes. Patches of the result keep pointing at what they show."""
+    """Rewrite `network.ops` in place until nothing changes. Patches of the result are kept up to date."""
     _drop_unused(network)
     for step in (_scale, _activate, _join, _activate):
         step(network)
@@ -18,7 +18,7 @@ def fuse(network: Network) -> None:
 
 
 def uses(network: Network) -> Counter[Tensor]:
-    """Return how often each tensor is read, by operations and by the result."""
+    """Count the reads of each tensor, by operations and by the result."""
     count = Counter(tensor for op in network.ops for tensor in sources(op))
     count.update(patch.tensor for patch in _patches(network))
     return count
@@ -43,7 +43,7 @@ def _makers(network: Network) -> dict[Tensor, Op]:
 
 
 def _scale(network: Network) -> None:
-    """Fuse a depthwise convolution of one pixel with the bare convolution before it: it is a factor of its weights."""
+    """Fuse a depthwise 1x1 convolution into the plain convolution before it, as a factor of its weights."""
     count, makers, kept = uses(network), _makers(network), list[Op]()
     for op in network.ops:
         if isinstance(op, Conv) and op.depthwise and op.weight.shape[2:] == (1, 1) and op.strides == (1, 1):
@@ -60,7 +60,7 @@ def _scale(network: Network) -> None:
 
 
 def _activate(network: Network) -> None:
-    """Fuse an activation with the convolution or the sum before it that has none."""
+    """Fuse an activation into a preceding convolution or sum that has none."""
     count, makers, kept = uses(network), _makers(network), list[Op]()
     for op in network.ops:
         if isinstance(op, Elementwise) and op.other is None:
@@ -76,12 +76,12 @@ def _activate(network: Network) -> None:
 
 
 def _may_activate(maker: Conv | Elementwise) -> bool:
-    """Return whether the activation would come last: the table's other ways to join come behind it."""
+    """Return whether the activation would come last; other ways to join would follow it."""
     return maker.when in ("no", "add_before")
 
 
 def _join(network: Network) -> None:
-    """Fuse a sum (or product) of a convolution and a tensor that is there before it."""
+    """Fuse a sum (or product) of a convolution and a tensor that exists before it."""
     count, makers = uses(network), _makers(network)
     order = {id(op): i for i, op in enumerate(network.ops)}
     kept: list[Op] = []
@@ -111,7 +111,7 @@ def _join(network: Network) -> None:
 
 
 def _activate_patches(network: Network) -> None:
-    """Fuse an activation of a whole tensor, which only the result shows, with the convolution that makes it."""
+    """Fuse an activation of a whole tensor, read only by the result, into its convolution."""
     count, makers = uses(network), _makers(network)
     for patch in _patches(network):
         maker = makers[patch.tensor]

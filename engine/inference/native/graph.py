@@ -13,13 +13,13 @@ from engine.inference.native.attributes import Attribute, array_of, read_attribu
 from engine.inference.native.ops import Unsupported, refusing
 from models.onnx_meta import parse_onnx
 
-_OLDEST = 11  # before it, Resize, Clip and others meant other things
+_OLDEST = 11  # in earlier opsets, Resize, Clip and others had other meanings
 _MAX_NODES = 4096  # the largest detectors have about 1000
 
 
 @dataclass(frozen=True)
 class Node:
-    """One node. Its attributes are read by their kind, which is known of each (attributes.py)."""
+    """A node. Its attributes are read by their known kinds (attributes.py)."""
 
     op_type: str
     name: str
@@ -28,13 +28,13 @@ class Node:
     attributes: dict[str, Attribute]
 
     def whole(self, name: str, default: int | None = None) -> int:
-        """Return an INT; without a default, raise KeyError if there is none."""
+        """Return an INT, or the default. Raises KeyError without either."""
         value = self.attributes[name] if default is None else self.attributes.get(name, default)
         assert isinstance(value, int)
         return value
 
     def wholes(self, name: str, default: list[int] | None = None) -> list[int]:
-        """Return an INTS; without a default, raise KeyError if there is none."""
+        """Return an INTS, or the default. Raises KeyError without either."""
         value = self.attributes[name] if default is None else self.attributes.get(name, default)
         assert isinstance(value, list)
         return value
@@ -57,7 +57,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """`dims` is the input's (N, C, H, W), None if free."""
+    """`dims` is the input's (N, C, H, W), None for a dynamic axis."""
 
     nodes: tuple[Node, ...]
     constants: dict[str, NDArray[Any]]
@@ -67,9 +67,9 @@ class Graph:
 
 
 def read_graph(path: Path) -> Graph:
-    """Return the graph of a file. Raises Unsupported for anything but a float32 network on images, and
-    models.errors.OnnxFileError for what is not ONNX."""
-    return graph_of(parse_onnx(path))  # weights in a second file are refused below, and never opened
+    """Read the graph of a file. Raises Unsupported for anything but a float32 network on images, and
+    models.errors.OnnxFileError if it is not ONNX."""
+    return graph_of(parse_onnx(path))  # a second file with weights is refused below and never opened
 
 
 def graph_of(model: Any) -> Graph:

@@ -1,4 +1,5 @@
-"""Where tensors are in the workspace: parts of a concatenation inside it, the rest where nothing lives just then."""
+"""The placement of tensors in the workspace: parts of a concatenation inside it, others in space that is free at the
+time."""
 
 from __future__ import annotations
 
@@ -8,15 +9,15 @@ from operator import attrgetter
 
 from engine.inference.native.ops import Concat, Network, Tensor, sources
 
-BLOCK = 16  # channels, and the floats of a cache line
-PART = 32  # channels in bfloat16, which are a cache line
-_EVEN = 1024  # floats of a memory page
+BLOCK = 16  # channels per block, and floats per cache line
+PART = 32  # bfloat16 channels per cache line
+_EVEN = 1024  # floats per memory page
 _SPAN = 16  # operations
 
 
 def block_size(tensor: Tensor) -> int:
-    """Return floats from one block of 16 channels to the next. Never a whole number of pages: the pixels of all blocks
-    would meet in the same few lines of the first-level cache."""
+    """Return the floats from one block of 16 channels to the next. It is never a whole number of pages, since the
+    pixels of all blocks would then compete for the same few lines of the first-level cache."""
     size = tensor.height * tensor.width * BLOCK
     return size if size % _EVEN else size + BLOCK
 
@@ -27,7 +28,7 @@ def blocks(tensor: Tensor) -> int:
 
 @dataclass(eq=False)
 class Region:
-    """`size` floats that are needed from step `first` to step `last`; `at` is where they were put."""
+    """`size` floats that are live from step `first` to step `last`; `at` is their position."""
 
     size: int
     first: int
@@ -44,10 +45,10 @@ class Place:
 
 
 def place_tensors(network: Network, absent: set[Tensor]) -> dict[Tensor, Place]:
-    """Return a place for each tensor but those `absent`; regions have their lifetimes, counted in operations.
+    """Return a place for each tensor except those `absent`; regions have lifetimes counted in operations.
 
-    A part of a concatenation is inside it where its first channel begins a block, and where it is part of no other;
-    `plan` copies the others. Later concatenations first: one may be a part of the next.
+    A part of a concatenation is placed inside it if its first channel begins a block and it is part of no other
+    concatenation; `plan` copies the others. Later concatenations go first, because one may be part of the next.
     """
     places: dict[Tensor, Place] = {}
     for op in reversed(network.ops):
@@ -76,10 +77,11 @@ def _region(tensor: Tensor) -> Region:
 
 
 def allocate(regions: list[Region]) -> int:
-    """Put each region where no other lives at the same time, the largest ones first, and return the floats in all.
+    """Place the regions, the largest first, so that no two live at the same time overlap, and return the total in
+    floats.
 
-    Those are alive where it begins, or begin later; both are kept by spans of operations, so that a long chain takes
-    no square of its length.
+    Conflicting regions are live when it begins, or begin later. Both are indexed by spans of operations, so that the
+    time is not quadratic in the length of a chain.
     """
     alive, begun = defaultdict[int, list[Region]](list), defaultdict[int, list[Region]](list)
     for region in sorted(regions, key=lambda r: (-r.size, r.first)):

@@ -1,4 +1,4 @@
-"""What a network does, between the ONNX graph and the table of steps. All of it is for one image of one size."""
+"""The operations of a network, between the ONNX graph and the table of steps, for one image of one size."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Floats = NDArray[np.float32]
 
 
 class Unsupported(Exception):
-    """The model does something this executor doesn't; says what."""
+    """The model contains something that this executor does not support; says what."""
 
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Whatever a graph that is not sound makes fail inside is Unsupported."""
+    """Convert any failure inside, caused by an invalid graph, to Unsupported."""
     try:
         yield
     except MemoryError as error:
@@ -29,7 +29,7 @@ def refusing() -> Iterator[None]:
 
 
 class Activation(NamedTuple):
-    """A name of engine_ext.convnet.ACTIVATIONS, and its two numbers."""
+    """A name in engine_ext.convnet.ACTIVATIONS, and its two parameters."""
 
     name: str
     first: float = 0.0
@@ -41,7 +41,7 @@ NOTHING = Activation("nothing")
 
 @dataclass(eq=False)
 class Tensor:
-    """What one operation writes: (1, channels, height, width)."""
+    """The result of an operation: (1, channels, height, width)."""
 
     channels: int
     height: int
@@ -53,7 +53,7 @@ class Tensor:
 
 
 class Sample(NamedTuple):
-    """One channel of a view: every step-th pixel of a channel of the image, from a row and a column on."""
+    """A channel of a view: every step-th pixel of one of the image's channels, starting at a row and a column."""
 
     channel: int
     row: int
@@ -62,7 +62,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PictureView:
-    """What becomes of the image before the first convolution: sampled, scaled, shifted; nothing is computed yet.
+    """The image before the first convolution: sampled, scaled and shifted, but not computed yet.
 
     size     height and width of the image itself
     steps    rows and columns from one sample to the next
@@ -85,8 +85,8 @@ class PictureView:
 class Conv:
     """weight (O, I, KH, KW), or (O, 1, KH, KW) where `depthwise`. `picture_channels` > 0: the source is the image.
 
-    affine   of the image's channels, a factor and a summand each, before zeros are padded; None for none
-    other    a tensor of the output's size, joined as `when` says (engine_ext.convnet.WHENS)
+    affine   a factor and a summand per channel of the image, applied before zero padding; None for none
+    other    a tensor of the output's size, joined as specified by `when` (engine_ext.convnet.WHENS)
     """
 
     source: Tensor | None
@@ -114,7 +114,7 @@ class MaxPool:
 
 @dataclass(eq=False)
 class Upsample:
-    """Each pixel `factors` times, down and across."""
+    """Repeats each pixel `factors` times, vertically and horizontally."""
 
     source: Tensor
     out: Tensor
@@ -123,7 +123,7 @@ class Upsample:
 
 @dataclass(eq=False)
 class Elementwise:
-    """out = activation(source), with `other` joined as `when` says."""
+    """out = activation(source), with `other` joined as specified by `when`."""
 
     source: Tensor
     out: Tensor
@@ -134,7 +134,7 @@ class Elementwise:
 
 @dataclass(eq=False)
 class Concat:
-    """The channels of several tensors, one after the other."""
+    """Concatenates the channels of several tensors."""
 
     sources: list[Tensor]
     out: Tensor
@@ -157,7 +157,7 @@ Op = Conv | MaxPool | Upsample | Elementwise | Concat | Attention
 
 @dataclass(eq=False)
 class Patch:
-    """Part of the result: channels of a tensor, one pixel a row, from a row and a column of the result on."""
+    """Part of the result: channels of a tensor, one pixel per row, starting at a row and a column of the result."""
 
     tensor: Tensor
     first: int
@@ -214,8 +214,8 @@ class Heads:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """factor * queries^T keys: (1, heads, queries, keys), or the last two the other way where `turned`; over keys they
-    add up to 1 once `softmaxed`."""
+    """factor * queries^T keys: (1, heads, queries, keys), with the last two swapped if `turned`; once `softmaxed`, they
+    add up to 1 over the keys."""
 
     queries: Heads
     keys: Heads
@@ -230,7 +230,7 @@ class Scores:
 
 @dataclass
 class Network:
-    """What is to be computed, in order. `picture` is the size of an image (channels, height, width)."""
+    """The operations, in order. `picture` is the size of an image (channels, height, width)."""
 
     picture: tuple[int, int, int]
     ops: list[Op] = field(default_factory=list)

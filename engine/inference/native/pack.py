@@ -1,4 +1,4 @@
-"""Weights in the order the kernels read them, packed once a model and shared by all its sizes and threads."""
+"""Weights in the order in which kernels read them, packed once per model and shared by all sizes and threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine_ext.convnet import aligned
 
 
 class WeightStore:
-    """Packed arrays one behind the other, each at a cache line. What was packed before is found again by content."""
+    """Packed arrays, each aligned to a cache line. Arrays with the same content are packed only once."""
 
     def __init__(self) -> None:
         self._at: dict[bytes, int] = {}
@@ -22,7 +22,7 @@ class WeightStore:
         self._whole = aligned(0)
 
     def place(self, key: tuple[object, ...], arrays: tuple[Floats, ...], pack: Callable[[], Floats]) -> int:
-        """Return the position of what `pack` gives, which depends on `key` and `arrays` alone."""
+        """Return the position of the result of `pack`, which must only depend on `key` and `arrays`."""
         digest = hashlib.blake2b(repr((key, [array.shape for array in arrays])).encode(), digest_size=16)
         for array in arrays:
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -35,7 +35,7 @@ class WeightStore:
         return found
 
     def whole(self) -> Floats:
-        """Return all of it. The same array as before, unless something was added."""
+        """Return the whole store: the same array as before unless something was added."""
         if self._whole.size != self._size:
             whole, at = aligned(self._size), 0
             for array in [self._whole, *self._arrays]:
@@ -46,12 +46,12 @@ class WeightStore:
 
 
 def pack_bias(bias: Floats) -> Floats:
-    """(C,) -> zeros up to a whole block."""
+    """Pad (C,) with zeros to whole blocks."""
     return np.pad(bias, (0, -len(bias) % BLOCK))
 
 
 def pack_depthwise(weight: Floats) -> Floats:
-    """(C, 1, KH, KW) -> (blocks, KH, KW, 16)."""
+    """Reorder (C, 1, KH, KW) to (blocks, KH, KW, 16)."""
     channels, _, height, width = weight.shape
     padded = np.zeros((-(-channels // BLOCK) * BLOCK, height, width), np.float32)
     padded[:channels] = weight[:, 0]
@@ -71,8 +71,8 @@ def pack_bf16(weight: Floats) -> Floats:
 
 
 def pack_conv(weight: Floats, group: int, *, planar: bool) -> Floats:
-    """(O, I, KH, KW) -> for each group of `group` output blocks, the last one maybe smaller: (KH, I, KW, 16 * group)
-    where the input is planar, else (KH, input block, KW, channel of the block, 16 * group)."""
+    """Reorder (O, I, KH, KW): for each group of `group` output blocks (the last may be smaller), (KH, I, KW, 16 *
+    group) if the input is planar, otherwise (KH, input block, KW, channel of the block, 16 * group)."""
     out, channels, height, width = weight.shape
     padded = np.zeros((-(-out // BLOCK) * BLOCK, channels, height, width), np.float32)
     padded[:out] = weight

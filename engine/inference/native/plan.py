@@ -38,8 +38,8 @@ from engine_ext.convnet import (
     ConvNet,
 )
 
-_WORKSPACE_LIMIT = 1 << 28  # floats: 1 GiB a thread
-MAX_ROW = 1 << 20  # pixels: what engine_ext.convnet takes
+_WORKSPACE_LIMIT = 1 << 28  # floats: 1 GiB per thread
+MAX_ROW = 1 << 20  # pixels: the limit of engine_ext.convnet
 _MAX_GROUP = {"AVX-512": 4, "AVX2": 1}  # output blocks that one tile of the kernel computes
 _INPUT_CACHE = 8192  # floats of the input, 32 KiB, that all groups read before the next part of an image
 
@@ -105,7 +105,7 @@ class _Planner:
     # ---- the result ----
 
     def _written_directly(self) -> dict[Tensor, Patch]:
-        """Return tensors that go to the result only, whole: their convolutions write it themselves."""
+        """Return tensors that are only, and wholly, part of the result: their convolutions write it directly."""
         count = uses(self._network)
         makers = {op.out: op for op in self._network.ops}
         found = {}
@@ -226,7 +226,7 @@ class _Planner:
         self._rows.append((row, places))
 
     def _in_bf16(self, op: Conv, row: Row, places: list[tuple[str, Place | Region]], index: int) -> None:
-        """Round the input row by row into a scratch; a convolution of one pixel, a number of pixels at a time."""
+        """Round the input into a scratch buffer, row by row, or for a 1x1 convolution some pixels at a time."""
         height, width = op.weight.shape[2:]
         row["kind"] = KINDS.index("conv_bf16")
         row["weights_at"] = self._store.place(("bf16",), (op.weight,), lambda: pack_bf16(op.weight))
@@ -238,7 +238,7 @@ class _Planner:
         places.append(("scratch_at", self._scratch(pixels * BLOCK, index)))
 
     def _blocking(self, op: Conv, row: Row) -> None:
-        """Choose how many output blocks a tile takes, and of how many pixels all groups are computed in turn."""
+        """Choose the number of output blocks per tile, and of pixels for which all groups are computed in turn."""
         planar = op.source is None
         count = blocks(op.out)
         most = _MAX_GROUP[self._set]
@@ -252,7 +252,7 @@ class _Planner:
         row["chunk"] = max(48, _INPUT_CACHE // per_pixel // 24 * 24)
 
     def _padding(self, op: Conv, row: Row, places: list[tuple[str, Place | Region]], index: int) -> None:
-        """Pad rows into a scratch where the window leaves the input; scaled there, too."""
+        """Copy rows with padding, and scaling, into a scratch buffer if the window exceeds the input."""
         channels, height, width = row["in_channels"], op.weight.shape[2], op.weight.shape[3]
         parts, unit = (channels, 1) if op.source is None else (-(-channels // BLOCK), BLOCK)
         if op.affine is not None:
@@ -267,7 +267,7 @@ class _Planner:
         places.append(("segments_at", self._scratch(segments * 4, index)))
 
     def _concat(self, op: Concat) -> None:
-        """Return copies of the parts that are not there already."""
+        """Emit copies of the parts that are not in place already."""
         whole, first = self._places[op.out], 0
         for source in op.sources:
             place = self._places[source]

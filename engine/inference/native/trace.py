@@ -1,7 +1,7 @@
-"""Follows an ONNX graph at one size of its input, node by node, and notes what is to be computed.
+"""Traces an ONNX graph at one input size, node by node, and records what is to be computed.
 
-Nothing is computed here but constants. Sampling and scaling of the image, and moving results into rows, are kept as
-descriptions (`PictureView`, `Cells`), for the convolutions at both ends do them while they read and write.
+Only constants are computed here. Sampling and scaling of the image, and moving results into rows, are kept as
+descriptions (`PictureView`, `Cells`), because the convolutions at both ends do that while they read and write.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ MAX_CONSTANTS = 1 << 27  # elements of all that is evaluated
 
 
 def trace(graph: Graph, height: int, width: int) -> Network:
-    """Return what the graph computes of a (1, C, height, width) image. Raises Unsupported, or what a graph that is not
-    sound makes fail: see `ops.refusing`."""
+    """Return what the graph computes from a (1, C, height, width) image. Raises Unsupported, or other errors for an
+    invalid graph: see `ops.refusing`."""
     return _Trace(graph, height, width).run()
 
 
 def dims_of(graph: Graph, height: int, width: int, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """Return the dimensions of what the graph makes under these names. Raises as `trace` does."""
+    """Return the dimensions of the graph's values with these names. Raises as `trace` does."""
     tracing = _Trace(graph, height, width)
     tracing.follow()
     return {name: tracing.dims(name) for name in names}
@@ -75,7 +75,7 @@ class _Trace:
         self._maker: dict[Tensor, Any] = {}
         self._parted: dict[tuple[Tensor, int, int, int], Tensor] = {}
         self._evaluated = self._weights = 0
-        # What a constant would be in a batch of two, where that is something else.
+        # The values of constants for a batch of two, if they differ.
         self._with_two: dict[str, NDArray[Any]] = {}
         self._values[graph.input] = PictureView(
             (height, width),
@@ -86,7 +86,7 @@ class _Trace:
         )
 
     def follow(self) -> None:
-        """Note what each node does, in order."""
+        """Trace each node, in order."""
         for node in self._graph.nodes:
             for name in node.inputs:
                 if name and name not in self._values:
@@ -124,7 +124,7 @@ class _Trace:
             handler = _HANDLERS.get(node.op_type)
             if handler is None:
                 raise Unsupported(f"{node} is not supported")
-            for one, two in changed:  # the batch size is where it belongs at the head of a shape alone
+            for one, two in changed:  # the batch size may only occur as the first entry of a shape
                 if node.op_type not in ("Reshape", "Resize") or not np.array_equal(one[1:], two[1:]):
                     raise Unsupported(f"{node} computes with the batch size")
             return handler(self, node, inputs)
@@ -182,7 +182,7 @@ class _Trace:
         return self._scaled(node, inputs[0], factor, shift - mean * factor)
 
     def _scaled(self, node: Node, source: Tensor, factor: Any, summand: Any) -> Tensor:
-        """Return a depthwise convolution of one pixel, which `fuse` folds into the convolution before it."""
+        """Return a depthwise 1x1 convolution, which `fuse` folds into the convolution before it."""
         n = source.channels
         factor, summand = (np.broadcast_to(np.asarray(v, np.float32), (n,)).copy() for v in (factor, summand))
         out = self._tensor(n, source.height, source.width)
@@ -258,12 +258,12 @@ class _Trace:
         return self._add(MaxPool(source, self._tensor(source.channels, *size), window, strides, pads))
 
     def resize(self, node: Node, inputs: list[Any]) -> Tensor:
-        """Resize by nearest neighbour to a multiple of the size, where each of its rules gives the same pixels."""
+        """Resize by nearest neighbour to a multiple of the size, for which all rounding rules give the same pixels."""
         source = _the_tensor(node, inputs)
         sizes = inputs[3] if len(inputs) > 3 else None
         if sizes is not None:
             dims = tuple(int(n) for n in sizes)
-        else:  # a pixel is found by the scale itself, so that 2.01 is not 2
+        else:  # pixels are located by the scale itself, so 2.01 is not 2
             scales = np.asarray(inputs[2], np.float64)
             if not np.array_equal(scales, np.round(scales)) or np.max(scales) > _MAX_SIDE:
                 raise Unsupported(f"{node} does not repeat each pixel a whole number of times")
@@ -312,8 +312,8 @@ class _Trace:
         return parts
 
     def _part(self, node: Node, tensor: Tensor, channels: NDArray[np.int64]) -> Tensor:
-        """Return some channels of a tensor, made by convolutions of their own: what a channel sums up does not depend
-        on the others."""
+        """Return some channels of a tensor, computed by separate convolutions: a channel's sum does not depend on the
+        others."""
         maker = self._maker[tensor]
         out = self._tensor(len(channels), tensor.height, tensor.width)
         if isinstance(maker, Elementwise) and maker.other is None:
@@ -341,7 +341,7 @@ class _Trace:
         raise Unsupported(f"{node} is not supported on these operands")
 
     def reshape(self, node: Node, inputs: list[Any]) -> Value:
-        """(1, C, H, W) -> (1, C, H * W), where what follows is about rows of the result, or heads of attention."""
+        """Reshape (1, C, H, W) to (1, C, H * W), before rows of the result or heads of attention."""
         source = inputs[0]
         dims = reshaped(node, source.dims, inputs[1])
         if dims == source.dims:
@@ -359,7 +359,7 @@ class _Trace:
         return Cells(source.height * source.width, source.channels, patches, turned=True)
 
     def _parts(self, tensor: Tensor, column: int) -> list[tuple[int, Tensor]]:
-        """Return a concatenated tensor's parts, with their first channels, so that each can write its own columns."""
+        """Return the parts of a concatenated tensor and their first channels, so that each writes its own columns."""
         maker = self._maker[tensor]
         if not isinstance(maker, Concat):
             return [(column, tensor)]
@@ -370,14 +370,14 @@ class _Trace:
         return found
 
     def _from_heads(self, node: Node, source: Heads, dims: tuple[int, ...]) -> Tensor:
-        """(1, heads, count, pixels) -> (1, heads * count, H, W)."""
+        """Reshape (1, heads, count, pixels) to (1, heads * count, H, W)."""
         tensor = source.tensor
         if source.turned or dims != (1, source.heads * source.count, tensor.height, tensor.width):
             raise Unsupported(f"{node} turns {source.dims} into {dims}")
         return self._of_heads(node, source)
 
     def _of_heads(self, node: Node, source: Heads) -> Tensor:
-        """Return the channels of a part of each head as a tensor of their own."""
+        """Return the channels of a part of each head as a separate tensor."""
         whole = source.heads * source.count == source.tensor.channels
         key = (source.tensor, source.heads, source.first, source.count)
         if key not in self._parted:
@@ -387,7 +387,7 @@ class _Trace:
     # ---- attention ----
 
     def matmul(self, node: Node, inputs: list[Any]) -> Value:
-        """Multiply queries with keys, or values with what became of the scores, in either order."""
+        """Multiply queries with keys, or values with softmaxed scores, in either order."""
         first, second = inputs
         if isinstance(first, Heads) and isinstance(second, Heads):
             if not first.turned or second.turned or first.dims != (*second.dims[:2], *second.dims[:1:-1]):
@@ -481,7 +481,7 @@ def _the_tensor(node: Node, inputs: list[Any]) -> Tensor:
 def _window(
     node: Node, dims: tuple[int, ...], kernel: tuple[int, ...]
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Return strides, padding above and left, and the size of what a sliding window gives."""
+    """Return strides, top and left padding, and the output size of a sliding window."""
     strides = node.wholes("strides", [1, 1])
     pads = node.wholes("pads", [0, 0, 0, 0])
     automatic = node.text("auto_pad", "NOTSET")
@@ -503,7 +503,7 @@ def _window(
 
 
 def _dense(node: Node, weight: Floats, groups: int) -> Floats:
-    """Return weights (O, I / groups, ...) as (O, I, ...), with zeros where a group does not look. For the few channels
+    """Return weights (O, I / groups, ...) as (O, I, ...), with zeros outside a group's channels; for the few channels
     of an image."""
     if groups == 1:
         return weight
@@ -530,7 +530,7 @@ def _folded(
     strides: tuple[int, int],
     pads: tuple[int, int],
 ) -> Conv:
-    """Return a convolution of a view as one of the image: the kernel is spread to where its samples lie.
+    """Convert a convolution of a view to one of the image: the kernel is spread to the positions of its samples.
 
     Row y of the view's channel is row y * step + row of the image's, so kernel row k becomes k * step + row, and the
     stride and the padding become `step` times as large. Exact while the steps divide the image: then a row beyond
@@ -565,7 +565,7 @@ def _folded(
 
 
 def _per_channel(node: Node, constant: Any, channels: int) -> Any:
-    """Return a constant that is one number, or one a channel, as (channels,) float32."""
+    """Return a constant that is one number, or one per channel, as (channels,) float32."""
     if constant.dtype.kind != "f" or constant.ndim > 4:
         raise Unsupported(f"{node} has an operand of {constant.dtype}")
     shape = (1,) * (4 - constant.ndim) + constant.shape
@@ -575,7 +575,7 @@ def _per_channel(node: Node, constant: Any, channels: int) -> Any:
 
 
 def _scaled_scores(node: Node, scores: Scores, constant: Any, constant_first: bool) -> Scores:
-    """Return scores times (or by) one number, which must not be below 0: the largest stays the largest."""
+    """Return scores multiplied (or divided) by a number, which must not be negative, so that their order is kept."""
     if not isinstance(constant, np.ndarray) or constant.size != 1 or constant.ndim > 4 or scores.softmaxed:
         raise Unsupported(f"{node} is not supported on these operands")
     number = float(_float32(node, constant).reshape(()))
@@ -625,7 +625,7 @@ def _repeats(node: Node, size: int, factor: int) -> bool:
 
 
 def _sampled(node: Node, view: PictureView, axis: int, start: int, end: int, step: int) -> PictureView:
-    """Return every step-th row or column from `start` on, to the last one; or some of the channels."""
+    """Return every step-th row or column from `start` to the last; or some of the channels."""
     factor, summand, samples, steps = view.factor, view.summand, view.samples, list(view.steps)
     size = view.dims[axis]
     if step > _MAX_STEP:

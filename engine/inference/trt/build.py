@@ -1,4 +1,4 @@
-"""`build_plan`: from a model to a plan and its side-car. Nothing is left behind by a build that did not end well."""
+"""`build_plan`: from a model to a plan and its side-car. A failed build leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from models.files import atomic_write, cache_dir
 from models.resolution import ResolvedModel, resolve
 
 _STEP_S = 0.1
-_MIN_BF16 = 8.0  # compute capability that computes in bfloat16
+_MIN_BF16 = 8.0  # the lowest compute capability with bfloat16
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What `yolo-engine build-trt` takes. None: not given."""
+    """The options of `yolo-engine build-trt`. None: not given."""
 
     model: str
     output: Path | None = None
@@ -73,7 +73,7 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Built:
-    """`fresh` is false if the very same plan was there already."""
+    """The outcome. `fresh` is False if the very same plan existed already."""
 
     plan: Path
     record: PlanRecord
@@ -87,11 +87,11 @@ def build_plan(
     say: Callable[[str], None] | None = None,
     runner: Callable[[Path, PlanRecord], contextlib.AbstractContextManager[Runner]] | None = None,
 ) -> Built:
-    """Build the plan, or find the very same one at its place. `say` hears all that TensorRT says.
+    """Build the plan, or find the very same one in its place. `say` receives TensorRT's messages.
 
-    runner  opens a plan on the GPU it was built on; with one, the plan is checked against the CPU, and one that
-            answers differently is not kept.
-    Raises PlanError, ConfigError, BackendMissing or OutputError, and KeyboardInterrupt where it was stopped.
+    runner  opens a plan on the GPU it was built on; if given, the plan is compared with the CPU, and discarded if its
+            results differ.
+    Raises PlanError, ConfigError, BackendMissing or OutputError, and KeyboardInterrupt if it was stopped.
     """
     watcher = watcher or QuietWatcher()
     if options.precision == "int8" and options.calib is None:
@@ -189,15 +189,14 @@ def _model(options: BuildOptions) -> tuple[ResolvedModel, Path, Profile]:
 
 
 def _place(resolved: ResolvedModel, parts: PlanParts) -> Path:
-    """Return where a plan without -o goes: a name to be recognised by, and the key over all that made it."""
+    """Return the default path of a plan: a recognisable name, and the key over all its inputs."""
     name = re.sub(r"[^\w.-]", "_", resolved.manifest.name)
     about = f"{name}-{parts.flavor}-{parts.compute_capability}-{parts.precision}-{parts.key[:12]}.plan"
     return cache_dir("plans") / about
 
 
 def _same(plan: Path, key: str) -> PlanRecord | None:
-    """Return the record of a whole plan at this place with this very key. Anything else there is replaced, as was
-    asked."""
+    """Return the record of a complete plan at this path with this key; None otherwise, as anything else is replaced."""
     if not sidecar_of(plan).exists():
         return None
     try:
@@ -221,7 +220,7 @@ def _check_writable(plan: Path) -> None:
 
 
 class _Probed(Exception):
-    """The place can be written to; nothing of the probe stays."""
+    """Ends the probe of a path that can be written to, so that nothing is kept."""
 
 
 def _calibrating(watcher: Watcher, calibration: Calibration | None) -> Callable[[int], None] | None:
@@ -239,7 +238,7 @@ def compile_network(
     watcher: Watcher,
     say: Callable[[str], None] | None,
 ) -> tuple[bytes, tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Parse and build: the plan's bytes, inputs and outputs."""
+    """Parse and build; return the plan's bytes, inputs and outputs."""
     trt = flavor.trt
     if not prepared.batch_safe and profile.most[0] > 1:
         raise ConfigError(
@@ -255,7 +254,7 @@ def compile_network(
         config.num_compute_capabilities = 1
         config.set_compute_capability(ahead[capability], 0)
     if (tf32 := trt.BuilderFlag.__members__.get("TF32")) is not None:
-        config.clear_flag(tf32)  # float32 means float32; who wants speed asks for fp16
+        config.clear_flag(tf32)  # float32 means float32; fp16 is available for speed
     if options.workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
     shapes = builder.create_optimization_profile()
@@ -272,10 +271,10 @@ def compile_network(
 
 
 def _build_aside(builder: Any, network: Any, config: Any, watcher: Watcher) -> Any:
-    """Build on a thread of its own. This one waits, so that Ctrl-C reaches Python at once; TensorRT then stops at its
-    next step, which is awaited: it reads memory that would be freed, and it calls back into Python."""
+    """Build on a separate thread while this one waits, so that Ctrl-C reaches Python at once. TensorRT then stops at
+    its next step, which must be awaited, because it uses memory that would be freed and calls back into Python."""
     results: list[Any] = []
-    done = threading.Event()  # a join that is interrupted takes the thread for ended, up to Python 3.12
+    done = threading.Event()  # up to Python 3.12, an interrupted join treats the thread as ended
 
     def work() -> None:
         try:
@@ -303,7 +302,7 @@ def _build_aside(builder: Any, network: Any, config: Any, watcher: Watcher) -> A
 
 @contextlib.contextmanager
 def timing_cache(flavor: Flavor, config: Any, path: Path | None) -> Iterator[None]:
-    """How fast kernels were on this GPU, kept between builds. One that does not fit is refused rather than ignored."""
+    """Keep the timings of kernels on this GPU between builds. A cache that does not fit is refused, not ignored."""
     if path is None:
         yield
         return
@@ -333,7 +332,7 @@ def _checked(
     resolved: ResolvedModel,
     runner: Callable[[Path, PlanRecord], contextlib.AbstractContextManager[Runner]],
 ) -> PlanRecord:
-    """Compare with the CPU; a plan that answers differently is not kept."""
+    """Compare a plan with the CPU, and discard it if its results differ."""
     reference = prepared.reference.SerializeToString()
     try:
         with runner(plan, record) as opened:

@@ -1,8 +1,8 @@
-"""The range of each activation that a convolution reads, from images: what int8 needs to know.
+"""Calibration for int8: the range of each activation read by a convolution, measured on images.
 
-A scale is chosen from the histogram of |x| so that the expected squared error is least: rounding, (T / 127)^2 / 12 for
-each value below the threshold T, against clipping, (x - T)^2 for each above. See Wu et al. 2020, "Integer Quantization
-for Deep Learning Inference", on why the largest value alone is a poor choice.
+A scale is chosen from the histogram of |x| to minimise the expected squared error: rounding, (T / 127)^2 / 12 for each
+value below the threshold T, plus clipping, (x - T)^2 for each above. See Wu et al. 2020, "Integer Quantization for Deep
+Learning Inference", on why the maximum is a poor choice.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ MAX_PICTURES = 256
 
 _BINS = 2048
 _CANDIDATES = 128
-_SAMPLED = 1 << 16  # values of an activation that go into its histogram, an image
+_SAMPLED = 1 << 16  # values per image in an activation's histogram
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The images that were used, and a hash over their bytes."""
+    """The images used, and a hash over their bytes."""
 
     pictures: tuple[Path, ...]
     sha256: str
 
 
 def find_pictures(folder: Path, most: int = MAX_PICTURES) -> Calibration:
-    """Return images of a folder, evenly taken where there are more than `most`. Raises ConfigError if there are
+    """Return the images of a folder, evenly sampled if there are more than `most`. Raises ConfigError if there are
     none."""
     if not folder.is_dir():
         raise ConfigError(f"--calib must be a folder of images. {folder} is not one.")
@@ -59,7 +59,7 @@ def find_pictures(folder: Path, most: int = MAX_PICTURES) -> Calibration:
 
 
 def tensors_of(pictures: Iterable[Path], spec: InputSpec) -> Iterable[NDArray[Any]]:
-    """Give each image as the model is fed it: (1, 3, H, W) float32, letterboxed to the model's own size."""
+    """Yield each image as the model's input: (1, 3, H, W) float32, letterboxed to the model's own size."""
     letterboxes = Letterboxes(spec, "float32")
     for path in pictures:
         try:
@@ -101,7 +101,7 @@ class Histogram:
         self.counts += np.bincount(bins, minlength=_BINS)
 
     def threshold(self) -> float:
-        """Return the threshold with the least expected squared error; 1.0 where nothing but zeros was seen."""
+        """Return the threshold with the least expected squared error; 1.0 if all values were zero."""
         if self.limit == 0.0:
             return 1.0
         centres = (np.arange(_BINS) + 0.5) * (self.limit / _BINS)
@@ -115,7 +115,7 @@ class Histogram:
 def calibrate(
     model: onnx.ModelProto, tensors: Iterable[NDArray[Any]], tick: Callable[[int], None] | None = None
 ) -> dict[str, float]:
-    """Return threshold of each tensor that a convolution to be quantized reads, from running a plain model on the
+    """Return the threshold of each tensor read by a convolution that will be quantized, by running a plain model on the
     CPU."""
     import onnxruntime  # a plan may be built where it is not, or can't be loaded
 

@@ -1,4 +1,4 @@
-"""The plan to run: one that was named, or the newest in the user's cache that fits this model, GPU and TensorRT."""
+"""Finds the plan to run: a named one, or the newest in the user's cache that fits this model, GPU and TensorRT."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.inference.trt.sidecar import PlanRecord
 
-# What reads a side-car is loaded if there is a plan: every run asks here whether its model is one.
+# The code that reads side-cars is loaded only for plans: every run asks here whether its model is one.
 
 SUFFIX = ".plan"
 
 
 @dataclass(frozen=True)
 class Fed:
-    """What was said of a model's input where its file does not say: `scale` and `mean` of its pixels, `channel_order`.
-    None: nothing."""
+    """A model's input options that its file does not state: `scale` and `mean` of pixels, `channel_order`; None: not
+    given."""
 
     scale: float | tuple[float, float, float] | None = None
     mean: tuple[float, float, float] | None = None
     channel_order: str | None = None
 
     def over(self, other: Fed) -> Fed:
-        """Return what is said here, and what `other` says where nothing is."""
+        """Return these options, with missing ones taken from `other`."""
         return Fed(
             other.scale if self.scale is None else self.scale,
             other.mean if self.mean is None else self.mean,
@@ -38,12 +38,12 @@ class Fed:
 
 
 def is_plan(model: str) -> bool:
-    """Return whether what was given as the model is a plan's path."""
+    """Return whether the given model is the path of a plan."""
     return model.endswith(SUFFIX)
 
 
 def model_of(model: str) -> tuple[str, str | None]:
-    """Return the model that a plan was built from, and its layout; any other name or path as it is. Raises
+    """Return the model that a plan was built from, and its layout; any other name or path is returned unchanged. Raises
     PlanError."""
     if not is_plan(model):
         return model, None
@@ -54,7 +54,7 @@ def model_of(model: str) -> tuple[str, str | None]:
 
 
 def fed_of(model: str) -> Fed:
-    """Return what was said of the input when a plan was built; nothing of any other model. Raises PlanError."""
+    """Return the input options with which a plan was built; none for any other model. Raises PlanError."""
     if not is_plan(model):
         return Fed()
     from engine.inference.trt.sidecar import read_record
@@ -67,7 +67,7 @@ def build_command(model: str) -> str:
 
 
 def for_the_cpu(config: EngineConfig) -> str:
-    """Return what to change in a configuration that asks for TensorRT so that the CPU computes."""
+    """Return how to change a configuration that requests TensorRT so that the CPU computes."""
     given = {"--backend": config.backend != "auto", "--device": config.device.startswith("cuda")}
     left_out = " and ".join(option for option, there in given.items() if there)
     parts = []
@@ -80,10 +80,10 @@ def for_the_cpu(config: EngineConfig) -> str:
 def find_plan(
     model: str, onnx_sha256: str, layout: str, gpu: Gpu, shape: tuple[int, int, int, int] | None = None
 ) -> tuple[Path, PlanRecord]:
-    """Return the plan for a model on a GPU, checked. `shape` is one that it must take.
+    """Return the checked plan for a model on a GPU. It must accept `shape`.
 
-    Raises PlanError, or BackendMissing if what runs it is not installed; each with the command that repairs it.
-    Nothing is built.
+    Raises PlanError, or BackendMissing if its runtime is not installed, each with the command that fixes it. Nothing is
+    built.
     """
     from engine.inference.trt.sidecar import cached_plans
 

@@ -1,11 +1,11 @@
 """The two flavours of TensorRT behind one interface.
 
-tensorrt   NVIDIA TensorRT, 10 and later. Builds on the very GPU that the plan is for, and times its kernels there.
+tensorrt   NVIDIA TensorRT 10 and later. Builds on the GPU that the plan is for, and times its kernels there.
 rtx        TensorRT for RTX. Builds ahead of time for a named compute capability, on any machine; kernels are
            compiled on the card when the plan is first used.
 
-Their Python modules have the same names in them. All networks are strongly typed: what is computed in which type stands
-in the ONNX (see `prepare`), so the builder flags for precision, gone from TensorRT 11, are not needed in 10 either.
+Their Python modules have the same API. All networks are strongly typed: the ONNX defines the type of each computation
+(see `prepare`), so the builder's precision flags, removed in TensorRT 11, are not needed in 10 either.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engine.install import extra
 
 @dataclass(frozen=True)
 class FlavorInfo:
-    """What can be said of a flavour that is not installed."""
+    """Facts about a flavour, which need not be installed."""
 
     name: str
     title: str
@@ -57,12 +57,12 @@ class Flavor:
 
     @property
     def ahead_of_time(self) -> bool:
-        """Whether it builds for a GPU that is not here."""
+        """Whether it builds for GPUs that are not present."""
         return self.name == "rtx"
 
     def capabilities(self) -> dict[str, object]:
-        """Return what it builds ahead of time for: "8.6" -> its own name of it. Empty where it builds for this GPU
-        only."""
+        """Return the targets of ahead-of-time builds: "8.6" -> its own name for it. Empty if it only builds for this
+        GPU."""
         if not self.ahead_of_time:
             return {}
         known = self.trt.ComputeCapability.__members__
@@ -113,7 +113,7 @@ def load_flavor(name: str) -> Flavor:
 
 
 def check_capability(asked: str) -> None:
-    """Raise ConfigError if it is none by its form."""
+    """Raise ConfigError if it is malformed."""
     if re.fullmatch(r"[1-9]\d?\.\d", asked):
         return
     close = re.fullmatch(r"(?:sm|compute)?_?([1-9]\d?)(\d)", asked.lower())
@@ -122,7 +122,8 @@ def check_capability(asked: str) -> None:
 
 
 def choose_flavor(asked: str, gpu: Gpu | None, capability: str | None = None) -> Flavor:
-    """`auto` is tensorrt where it and a GPU are here, else rtx; for the `capability` of another GPU it is rtx."""
+    """Choose a flavour. `auto` is tensorrt if it and a GPU are present, otherwise rtx; for the `capability` of another
+    GPU it is rtx."""
     if asked != "auto":
         return load_flavor(asked)
     if capability is not None and (gpu is None or capability != gpu.capability):

@@ -1,4 +1,4 @@
-"""The NVIDIA GPU of this machine, asked of its driver. No CUDA toolkit and no Python package is needed for it."""
+"""The NVIDIA GPU of this machine, queried from its driver, without a CUDA toolkit or a Python package."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MIN
 
 @dataclass(frozen=True)
 class Gpu:
-    """Name as the driver gives it, and compute capability, e.g. "8.6"."""
+    """The driver's name of the GPU, and the compute capability, e.g. "8.6"."""
 
     name: str
     capability: str
 
 
 def find_gpu(device: int = 0) -> Gpu | None:
-    """Return the GPU with this number; None if there is no driver, no GPU or none of that number. Makes no context.
+    """Return the GPU with this number; None without a driver or such a GPU. Creates no context.
 
     Raises BackendError in a fork of the process that started CUDA.
     """
@@ -42,7 +42,7 @@ def find_gpu(device: int = 0) -> Gpu | None:
 
 
 def count_gpus() -> int:
-    """Return how many GPUs the driver sees; 0 if there is none."""
+    """Return the number of GPUs that the driver sees."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -1,4 +1,4 @@
-"""Small tools for changing an ONNX graph, shared by the conversions."""
+"""Helpers for changing an ONNX graph, shared by the conversions."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def initializers(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
 
 
 def picture_of(model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    """Return the one input that is no weight."""
+    """Return the only input that is not a weight."""
     weights = initializers(model)
     return next(value for value in model.graph.input if value.name not in weights)
 
 
 def constants_to_initializers(model: onnx.ModelProto) -> None:
-    """Turn constant nodes into initializers, in place, so that only one kind of constant is left. In place."""
+    """Turn constant nodes into initializers, in place, so that only one kind of constant is left."""
     dtypes = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
     kept = []
     for node in model.graph.node:
@@ -73,7 +73,7 @@ def drop_unused(model: onnx.ModelProto) -> None:
 
 
 def refuse_subgraphs(model: onnx.ModelProto) -> None:
-    """Refuse subgraphs: the conversions look at one graph only."""
+    """Raise PlanError for subgraphs, which the conversions don't support."""
     for node in model.graph.node:
         if any(attribute.type == onnx.AttributeProto.GRAPH for attribute in node.attribute):
             raise PlanError(

@@ -1,4 +1,4 @@
-"""ONNX -> TensorRT's network, and what TensorRT says on the way."""
+"""From ONNX to TensorRT's network, and TensorRT's messages about it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def make_logger(trt: Any, say: Callable[[str], None] | None = None) -> Any:
-    """Return TensorRT's ILogger: errors are kept in `errors`, `say` hears everything from INFO on."""
+    """Return a TensorRT ILogger: errors are collected in `errors`, `say` receives everything from INFO on."""
     severity = trt.ILogger.Severity
 
     class Log(trt.ILogger):  # type: ignore[misc]
@@ -35,7 +35,7 @@ def make_logger(trt: Any, say: Callable[[str], None] | None = None) -> Any:
 def make_builder(flavor: Flavor, logger: Any) -> Any:
     try:
         builder = flavor.trt.Builder(logger)
-    except (TypeError, RuntimeError) as error:  # pybind11's word for a null pointer: no driver, or one too old
+    except (TypeError, RuntimeError) as error:  # how pybind11 reports a null pointer: no driver, or one that is too old
         said = logger.errors[-1] if logger.errors else str(error)
         raise BackendMissing(f"{flavor.info.title} {flavor.version} can't start here: {said}") from error
     if builder is None:
@@ -44,7 +44,7 @@ def make_builder(flavor: Flavor, logger: Any) -> Any:
 
 
 def parse(flavor: Flavor, builder: Any, logger: Any, onnx_bytes: bytes, about: str) -> Any:
-    """Return the network of an ONNX model. Raises PlanError, which names the node, where TensorRT can't read it."""
+    """Return the network of an ONNX model. Raises PlanError, which names the node, if TensorRT can't read it."""
     trt = flavor.trt
     typed = trt.NetworkDefinitionCreationFlag.__members__.get("STRONGLY_TYPED")  # where all are, it may be gone
     network = builder.create_network(1 << int(typed) if typed is not None else 0)

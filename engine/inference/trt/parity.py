@@ -1,10 +1,11 @@
-"""A plan on its GPU against ONNX Runtime on the CPU: every slot of a batch gets the same image and must answer alike.
+"""Compares a plan on its GPU with ONNX Runtime on the CPU: every slot of a batch gets the same image and must give the
+same result.
 
-Two comparisons. Slot against slot, at each batch size: a plan in which objects fade as the batch grows is caught here
-whatever its precision. And each slot against the CPU. A difference counts as a part of the largest value of its output
-field (x, width, score ...), or of 1 where that is smaller: so a score is compared as it is and a box in parts of the
-image. Each number must be within `MAX_ERROR`, and 99.9 % of them within `MAX_USUAL`, for in low precision a few
-anchors of no importance lie far off.
+There are two comparisons. Slot against slot, at each batch size, detects plans in which objects fade as the batch
+grows, whatever the precision. And each slot is compared with the CPU. Differences are relative to the largest value of
+their output field (x, width, score ...), or to 1 if that is smaller, so scores are compared absolutely and boxes
+relative to the image. Each number must be within `MAX_ERROR`, and 99.9 % of them within `MAX_USUAL`, because in low
+precision a few unimportant anchors deviate strongly.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from engine.inference.trt.sidecar import Parity
 from models.manifest import ModelManifest
 from models.verify_dynamic_axes import made_up_picture
 
-# By precision: largest difference to the CPU, and that of 999 in 1000 numbers. fp32, fp16 and bf16 are compared with
-# the plain float32 model, int8 with the same Q/DQ nodes, where rounding at a step's edge may go either way.
-# fp16 has twice what the conversion alone does to YOLOX-nano, the worst of our models, on the CPU (0.073 and 0.019);
-# bf16, with three bits less, eight times as much, except for a bound of 1. fp32 and int8 are estimates.
+# By precision: the largest difference from the CPU, and that of 999 in 1000 numbers. fp32, fp16 and bf16 are compared
+# with the plain float32 model, int8 with the same Q/DQ nodes, where rounding at the edge of a step may go either way.
+# fp16 has twice the effect of the mere conversion on YOLOX-nano, the worst of our models, on the CPU (0.073 and 0.019);
+# bf16, with three bits less, eight times as much, capped at 1. fp32 and int8 are estimates.
 MAX_ERROR = {"fp32": 1e-2, "fp16": 2e-1, "bf16": 1.0, "int8": 5e-1}
 MAX_USUAL = {"fp32": 1e-3, "fp16": 4e-2, "bf16": 3e-1, "int8": 1e-1}
 # Between slots of one batch, for any precision: the same kernels on the same numbers.
@@ -45,9 +46,9 @@ class Runner(Protocol):
 def check_parity(
     runner: Runner, reference: bytes, profile: Profile, precision: str, manifest: ModelManifest, *, pictures: int = 2
 ) -> Parity:
-    """Run made-up images at the least, the tuned and the largest shape. Raises PlanError at the first that differs.
+    """Run synthetic images at the minimum, optimum and maximum shape. Raises PlanError at the first difference.
 
-    reference   bytes of an ONNX file with free shapes, which ONNX Runtime answers for on the CPU
+    reference   bytes of an ONNX file with dynamic axes, run by ONNX Runtime on the CPU
     """
     spec, rows = manifest.input, manifest.layout == "end2end"
     peak = 255.0 if spec.dtype == "uint8" else 255.0 * float(np.max(spec.scale))
@@ -112,10 +113,10 @@ def _off(expected: NDArray[Any], got: NDArray[Any], rows: bool) -> NDArray[np.fl
 
 
 def differences(expected: NDArray[Any], got: NDArray[Any]) -> NDArray[np.float64]:
-    """Of two answers (1, rows, columns): each number's difference, as a part of its field's largest value or of 1.
-    What is not a number on either side is infinitely far off."""
+    """Return the differences of two results (1, rows, columns), relative to the largest value of the field or 1. NaN on
+    either side counts as infinitely different."""
     one, two = expected.astype(np.float64), got.astype(np.float64)
-    # Fields lie along the shorter of the two last axes.
+    # Fields are along the shorter of the last two axes.
     over = one.ndim - 1 if one.ndim < 3 or one.shape[-1] > one.shape[-2] else one.ndim - 2
     scale = np.maximum(np.abs(one).max(axis=over, keepdims=True, initial=0.0), 1.0)
     off = np.abs(one - two) / scale
@@ -123,8 +124,8 @@ def differences(expected: NDArray[Any], got: NDArray[Any]) -> NDArray[np.float64
 
 
 def row_differences(expected: NDArray[Any], got: NDArray[Any]) -> NDArray[np.float64]:
-    """Of two end2end answers (1, D, 6): how far each row that scores at least `FAINT` is from the nearest of its class
-    in the other. Rows come by falling score, so that a small difference may put them in another order."""
+    """Return, for two end2end results (1, D, 6), the distance of each row with a score of at least `FAINT` to the
+    nearest of its class in the other. Rows are sorted by score, so small differences may change their order."""
     if not (np.isfinite(expected).all() and np.isfinite(got).all()):
         return np.array([np.inf])
     found = []

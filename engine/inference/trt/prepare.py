@@ -1,4 +1,4 @@
-"""The ONNX that a plan is built from: the model with free shapes, converted to the precision asked for."""
+"""The ONNX that a plan is built from: the model with dynamic axes, converted to the requested precision."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from models.onnx_meta import load_onnx
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
-# Goes up with every change to the conversions, so that plans in the cache are made again.
+# Increased with every change to the conversions, so that cached plans are rebuilt.
 VERSION = 1
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The converted model, and what a plan of it is compared with on the CPU: the plain float32 model, for int8 the
-    same Q/DQ nodes, as quantization is no fault of the plan. `calibration` for int8 only."""
+    """The converted model, and the reference for a plan of it on the CPU: the plain float32 model, or for int8 the same
+    Q/DQ nodes, as quantization is not the plan's fault. `calibration` is for int8 only."""
 
     model: onnx.ModelProto
     reference: onnx.ModelProto
@@ -40,7 +40,8 @@ def prepare(
     calibration: Calibration | None = None,
     tick: Callable[[int], None] | None = None,
 ) -> Prepared:
-    """Convert the freed ONNX file. `tick` hears how many images int8 has seen. Raises PlanError or ConfigError."""
+    """Convert the ONNX file with dynamic axes. `tick` receives the number of images calibrated so far. Raises PlanError
+    or ConfigError."""
     model = reference = signed(plain(load_onnx(freed)))
     if precision in ("fp16", "bf16"):
         model = narrow(model, "float16" if precision == "fp16" else "bfloat16")

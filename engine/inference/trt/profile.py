@@ -1,4 +1,4 @@
-"""Which input shapes a plan takes: least, most, and the one it is tuned for."""
+"""The input shapes of a plan: minimum, optimum (the one it is tuned for) and maximum."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Profile:
 
     @property
     def fixed_hw(self) -> tuple[int, int] | None:
-        """(H, W) where there is only one."""
+        """(H, W) if there is only one."""
         return self.most[2:] if self.least[2:] == self.most[2:] else None
 
     def takes(self, shape: tuple[int, ...]) -> bool:
@@ -32,9 +32,10 @@ class Profile:
 def make_profile(
     shape: str, model_hw: tuple[int, int], stride: int, batches: tuple[int, int, int], *, fixed: str | None = None
 ) -> Profile:
-    """`shape` is square (the model's own size), rect (any rectangle within it, tuned for 16:9) or HxW (that one alone).
+    """Build a profile. `shape` is square (the model's own size), rect (any rectangle within it, tuned for 16:9) or HxW
+    (only that).
 
-    fixed   why the ONNX can't have any other shape than its own at batch 1; None if it can
+    fixed   why the ONNX only supports its own shape at batch 1; None if it supports others
     """
     least, opt, most = batches
     if not 1 <= least <= opt <= most <= MAX_BATCH:

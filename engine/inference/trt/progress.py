@@ -1,4 +1,4 @@
-"""What a build tells while it runs, and how it is stopped."""
+"""The progress of a build, and how to stop it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 
 class Watcher(Protocol):
-    """Is told of each phase, from any thread. A build stops soon after `stopped` is set."""
+    """Receives each phase, from any thread. A build stops soon after `stopped` is set."""
 
     stopped: threading.Event
 
     def phase(self, name: str, done: int, steps: int) -> None:
-        """`done` of `steps` of the outermost phase are behind; `name` is the innermost one."""
+        """Report that `done` of `steps` of the outermost phase are done; `name` is the innermost phase."""
         ...
 
 
@@ -40,8 +40,8 @@ class CallingWatcher(QuietWatcher):
 
 
 def make_monitor(trt: Any, watcher: Watcher) -> Any:
-    """Return TensorRT's IProgressMonitor over a watcher. What Python raises in it would end the process: nothing
-    may."""
+    """Return a TensorRT IProgressMonitor for a watcher. It must not raise, because a Python exception in it would end
+    the process."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -64,7 +64,7 @@ def make_monitor(trt: Any, watcher: Watcher) -> Any:
             pass
 
         def _tell(self, name: str) -> None:
-            with contextlib.suppress(Exception):  # a display that fails is no reason to lose a build
+            with contextlib.suppress(Exception):  # a failed display must not end a build
                 watcher.phase(name, self._done, self._steps)
 
     return Monitor()

@@ -1,9 +1,10 @@
-"""float32 -> int8 with explicit QuantizeLinear and DequantizeLinear nodes, as strongly typed TensorRT wants it.
+"""From float32 to int8 with explicit QuantizeLinear and DequantizeLinear nodes, as strongly typed TensorRT requires.
 
-Symmetric, no zero points: an activation has one scale, a weight one for each channel of the output. Each convolution
-reads both through a pair of them and TensorRT computes it in int8. Three kinds stay in float32, as a little work that
-costs much accuracy: those that read the image, those that write the boxes and scores, and depthwise ones, whose
-channels have ranges of their own that one scale does not fit (YOLOX-nano with them in int8: mAP50-95 0.04, not 0.34).
+Symmetric, without zero points: an activation has one scale, a weight one per output channel. Each convolution reads
+both through a pair of such nodes, and TensorRT computes it in int8. Three kinds stay in float32, because they are
+little work but cost much accuracy: those that read the image, those that write boxes and scores, and depthwise ones,
+whose channels have different ranges that one scale does not fit (YOLOX-nano with them in int8: mAP50-95 0.04 instead of
+0.34).
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import onnx
 from engine.errors import PlanError
 from engine.inference.trt.graph import PREFIX, copy_of, drop_unused, initializers, opset_of, picture_of, replace_nodes
 
-_MIN_OPSET = 13  # the first with a scale for each channel
+_MIN_OPSET = 13  # the first with a scale per channel
 _UNSIGNED_ZERO = 128
 
 
 def refuse_quantized(model: onnx.ModelProto) -> None:
-    """Raise PlanError for a model that is quantized already."""
+    """Raise PlanError if a model is already quantized."""
     for node in model.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear", "QLinearConv"):
             raise PlanError(
@@ -31,7 +32,7 @@ def refuse_quantized(model: onnx.ModelProto) -> None:
 
 
 def with_channel_scales(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model in an opset that has a scale for each channel: itself, or converted by ONNX."""
+    """Return the model in an opset with a scale per channel: itself, or converted by ONNX."""
     if opset_of(model) >= _MIN_OPSET:
         return model
     try:
@@ -44,11 +45,10 @@ def with_channel_scales(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def quantizable(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """Return the convolutions to be quantized: one group, constant weights, another convolution before and another
-    behind."""
+    """Return the convolutions to quantize: one group, constant weights, and other convolutions before and after."""
     weights = initializers(model)
     nodes = list(model.graph.node)
-    touched = {picture_of(model).name}  # by the image, with no convolution between
+    touched = {picture_of(model).name}  # derived from the image without a convolution between
     first = set()
     for position, node in enumerate(nodes):
         if touched & set(node.input):
@@ -81,11 +81,11 @@ def quantize(
     keep: Collection[str] = (),
     unsigned: bool = False,
 ) -> onnx.ModelProto:
-    """Return a copy of a plain model with Q/DQ pairs. `thresholds` has the largest |x| of each activation that is kept.
+    """Return a copy of a plain model with Q/DQ pairs. `thresholds` has the clipping threshold |x| of each activation.
 
     keep      outputs of convolutions that stay in float32
-    unsigned  activations are uint8 with a zero point of 128, the same numbers as int8 with one of 0: OpenVINO 2026.4
-              computes wrongly with signed ones behind a Concat. `signed` undoes it for TensorRT
+    unsigned  activations are uint8 with zero point 128, the same numbers as int8 with 0, because OpenVINO 2026.4
+              computes wrong results with signed ones after a Concat. `signed` reverses it for TensorRT
     """
     model = copy_of(model)
     chosen = {node.output[0] for node in quantizable(model)} - set(keep)
@@ -131,8 +131,8 @@ def quantize(
 
 
 def signed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy whose uint8 activations with a zero point of 128 are int8 with one of 0, the only ones TensorRT
-    takes."""
+    """Return a copy with uint8 activations of zero point 128 converted to int8 with 0, the only ones that TensorRT
+    accepts."""
     model = copy_of(model)
     weights = initializers(model)
     for node in model.graph.node:

@@ -1,8 +1,8 @@
-"""The record beside a plan, PLAN.json: what it was built from, by what and for what. And the check before it is loaded.
+"""The record beside a plan, PLAN.json: its source, builder and target. And the check before a plan is loaded.
 
-A plan is opaque and fits one version of one flavour on one kind of GPU. Whatever does not fit is one sentence that says
-what differs and the command that repairs it; nothing is ever built again unasked. The hashes guard against damage and
-mix-ups, not against malice: a plan holds code, so load only plans that you trust.
+A plan is opaque and fits one version of one flavour on one kind of GPU. A mismatch is reported in one sentence that
+says what differs and names the command that fixes it; nothing is rebuilt unasked. The hashes guard against damage and
+mix-ups, not against malice: a plan contains code, so only load plans that you trust.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAX_BYTES = 1 << 20  # of a side-car, which has a few thousand
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output: `shape` has -1 where the plan leaves it free, `dtype` is NumPy's word."""
+    """An input or output: `shape` has -1 for dynamic axes, `dtype` is NumPy's name."""
 
     name: str
     dtype: str
@@ -39,7 +39,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """The images that int8 was calibrated with: their number and a hash over them."""
+    """The calibration images for int8: their number and a hash over them."""
 
     pictures: int
     sha256: str
@@ -47,8 +47,8 @@ class CalibrationSet:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far a plan is from ONNX Runtime on the CPU (engine.inference.trt.parity): the largest difference, that of
-    99.9 %, the largest between slots of a batch; and the shapes that were run."""
+    """The difference of a plan from ONNX Runtime on the CPU (engine.inference.trt.parity): the largest, that of 99.9 %,
+    and the largest between slots of a batch; and the shapes that were run."""
 
     worst: float
     most: float
@@ -58,7 +58,7 @@ class Parity:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanParts:
-    """All that decides about a plan's content; see PlanRecord."""
+    """Everything that determines a plan's content; see PlanRecord."""
 
     onnx_sha256: str
     layout: str
@@ -74,16 +74,16 @@ class PlanParts:
 
     @property
     def key(self) -> str:
-        """A SHA-256 over all of it."""
+        """Return a SHA-256 over everything."""
         parts = asdict(self)
-        if self.fed is None:  # plans of which nothing was said keep the key that they had before it was asked
+        if self.fed is None:  # plans without input options keep the keys of earlier versions
             del parts["fed"]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class PlanRecord:
-    """What PLAN.json holds.
+    """The content of PLAN.json.
 
     model               as it was named to build-trt: a zoo name, or a path
     onnx_sha256         of the model's own file, before shapes were freed and numbers converted
@@ -124,7 +124,7 @@ class PlanRecord:
 
     @property
     def key(self) -> str:
-        """All that decides about the plan's content, as one hash."""
+        """Return a hash over everything that determines the plan's content."""
         return PlanParts(**{each.name: getattr(self, each.name) for each in fields(PlanParts)}).key
 
 
@@ -133,8 +133,8 @@ def sidecar_of(plan: Path) -> Path:
 
 
 def write_plan(plan: Path, data: memoryview | bytes, record: PlanRecord) -> None:
-    """Write both files, whole or not at all. A plan beside another's side-car, as between the two, is refused by its
-    hash. Raises OutputError."""
+    """Write both files atomically. In between, a plan beside another's side-car is refused by its hash. Raises
+    OutputError."""
     try:
         with atomic_write(plan) as stream:
             stream.write(data)
@@ -156,7 +156,7 @@ def write_record(plan: Path, record: PlanRecord) -> None:
 
 
 def read_record(plan: Path) -> PlanRecord:
-    """Return the side-car of a plan. Raises PlanError if there is none, or none that can be read."""
+    """Read the side-car of a plan. Raises PlanError if it does not exist or can't be read."""
     path = sidecar_of(plan)
     try:
         if not os.path.lexists(path):
@@ -188,13 +188,12 @@ def read_record(plan: Path) -> PlanRecord:
 
 
 def cached_plans(onnx_sha256: str) -> list[tuple[Path, PlanRecord]]:
-    """Return plans of a model in the user's cache, in the order of their names. They are not checked: see
-    `check_plan`."""
+    """Return the plans of a model in the user's cache, by name, unchecked: see `check_plan`."""
     return [(plan, record) for plan, record in all_plans() if record.onnx_sha256 == onnx_sha256]
 
 
 def all_plans() -> list[tuple[Path, PlanRecord]]:
-    """Return plans in the user's cache, of all models, in the order of their names."""
+    """Return the plans of all models in the user's cache, by name."""
     found = []
     for plan in sorted(cache_dir("plans").glob("*.plan")):
         with contextlib.suppress(PlanError):
@@ -228,12 +227,11 @@ def check_plan(
     gpu: Gpu | None = None,
     shape: tuple[int, ...] | None = None,
 ) -> PlanRecord:
-    """Return the record of a plan that is whole and fits, else a PlanError: one sentence, and the command that repairs
-    it.
+    """Return the record of a plan that is complete and fits. Raises PlanError with the command that fixes it.
 
-    onnx_sha256, layout   of the model that is to be run; None: whichever the plan holds
-    flavor, gpu           what is to load it, and where; None: not compared, as if there is none
-    shape                 (N, 3, H, W) that it must take
+    onnx_sha256, layout   of the model to be run; None: those of the plan
+    flavor, gpu           what will load it, and where; None: not compared
+    shape                 (N, 3, H, W) that it must accept
     """
     record = read_record(plan)
     again = f"Build it again: `{record.command}`."

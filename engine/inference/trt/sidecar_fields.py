@@ -1,4 +1,4 @@
-"""What the fields of a side-car may hold. It is a text file, so that hands reach it too: nothing of it is believed."""
+"""Validation of a side-car's fields. It is a text file that people may edit, so it is not trusted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from models.layouts import LAYOUTS
 
 
 def read_fields(text: str) -> Fields:
-    """Return the fields of a side-car, from its JSON without the schema. Raises ValueError with the first thing that is
-    wrong with them."""
+    """Parse the fields of a side-car from its JSON, without the schema. Raises ValueError with the first problem."""
     try:
         return Fields.model_validate_json(text)
     except ValidationError as error:
@@ -41,7 +40,7 @@ def _command(value: str) -> str:
         words = []
     if words[:2] != ["yolo-engine", "build-trt"] or len(words) < 3:
         raise ValueError("no command that builds a plan")
-    if shlex.join(words) != value:  # it is shown to be run: a shell must take it as these words and nothing else
+    if shlex.join(words) != value:  # it is shown to be run, so a shell must parse it into exactly these words
         raise ValueError("a command with more in it than the words of one command")
     return value
 

@@ -1,8 +1,8 @@
-"""A model made plain float32: what every precision starts from.
+"""Converts a model to plain float32, from which every precision starts.
 
 Half-precision exports are widened, which is exact. Dynamic quantization, for which TensorRT has no operators, is
-undone: its weights are what they stand for, w = (q - zero) * scale, and its activations are no longer rounded. So the
-images of a batch no longer change each other.
+undone: weights become the values that they represent, w = (q - zero) * scale, and activations are no longer rounded, so
+the images of a batch no longer affect each other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _READERS = ("ConvInteger", "MatMulInteger", "Transpose")  # of quantized activat
 
 
 def plain(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy in float32 without dynamic quantization. Raises PlanError if a form of it is not known here."""
+    """Return a copy in float32 without dynamic quantization. Raises PlanError for an unknown form of it."""
     model = copy_of(model)
     refuse_subgraphs(model)
     constants_to_initializers(model)
@@ -54,10 +54,11 @@ def _widen(model: onnx.ModelProto) -> None:
 
 
 def _undo_dynamic_quantization(model: onnx.ModelProto) -> None:
-    """DynamicQuantizeLinear, ConvInteger or MatMulInteger, Cast, Mul by (scale of x * scale of w) -> Conv or MatMul.
+    """Replace DynamicQuantizeLinear, ConvInteger or MatMulInteger, Cast, and Mul by (scale of x * scale of w) with Conv
+    or MatMul.
 
-    This is how ONNX Runtime's `quantize_dynamic` writes it, with transposes in between where a model shares what is
-    quantized.
+    This is the output of ONNX Runtime's `quantize_dynamic`, with transposes in between if a model shares quantized
+    values.
     """
     nodes = list(model.graph.node)
     source = {node.output[0]: node for node in nodes if node.op_type == "DynamicQuantizeLinear"}
@@ -119,7 +120,7 @@ def _only_reader(readers: dict[str, list[onnx.NodeProto]], name: str, op_type: s
 def _scale_factor(
     nodes: list[onnx.NodeProto], scaled: onnx.NodeProto | None, cast: onnx.NodeProto | None, scale_of: set[str]
 ) -> onnx.NodeProto | None:
-    """Return the Mul that joins the two scales, of which `scaled` multiplies by."""
+    """Return the Mul that combines the two scales and that `scaled` multiplies by."""
     if scaled is None or cast is None:
         return None
     other = [name for name in scaled.input if name != cast.output[0]]
@@ -130,8 +131,8 @@ def _scale_factor(
 def _weight(
     node: onnx.NodeProto, weights: dict[str, onnx.TensorProto], factor: onnx.TensorProto, name: str
 ) -> onnx.TensorProto:
-    """Return the float32 weight (O, I, kh, kw) or (K, N); scale and zero point are one number, or one per
-    output channel."""
+    """Return the float32 weight (O, I, kh, kw) or (K, N); scale and zero point are single numbers, or one per output
+    channel."""
     whole = onnx.numpy_helper.to_array(weights[node.input[1]]).astype(np.float32)
     zero = np.zeros((), np.float32)
     if len(node.input) > 3 and node.input[3]:

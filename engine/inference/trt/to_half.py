@@ -1,8 +1,8 @@
-"""float32 -> float16 or bfloat16, in the ONNX graph: what strongly typed TensorRT computes is what the graph says.
+"""From float32 to float16 or bfloat16 in the ONNX graph, whose types a strongly typed TensorRT network follows.
 
-Converted is what leads to a convolution or a matrix product, that one included: nearly all of the work. What comes
-behind the last of them stays in float32. It is arithmetic on box coordinates in pixels, where a half has steps of 0.5
-from 512 pixels on, and it costs next to nothing.
+Everything up to the last convolution or matrix product is converted, which is nearly all of the work. What follows
+stays in float32: it is cheap arithmetic on box coordinates in pixels, where float16 has steps of 0.5 from 512 pixels
+on.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _LARGEST_HALF = 65504.0
 HEAVY = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 
-# Inputs that ONNX wants in float32 whatever the others are, by operator; None stands for all of them.
+# Inputs that ONNX requires in float32 regardless of the others, by operator; None means all.
 _STAY: dict[str, tuple[int, ...] | None] = {"Resize": (1, 2), "Upsample": (1,), "Range": None, "Dropout": (1,)}
 
 
 def narrow(model: onnx.ModelProto, dtype: str) -> onnx.ModelProto:
-    """Return a copy of a plain float32 model in `dtype`, "float16" or "bfloat16". With float16 its input is a half as
-    well, which halves the upload; outputs stay float32. Raises PlanError if a weight is too large for a half."""
+    """Return a copy of a plain float32 model in `dtype`, "float16" or "bfloat16". With float16, its input is float16,
+    too, which halves the upload; outputs stay float32. Raises PlanError if a weight is too large for float16."""
     return _Narrowing(copy_of(model), dtype).run()
 
 
 def leading_to_heavy(model: onnx.ModelProto) -> set[int]:
-    """Return positions of the nodes that a convolution or matrix product depends on, themselves included."""
+    """Return the positions of convolutions, matrix products, and all nodes that these depend on."""
     feeds: set[str] = set()
     inside = set()
     for position in range(len(model.graph.node) - 1, -1, -1):
@@ -75,7 +75,7 @@ class _Narrowing:
         return self._model
 
     def _take_input(self, inside: set[int]) -> None:
-        """Take the image as a half where all that reads its pixels does so in halves."""
+        """Make the image's type float16 if everything that reads its pixels is float16."""
         picture = picture_of(self._model)
         readers = [p for p, node in enumerate(self._model.graph.node) if picture.name in node.input]
         pixels = [p for p in readers if self._model.graph.node[p].op_type != "Shape"]
@@ -85,7 +85,7 @@ class _Narrowing:
             self._now_narrow.add(picture.name)
 
     def _read(self, name: str, want_narrow: bool) -> str:
-        """Return the name under which a node finds this tensor in the type it wants."""
+        """Return the name of this tensor in the type that a node needs."""
         if self._types.get(name) != self._full or (name in self._now_narrow) == want_narrow:
             return name
         if name in self._weights and not want_narrow:
@@ -118,7 +118,7 @@ class _Narrowing:
                 attribute.t.CopyFrom(self._tensor(attribute.t, attribute.t.name))
 
     def _give_outputs(self) -> None:
-        """Give out in float32, under its own name, what is a half at the end."""
+        """Convert outputs to float32, under their own names."""
         for output in self._model.graph.output:
             if output.name not in self._now_narrow:
                 continue
@@ -132,7 +132,7 @@ class _Narrowing:
 
 
 def _types_of(model: onnx.ModelProto) -> dict[str, int]:
-    """Return element type of every tensor, worked out by ONNX."""
+    """Return the element type of every tensor, inferred by ONNX."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     for value in [*graph.input, *graph.value_info, *graph.output]:

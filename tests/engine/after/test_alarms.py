@@ -145,7 +145,7 @@ def test_a_command_that_fails_or_hangs(target, timeout_s, error):
     ("target", "message"),
     [
         ("no-such-program-here --x", "there is no program 'no-such-program-here' here"),
-        ("echo 'unclosed", "the command is not closed"),
+        ("echo 'unclosed", "the command can't be parsed"),
         ("", "there is no program ''"),
         ("http:///path", "names no host"),
         ("ftp://host/x", "can't send to ftp://host/x"),
@@ -361,7 +361,7 @@ def test_a_damaged_state_is_no_fault_of_the_video(damage, caplog):
     watch.end()
     stays = [(event["track_id"], event["frame"]) for event in outbox.events if event["kind"] == "stay"]
     assert stays == [(1, 12), (2, 12)]
-    assert "what it knew of events before is damaged" in caplog.text
+    assert "the saved state of its events is damaged" in caplog.text
 
 
 def test_a_scene_that_was_drawn_anew_begins_anew():
@@ -518,7 +518,7 @@ def test_loitering_needs_to_know_after_how_long(tmp_path, run):
 
 def test_a_fault_in_the_watch_is_no_fault_of_the_video(caplog):
     assert events_of(None, lambda index: [(1, 9, 0.9, (1, 1, 5, 5))]) == []  # a class that has no name
-    assert "no more events of it are told" in caplog.text
+    assert "sends no more events" in caplog.text
 
 
 def test_a_run_tells_its_events_and_counts_what_was_given_up(tmp_path, run):

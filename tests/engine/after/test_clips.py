@@ -633,7 +633,7 @@ def test_clips_of_a_run_that_blurs_are_of_its_annotated_video(tmp_path, run, exa
     named = run("clips", tmp_path / "out", "--source", tmp_path / "in")
     assert named.status == 2
     assert "--source does nothing here" in named.err
-    assert "those of a run that blurs come from its annotated videos" in named.err
+    assert "those of a run with blur come from its annotated videos" in named.err
     (tmp_path / "out" / "clip.mp4").unlink()
     assert "clip.ts: no clips: does not exist" in run("clips", tmp_path / "out").err
 

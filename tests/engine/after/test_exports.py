@@ -183,7 +183,7 @@ def test_images_of_a_run_that_blurs_are_said_to_show_all(tmp_path, run):
     assert done.status == 0, done.err
     assert run("export", out, "--to", "coco").err == ""
     told = run("export", out, "--to", "coco", "--images").err
-    assert "The images are of the sources, which show what the run's annotated videos hide." in told
+    assert "The images are from the sources, which show what the run's annotated videos hide." in told
 
 
 def test_images_are_those_of_the_part_that_was_examined(tmp_path):
@@ -363,22 +363,22 @@ def test_without_the_source_the_rows_tell_the_times(one):
             "<box frame='67108862' xtl='1' ytl='1' xbr='2' ybr='2'/></track></annotations>",
             "more than 16777216 boxes",
         ),
-        ("1,2,3\n", "line 1: not a row of MOTChallenge"),
+        ("1,2,3\n", "line 1: not a MOTChallenge row"),
         ("0,1,1,1,1,1,1,1,1\n", "frames count from 1"),
-        ("1,1,nan,1,1,1,1,1,1\n", "line 1: not a row"),
-        ("1,1.5,1,1,1,1,1,1,1\n", "line 1: not a row of MOTChallenge (frames and ids are whole numbers)"),
-        ("\n1.5,1,1,1,1,1,1,1,1\n", "line 2: not a row of MOTChallenge (frames and ids are whole numbers)"),
-        (f"1,{2**53},1,1,1,1,1,1,1\n", "track 9007199254740992 in frame 0 can't be: ids are whole numbers"),
-        (f"1,0,1,1,1,1,1,1,1\n2,{2**53 - 1},1,1,1,1,1,1,1\n", "no room is left to count them from 1"),
-        ("1,1,1e308,1,1e308,1,1,1,1\n", "track 1 in frame 0 can't be: its sides are not finite"),
+        ("1,1,nan,1,1,1,1,1,1\n", "line 1: not a MOTChallenge row"),
+        ("1,1.5,1,1,1,1,1,1,1\n", "line 1: not a MOTChallenge row (frames and ids are whole numbers)"),
+        ("\n1.5,1,1,1,1,1,1,1,1\n", "line 2: not a MOTChallenge row (frames and ids are whole numbers)"),
+        (f"1,{2**53},1,1,1,1,1,1,1\n", "track 9007199254740992 in frame 0 is invalid: ids are whole numbers"),
+        (f"1,0,1,1,1,1,1,1,1\n2,{2**53 - 1},1,1,1,1,1,1,1\n", "so they can't be renumbered from 1"),
+        ("1,1,1e308,1,1e308,1,1,1,1\n", "track 1 in frame 0 is invalid: its sides are not finite"),
         ("1,1,-1e300,1,1e300,1,1,1,1\n", "beyond 2^31 pixels"),
-        ("1,1,5,1,-2,1,1,1,1\n", "its right side lies left of its left one"),
-        ("1,1,5,1,2,-1,1,1,1\n", "its lower above its upper one"),
+        ("1,1,5,1,-2,1,1,1,1\n", "its right side is left of its left one"),
+        ("1,1,5,1,2,-1,1,1,1\n", "its lower side above its upper one"),
         (cvat(f"<track id='{10**400}' label='a'>{BOX}</track>"), "ids are whole numbers from 0 to 2^53"),
-        (cvat(f"<track id='-3' label='a'>{BOX}</track>"), "track -3 in frame 0 can't be: ids are whole numbers"),
+        (cvat(f"<track id='-3' label='a'>{BOX}</track>"), "track -3 in frame 0 is invalid: ids are whole numbers"),
         (
             cvat("<track id='1' label='a'><box frame='0' xtl='9' ytl='1' xbr='2' ybr='2'/></track>"),
-            "its right side lies left of its left one",
+            "its right side is left of its left one",
         ),
     ],
 )
@@ -400,7 +400,7 @@ def test_what_is_no_correction_changes_nothing(one, content, message):
         ("a.xml", b"<osm></osm>", "is not an export of CVAT: it begins with <osm>."),
         ("a.xml", b"\x00\x01\x02" * 100, "contains no corrections: it is not a text file."),
         ("a.mp4", b"\x00\x00\x00\x18ftypisom" + b"\x7f" * 100_000, "contains no corrections: it is not a text file."),
-        ("a.txt", b"x" * 100_000, "line 1: not a row of MOTChallenge"),
+        ("a.txt", b"x" * 100_000, "line 1: not a MOTChallenge row"),
         ("a.txt", b"\n \n", "is empty."),
         ("a.xml", b"", "is empty."),
         ("a.zip", b"", "neither annotations.xml nor gt/gt.txt: it is not a CVAT export."),
@@ -456,7 +456,7 @@ def test_rows_that_nothing_can_count_are_refused_by_line(one, change, why):
     lines = (out / "a.tracks.jsonl").read_text().splitlines()
     lines[2] = json.dumps({**json.loads(lines[2]), **change})
     (out / "a.tracks.jsonl").write_text("\n".join(lines) + "\n")
-    with pytest.raises(InputError, match=rf"a\.tracks\.jsonl, line 3: not a row of tracks \(.*{re.escape(why)}"):
+    with pytest.raises(InputError, match=rf"a\.tracks\.jsonl, line 3: not a track row \(.*{re.escape(why)}"):
         export_run(FinishedRun.load(out), "mot")
 
 

@@ -208,7 +208,7 @@ def test_a_run_that_blurs_gives_no_pictures(tree, tmp_path, run):
     manifest["config"] |= {"blur": ["person"], "visualize": True}
     (one / "manifest.json").write_text(json.dumps(manifest))
     done = run("find", root, "--crops", tmp_path / "crops")
-    assert "no pictures: its run blurs" in done.err
+    assert "no images: its run blurs" in done.err
     assert len(list((tmp_path / "crops").glob("*.jpg"))) == 3
 
 
@@ -271,9 +271,9 @@ def test_a_name_that_is_known_and_did_not_come_up_finds_nothing(tree, run):
         (("--line", "lame"), "Did you mean 'lane'? There is: lane."),
         (("--line", "lane", "--direction", "inn"), "Did you mean 'in'? There is: in, out."),
         (("--camera", "nowhere"), "No camera 'nowhere'"),
-        (("--line", "lane", "--longer", "3s"), "A crossing takes no time"),
+        (("--line", "lane", "--longer", "3s"), "A crossing has no duration"),
         (("--longer", "5s", "--shorter", "3s"), "Nothing lasts at least 5 s and at most 3 s."),
-        (("--from", "2024-05-02", "--to", "2024-05-01"), "Nothing is after"),
+        (("--from", "2024-05-02", "--to", "2024-05-01"), "No time is after"),
     ):
         done = run("find", root, *asked)
         assert (done.status, done.out) == (2, "")

@@ -197,7 +197,7 @@ def test_text_that_a_spreadsheet_would_run(tmp_path):
 def test_rows_that_are_none(tmp_path, line):
     path = tmp_path / "a.tracks.jsonl"
     path.write_text(json.dumps(row(0, 1, 100)) + "\n" + line + "\n")
-    with pytest.raises(InputError, match=r"a.tracks.jsonl, line 2: not a row of tracks"):
+    with pytest.raises(InputError, match=r"a.tracks.jsonl, line 2: not a track row"):
         list(read_tracks(path))
 
 
@@ -223,7 +223,7 @@ def test_speed_on_the_ground(tmp_path):
 
 def test_a_map_on_one_line_is_refused():
     points = {"image": [[0, 0], [0.1, 0.1], [0.2, 0.2], [0.3, 0.3]], "metres": [[0, 0], [1, 1], [2, 2], [3, 3]]}
-    with pytest.raises(ConfigError, match="do not lie on one line"):
+    with pytest.raises(ConfigError, match="not all on one line"):
         Ground.fit(Scene.model_validate({"map": points}).map, SIZE)
 
 

@@ -100,7 +100,7 @@ def test_what_fits_nothing_is_told_and_counts_for_nothing(out, change):
     path.write_text(json.dumps({"schema": 1, "verdicts": [judged(of_kind(before, "crossing")[0], **change)]}))
     said = analyze(out, "-o", out.parent / "again", "--verdicts", path)
     assert table(out.parent / "again", "events") == before
-    assert "Verdicts: 0 confirmed, 0 rejected, 1 on events that are not there" in said
+    assert "Verdicts: 0 confirmed, 0 rejected, 1 on events that do not exist" in said
 
 
 def test_no_verdicts_change_nothing(out):

@@ -44,7 +44,7 @@ def test_build_and_build_again(run, rtx, small, tmp_path, no_gpu):
     assert lines["checked"] == "not on a GPU"
     again = run(*words)
     assert (again.status, again.out) == (0, first.out)
-    assert "The same plan is there already: nothing was built." in again.err
+    assert "The same plan exists already: nothing was built." in again.err
 
 
 def test_the_command_on_record_builds_the_same(run, rtx, small, tmp_path, no_gpu):
