@@ -19,6 +19,7 @@ from engine.files.opened import OpenedFile
 from engine.files.whole_folder import whole_folder
 from engine.finished import FinishedRun
 from engine.output_folder.own_files import refuse_foreign_export
+from engine.results import refuse_changed
 from engine.summary import ExportJson
 
 __all__ = ["Export", "ExportSettings", "export_run", "told"]
@@ -163,4 +164,5 @@ def _images_of(
         return folder / kind.images / f"{image_name(stem, frame)}.jpg"
 
     with OpenedFile(str(source), roots) as file:
+        refuse_changed(file, video.video.size_bytes, video.video.sha256, tick)
         return cut_images(file, run.config, name_of, tick)
