@@ -58,7 +58,7 @@ endef
 export PREREQUISITES
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-eval test-openvino test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-fast test-eval test-openvino test-storage test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq test-kubernetes train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -109,6 +109,8 @@ endef
 export REQUIREMENTS
 
 WITH_openvino := opencv-python-headless
+# A server that speaks S3, and what it serves with: `moto[server]` would bring 300 MB more for other services.
+WITH_storage := 'moto[s3]>=5.1' flask flask-cors
 
 build/extras/%/.installed: $(STAMP)
 	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
@@ -121,6 +123,9 @@ test-eval: build build/extras/eval/.installed ## Run the tests of `yolo-engine e
 
 test-openvino: build build/extras/openvino/.installed ## Run the tests of the OpenVINO backend
 	build/extras/openvino/bin/python -m pytest tests/engine/test_backends.py tests/engine/test_precision.py tests/engine/test_quantize.py
+
+test-storage: build build/extras/storage/.installed ## Run the tests of object storage, on a server of their own
+	build/extras/storage/bin/python -m pytest tests/storage tests/engine/test_storage.py
 
 test-bare: build build/extras/bare/.installed ## Run what must work, or say what it lacks, without any extra and ONNX Runtime
 	build/extras/bare/bin/python -m pytest tests/extras
@@ -176,6 +181,17 @@ $(PYCUDA)/.built: $(STAMP)
 
 test-pycuda: build $(PYCUDA)/.built ## Run the TensorRT backend over the real PyCUDA; no GPU is needed
 	PYTHONPATH=$(abspath $(PYCUDA))/site:. $(BIN)/python -m pytest tests/engine/gpu/test_pycuda.py tests/engine/gpu/test_process.py
+
+# Kubernetes' schemas lie apart: 110 MB that nothing else needs.
+KUBERNETES := build/kubernetes
+
+$(KUBERNETES)/.installed: $(STAMP)
+	rm -rf $(KUBERNETES) && mkdir -p $(KUBERNETES)
+	$(BIN)/python -m pip install -qq --target $(KUBERNETES)/site 'kubernetes-validate>=1.33'
+	@touch $@
+
+test-kubernetes: build $(KUBERNETES)/.installed ## Validate docs/kubernetes against Kubernetes' schemas; no cluster is needed
+	YOLO_ENGINE_REQUIRE_KUBERNETES=1 PYTHONPATH=.:$(abspath $(KUBERNETES))/site $(BIN)/python -m pytest tests/test_kubernetes.py
 
 # A node of its own for each test that needs one takes most of the time; not in CI.
 test-rabbitmq: build ## Run the job system on a real RabbitMQ (sudo apt-get install rabbitmq-server)

@@ -8,7 +8,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from engine.choices import defaults
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.files.folders import Folder
-from engine.files.opened import OpenedFile
+from engine.files.objects import open_input
 from engine.inference.backends.base import frame_backend
 from engine.inference.heads import HeadReader
 from engine.inference.letterbox import Letterboxes
@@ -38,7 +38,7 @@ from engine.inference.plausible import LOOKED_AT, FirstLook
 from engine.inference.tensor_shape import TensorShape
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
-from engine.media.source import Source, scheme
+from engine.media.source import LIVE_SCHEMES, Source, scheme
 from engine.output_folder.corrections import make_room
 from engine.output_folder.hashes import made_of, sealed
 from engine.output_folder.own_files import STATE_FOLDER
@@ -46,7 +46,7 @@ from engine.pipeline.assignment import Assignment, PieceAssignment, PiecesOf, no
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.groups import GroupRecorder
 from engine.pipeline.order import Order
-from engine.pipeline.outputs import Outputs, SinkFactory, prepare
+from engine.pipeline.outputs import Outputs, SinkFactory, paths_of, prepare
 from engine.pipeline.pieces import Ahead, PieceSink, made_with
 from engine.pipeline.pipeline import Pipeline, Stages
 from engine.pipeline.reader import LARGE, ReaderSettings
@@ -69,6 +69,7 @@ from engine.stages.gate import MAX_BETWEEN, GateSettings
 from engine.stages.infer import runner_of
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
+from engine.storage.urls import is_object
 from engine.summary import AlarmsJson, ManifestJson, SummaryJson, VideoJson, VideoResult, VideoStatus
 from engine.text.masks import without_password
 from engine.trackers import registry
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from engine.analytics.answering import CameraAnswers
     from engine.pipeline.recording import Recording
     from engine.profiling.bottleneck import Verdict
+    from engine.storage.outputs import StoredOutput
 
 # What only some runs need is imported where they need it: it would double the time in which the others start.
 
@@ -207,8 +209,10 @@ class Engine:
         *,
         progress: Callable[[list[Progress]], None] | None = None,
         begun: Callable[[], None] | None = None,
+        stored: StoredOutput | None = None,
     ) -> SummaryJson:
-        """Process files, folders, globs and URLs into `output` and return the summary.
+        """Process files, folders, globs and URLs into `output` and return the summary. With `stored`, they are written
+        to its folder and sent from there.
 
         Raises InputError if there is nothing to process, and OutputError if the folder can't be written or another run
         is writing to it. The fate of each video is in the summary; if the manifest can't be written, the summary's
@@ -217,20 +221,26 @@ class Engine:
         """
         inputs = [inputs] if isinstance(inputs, str | os.PathLike) else inputs  # one, given alone
         folder = Path(output if output is not None else self.config.output_folder)
+        if stored is not None:
+            folder = stored.folder
+        elif is_object(folder):
+            raise OutputError(f"{folder} is in object storage: pass a StoredOutput, as `yolo-engine run` does.")
         named = [os.fspath(item) for item in inputs]
         left_out: list[LeftOut] = []
-        videos = find_videos(named, folder, left_out=left_out)
+        videos = find_videos(named, folder, left_out=left_out, stored=None if stored is None else stored.place)
         for line in told(left_out):
             log.warning(line)
         unused = self._answering.check_videos([_name_of(video) for video in videos])
         if unused is not None:
             log.warning(unused)
         self._outputs.refuse_overwriting(named, videos, folder)
+        if stored is not None:
+            _check_stored(stored, videos, self.config)
         prepare(folder)
         with sole_writer(folder), Folder.at(folder) as place, self._begin(len(videos)) as run:
             if begun is not None:
                 begun()
-            return self._run(run, videos, folder, place, progress, left_out)
+            return self._run(run, videos, folder, place, progress, left_out, stored)
 
     def _run(
         self,
@@ -240,6 +250,7 @@ class Engine:
         place: Folder,
         progress: Callable[[list[Progress]], None] | None,
         left_out: list[LeftOut],
+        stored: StoredOutput | None = None,
     ) -> SummaryJson:
         """`place` is the folder as it was opened: its path may later lead to another folder."""
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -283,6 +294,8 @@ class Engine:
 
             def ended(stream: StreamRun) -> None:
                 self._settle(stream, work)
+                if stored is not None and stream.outcome is not None and not stream.outcome.unfinished:
+                    _send(stored, stream.video, stream.outcome.outputs)
                 identities.close(stream)
                 frames = self._entry(stream).frames
                 adopted = stream.outcome is not None and stream.outcome.adopted is not None
@@ -299,6 +312,9 @@ class Engine:
             broken_off.set()
             identities.shutdown(cancel=True)
             salvaging.shutdown(cancel_futures=True)
+        if stored is not None:
+            for key, entry in earlier.items():
+                _send(stored, videos[key], entry.outputs)
         inputs_read = {videos[key].shown: identity for key, identity in identities.known().items()}
         summary = report.summarise(outcomes, self.model, elapsed_s, earlier).to_json()
         if self._alarms is not None:
@@ -343,10 +359,17 @@ class Engine:
                     summary["report"] = manifest["report"] = self._report(folder, manifest, counted)
             finally:  # a run without its page is one all the same
                 manifest["files"] = made_of(folder, manifest)
+                if stored is not None:
+                    manifest = stored.told(manifest)
                 make_room(place, "manifest.json", overwrite=self.config.overwrite)  # it may have come meanwhile
                 report.write_json(place, "manifest.json", sealed(manifest))
+            if stored is not None:
+                stored.finish(settled=settled)
         except (InputError, OutputError) as error:  # what was done is told all the same
             summary["success"], summary["error"] = False, str(error)
+            settled = settled and stored is None  # what could not be sent is sent by the next run
+        if stored is not None:
+            summary = stored.told(summary)
         if settled:
             failed = {outcome.key for outcome in outcomes if outcome.status is VideoStatus.FAILED}
             for key, video in enumerate(videos):
@@ -555,7 +578,7 @@ class Engine:
             {PieceSink.kind: (PieceSink(self._made_with, recorder), piece.file)},
             self._counters(),
             pipeline.window,
-            open_file=lambda: OpenedFile(video.path, roots),
+            open_file=lambda: open_input(video.path, roots),
             piece=piece,
             recorder=recorder,
         )
@@ -615,7 +638,7 @@ class Engine:
         attempt = Attempt(
             work.folder, video.stem, job=work.job, fence=fence, overwrite=self.config.overwrite, place=work.place
         )
-        file = scheme(video.path) is None and os.path.isfile(video.path)
+        file = is_object(video.path) or (scheme(video.path) is None and os.path.isfile(video.path))
         if not (file and self.config.resume and self.config.save_intermediate_results):
             return attempt, None
         paths = {kind: path for kind, (_, path) in self._outputs.sinks(video, work.folder).items()}
@@ -864,6 +887,21 @@ class Engine:
             audio=config.visualize,
             options=never_begun(config.max_frame_bytes),
         )
+
+
+def _check_stored(stored: StoredOutput, videos: Sequence[Video], config: EngineConfig) -> None:
+    """Raise OutputError if an object would be replaced that no run has written, and InputError for a live source."""
+    for video in videos:
+        if scheme(video.path) in LIVE_SCHEMES:
+            raise InputError(
+                f"{video.shown} is a live source, which is recorded to a folder on disk: name one with --output, and "
+                f"copy its segments to {stored.place.url} once they are complete."
+            )
+        stored.refuse_foreign(paths_of(config, video, stored.folder).values())
+
+
+def _send(stored: StoredOutput, video: Video, outputs: Mapping[str, str]) -> None:
+    stored.video_done(map(Path, outputs.values()), stored.folder / STATE_FOLDER / attempts.label(video.stem))
 
 
 def _salvage(place: Folder, labels: list[str]) -> None:

@@ -12,6 +12,7 @@ EngineError
 ├── OutputError           the output folder can't be written
 └── VideoError            one video failed; the others continue
     ├── SourceError       can't be opened or read
+    │   └── StorageError  an object in storage can't be
     ├── DecodeError       opened, but yields no usable frames
     │   └── OverLimit     exceeds a limit of the configuration
     ├── SinkError         its results can't be written
@@ -87,6 +88,17 @@ class VideoError(EngineError):
 
 class SourceError(VideoError):
     """The video can't be opened or read."""
+
+
+class StorageError(SourceError, OSError):
+    """An object in storage can't be read or written; says why, and the remedy. `transient`: asking again may help.
+    `missing`: there is none. `outdated`: it is another one by now."""
+
+    def __init__(self, message: str, *, transient: bool = False, missing: bool = False, outdated: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+        self.missing = missing
+        self.outdated = outdated
 
 
 class DecodeError(VideoError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -18,9 +17,9 @@ from engine.inference.model import LoadedModel
 from engine.stages.confidence import interval
 from engine.summary import (
     BackendJson,
-    FileJson,
     GateAuditJson,
     GateJson,
+    InputJson,
     ManifestJson,
     RunSummary,
     ShareJson,
@@ -141,7 +140,7 @@ def _share_of(ratio: Ratio) -> ShareJson:
 def build_manifest(
     summary: SummaryJson,
     config: EngineConfig,
-    inputs: Mapping[str, FileJson],
+    inputs: Mapping[str, InputJson],
     started_at: str,
     attempts: Mapping[str, int] | None = None,
     answering: AnswerSettings | None = None,
@@ -189,29 +188,46 @@ def write_json(folder: Folder, name: str, value: object) -> None:
         raise OutputError(f"{folder.shown / name} can't be written: {describe_os_error(error)}.") from error
 
 
-def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: False) -> FileJson | None:
-    """Return size and SHA-256 of an input file; None if it can't be read, or if `broken_off` says that the result is no
-    longer needed."""
+def has_same_content(
+    file: OpenedFile, sha256: str | None, etag: str | None, broken_off: Callable[[], bool] = lambda: False
+) -> bool:
+    """Return whether an input has the content that a manifest notes by hash or etag. What one of them is not known of
+    can't be compared, and is taken for the same."""
+    if file.etag is not None:
+        return etag in (None, file.etag)
+    if sha256 is None:
+        return True
+    found = file_identity(file, broken_off)
+    return found is not None and found.get("sha256") == sha256
+
+
+def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: False) -> InputJson | None:
+    """Return size and SHA-256 of an input file; of an object in storage its size and etag, for which none of it is
+    read. None if it can't be read, or if `broken_off` says that the result is no longer needed."""
+    if file.etag is not None:
+        return {"size_bytes": file.size_bytes, "etag": file.etag}
     digest, reader = hashlib.sha256(), file.reader()
     try:
         while chunk := reader.read(_CHUNK_BYTES):
             if broken_off():
                 return None
             digest.update(chunk)
-        return {"size_bytes": os.fstat(file.descriptor).st_size, "sha256": digest.hexdigest()}
+        return {"size_bytes": file.size_now(), "sha256": digest.hexdigest()}
     except OSError:
         return None
 
 
-def refuse_changed(file: OpenedFile, size_bytes: int | None, sha256: str | None, tick: Callable[[], None]) -> None:
+def refuse_changed(
+    file: OpenedFile, size_bytes: int | None, sha256: str | None, etag: str | None, tick: Callable[[], None]
+) -> None:
     """Raise VideoError if a source is not the file that a run read, of which nothing may be noted. `tick` is called
     often."""
-    if size_bytes not in (None, file.facts.st_size):
+    if size_bytes not in (None, file.size_bytes):
         raise VideoError("is not the file that the tracks are of: its size has changed since the run")
 
     def go_on() -> bool:
         tick()
         return False
 
-    if sha256 is not None and ((now := file_identity(file, go_on)) is None or now["sha256"] != sha256):
+    if not has_same_content(file, sha256, etag, go_on):
         raise VideoError("is not the file that the tracks are of: its content has changed since the run")

@@ -31,6 +31,14 @@ class FileJson(TypedDict):
     sha256: str
 
 
+class InputJson(TypedDict):
+    """An input: a file by size and hash, an object in storage by size and etag."""
+
+    size_bytes: int
+    sha256: NotRequired[str]
+    etag: NotRequired[str]
+
+
 class MediaJson(TypedDict):
     """The data needed to track or draw a video again (engine/pipeline/facts.py)."""
 
@@ -146,7 +154,7 @@ class EntryJson(TypedDict):
     dropped_frames: NotRequired[int]
     gate: NotRequired[GateJson]
     clock: NotRequired[Mapping[str, object]]
-    input: NotRequired[FileJson | None]
+    input: NotRequired[InputJson | None]
     attempts: NotRequired[int]
     unfinished: NotRequired[bool]
     lost: NotRequired[bool]

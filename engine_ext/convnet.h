@@ -50,6 +50,7 @@ enum {
     CONVNET_COPY,
     CONVNET_STORE_ROWS,
     CONVNET_ATTENTION,
+    CONVNET_CONV_BF16,
     CONVNET_KINDS
 };
 
@@ -89,6 +90,12 @@ typedef struct {
 #define CONVNET_ATTENTION_ROWS 24
 #define CONVNET_MAX_DEPTH 1024
 
+/* In bfloat16: rows of a kernel, pixels that a convolution of one pixel rounds at a time, which stay in the first-level
+ * cache with their sums, and pixels that are read behind the last one of a row, and not used. */
+#define CONVNET_AMX_ROWS 16
+#define CONVNET_AMX_CHUNK 256
+#define CONVNET_AMX_SLACK 32
+
 /* 2**(i / 32) without i * 2**18 in its bits: adding k << 18, with i = k % 32, gives 2**(k / 32). Every fourth is
  * 2**(i / 8), once 2**20 stands for 2**18. */
 static const int32_t convnet_exp2_32[32] __attribute__((aligned(64))) = {
@@ -118,7 +125,21 @@ static const int32_t convnet_exp2_8[8] __attribute__((aligned(32))) = {
 #include "convnet_kernels.h"
 #undef NAME
 #undef TARGET
+
+#ifdef __linux__
+#define CONVNET_HAS_AMX 1
+#include "convnet_amx.h"
 #endif
+#endif
+
+static inline int convnet_has_bf16(void)
+{
+#ifdef CONVNET_HAS_AMX
+    return convnet_has_amx();
+#else
+    return 0;
+#endif
+}
 
 static inline int convnet_has(int set)
 {
@@ -140,7 +161,12 @@ static inline void convnet_run(int set, const ConvnetStep *steps, ptrdiff_t coun
 {
 #ifdef CONVNET_X86
     for (ptrdiff_t i = 0; i < count; i++) {
-        if (set == CONVNET_AVX512)
+#ifdef CONVNET_HAS_AMX
+        if (steps[i].kind == CONVNET_CONV_BF16)
+            convnet_conv_bf16(steps + i, buffers);
+        else
+#endif
+            if (set == CONVNET_AVX512)
             convnet_step_avx512(steps + i, buffers);
         else
             convnet_step_avx2(steps + i, buffers);

@@ -5,7 +5,8 @@ A tensor of the workspace lies in blocks of 16 channels. Channel ``c`` of pixel 
 planar, ``(C, H, W)``, and the output has one row a pixel, ``(rows, columns)``.
 
 Every output number is summed in one order: by kernel row, input block (or plane), kernel column, channel. So it does
-not depend on tiles or threads. AVX-512 and AVX2 differ in the last bits of sigmoid and SiLU.
+not depend on tiles or threads. AVX-512 and AVX2 differ in the last bits of sigmoid and SiLU. A ``conv_bf16``
+rounds its input and its weights to bfloat16, and sums in float32 by pairs of channels.
 """
 
 from typing import TypeAlias
@@ -24,6 +25,17 @@ KINDS: tuple[str, ...]
 ATTENTION_ROWS: int
 """Queries whose scores an ``attention`` keeps at a time, in its scratch."""
 
+BF16_ROWS: int
+"""The most rows of a ``conv_bf16``'s kernel."""
+
+BF16_CHUNK: int
+"""Pixels that a ``conv_bf16`` of one pixel rounds at a time, in its scratch, and
+
+``BF16_SLACK`` pixels that it may read, and does not use, behind those in the scratch.
+"""
+
+BF16_SLACK: int
+
 ACTIVATIONS: tuple[str, ...]
 """By the number in ``activation``. ``leaky_relu`` has a slope at ``activation_at``, ``clip`` its ends, ``hard_sigmoid``
 and ``hard_swish`` a slope and a summand: min(1, max(0, slope * x + summand)), times x for the latter."""
@@ -34,6 +46,10 @@ WHENS: tuple[str, ...]
 def instruction_sets() -> tuple[str, ...]:
     """Return what this processor and this build can run, the fastest first: of ``AVX-512`` (F, DQ, BW and VL) and
     ``AVX2`` (with FMA). Empty elsewhere."""
+
+def has_bf16() -> bool:
+    """Return whether a ``conv_bf16`` can be run, with the set ``AVX-512``: it takes AMX, AVX-512 BF16 and a Linux that
+    lets the process use them, which this asks for."""
 
 def aligned(size: int) -> Floats:
     """Return ``(size,) float32`` zeros that begin at a multiple of 64 bytes. Raises ValueError for a negative size."""

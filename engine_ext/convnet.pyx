@@ -39,12 +39,15 @@ cdef extern from "convnet.h" nogil:
     enum:
         CONVNET_FIELDS
         CONVNET_CONV, CONVNET_DEPTHWISE, CONVNET_MAX_POOL, CONVNET_UPSAMPLE
-        CONVNET_ELEMENTWISE, CONVNET_COPY, CONVNET_STORE_ROWS, CONVNET_ATTENTION, CONVNET_KINDS
+        CONVNET_ELEMENTWISE, CONVNET_COPY, CONVNET_STORE_ROWS, CONVNET_ATTENTION, CONVNET_CONV_BF16
+        CONVNET_KINDS
         CONVNET_ACTIVATIONS, CONVNET_NO_OTHER, CONVNET_WHENS
         CONVNET_AVX2, CONVNET_AVX512
         CONVNET_MAX_TILE_BLOCKS, CONVNET_ATTENTION_ROWS, CONVNET_MAX_DEPTH
+        CONVNET_AMX_ROWS, CONVNET_AMX_CHUNK, CONVNET_AMX_SLACK
 
     int convnet_has(int instructions)
+    int convnet_has_bf16()
     void convnet_run(int instructions, const ConvnetStep *steps, Py_ssize_t count, const ConvnetBuffers *buffers)
 
 
@@ -61,8 +64,11 @@ FIELDS = (
     "channel",
     "third_at", "third_block", "heads",
 )
-KINDS = ("conv", "depthwise", "max_pool", "upsample", "elementwise", "copy", "store_rows", "attention")
+KINDS = ("conv", "depthwise", "max_pool", "upsample", "elementwise", "copy", "store_rows", "attention", "conv_bf16")
 ATTENTION_ROWS = CONVNET_ATTENTION_ROWS
+BF16_ROWS = CONVNET_AMX_ROWS
+BF16_CHUNK = CONVNET_AMX_CHUNK
+BF16_SLACK = CONVNET_AMX_SLACK
 ACTIVATIONS = ("nothing", "silu", "sigmoid", "relu", "leaky_relu", "clip", "hard_sigmoid", "hard_swish")
 WHENS = ("no", "add_before", "add_after", "multiply_after")
 
@@ -82,6 +88,10 @@ cdef i64 FARTHEST = 1 << 40     # of a position, in floats: sums of a few of the
 
 def instruction_sets():
     return tuple(name for name, number in _SETS.items() if convnet_has(number))
+
+
+def has_bf16():
+    return bool(convnet_has(CONVNET_AVX512) and convnet_has_bf16())
 
 
 def aligned(size):
@@ -132,6 +142,8 @@ cdef class ConvNet:
         self._steps = <const ConvnetStep *> cnp.PyArray_DATA(<cnp.ndarray> table)
         cdef Py_ssize_t i
         for i in range(self._count):
+            if self._steps[i].kind == CONVNET_CONV_BF16 and not (self._set == CONVNET_AVX512 and has_bf16()):
+                raise ValueError(f"steps[{i}] needs AMX with bfloat16, which this processor does not have.")
             problem = _fault(
                 self._steps + i, weights.shape[0], workspace_size, _product(self.picture_shape),
                 self.output_shape[0], self.output_shape[1], self._set == CONVNET_AVX512,
@@ -199,7 +211,8 @@ cdef str _fault(
 ):  # fmt: skip
     """What in a step leads out of a buffer; None where nothing does. See convnet.h for what each kind reads."""
     cdef i64 pixels, products, padded, ring, unit, parts, in_extent, size
-    cdef bint windowed = s.kind == CONVNET_CONV or s.kind == CONVNET_DEPTHWISE or s.kind == CONVNET_MAX_POOL
+    cdef bint conv = s.kind == CONVNET_CONV or s.kind == CONVNET_CONV_BF16
+    cdef bint windowed = conv or s.kind == CONVNET_DEPTHWISE or s.kind == CONVNET_MAX_POOL
     if not 0 <= s.kind < CONVNET_KINDS:
         return f"kind {s.kind}"
     for size in (s.in_channels, s.in_height, s.in_width, s.out_channels, s.out_height, s.out_width,
@@ -231,7 +244,7 @@ cdef str _fault(
         return "the input"
     # What is written.
     if s.row_length:
-        if s.kind != CONVNET_CONV and s.kind != CONVNET_STORE_ROWS:
+        if not conv and s.kind != CONVNET_STORE_ROWS:
             return "rows of this kind"
         if s.row_length != columns or s.out_at < 0 or s.other_when != CONVNET_NO_OTHER:
             return "the rows"
@@ -280,6 +293,22 @@ cdef str _fault(
         elif (s.pad_top or s.pad_left or padded > s.in_width
               or (s.out_height - 1) * s.stride_height + s.kernel_height > s.in_height):
             return "padding without scratch"
+    elif s.kind == CONVNET_CONV_BF16:
+        parts = (s.in_channels + 31) // 32
+        if s.kernel_height > CONVNET_AMX_ROWS:
+            return "the kernel"
+        products = s.kernel_height * s.kernel_width * parts * 256
+        if products > FARTHEST // LARGEST:
+            return "too many products"
+        if not _inside(s.weights_at, products * ((s.out_channels + 15) // 16), weights):
+            return "the weights"
+        if not _inside(s.bias_at, (s.out_channels + 15) // 16 * 16, weights):
+            return "the bias"
+        if s.kernel_height * s.kernel_width * s.stride_height * s.stride_width == 1:
+            padded = CONVNET_AMX_CHUNK
+        size = (s.kernel_height * parts * padded + CONVNET_AMX_SLACK * s.stride_width) * 16
+        if not _inside(s.scratch_at, size, workspace):
+            return "the scratch"
     elif s.kind == CONVNET_DEPTHWISE:
         if s.in_channels != s.out_channels:
             return "the channels"

@@ -8,13 +8,15 @@ Values come from the environment, then from a TOML file named by `YOLO_SETTINGS`
 
     CELERY_BROKER_URL, CELERY_RESULT_BACKEND   redis://, rediss://, redis+socket://, amqp:// or amqps:// URLs
     YOLO_BOARD                                 the folder that all machines of a RabbitMQ share
-    YOLO_VIDEO_ROOTS, YOLO_OUTPUT_ROOTS        folders, separated by ":", that jobs may read from and write to
+    YOLO_VIDEO_ROOTS, YOLO_OUTPUT_ROOTS        folders, separated by ":", that jobs may read from and write to; to
+                                               read from, also s3:// URLs
     YOLO_STATE_DIR                             where this machine remembers its jobs and its embedded broker
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -39,6 +41,7 @@ def worker_command(queue: str) -> str:
 
 
 _FOLDER = "filesystem://"
+_ROOTS = re.compile(rf"(?<!s3)(?<!gs)(?<!az){os.pathsep}|{os.pathsep}(?!//)")  # between folders, and not in a URL
 
 
 def broker_folder(url: str) -> Path | None:
@@ -185,7 +188,7 @@ def settings() -> Settings:
             values[key] = os.environ[name]
     for key, name in (("video_roots", "YOLO_VIDEO_ROOTS"), ("output_roots", "YOLO_OUTPUT_ROOTS")):
         if os.environ.get(name):
-            values[key] = tuple(part for part in os.environ[name].split(os.pathsep) if part)
+            values[key] = tuple(part for part in _ROOTS.split(os.environ[name]) if part)
     if "state_dir" not in values and os.environ.get("XDG_STATE_HOME"):
         values["state_dir"] = Path(os.environ["XDG_STATE_HOME"]) / "yolo-engine"
     try:

@@ -29,15 +29,16 @@ ROOMS = {
         "records": set(),
         "errors": {"text"},
         "logs": {"text"},
-        "files": {"errors"},
+        "storage": {"errors", "install"},
+        "files": {"errors", "storage"},
         "profiling": set(),
         "summary": {"profiling"},
         "choices": set(),
         "trackers": set(),
         "config": {"choices", "errors", "trackers"},
         # What knows of videos, of models, of results.
-        "media": {"choices", "errors", "files", "records", "text", "trackers"},
-        "output_folder": {"choices", "config", "errors", "files", "media", "summary", "text", "trackers"},
+        "media": {"choices", "errors", "files", "records", "storage", "text", "trackers"},
+        "output_folder": {"choices", "config", "errors", "files", "media", "storage", "summary", "text", "trackers"},
         "analytics": {"config", "errors", "files", "install", "output_folder", "records", "summary", "text"},
         "inference": {"choices", "config", "errors", "install", "media", "records", "text"},
         "sinks": {"analytics", "config", "errors", "files", "media", "records"},
@@ -51,7 +52,7 @@ ROOMS = {
             "summary", "text", "versions",
         },
         # A run.
-        "finished": {"analytics", "config", "output_folder"},
+        "finished": {"analytics", "config", "output_folder", "storage"},
         "clips": {
             "analytics", "choices", "config", "errors", "files", "finished", "inference", "media", "output_folder",
             "pipeline", "profiling", "records", "results", "sinks", "stages", "summary", "text",
@@ -79,8 +80,8 @@ ROOMS = {
         },
         "engine": {
             "alarms", "analytics", "choices", "config", "errors", "files", "inference", "media", "output_folder",
-            "pipeline", "profiling", "records", "report", "results", "resume", "run", "sinks", "stages", "summary",
-            "text", "trackers",
+            "pipeline", "profiling", "records", "report", "results", "resume", "run", "sinks", "stages", "storage",
+            "summary", "text", "trackers",
         },
         # What uses an engine, or its results.
         "audit": {
@@ -89,8 +90,8 @@ ROOMS = {
         },
         "observe": {"engine", "errors", "install", "profiling"},
         "verification": {
-            "choices", "config", "engine", "errors", "inference", "media", "records", "sinks", "stages", "summary",
-            "text",
+            "choices", "config", "engine", "errors", "inference", "media", "records", "sinks", "stages", "storage",
+            "summary", "text",
         },
         "rework": {
             "analytics", "choices", "config", "errors", "files", "finished", "inference", "media", "output_folder",
@@ -99,7 +100,7 @@ ROOMS = {
         "cli": {
             "alarms", "analytics", "audit", "choices", "clips", "config", "engine", "errors", "exports", "find",
             "finished", "inference", "install", "logs", "media", "observe", "output_folder", "pipeline", "profiling",
-            "report", "rework", "summary", "text", "trackers", "verification",
+            "report", "rework", "storage", "summary", "text", "trackers", "verification",
         },
     },
 }  # fmt: skip

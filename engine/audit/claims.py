@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine.finished import FinishedRun
-from engine.summary import FileJson, ManifestJson
+from engine.summary import FileJson, InputJson, ManifestJson
 
 RETRACKED = "retrack.json"
 
@@ -32,7 +32,7 @@ class Claim:
     source: Path | None
     outputs: Mapping[str, Path]
     files: Mapping[str, FileJson]
-    input: FileJson | None
+    input: InputJson | None
     frames: int
     tracks: int
     detections: int

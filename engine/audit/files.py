@@ -10,7 +10,7 @@ from typing import Any
 from engine.audit.claims import RETRACKED, Claim
 from engine.audit.findings import Finding, Kind
 from engine.errors import VideoError, describe_os_error
-from engine.files.opened import OpenedFile
+from engine.files.objects import open_input
 from engine.output_folder.hashes import SEAL, identity, seal_of
 from engine.results import file_identity
 from engine.summary import FileJson
@@ -63,7 +63,7 @@ def check_source(claim: Claim) -> Iterator[Finding]:
     if claim.source is None or claim.input is None:
         return
     try:
-        with OpenedFile(str(claim.source)) as file:
+        with open_input(str(claim.source)) as file:
             found = file_identity(file)
     except VideoError as error:
         yield Finding(Kind.SOURCE, claim.name, "", f"{claim.source} {error}: --source DIR says where it lies now")
@@ -94,4 +94,6 @@ def _difference(found: Any, claimed: Any) -> str:
         return "it can't be read"
     if found["size_bytes"] != claimed["size_bytes"]:
         return f"{found['size_bytes']:,} bytes instead of {claimed['size_bytes']:,}"
+    if "etag" in found or "etag" in claimed:
+        return f"its etag is {found.get('etag')}, not {claimed.get('etag')}"
     return f"its SHA-256 is {found['sha256'][:12]}..., not {str(claimed['sha256'])[:12]}..."

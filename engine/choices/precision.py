@@ -1,7 +1,7 @@
 """The numbers that a model computes in on a CPU: float32, bfloat16 or 8-bit integers; and which a processor has.
 
     f32    the file as it is, in our executor or in ONNX Runtime: the same bits whatever else is installed
-    bf16   float32 weights and activations rounded to 8 bits of mantissa, in OpenVINO
+    bf16   float32 weights and activations rounded to 8 bits of mantissa, in our executor on AMX, else in OpenVINO
     int8   a file of `yolo-engine quantize`, in OpenVINO
 
 Instructions alone do not make bfloat16 fast: a Xeon with AVX-512 BF16 and without AMX computes YOLOv8n in 1.5 of the

@@ -22,6 +22,7 @@ from engine.clips.writing import Copy
 from engine.errors import OutputError, SinkError, Unencodable, VideoError, describe_os_error
 from engine.files.folders import Folder
 from engine.files.listed import ListedFiles
+from engine.files.objects import open_input
 from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo, file_word, fresh_name, happenings_of
 from engine.media.source import Source
@@ -164,9 +165,10 @@ class _VideoCutter:
             raise VideoError(f"has no annotated video, from which clips of {what} are cut")
         growing = [self._place.path(f".clip-{self._token}-{number}.part") for number in range(len(parts))]
         try:
-            with OpenedFile(str(path), () if self._drawn else roots) as file:
+            with open_input(str(path), () if self._drawn else roots) as file:
                 if not self._drawn:
-                    refuse_changed(file, self._video.size_bytes, self._video.sha256, self._tick)
+                    known = self._video
+                    refuse_changed(file, known.size_bytes, known.sha256, known.etag, self._tick)
                 for made in self._made(file, parts, growing):
                     yield self._published(made)
         finally:

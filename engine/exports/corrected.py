@@ -24,7 +24,7 @@ from engine.analytics.samples import MAX_ID
 from engine.errors import InputError, VideoError
 from engine.exports.foreign import MAX_FRAMES, Box, Corrections, read_corrections
 from engine.files.folders import NO_LINKS
-from engine.files.opened import OpenedFile
+from engine.files.objects import open_input
 from engine.finished import FinishedRun, FinishedVideo
 from engine.inference.model import available_cores
 from engine.media.inputs import Video
@@ -278,8 +278,8 @@ def _times_of_source(run: FinishedRun, video: FinishedVideo, last: int) -> dict[
     found: dict[int, tuple[int, float]] = {}
     options = never_begun(run.config.max_frame_bytes)
     try:
-        with OpenedFile(str(video.source)) as file:
-            if video.size_bytes not in (None, file.facts.st_size):
+        with open_input(str(video.source)) as file:
+            if video.size_bytes not in (None, file.size_bytes):
                 return None
             source = Source(str(video.source), options=options)
             source.file = file

@@ -15,7 +15,7 @@ from engine.exports.formats.base import ExportSettings, image_name, with_stems
 from engine.exports.images import cut_images
 from engine.exports.key_frames import key_frames, runs_of
 from engine.files.folders import Folder
-from engine.files.opened import OpenedFile
+from engine.files.objects import open_input
 from engine.files.whole_folder import whole_folder
 from engine.finished import FinishedRun
 from engine.output_folder.own_files import refuse_foreign_export
@@ -163,6 +163,7 @@ def _images_of(
             return None
         return folder / kind.images / f"{image_name(stem, frame)}.jpg"
 
-    with OpenedFile(str(source), roots) as file:
-        refuse_changed(file, video.video.size_bytes, video.video.sha256, tick)
+    with open_input(str(source), roots) as file:
+        known = video.video
+        refuse_changed(file, known.size_bytes, known.sha256, known.etag, tick)
         return cut_images(file, run.config, name_of, tick)

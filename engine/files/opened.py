@@ -31,6 +31,8 @@ _LONGEST_PATH = 4096 - 256  # with a name behind it, the longest that can be ope
 class OpenedFile:
     """A regular file, open for reading until `close`. Any number of readers share it, each with a place of its own."""
 
+    etag: str | None = None  # what an object in storage has for a hash (objects.py)
+
     def __init__(self, path: str, roots: Sequence[Path] = ()) -> None:
         """Open `path`; with `roots`, only where it is below one of them, links resolved. Raises SourceError."""
         self.path = path
@@ -52,7 +54,36 @@ class OpenedFile:
             self.close()
             raise
 
-    def reader(self) -> Reader:
+    @property
+    def size_bytes(self) -> int:
+        """The size when it was opened."""
+        return self.facts.st_size
+
+    def size_now(self) -> int:
+        """Return the size that it has by now. Raises OSError."""
+        return os.fstat(self.descriptor).st_size
+
+    @property
+    def stamp(self) -> int | str:
+        """What is another one after each change: the time of the last one, in ns."""
+        return os.fstat(self.descriptor).st_mtime_ns
+
+    @property
+    def problem(self) -> SourceError | None:
+        """Why it could not be read to its end, where whoever reads it may have taken that for the end."""
+        return None
+
+    def changed(self) -> str | None:
+        """Return how it has changed since it was opened, in words; None if it has not."""
+        before, now = self.facts, os.fstat(self.descriptor)
+        if now.st_size != before.st_size:
+            return (
+                "was still being written while it was read: "
+                f"{before.st_size:,} bytes when it was opened, {now.st_size:,} at the end"
+            )
+        return "was written to while it was read" if now.st_mtime_ns != before.st_mtime_ns else None
+
+    def reader(self) -> io.RawIOBase:
         """Return a reader that is at the beginning. It does not outlive the file."""
         return Reader(self.descriptor, self.path)
 

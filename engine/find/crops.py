@@ -19,7 +19,7 @@ from engine.errors import InputError, OutputError, VideoError, describe_os_error
 from engine.exports.images import jpeg
 from engine.files.folders import Folder
 from engine.files.listed import ListedFiles
-from engine.files.opened import OpenedFile
+from engine.files.objects import open_input
 from engine.find.index import Index
 from engine.find.query import Found
 from engine.finished import file_word, fresh_name
@@ -138,7 +138,7 @@ def _pictures(path: str, boxes: Mapping[_Key, NDArray[np.float64]]) -> Iterator[
     by_frame: defaultdict[int, list[_Key]] = defaultdict(list)
     for key in boxes:
         by_frame[key[0]].append(key)
-    with OpenedFile(path) as file, closing(frames_again(file, settings)) as frames:
+    with open_input(path) as file, closing(frames_again(file, settings)) as frames:
         for frame in frames if by_frame else ():
             if frame.image is not None and (keys := by_frame.pop(frame.index, None)) is not None:
                 rgb = frame.image.to_ndarray(format="rgb24")

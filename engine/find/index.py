@@ -23,6 +23,7 @@ from engine.analytics.timeline import lay_out
 from engine.choices.formats import EXPORT_NOTE
 from engine.errors import ConfigError, InputError, OutputError, describe_os_error
 from engine.finished import FinishedRun
+from engine.output_folder.manifest import refuse_object
 
 SCHEMA = 3
 # In each, rows lie by time within what was read together: DuckDB passes over blocks of another time. What belongs to a
@@ -144,6 +145,7 @@ class Index:
     ) -> None:
         if importlib.util.find_spec("duckdb") is None:
             raise ConfigError("find needs duckdb, which is not installed: pip install 'yolo-engine[find]'")
+        refuse_object(root)
         if not root.is_dir():
             raise InputError(f"{root} is not a folder: name the output folder of a run, or one that holds some.")
         self.root = root.resolve()

@@ -19,6 +19,7 @@ from engine.analytics.vocabulary import Vocabulary, check_places
 from engine.config import ClipKeys, EngineConfig
 from engine.output_folder.manifest import read_manifest
 from engine.output_folder.remade import Remade, read_remade
+from engine.storage.urls import is_object
 from models.registry import by_hash
 
 log = logging.getLogger(__name__)
@@ -32,8 +33,9 @@ class FinishedVideo:
     segment is one. `source` is where the video lies, None for a live one. `tracks` is the file of its rows, None if
     there is none. `size_wh` is that of the upright frame, None if no frame was looked at; `examined` counts frames
     that the model saw. `time_base` and `step_s` are the container's unit of time and the seconds between two frames at
-    its nominal rate. `size_bytes` and `sha256` are the source's own when it was read, None if nobody noted them.
-    `annotated` is its annotated video, None if there is none, which begins at `annotated_s` of the source's time.
+    its nominal rate. `size_bytes` and `sha256`, of an object `etag`, are the source's own when it was read, None if
+    nobody noted them. `annotated` is its annotated video, None if there is none, which begins at `annotated_s` of the
+    source's time.
     """
 
     name: str
@@ -53,6 +55,7 @@ class FinishedVideo:
     step_s: Fraction | None
     size_bytes: int | None = None
     sha256: str | None = None
+    etag: str | None = None
     annotated_s: float = 0.0
 
 
@@ -163,7 +166,8 @@ def _video(entry: Mapping[str, Any], film: Film, folder: Path, sources: Path | N
     media, identity = entry.get("media") or {}, entry.get("input") or {}
     outputs = entry.get("outputs") or {}
     stem = PurePosixPath(entry["stem"])
-    path, live = str(entry["path"]), "://" in str(entry["path"])
+    path = str(entry["path"])
+    live = "://" in path and not is_object(path)
     annotated = folder / stem.parent / os.path.basename(outputs["video"]) if "video" in outputs and visualize else None
     return FinishedVideo(
         name=name_of(entry),
@@ -183,6 +187,7 @@ def _video(entry: Mapping[str, Any], film: Film, folder: Path, sources: Path | N
         step_s=Fraction(media["step_s"]) if media.get("step_s") else None,
         size_bytes=identity.get("size_bytes"),
         sha256=identity.get("sha256"),
+        etag=identity.get("etag"),
         annotated_s=float(entry.get("video_offset_s", 0.0)),
     )
 

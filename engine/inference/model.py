@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.choices.backends import AUTO, BACKENDS
-from engine.choices.precision import Precision, processor
+from engine.choices.precision import Precision
 from engine.config import EngineConfig
-from engine.errors import BackendMissing, ConfigError, ModelError, PlanError
+from engine.errors import BackendMissing, ConfigError, ModelError
 from engine.inference.backends.base import Backend, CpuModel, OnCpu
 from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.layouts import Layout, get_layout
@@ -165,8 +164,9 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
 def _on_cpu(config: EngineConfig, model: CpuModel) -> OnCpu:
     """Return the backend on a CPU, by the rule in docs/models.md."""
     if config.precision != "f32":
-        with_what = processor().computes(config.precision)
-        return OnCpu(_in_precision(config, model), f"OpenVINO computes {config.precision} with {with_what}")
+        from engine.inference.in_precision import in_precision
+
+        return in_precision(config, model)
     name = config.backend
     if name == AUTO:
         try:
@@ -183,56 +183,6 @@ def _on_cpu(config: EngineConfig, model: CpuModel) -> OnCpu:
 def _made(name: str, model: CpuModel) -> Backend:
     backend: Backend = BACKENDS[name].on_cpu(model)
     return backend
-
-
-def _in_precision(config: EngineConfig, asked: CpuModel) -> Backend:
-    """Return the model in bfloat16 or in 8-bit integers. Raises BackendMissing if processor or software lack it, and
-    ConfigError if the model or another key speaks against it."""
-    precision = config.precision
-    if config.backend not in ("auto", "openvino"):
-        raise ConfigError(
-            f"precision must be f32 with --backend {config.backend}: OpenVINO alone computes in {precision}. "
-            "Leave --backend out, or --precision."
-        )
-    if (lacking := processor().lacks(precision)) is not None:
-        raise BackendMissing(
-            f"--precision {precision} was requested, but this processor has no {lacking}. Repair: --precision f32"
-        )
-    from engine.inference.backends.openvino import OpenVinoBackend
-    from models.batching import batch_safe
-    from models.onnx_meta import load_onnx
-
-    model = load_onnx(asked.path)
-    quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
-    if precision == "int8" and not quantized:
-        raise ConfigError(
-            f"precision must be f32 for {config.model}: its file is not quantized. `yolo-engine quantize "
-            f"{shlex.quote(config.model)} --calib FOLDER` makes one that is, from a folder of images; or leave "
-            "--precision out."
-        )
-    if precision == "int8":
-        return OpenVinoBackend(asked.path, asked.workers, batch_safe=asked.batch_safe, precision=precision)
-    if quantized:
-        raise ConfigError(
-            f"precision must be f32 or int8 for {config.model}: its file is quantized. Name the file that it was made "
-            "of, or pass --precision int8."
-        )
-    from engine.inference.trt.to_float32 import plain
-
-    try:
-        made = plain(model)
-    except PlanError as error:
-        raise ConfigError(
-            f"precision must be f32 for {config.model}: its quantization can't be undone here. Export it in float32."
-        ) from error
-    alone = not asked.batch_safe and batch_safe(model)  # one image at a time, for another reason
-    return OpenVinoBackend(
-        made.SerializeToString(),
-        asked.workers,
-        batch_safe=batch_safe(made) and not alone,
-        precision=precision,
-        named=config.model,
-    )
 
 
 def fake_model(config: EngineConfig) -> LoadedModel:

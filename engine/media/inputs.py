@@ -7,17 +7,23 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import av.error
 
-from engine.errors import InputError, SourceError, describe_os_error
+from engine.errors import InputError, SourceError, StorageError, describe_os_error
 from engine.files.opened import OpenedFile
 from engine.media.listing import FolderWalk, LeftOut, told
 from engine.media.source import best_video, open_container, points_elsewhere, scheme
 from engine.media.suffixes import VIDEO_SUFFIXES
+from engine.storage.urls import Place, is_below, is_object, path_of, place_of, store_of
 from engine.text.did_you_mean import near
 from engine.text.masks import without_password
+
+if TYPE_CHECKING:
+    from engine.storage.stores import Store
 
 # Moving images that are seldom meant as videos: taken when they are named, passed over in a folder.
 _PASSED_OVER = frozenset("gif apng".split())
@@ -40,23 +46,29 @@ class Video:
 
 
 def find_videos(
-    inputs: Iterable[str], output: Path, roots: Sequence[Path] = (), *, left_out: list[LeftOut] | None = None
+    inputs: Iterable[str],
+    output: Path,
+    roots: Sequence[Path] = (),
+    *,
+    left_out: list[LeftOut] | None = None,
+    stored: Place | None = None,
 ) -> list[Video]:
     """Return the videos of all inputs (file, folder, glob, URL) in a stable order, each once.
 
     A folder is searched recursively; everything below `output` is passed over, and what else is left out, and why, is
     in listing.py: it is added to `left_out`. What is named itself is always taken. With `roots`, only what is below
-    one of them is opened or searched, links resolved. Raises InputError for an input that does not exist or can't
+    one of them is opened or searched, links resolved. `stored` is where in storage the outputs go, which is passed
+    over as `output` is. Raises InputError for an input that does not exist or can't
     be read, and when there is no video at all.
     """
-    walk = FolderWalk(output, roots)
+    walk = FolderWalk(output, roots, stored)
     videos: dict[str, Video] = {}
     named = list(inputs)
     if "" in named:  # a variable that was not set, and not the folder that one is in
         raise InputError(f"An input is empty. {_REMEDY}")
-    for given in named:
+    for given in map(path_of, named):
         for video in _videos_of(given, walk):
-            videos.setdefault(video.path if scheme(video.path) else os.path.realpath(video.path), video)
+            videos.setdefault(video.path if _is_url(video.path) else os.path.realpath(video.path), video)
     if not videos:
         where = f"No video in {', '.join(named) or 'no inputs'}. "
         raise InputError(" ".join([where + _REMEDY, *(f"{line}." for line in told(walk.left_out))]))
@@ -69,6 +81,9 @@ def _videos_of(given: str, walk: FolderWalk) -> Iterator[Video]:
     if scheme(given):
         name = PurePosixPath(without_password(given).partition("://")[2].partition("?")[0]).name or "stream"
         yield Video(given, PurePosixPath(_safe(PurePosixPath(name).stem)))
+        return
+    if (place := place_of(given)) is not None:
+        yield from _in_storage(place, walk)
         return
     path = Path(given)
     if path.is_dir():
@@ -94,6 +109,47 @@ def _videos_of(given: str, walk: FolderWalk) -> Iterator[Video]:
 def _stem(path: Path) -> PurePosixPath:
     """Return the name without its suffix. That of `..mp4` would be the folder itself: such a name is kept whole."""
     return PurePosixPath(path.stem if path.stem.strip(".") else path.name)
+
+
+def _is_url(path: str) -> bool:
+    return scheme(path) is not None or is_object(path)
+
+
+def _in_storage(place: Place, walk: FolderWalk) -> Iterator[Video]:
+    """Yield the object of a URL or, where there is none, the videos below it as a prefix, or those that match it."""
+    if walk.roots and not any(is_below(place, root) for root in walk.roots):
+        raise InputError(f"{place.url} is outside what may be read ({os.pathsep.join(map(str, walk.roots))}).")
+    try:
+        store = store_of(place)
+        if place.key and not place.key.endswith("/") and store.facts(place.key) is not None:
+            yield Video(place.url, _stem(Path(place.key)))
+        else:
+            yield from _below(place, store, walk)
+    except StorageError as error:
+        raise InputError(f"{place.url} {error}.") from error
+
+
+def _below(place: Place, store: Store, walk: FolderWalk) -> Iterator[Video]:
+    steps = place.key.strip("/").split("/")
+    fixed = next((number for number, step in enumerate(steps) if glob.has_magic(step)), len(steps))
+    pattern, top = steps[fixed:], "/".join(steps[:fixed])
+    prefix = f"{top}/" if top else ""
+    empty = True
+    for found in sorted(store.list(prefix)):
+        empty = False
+        video, inner = place._replace(key=found.key), PurePosixPath(found.key.removeprefix(prefix))
+        if walk.stored is not None and is_below(video, walk.stored.url):
+            continue
+        if pattern and _matches(inner, pattern):
+            yield Video(video.url, _stem(Path(inner)))
+        elif not pattern and inner.suffix.lower() in VIDEO_SUFFIXES and not any(p.startswith(".") for p in inner.parts):
+            yield Video(video.url, inner.with_suffix(""))
+    if empty:
+        raise InputError(f"{place.url} does not exist: there is no such object, and none below it. Check the URL.")
+
+
+def _matches(path: PurePosixPath, pattern: Sequence[str]) -> bool:
+    return len(path.parts) == len(pattern) and all(map(fnmatchcase, path.parts, pattern))
 
 
 def _in_folder(folder: Path, walk: FolderWalk) -> Iterator[Video]:

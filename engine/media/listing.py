@@ -18,6 +18,7 @@ from engine.errors import SourceError, describe_os_error
 from engine.files.opened import entries
 from engine.media.annotated import OutputFolders
 from engine.media.suffixes import PREVIEW_SUFFIXES
+from engine.storage.urls import Place
 
 # Names, in lower case, of what Windows, macOS, Synology, QNAP and others keep in a share.
 _BINS = frozenset("#recycle @recycle $recycle.bin recycler recycled .recycle .trashes".split())
@@ -39,12 +40,13 @@ class LeftOut:
 class FolderWalk:
     """Walks folders, each once in all, however many links lead to it.
 
-    `output` is not entered. With `roots`, only what is below one of them is opened, links resolved. `left_out` grows
-    as the walk continues.
+    Neither `output` is entered nor `stored`, its place in storage. With `roots`, only what is below one of them is
+    opened, links resolved. `left_out` grows as the walk continues.
     """
 
-    def __init__(self, output: Path, roots: Sequence[Path] = ()) -> None:
+    def __init__(self, output: Path, roots: Sequence[Path] = (), stored: Place | None = None) -> None:
         self.roots = roots
+        self.stored = stored
         self.left_out: list[LeftOut] = []
         self._output = os.path.realpath(output)
         self._roots = [os.path.realpath(folder) for folder in roots]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 import re
 import threading
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import av
 import av.error
 
 from engine.errors import SourceError, describe_os_error
+from engine.files.objects import open_input
 from engine.files.opened import OpenedFile
 from engine.media.extent import appended_at, missing_bytes
 from engine.records import StreamInfo
@@ -111,7 +111,11 @@ class Source:
         file = self._input() if self.scheme is None else None
         try:
             self._container = self._connect()
+        except SourceError:
+            raise
         except (av.error.FFmpegError, OSError, ValueError) as error:
+            if file is not None and file.problem is not None:
+                raise file.problem from error
             if file is not None and isinstance(error, av.error.ArgumentError) and (what := _what_else(file)):
                 raise SourceError(f"is {what}, not a video") from error
             raise SourceError(f"can't be opened: {_reason(error)}") from error
@@ -154,8 +158,12 @@ class Source:
                     self._attempts_left = self._attempts
                     self._clocks.join(packet)
                     yield packet
+        except SourceError as error:
+            raise SourceError(f"reading stopped: {error}") from error
         except (av.error.FFmpegError, OSError) as error:
             raise SourceError(f"reading stopped: {_reason(error)}") from error
+        if self._opened is not None and self._opened.problem is not None:  # FFmpeg took it for the end
+            raise SourceError(f"reading stopped: {self._opened.problem}")
 
     @property
     def seekable(self) -> bool:
@@ -223,13 +231,7 @@ class Source:
         """Return how the file that was opened has changed since, in words; None if it has not."""
         if self._opened is None:
             return None
-        before, now = self._opened.facts, os.fstat(self._opened.descriptor)
-        if now.st_size != before.st_size:
-            return (
-                "was still being written while it was read: "
-                f"{before.st_size:,} bytes when it was opened, {now.st_size:,} at the end"
-            )
-        return "was written to while it was read" if now.st_mtime_ns != before.st_mtime_ns else None
+        return self._opened.changed()
 
     def seek(self, pts: int) -> None:
         """Go to a key frame at or before `pts` of the video stream. Raises SourceError."""
@@ -292,10 +294,10 @@ class Source:
     def _input(self) -> OpenedFile:
         """Return the file on disk, opened but once. Raises SourceError if it can't be a video."""
         if self._opened is None:
-            self._own_file = OpenedFile(self.path)
+            self._own_file = open_input(self.path)
         file = self._opened
         assert file is not None
-        if file.facts.st_size == 0:
+        if file.size_bytes == 0:
             raise SourceError("is empty (zero bytes)")
         if points_elsewhere(file):
             raise SourceError("is a playlist, not a video")
@@ -473,6 +475,8 @@ def _reason(error: BaseException) -> str:
         return "no data within the timeout"
     if isinstance(error, av.error.InvalidDataError):
         return "not a video, or its header is damaged or missing"
+    if isinstance(error, SourceError):
+        return str(error)
     if isinstance(error, OSError | av.error.FFmpegError):  # its full text repeats the URL, with the password
         return describe_os_error(error)
     return getattr(error, "strerror", None) or type(error).__name__  # its full text repeats the URL, password and all

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, Valid
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, LaterVersion, describe_os_error
 from engine.output_folder.own_files import STATE_FOLDER
+from engine.storage.urls import place_of
 from engine.summary import SCHEMA, ManifestJson
 from engine.text.printable import printable
 
@@ -68,6 +69,12 @@ class _Facts(BaseModel):
 class _File(_Facts):
     size_bytes: Count
     sha256: Text
+
+
+class _Input(_Facts):
+    size_bytes: Count
+    sha256: Text = _ABSENT
+    etag: Text = _ABSENT
 
 
 class _Media(_Facts):
@@ -127,7 +134,7 @@ class _Video(_Facts):
     notes: list[Text] = _ABSENT
     segments: list[_Segment] = _ABSENT
     clock: dict[Text, Text | None] = _ABSENT
-    input: _File | None = None
+    input: _Input | None = None
     attempts: Count = _ABSENT
     recording: Text = _ABSENT
 
@@ -209,8 +216,19 @@ class _Manifest(_Facts):
     workers: list[Text] = _ABSENT
 
 
+def refuse_object(folder: Path) -> None:
+    """Raise InputError, with what to do, if results are to be read from object storage."""
+    if (place := place_of(folder)) is not None:
+        url = place.url.rstrip("/")
+        raise InputError(
+            f"{url} is in object storage, and results are read from a folder: copy them, e.g. "
+            f"`aws s3 cp --recursive {url} OUT`, and name OUT."
+        )
+
+
 def read_manifest(folder: Path) -> ManifestJson:
     """Read and check the manifest of an output folder. Raises InputError that names the file and the key."""
+    refuse_object(folder)
     path = folder / "manifest.json"
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a regular file.")

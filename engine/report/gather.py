@@ -256,7 +256,7 @@ def _gaps(answers: Answers) -> tuple[Gap, ...]:
 
 def _sha256(entry: VideoJson) -> str:
     identity = entry.get("input")
-    return str(identity["sha256"]) if identity else ""
+    return str(identity.get("sha256") or identity.get("etag", "")) if identity else ""
 
 
 def _identity(manifest: JobManifestJson) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.config import EngineConfig
 from engine.errors import VideoError
-from engine.files.opened import OpenedFile
+from engine.files.objects import open_input
 from engine.media.source import Source
 from engine.records import StreamInfo
 from engine.stages.decode import Decoder, never_begun
@@ -88,7 +88,7 @@ def _scaled(image: av.VideoFrame, max_width: int) -> NDArray[np.uint8]:
 def _frames(path: Path, config: EngineConfig, roots: Sequence[Path]) -> Iterator[av.VideoFrame]:
     """Give upright frames from all over a video. Raises VideoError and what FFmpeg raises."""
     until = time.monotonic() + _LONGEST_S
-    with OpenedFile(str(path), roots) as file:
+    with open_input(str(path), roots) as file:
         source = Source(str(path), options=never_begun(config.max_frame_bytes))
         source.file = file
         try:

@@ -19,6 +19,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from engine.errors import CheckpointMismatch, SourceError
+from engine.files.objects import open_input
 from engine.files.opened import OpenedFile
 from engine.media.inputs import Video
 from engine.records import Barrier, TrackerState
@@ -265,7 +266,7 @@ class Checkpoints:
 
     def _holds_on_disk(self, verdict: Verdict, roots: Sequence[Path]) -> bool:
         try:
-            with OpenedFile(self._video.path, roots) as self.input:
+            with open_input(self._video.path, roots) as self.input:
                 return self.holds(verdict)
         except SourceError:
             return False

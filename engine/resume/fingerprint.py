@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
@@ -47,13 +46,13 @@ def of_input(file: OpenedFile | None) -> Fingerprint:
     if file is None:
         return {"input": None}
     try:
-        facts, reader = os.fstat(file.descriptor), file.reader()
+        stamp, size, reader = file.stamp, file.size_now(), file.reader()
         digest = hashlib.sha256(reader.read(_LOOKED_AT_BYTES))
-        reader.seek(max(0, facts.st_size - _LOOKED_AT_BYTES))
+        reader.seek(max(0, size - _LOOKED_AT_BYTES))
         digest.update(reader.read(_LOOKED_AT_BYTES))
     except OSError:
         return {"input": None}
-    return {"input": [facts.st_size, facts.st_mtime_ns, digest.hexdigest()]}
+    return {"input": [size, stamp, digest.hexdigest()]}
 
 
 def seed_of(file: OpenedFile | None) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.choices.formats import CROPS_SUFFIX, FORMATS, HEATMAP_SUFFIX, STORE_SUFFIX, VIDEO_SUFFIX
 from engine.errors import CheckpointMismatch, SinkError, VideoError
+from engine.files.objects import open_input
 from engine.files.opened import OpenedFile
 from engine.media.inputs import Video
 from engine.media.source import Source
@@ -75,7 +76,7 @@ def salvage(
         with contextlib.ExitStack() as stack:
             file = None
             with contextlib.suppress(VideoError):  # the video goes without its sound
-                file = stack.enter_context(OpenedFile(video.path, roots))
+                file = stack.enter_context(open_input(video.path, roots))
             return set_aside(file, attempt, files, last.journal.get("live")), None
     finally:
         attempt.retire()

@@ -19,7 +19,7 @@ from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
 from engine.config import EngineConfig
 from engine.errors import ConfigError, InputError, VideoError
-from engine.files.opened import OpenedFile
+from engine.files.objects import open_input
 from engine.finished import FinishedRun, FinishedVideo
 from engine.inference.model import available_cores
 from engine.media.inputs import Video
@@ -31,7 +31,7 @@ from engine.pipeline.reader import ReaderSettings, StreamReader
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import Metrics
 from engine.records import Frame, Tracks
-from engine.results import file_identity
+from engine.results import has_same_content
 from engine.sinks.base import sole_writer
 from engine.sinks.blur import BlurSettings
 from engine.sinks.memory import Counters
@@ -134,11 +134,11 @@ def _one(
 ) -> Rendered:
     shown = str(source)
     try:
-        with OpenedFile(shown) as file:
-            found = file_identity(file)
+        with open_input(shown) as file:
+            same = has_same_content(file, video.sha256, video.etag)
     except VideoError as error:
         raise InputError(f"{shown} {error}: name the folder where it lies now with --source.") from error
-    if video.sha256 is not None and (found is None or found["sha256"] != video.sha256):
+    if not same:
         raise InputError(f"{shown} is not the file that the tracks are of: its content has changed since the run.")
     target = _target(tracks)
     names: dict[int, str] = {}

@@ -15,6 +15,7 @@ from engine.config import EngineConfig
 from engine.errors import InputError, OutputError
 from engine.files.folders import Folder, opened
 from engine.output_folder.corrections import TRACKS, are_corrected, kept_as, make_room
+from engine.output_folder.manifest import refuse_object
 from engine.output_folder.own_files import STATE_FOLDER, refuse_foreign
 from engine.output_folder.remade import NAME, Remade, manifest_above, noted
 from engine.pipeline.outputs import prepare
@@ -67,6 +68,7 @@ class Retracked:
 
 def stores_in(source: Path) -> list[Path]:
     """Return the stored detections in a folder, or the one that is named. Raises InputError if there are none."""
+    refuse_object(source)
     if source.is_file():
         return [source]
     if not source.is_dir():

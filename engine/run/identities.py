@@ -7,11 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from engine.errors import VideoError
+from engine.files.objects import open_input
 from engine.files.opened import OpenedFile
 from engine.media.inputs import Video
 from engine.pipeline.stream import StreamRun
 from engine.results import file_identity
-from engine.summary import FileJson
+from engine.summary import InputJson
 
 
 class Identities:
@@ -24,11 +25,11 @@ class Identities:
         self._broken_off = broken_off
         self._roots = roots
         self._pool = ThreadPoolExecutor(1, "hash")
-        self._found: dict[int, Future[FileJson | None]] = {}
+        self._found: dict[int, Future[InputJson | None]] = {}
 
     def open(self, key: int, video: Video) -> OpenedFile:
         """Return the video's file, whose hash is begun. Raises SourceError."""
-        file = OpenedFile(video.path, self._roots)
+        file = open_input(video.path, self._roots)
         try:
             self._found[key] = self._pool.submit(file_identity, file, self._broken_off)
         except RuntimeError:  # shut down meanwhile
@@ -39,16 +40,16 @@ class Identities:
     def read_again(self, key: int, video: Video) -> None:
         """Begin the hash of a file that is not to be decoded."""
 
-        def identity() -> FileJson | None:
+        def identity() -> InputJson | None:
             try:
-                with OpenedFile(video.path, self._roots) as file:
+                with open_input(video.path, self._roots) as file:
                     return file_identity(file, self._broken_off)
             except VideoError:
                 return None
 
         self._found[key] = self._pool.submit(identity)
 
-    def of(self, run: StreamRun) -> FileJson | None:
+    def of(self, run: StreamRun) -> InputJson | None:
         """Wait for a video's identity; None if there is none, or it was aborted."""
         return found.result() if (found := self._found.get(run.key)) is not None else None
 
@@ -58,7 +59,7 @@ class Identities:
             self.of(run)
             run.file.close()
 
-    def known(self) -> dict[int, FileJson]:
+    def known(self) -> dict[int, InputJson]:
         """Return the identities that were found, by the video's key. To be asked after `shutdown`."""
         found = {key: future.result() for key, future in self._found.items() if not future.cancelled()}
         return {key: identity for key, identity in found.items() if identity is not None}

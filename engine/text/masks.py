@@ -52,11 +52,11 @@ def in_text(text: str) -> str:
 
 
 def _without_user(scheme: str, rest: str) -> str:
-    """Return up to the last `@`: a password may hold what should have been escaped. Only the path of a web page has `@`
-    of its own, behind what can be no password."""
+    """Return up to the last `@`: a password may hold what should have been escaped. Only the path of a web page or an
+    object has `@` of its own, behind what can be no password."""
     authority = rest.partition("/")[0]
     end = rest.rfind("@")
-    if scheme in ("http", "https"):
+    if scheme in ("http", "https", "s3", "gs", "az"):
         if "@" in authority:
             end = authority.rfind("@")
         elif _HOST_PORT.fullmatch(re.split("[?#]", authority)[0]):

@@ -16,6 +16,7 @@ from engine.media.source import scheme
 from engine.records import Tracks
 from engine.sinks.base import Sink
 from engine.sinks.memory import CallbackSink
+from engine.storage.urls import is_object
 from engine.summary import VideoStatus
 from engine.text.counted import counted
 from engine.text.masks import without_password
@@ -105,6 +106,8 @@ def _neighbours(video: Video, others: Sequence[str], config: EngineConfig) -> tu
     if others:
         named = find_videos(others, config.output_folder)
         return named[:_NEIGHBOURS], len(named[_NEIGHBOURS:])
+    if is_object(video.path):  # nothing is listed for it
+        return [replace(video)], 0
     folder = str(Path(video.path).parent)
     same = Path(video.path).resolve()
     beside = [each for each in find_videos([folder], config.output_folder) if Path(each.path).resolve() != same]

@@ -17,6 +17,7 @@ from engine.errors import InputError
 from engine.media.inputs import find_videos
 from engine.media.listing import FolderWalk, told
 from engine.media.suffixes import VIDEO_SUFFIXES
+from engine.storage.urls import is_object
 from engine.text.counted import counted
 from engine.text.did_you_mean import near
 from orchestrator.broker.connection import without_password
@@ -248,6 +249,8 @@ class _Sending:
 
 def _check_folder(given: str) -> None:
     """Find the common mistakes, with a better remedy than that of paths.video_folder, which finds the others."""
+    if is_object(given):
+        return
     path = Path(given)
     try:
         there = path.exists()
@@ -263,6 +266,12 @@ def _check_folder(given: str) -> None:
 
 def _check_for_videos(given: str, output: Path) -> None:
     """Raise RequestError for a folder without a video."""
+    if is_object(given):
+        try:
+            find_videos([given], output)
+        except InputError as error:
+            raise RequestError(str(error)) from error
+        return
     folder, walk, count = Path(given), FolderWalk(output), 0
     for path in [folder] if folder.is_file() else walk.files(folder):
         if path.suffix.lower() in VIDEO_SUFFIXES:

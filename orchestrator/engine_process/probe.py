@@ -10,7 +10,7 @@ from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.config import EngineConfig
 from engine.errors import ConfigError, PlanError, VideoError
-from engine.files.opened import OpenedFile
+from engine.files.objects import open_input
 from engine.inference.backends.fake import fake_manifest
 from engine.inference.model import check_wanted, resolved_model
 from engine.media import listing
@@ -76,8 +76,8 @@ def _claims(
     size = 0
     stem = str(video.stem)
     try:
-        with OpenedFile(video.path, roots) as file, contextlib.closing(Source(video.path, options=options)) as source:
-            size, source.file = file.facts.st_size, file
+        with open_input(video.path, roots) as file, contextlib.closing(Source(video.path, options=options)) as source:
+            size, source.file = file.size_bytes, file
             info = source.open()
     except VideoError as error:
         return VideoFacts(index, video.path, stem, size, follows, error=str(error))

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from engine.inference.trt.find import is_plan
+from engine.storage.urls import Place, is_below, place_of
 from orchestrator.errors import PathRefused, reason_of
 from orchestrator.settings import Settings, broker_folder
 
@@ -24,7 +25,9 @@ _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
 
 def video_folder(given: str, settings: Settings) -> Path:
-    """Return the folder or file of videos that a job names, resolved. Raises PathRefused."""
+    """Return the folder or file of videos that a job names, resolved; of object storage its URL. Raises PathRefused."""
+    if (place := _object(given)) is not None:
+        return _stored(place, settings)
     path = _resolved(given, "video folder")
     try:
         mode = path.stat().st_mode
@@ -42,7 +45,11 @@ def video_folder(given: str, settings: Settings) -> Path:
 
 def input_is_away(given: str, settings: Settings) -> str | None:
     """Return why the folder or file that a job reads can't be reached any more: a disk was unmounted, a permission
-    taken away. None if it is there. Raises PathRefused if it is outside the roots."""
+    taken away. None if it is there, or in object storage, where each video says it. Raises PathRefused if it is outside
+    the roots."""
+    if (place := _object(given)) is not None:
+        _stored(place, settings)
+        return None
     path = _resolved(given, "video folder")
     _below(path, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
     try:
@@ -56,6 +63,11 @@ def input_is_away(given: str, settings: Settings) -> str | None:
 
 def output_folder(given: str, settings: Settings) -> Path:
     """Return where a job writes, resolved; it need not exist yet. Raises PathRefused."""
+    if (place := _object(given)) is not None:
+        raise PathRefused(
+            f"A job keeps its records in its output folder, which can't be {place.url}: name a folder that all workers "
+            "share, and copy the results from there. Only `yolo-engine run` writes to object storage."
+        )
     path = _resolved(given, "output folder")
     try:
         if not stat.S_ISDIR(path.stat().st_mode):
@@ -68,10 +80,14 @@ def output_folder(given: str, settings: Settings) -> Path:
 
 
 def confined_video(path: str, settings: Settings) -> str:
-    """Check one video of a job's list, as it is about to be opened: a regular file, also through links, below a root.
+    """Check one video of a job's list, as it is about to be opened: a regular file, also through links, below a root,
+    or an object below one that is a URL.
 
     Raises PathRefused.
     """
+    if (place := _object(path)) is not None:
+        _stored(place, settings)
+        return path
     resolved = _resolved(path, "video")
     try:
         mode = resolved.stat().st_mode
@@ -162,6 +178,25 @@ def _resolved(given: str, what: str) -> Path:
         raise PathRefused(f"The {what} {given[:200]!r} is not a valid path: it contains half a character.") from error
     except OSError as error:
         raise PathRefused(f"The {what} {given[:200]!r} is not a valid path: {reason_of(error)}.") from error
+
+
+def _object(given: object) -> Place | None:
+    """Return the place in object storage that a text names; None for anything else."""
+    return place_of(given) if isinstance(given, str) else None
+
+
+def _stored(place: Place, settings: Settings) -> Path:
+    """Return the URL of objects that a job may read. Raises PathRefused."""
+    roots = settings.video_roots
+    if not roots:
+        return _below(Path(place.url), roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
+    if not any(is_below(place, root) for root in roots):
+        shown = os.pathsep.join(map(str, roots))
+        raise PathRefused(
+            f"{place.url} is not below YOLO_VIDEO_ROOTS ({shown}). Add its bucket or a prefix: "
+            f"export YOLO_VIDEO_ROOTS={shown}{os.pathsep}{place.scheme}://{place.bucket}"
+        )
+    return Path(place.url)
 
 
 def _below(path: Path, roots: tuple[Path, ...], settings: Settings, what: str, variable: str) -> Path:

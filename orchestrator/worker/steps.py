@@ -24,6 +24,7 @@ from engine.config import EngineConfig
 from engine.errors import OutputError
 from engine.output_folder.hashes import made_of
 from engine.resume import attempts
+from engine.storage.urls import place_of
 from engine.summary import AlarmsJson
 from engine.text.printable import printable
 from orchestrator.broker.publish import later_level
@@ -171,7 +172,7 @@ def begin(
         id=job_id or new_id(),
         task=task,
         video_folder=given_folder,
-        inputs=(str(source),),
+        inputs=(str(source) if (place := place_of(source)) is None else place.url,),
         only=None if only is None else tuple(only),
         config={**kept, "output_folder": str(target)},
         workers=workers,

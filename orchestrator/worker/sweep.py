@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 
 from engine.media.listing import FolderWalk
 from engine.media.suffixes import VIDEO_SUFFIXES
+from engine.storage.urls import is_object
 from orchestrator.errors import JobError, RequestError
 from orchestrator.job.atomic_json import MAX_LIST_BYTES, read_json, write_json
 from orchestrator.job.file_lock import sole
@@ -57,6 +58,8 @@ def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, objec
     """Return the job made, None if there is nothing to do, and what is to be told. Raises RequestError, and JobError
     where the ledger is damaged."""
     source = video_folder(str(watch.folder), settings)
+    if is_object(source):
+        raise RequestError(f"A watched folder is one on disk, and {source} is in object storage: submit it as a job.")
     output = output_folder(str(watch.output), settings)
     (output / JOBS_FOLDER).mkdir(parents=True, exist_ok=True)
     with sole(output / JOBS_FOLDER / "sweep.lock") as first:

@@ -1,6 +1,7 @@
 """Precision: what a processor has, what a model and the other keys allow, and that it is told."""
 
 import json
+import sys
 
 import numpy as np
 import onnx
@@ -10,9 +11,10 @@ import pytest
 from engine import Engine, EngineConfig
 from engine.choices.precision import Processor, processor
 from engine.errors import BackendMissing, ConfigError
-from engine.inference import model as loading
+from engine.inference import in_precision as loading
+from engine.inference.backends import native
 from engine.resume import fingerprint
-from engine_ext.convnet import instruction_sets
+from engine_ext.convnet import has_bf16, instruction_sets
 from tests.e2e.runs import clip
 from tests.models import builders
 from tests.models.builders import save
@@ -112,7 +114,7 @@ def test_what_the_model_is_not_for(able, plain, quantized):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"backend": "native"}, "precision must be f32 with --backend native"),
+        ({"backend": "native", "precision": "int8"}, "--backend native: only openvino compute in int8"),
         ({"backend": "onnxruntime"}, "precision must be f32 with --backend onnxruntime"),
         ({"backend": "tensorrt", "device": "auto"}, "precision must be f32 on a GPU"),
         ({"device": "cuda"}, "precision must be f32 on a GPU"),
@@ -145,6 +147,31 @@ def test_bf16_is_told_and_is_nearly_float32(plain, tmp_path):
     assert parts[0]["precision"] == "bf16"
     assert "precision" not in parts[1]
     assert fingerprint.difference(parts[1], parts[0]) == "the backend and the precision have"
+
+
+@pytest.fixture
+def known(tmp_path):
+    """The key of a model that our executor takes, and of its file."""
+    path = save(builders.yolox(), tmp_path / "known.onnx")
+    return {"model": str(path), "layout": "yolox", "channel_order": "rgb", "input_scale": 1.0, "device": "cpu"}
+
+
+@pytest.mark.skipif(not has_bf16(), reason="this processor has no AMX")
+@pytest.mark.parametrize("backend", ["auto", "native"])
+def test_bf16_on_amx_needs_nothing_else(known, backend):
+    with Engine(EngineConfig(precision="bf16", backend=backend, **known)) as engine:
+        loaded = engine.model
+    assert (loaded.precision, loaded.backend.name, loaded.backend.provider) == ("bf16", "native", "AMX bf16")
+    assert "computes bf16 with AMX" in loaded.why
+
+
+def test_bf16_without_amx_is_for_openvino(able, known, monkeypatch):
+    monkeypatch.setattr(native, "has_bf16", lambda: False)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(BackendMissing, match="--precision bf16 was requested, but OpenVINO is not installed"):
+        Engine(EngineConfig(precision="bf16", **known))
+    with pytest.raises(BackendMissing, match=r"by --backend native in bf16: .*. Repair: --backend auto"):
+        Engine(EngineConfig(precision="bf16", backend="native", **known))
 
 
 @pytest.mark.skipif(processor().lacks("int8") is not None, reason="this processor has no VNNI")

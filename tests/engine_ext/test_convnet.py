@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.inference.native.layout import Region, allocate
-from engine.inference.native.pack import pack_bias, pack_conv, pack_depthwise
+from engine.inference.native.pack import pack_bf16, pack_bias, pack_conv, pack_depthwise
 from engine_ext import convnet
 from engine_ext.convnet import ConvNet, aligned
 from tests.reference import convnet as reference
@@ -364,6 +364,102 @@ def test_store_rows(instruction_set, first, channels):
     np.testing.assert_array_equal(output, expected.astype(np.float32))
 
 
+def rounded(values):
+    """The nearest bfloat16 of each number, as float32; the even one of two."""
+    bits = np.ascontiguousarray(values).view(np.uint32).astype(np.uint64)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16).astype(np.uint32).view(np.float32)
+
+
+def bf16_bench(case, rows=False):
+    channels, (height, width), out, kernel, strides, pads, _ = case
+    size = out_size((height, width), kernel, strides, pads)
+    source, weight, bias = random(channels, height, width), random(out, channels, *kernel, seed=1), random(out, seed=2)
+    bench = Bench("conv_bf16", "AVX-512")
+    bench.shape("in", channels, height, width)
+    bench.shape("out", out, *size)
+    bench.tensor("in", source, (height * width + 1) * 16)
+    out_block = (size[0] * size[1] + 3) * 16
+    bench.fields |= dict(zip(("kernel_height", "kernel_width"), kernel, strict=True))
+    bench.fields |= dict(zip(("stride_height", "stride_width"), strides, strict=True))
+    bench.fields |= {"pad_top": pads[0], "pad_left": pads[1], "out_block": out_block}
+    bench.fields["weights_at"] = bench.put(pack_bf16(weight), "weights")
+    bench.fields["bias_at"] = bench.put(pack_bias(bias), "weights")
+    span = (size[1] - 1) * strides[1] + kernel[1]
+    span = convnet.BF16_CHUNK if kernel == strides == (1, 1) else span
+    pixels = kernel[0] * -(-channels // 32) * span + convnet.BF16_SLACK * strides[1]
+    bench.room("scratch_at", pixels * 16)
+    if rows:
+        bench.fields |= {"row_length": out + 3, "out_at": 2 * (out + 3) + 1}
+    else:
+        bench.room("out_at", -(-out // 16) * out_block)
+    return bench, reference.conv(rounded(source), rounded(weight), bias, strides, pads, size)
+
+
+BF16 = {
+    "many pixels of one": (48, (3, 300), 40, (1, 1), (1, 1), (0, 0), False),
+    "a block and a bit, and back": (17, (9, 37), 33, (3, 3), (1, 1), (1, 1), False),
+} | {name: case for name, case in CONVS.items() if not case[-1]}
+needs_bf16 = pytest.mark.skipif(not convnet.has_bf16(), reason="the processor has no AMX with bfloat16")
+
+
+@needs_bf16
+@pytest.mark.parametrize("case", BF16.values(), ids=BF16)
+def test_conv_bf16(case):
+    bench, expected = bf16_bench(case)
+    workspace, _ = bench.run()
+    at, block = bench.fields["out_at"], bench.fields["out_block"]
+    found = reference.from_blocks(workspace[at:], *expected.shape, block)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-5 * np.abs(expected).max())
+
+
+@needs_bf16
+@pytest.mark.parametrize("out", [5, 16, 33])
+def test_conv_bf16_into_rows(out):
+    bench, expected = bf16_bench((20, (3, 7), out, (3, 3), (1, 1), (1, 1), False), rows=True)
+    _, output = bench.run(output_shape=(25, out + 3))
+    np.testing.assert_allclose(output[2:23, 1 : 1 + out], expected.reshape(out, -1).T, rtol=1e-5, atol=1e-4)
+    assert np.isnan(output[:2]).all()
+    assert np.isnan(output[2:23, [0, -2, -1]]).all()
+
+
+def test_weights_in_bf16_are_rounded_to_the_even_one():
+    numbers = np.array([1.0, 1.00390625, 1.01171875, -1.0039064, 3e38, 0.0], np.float32)
+    packed = pack_bf16(np.broadcast_to(numbers[:, None, None, None], (6, 1, 1, 1)))
+    found = packed.view(np.uint16).reshape(1, 1, 1, 1, 16, 16, 2)[0, 0, 0, 0, 0, :6, 0].astype(np.uint32) << 16
+    np.testing.assert_array_equal(found.view(np.float32), rounded(numbers))
+    np.testing.assert_array_equal(found.view(np.float32)[:4], [1.0, 1.0, 1.015625, -1.0078125])
+
+
+@needs_bf16
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        ({"planar": 1}, "planar"),
+        ({"kernel_height": 17}, "the kernel"),
+        ({"weights_at": 1 << 20}, "the weights"),
+        ({"bias_at": -16}, "the bias"),
+        ({"scratch_at": -1}, "the scratch"),
+        ({"scratch_at": 1 << 16}, "the scratch"),
+        ({"in_block": 1 << 30}, "the input"),
+        ({"out_at": 1 << 20}, "the output"),
+        ({"pad_left": 3}, "the padding"),
+        ({"stride_height": 99}, "a window below the input"),
+    ],
+)
+def test_a_conv_bf16_that_leaves_a_buffer(changed, part):
+    bench, _ = bf16_bench(BF16["3x3 with borders"])
+    with pytest.raises(ValueError, match=rf"steps\[0\] is out of bounds: {part}"):
+        bench.run(**changed)
+
+
+@pytest.mark.skipif("AVX2" not in SETS, reason="the processor has no AVX2")
+def test_conv_bf16_needs_avx_512():
+    bench, _ = bf16_bench(BF16["one pixel"])
+    bench.set = "AVX2"
+    with pytest.raises(ValueError, match="needs AMX"):
+        bench.run()
+
+
 def attention_bench(instruction_set, heads=2, depth=32, width=48, size=(5, 7), factor=0.3):
     bench = Bench("attention", instruction_set)
     queries, keys = random(heads * depth, *size), random(heads * depth, *size, seed=1)
@@ -448,7 +544,7 @@ def plain_bench():
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
-        ({"kind": 8}, "kind 8"),
+        ({"kind": 9}, "kind 9"),
         ({"kind": -1}, "kind -1"),
         ({"in_channels": 0}, "a size of 0"),
         ({"out_width": 1 << 40}, "a size of"),
@@ -497,9 +593,12 @@ def test_tables_with_random_faults_write_nothing_elsewhere(instruction_set):
     for _ in range(600):
         case = list(CONVS.values())[rng.integers(len(CONVS))]
         bench, source, _ = conv_bench(instruction_set, case)
-        if rng.integers(4) == 0:
+        kind = rng.integers(6)
+        if kind == 0:
             bench, _ = attention_bench(instruction_set)
             source = np.zeros((1, 1, 1), np.float32)
+        elif kind == 1 and instruction_set == "AVX-512" and convnet.has_bf16() and not case[-1]:
+            bench, _ = bf16_bench(case)
         changed = {}
         for name in rng.choice(convnet.FIELDS, rng.integers(1, 4), replace=False):
             here = bench.fields.get(name, 0)

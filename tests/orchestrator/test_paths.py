@@ -7,7 +7,14 @@ import pytest
 
 from orchestrator.errors import PathRefused
 from orchestrator.job import paths
-from orchestrator.job.paths import broker_is_local, confined_video, output_folder, trusted_model, video_folder
+from orchestrator.job.paths import (
+    broker_is_local,
+    confined_video,
+    input_is_away,
+    output_folder,
+    trusted_model,
+    video_folder,
+)
 from orchestrator.settings import Settings
 
 REMOTE = "redis://broker.example:6379/0"
@@ -36,6 +43,34 @@ def settings_of(tree, broker=REMOTE, roots=("root",), outputs=("out",)) -> Setti
         output_roots=tuple(tree / root for root in outputs),
         state_dir=tree / "state",
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "roots", "refused"),
+    [
+        ("s3://cams/a.mp4", ("s3://cams",), ""),
+        ("s3://cams/a/b.mp4", ("/videos", "s3://cams/a"), ""),
+        ("s3://cams/b.mp4", ("s3://cams/a",), "is not below YOLO_VIDEO_ROOTS"),
+        ("s3://other/b.mp4", ("s3://cams",), "is not below YOLO_VIDEO_ROOTS"),
+        ("s3://cams/b.mp4", ("/videos",), "export YOLO_VIDEO_ROOTS=/videos:s3://cams"),
+        ("s3://cams/b.mp4", (), "YOLO_VIDEO_ROOTS is not set"),
+    ],
+)
+def test_objects_are_below_roots_that_are_urls(tmp_path, url, roots, refused):
+    settings = Settings(broker_url=REMOTE, video_roots=roots, state_dir=tmp_path)
+    if refused:
+        for check in (video_folder, confined_video, input_is_away):
+            with pytest.raises(PathRefused, match=refused):
+                check(url, settings)
+    else:
+        assert str(video_folder(url, settings)) == url.replace("//", "/")  # as Path has it
+        assert confined_video(url, settings) == url
+        assert input_is_away(url, settings) is None
+
+
+def test_nobody_writes_a_job_to_objects(tmp_path):
+    with pytest.raises(PathRefused, match="name a folder that all workers share"):
+        output_folder("s3://results/out", Settings(broker_url=REMOTE, state_dir=tmp_path))
 
 
 BAD_TEXTS = [

@@ -45,6 +45,12 @@ def test_defaults(tmp_path):
     assert settings() is given
 
 
+def test_roots_may_be_urls(monkeypatch):
+    monkeypatch.setenv("YOLO_VIDEO_ROOTS", "/a:s3://cams/street:/b:gs://c:az://d")
+    roots = settings().video_roots
+    assert [str(root) for root in roots] == ["/a", "s3:/cams/street", "/b", "gs:/c", "az:/d"]  # as Path has them
+
+
 def test_the_environment_wins_over_the_file(file, monkeypatch):
     file('broker_url = "redis://a/0"\nresult_backend = "redis://b/0"\nvideo_roots = ["/a"]\nmax_attempts = 5')
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://c/0")

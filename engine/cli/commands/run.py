@@ -24,6 +24,7 @@ from engine.cli.statuses import FAILED, INTERRUPTED
 from engine.config import EngineConfig, load_config, note_on_default
 from engine.engine import Engine
 from engine.media.source import LIVE_SCHEMES, scheme
+from engine.storage.urls import place_of, store_of
 from engine.summary import SummaryJson
 from engine.text.say import say
 from engine.verification.faster import worth_telling
@@ -31,6 +32,7 @@ from engine.verification.faster import worth_telling
 if TYPE_CHECKING:
     from engine.alarms import AlarmSettings
     from engine.analytics import Scene
+    from engine.storage.outputs import StoredOutput
 
 
 class _Asked(NamedTuple):
@@ -74,18 +76,19 @@ def run(
     console = screen(stderr=True)
     alarms = _alarms(on_event, event_kinds, event_loiter_s)
     config = configuration(config_file, {**options, "output_folder": output})
+    storing = _storing(config)
     refuse_idle(of_engine(report=False), config)
     refuse_idle(_OF_RUN, _Asked(inputs, on_event, config.gate != "off"))
     if alarms is not None:
         _check_kinds(alarms, AnswerSettings.of(config).scenes)
     serve = _serving(metrics)
-    with Engine(config, stats=stats, alarms=alarms) as engine, serve(engine):
+    with storing as stored, Engine(_writing_to(config, stored), stats=stats, alarms=alarms) as engine, serve(engine):
         bars = ProgressBars(console, engine.total)
         previous = _stop_on_signals(engine, bars.say)
         try:
             with bars as tick:
                 begun = None if as_json else lambda: tell_model(engine.config, bars.say)
-                summary = engine.run(inputs, progress=tick, begun=begun)
+                summary = engine.run(inputs, progress=tick, begun=begun, stored=stored)
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -114,6 +117,22 @@ def run(
         say(how_to_go_on(engine.config, summary), err=True)
         return INTERRUPTED
     return 0 if summary["success"] else FAILED
+
+
+def _storing(config: EngineConfig) -> contextlib.AbstractContextManager[StoredOutput | None]:
+    """Return the place in storage that outputs go to, to be held for the run; of nothing where they go to a folder."""
+    place = place_of(config.output_folder)
+    if place is None:
+        return contextlib.nullcontext()
+    store_of(place)  # what is missing for it is told first
+    from engine.storage.outputs import StoredOutput
+
+    return StoredOutput(place, overwrite=config.overwrite, keeps_videos=config.blur is not None)
+
+
+def _writing_to(config: EngineConfig, stored: StoredOutput | None) -> EngineConfig:
+    """Return the configuration of a run into the folder from which outputs are sent, where all is the run's own."""
+    return config if stored is None else config.updated(output_folder=stored.folder, overwrite=True)
 
 
 def configuration(config_file: Path | None, options: Mapping[str, object]) -> EngineConfig:

@@ -1,4 +1,5 @@
-"""Our own executor of convolutional networks, in plain float32 on AVX-512 or AVX2. See engine/native.
+"""Our own executor of convolutional networks, in float32 on AVX-512 or AVX2, in bfloat16 on AMX. See
+engine/inference/native.
 
 Activations, sums and concatenations are done where a convolution writes, so that YOLOX-nano takes 0.7 of the time it
 takes in ONNX Runtime. What stands behind the last convolutions, as the decoders of YOLOv5 and YOLOv8, is computed with
@@ -17,17 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
+from engine.choices.precision import Precision
 from engine.errors import BackendError, BackendMissing, ModelError
 from engine.inference.backends.base import CpuModel
 from engine.inference.native.end import EndedNet, plan_with_end
-from engine.inference.native.graph import read_graph
+from engine.inference.native.graph import graph_of, read_graph
 from engine.inference.native.ops import Unsupported
 from engine.inference.native.pack import WeightStore
 from engine.inference.native.plan import plan
 from engine.text.printable import printable
-from engine_ext.convnet import ConvNet, aligned, instruction_sets
+from engine_ext.convnet import ConvNet, aligned, has_bf16, instruction_sets
 from models.errors import ModelError as ModelPackageError
 
 log = logging.getLogger(__name__)
@@ -50,18 +53,22 @@ class NativeBackend:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | onnx.ModelProto,
         size: tuple[int, int],
         *,
         model: str = "",
         instruction_set: str | None = None,
         batch_safe: bool = True,
+        precision: Precision = "f32",
     ) -> None:
         """`size` is the height and width to plan first; others follow when they come.
 
+        path             the ONNX file, or what it holds
         model            as its user named it, for messages: the file may be one of a cache
         instruction_set  one of engine_ext.convnet.instruction_sets(); None takes the best
         batch_safe       whether the model is known to compute the images of a batch apart
+        precision        f32, or bf16 where the processor has AMX: convolutions but for those that read the image and
+                         depthwise ones
         Raises BackendMissing if the processor or the model is not fit for it, ModelError if the file is none.
         """
         sets = instruction_sets()
@@ -72,10 +79,17 @@ class NativeBackend:
             )
         if instruction_set not in (None, *sets):
             raise BackendMissing(f"this processor has no {instruction_set}, only {', '.join(sets)}")
-        self.provider = instruction_set or sets[0]
+        self._set = instruction_set or sets[0]
+        self._bf16 = precision == "bf16"
+        if self._bf16 and not (self._set == sets[0] and has_bf16()):
+            raise BackendMissing(
+                f"{model or path} can't be run by --backend native in bf16: this processor has no AMX. Repair: "
+                "--backend auto"
+            )
+        self.provider = "AMX bf16" if self._bf16 else self._set
         self.batch_safe = batch_safe
         try:
-            self._graph = read_graph(path)
+            self._graph = read_graph(path) if isinstance(path, Path) else graph_of(path)
             height, width = self._graph.dims[2:]
             self.fixed_hw = (height, width) if height is not None and width is not None else None
             self._store = WeightStore()
@@ -132,10 +146,18 @@ class NativeBackend:
 
     def _planned(self, height: int, width: int) -> ConvNet | EndedNet:
         try:
-            return plan(self._graph, height, width, self._store, self.provider)
+            return plan(self._graph, height, width, self._store, self._set, bf16=self._bf16)
         except Unsupported as error:
             try:
-                return plan_with_end(self._graph, height, width, self._store, self.provider, alone=not self.batch_safe)
+                return plan_with_end(
+                    self._graph,
+                    height,
+                    width,
+                    self._store,
+                    self._set,
+                    bf16=self._bf16,
+                    alone=not self.batch_safe,
+                )
             except Unsupported as again:
                 log.debug("its end can't be computed apart: %s", again)
                 raise error from again

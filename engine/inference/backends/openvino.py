@@ -1,4 +1,4 @@
-"""OpenVINO on a CPU, an extra: what computes in bfloat16 and in 8-bit integers.
+"""OpenVINO on a CPU, an extra: what computes in 8-bit integers, and in bfloat16 what our executor does not take.
 
 A model is compiled for each size of image, which takes a second, since one of free axes takes a tenth longer to run. A
 batch is computed image by image, so that its size can't change a result.

@@ -189,10 +189,18 @@ def _in_place(end: End, shape: tuple[int, int]) -> bool:
 
 
 def plan_with_end(
-    graph: Graph, height: int, width: int, store: WeightStore, instruction_set: str, *, alone: bool = False
+    graph: Graph,
+    height: int,
+    width: int,
+    store: WeightStore,
+    instruction_set: str,
+    *,
+    bf16: bool = False,
+    alone: bool = False,
 ) -> EndedNet:
     """Return a network for (C, height, width) images. Weights go to `store`. Raises Unsupported.
 
+    bf16   as `plan` takes it
     alone  an image never has others beside it, so that it does not matter what a batch of them would give
     """
     with refusing():
@@ -210,7 +218,7 @@ def plan_with_end(
         if len(result) != 3 or result[0] != 1:
             raise Unsupported(f"its output is {result}")
         end = _placed(_by_anchors(end))
-        net = plan(_with_rows(body, end.taken), height, width, store, instruction_set)
+        net = plan(_with_rows(body, end.taken), height, width, store, instruction_set, bf16=bf16)
         return EndedNet(net, end, (result[1], result[2]))
 
 

@@ -69,7 +69,11 @@ class Graph:
 def read_graph(path: Path) -> Graph:
     """Return the graph of a file. Raises Unsupported for anything but a float32 network on images, and
     models.errors.OnnxFileError for what is not ONNX."""
-    model = parse_onnx(path)  # weights in a second file are refused below, and never opened
+    return graph_of(parse_onnx(path))  # weights in a second file are refused below, and never opened
+
+
+def graph_of(model: Any) -> Graph:
+    """Return the graph of an onnx.ModelProto. Raises Unsupported."""
     try:
         with refusing():
             return _graph(model)

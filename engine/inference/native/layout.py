@@ -9,6 +9,7 @@ from operator import attrgetter
 from engine.inference.native.ops import Concat, Network, Tensor, sources
 
 BLOCK = 16  # channels, and the floats of a cache line
+PART = 32  # channels in bfloat16, which are a cache line
 _EVEN = 1024  # floats of a memory page
 _SPAN = 16  # operations
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from engine.inference.native.layout import BLOCK
+from engine.inference.native.layout import BLOCK, PART
 from engine.inference.native.ops import Floats
 from engine_ext.convnet import aligned
 
@@ -56,6 +56,18 @@ def pack_depthwise(weight: Floats) -> Floats:
     padded = np.zeros((-(-channels // BLOCK) * BLOCK, height, width), np.float32)
     padded[:channels] = weight[:, 0]
     return np.ascontiguousarray(padded.reshape(-1, BLOCK, height, width).transpose(0, 2, 3, 1))
+
+
+def pack_bf16(weight: Floats) -> Floats:
+    """(O, I, KH, KW) -> for each output block (KH, parts of 32 input channels, KW, 16 pairs of those, 16, 2) bfloat16,
+    rounded to the nearest even, two in each float32 of what is returned."""
+    out, channels, height, width = weight.shape
+    padded = np.zeros((-(-out // BLOCK) * BLOCK, -(-channels // PART) * PART, height, width), np.float32)
+    padded[:out, :channels] = weight
+    split = padded.reshape(-1, BLOCK, padded.shape[1] // PART, PART // 2, 2, height, width)
+    bits = np.ascontiguousarray(split.transpose(0, 5, 2, 6, 3, 1, 4)).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
+    return rounded.astype(np.uint16).reshape(-1).view(np.float32)
 
 
 def pack_conv(weight: Floats, group: int, *, planar: bool) -> Floats:

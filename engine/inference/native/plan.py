@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.inference.native.fuse import fuse, uses
 from engine.inference.native.graph import Graph
-from engine.inference.native.layout import BLOCK, Place, Region, allocate, block_size, blocks, place_tensors
+from engine.inference.native.layout import BLOCK, PART, Place, Region, allocate, block_size, blocks, place_tensors
 from engine.inference.native.ops import (
     NOTHING,
     Activation,
@@ -24,9 +24,19 @@ from engine.inference.native.ops import (
     refusing,
     sources,
 )
-from engine.inference.native.pack import WeightStore, pack_bias, pack_conv, pack_depthwise
+from engine.inference.native.pack import WeightStore, pack_bf16, pack_bias, pack_conv, pack_depthwise
 from engine.inference.native.trace import trace
-from engine_ext.convnet import ACTIVATIONS, ATTENTION_ROWS, FIELDS, KINDS, WHENS, ConvNet
+from engine_ext.convnet import (
+    ACTIVATIONS,
+    ATTENTION_ROWS,
+    BF16_CHUNK,
+    BF16_ROWS,
+    BF16_SLACK,
+    FIELDS,
+    KINDS,
+    WHENS,
+    ConvNet,
+)
 
 _WORKSPACE_LIMIT = 1 << 28  # floats: 1 GiB a thread
 MAX_ROW = 1 << 20  # pixels: what engine_ext.convnet takes
@@ -36,21 +46,27 @@ _INPUT_CACHE = 8192  # floats of the input, 32 KiB, that all groups read before 
 Row = dict[str, int]
 
 
-def plan(graph: Graph, height: int, width: int, store: WeightStore, instruction_set: str) -> ConvNet:
-    """Return a network for (C, height, width) images. Weights go to `store`. Raises Unsupported."""
+def plan(
+    graph: Graph, height: int, width: int, store: WeightStore, instruction_set: str, *, bf16: bool = False
+) -> ConvNet:
+    """Return a network for (C, height, width) images. Weights go to `store`. Raises Unsupported.
+
+    bf16  convolutions compute in bfloat16 on AMX, but for those that read the image and depthwise ones
+    """
     with refusing():
         network = trace(graph, height, width)
         fuse(network)
-        return _Planner(network, store, instruction_set).plan()
+        return _Planner(network, store, instruction_set, bf16).plan()
 
 
 class _Planner:
-    def __init__(self, network: Network, store: WeightStore, instruction_set: str) -> None:
+    def __init__(self, network: Network, store: WeightStore, instruction_set: str, bf16: bool) -> None:
         assert network.result is not None
         self._network = network
         self._result: Cells = network.result
         self._store = store
         self._set = instruction_set
+        self._bf16 = bf16
         self._rows: list[tuple[Row, list[tuple[str, Place | Region]]]] = []
         self._regions: set[Region] = set()
         self._direct = self._written_directly()
@@ -198,19 +214,31 @@ class _Planner:
             row["weights_at"] = self._store.place(("depthwise",), (op.weight,), lambda: pack_depthwise(op.weight))
             self._rows.append((row, places))
             return
-        row["kind"] = KINDS.index("conv")
-        self._blocking(op, row)
-        self._padding(op, row, places, index)
+        if self._bf16 and op.source is not None and height <= BF16_ROWS:
+            self._in_bf16(op, row, places, index)
+        else:
+            row["kind"] = KINDS.index("conv")
+            self._blocking(op, row)
+            self._padding(op, row, places, index)
         if op.out in self._direct:
             patch = self._direct[op.out]
             row |= {"out_at": patch.row * self._result.columns + patch.column, "row_length": self._result.columns}
         self._rows.append((row, places))
 
-    def _blocking(self, op: Conv, row: Row) -> None:
-        """Choose how many output blocks a tile takes, and how many pixels all groups of them are computed of in turn.
+    def _in_bf16(self, op: Conv, row: Row, places: list[tuple[str, Place | Region]], index: int) -> None:
+        """Round the input row by row into a scratch; a convolution of one pixel, a number of pixels at a time."""
+        height, width = op.weight.shape[2:]
+        row["kind"] = KINDS.index("conv_bf16")
+        row["weights_at"] = self._store.place(("bf16",), (op.weight,), lambda: pack_bf16(op.weight))
+        _one_long_row(op, row)
+        span = (row["out_width"] - 1) * op.strides[1] + width
+        if (height, width, *op.strides) == (1, 1, 1, 1):
+            span = BF16_CHUNK
+        pixels = height * -(-op.weight.shape[1] // PART) * span + BF16_SLACK * op.strides[1]
+        places.append(("scratch_at", self._scratch(pixels * BLOCK, index)))
 
-        One pixel more of a stride-1 convolution of one pixel is the next in memory, so that an image is one long row.
-        """
+    def _blocking(self, op: Conv, row: Row) -> None:
+        """Choose how many output blocks a tile takes, and of how many pixels all groups are computed in turn."""
         planar = op.source is None
         count = blocks(op.out)
         most = _MAX_GROUP[self._set]
@@ -218,9 +246,8 @@ class _Planner:
         row["weights_at"] = self._store.place(
             ("conv", group, planar), (op.weight,), lambda: pack_conv(op.weight, group, planar=planar)
         )
-        pixels = op.out.height * op.out.width
-        if not planar and op.weight.shape[2:] == (1, 1) and op.strides == (1, 1) and pixels <= MAX_ROW:
-            row |= {"in_height": 1, "in_width": pixels, "out_height": 1, "out_width": pixels}
+        if not planar:
+            _one_long_row(op, row)
         per_pixel = op.weight.shape[1] * op.strides[1] * op.weight.shape[2]
         row["chunk"] = max(48, _INPUT_CACHE // per_pixel // 24 * 24)
 
@@ -280,6 +307,13 @@ class _Planner:
             "activation_at": self._numbers(patch.activation),
         }
         self._rows.append((row, [place for place in places if place[0] == "in_at"]))
+
+
+def _one_long_row(op: Conv, row: Row) -> None:
+    """Make a stride-1 convolution of one pixel one of a long row: one pixel more is the next in memory."""
+    pixels = op.out.height * op.out.width
+    if op.weight.shape[2:] == (1, 1) and op.strides == (1, 1) and pixels <= MAX_ROW:
+        row |= {"in_height": 1, "in_width": pixels, "out_height": 1, "out_width": pixels}
 
 
 def _window(kernel: tuple[int, int], strides: tuple[int, int], pads: tuple[int, int]) -> Row:

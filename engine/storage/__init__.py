@@ -1,0 +1,8 @@
+"""Objects in storage: inputs read by ranges, and outputs completed one by one (extra `storage`).
+
+`urls` says which inputs and outputs are objects and loads nothing else; `stores` opens one object or a prefix of them,
+through obstore, and turns its errors into sentences; `blocks` keeps a bounded part of an object and fetches ahead of
+whoever reads it; `outputs` sends the files of a run to a prefix. A run over files on disk loads `urls` alone.
+"""
+
+__all__ = ["blocks", "outputs", "stores", "urls"]

@@ -1,0 +1,64 @@
+"""A server of objects for all tests of this folder, which `make test-storage` runs, and a proxy and a bucket each."""
+
+import importlib.util
+import itertools
+import logging
+import urllib.request
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from tests.storage.faulty import Proxy
+
+# Who asks; moto looks no further.
+SIGNED = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+NUMBERS = itertools.count()
+
+if importlib.util.find_spec("moto") is None:
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[tuple[str, int]]:
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    running = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    running.start()
+    yield running.get_host_and_port()
+    running.stop()
+
+
+@pytest.fixture
+def bucket(server, monkeypatch) -> Iterator[SimpleNamespace]:
+    """A bucket of its own behind a proxy: its `name`, `url` and `proxy`, and `put`."""
+    name = f"bucket-{next(NUMBERS)}"  # stores are kept for the process, each with its endpoint
+    for variable, value in {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "S3cretOfTheTest",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    for variable in ("http_proxy", "https_proxy", "all_proxy", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.upper(), raising=False)
+    with Proxy(*server) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+
+        def send(method: str, path: str, data: bytes | None = None) -> bytes:
+            headers = {"Content-Type": "application/octet-stream", "Authorization": SIGNED}
+            where = f"http://{server[0]}:{server[1]}/{name}{path}"
+            request = urllib.request.Request(where, data, headers, method=method)
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.read()
+
+        send("PUT", "")
+        yield SimpleNamespace(
+            name=name,
+            url=f"s3://{name}",
+            proxy=proxy,
+            put=lambda key, data: send("PUT", f"/{key}", data),
+            get=lambda key: send("GET", f"/{key}"),
+            delete=lambda key: send("DELETE", f"/{key}"),
+        )
