@@ -24,6 +24,7 @@ STAGES = (
     "overlay",
     "sinks",
     "pipeline",
+    "answers",
     "startup",
     "memory",
     "curves",

@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from engine.analytics.answering import CameraAnswers
     from engine.pipeline.recording import Recording
     from engine.profiling.bottleneck import Verdict
+    from engine.run.follow_up import Followed
     from engine.storage.outputs import StoredOutput
 
 # What only some runs need is imported where they need it: it would double the time in which the others start.
@@ -277,6 +278,8 @@ class Engine:
             recorded.look()
             if waiting is not None:
                 waiting.look()
+            if self.config.goes_on:
+                _follow_up()  # loaded now, while this thread has nothing to do, rather than when all wait for it
             if progress is not None:
                 progress(streams)
 
@@ -330,9 +333,7 @@ class Engine:
         settled = not any(outcome.unfinished or outcome.lost for outcome in outcomes)
         counted: Sequence[CameraAnswers] = ()
         if settled and self.config.goes_on:  # else what is made would be of a part
-            from engine.run.follow_up import follow_up  # a run without any starts without what makes them
-
-            followed = follow_up(
+            followed = _follow_up()(
                 summary["videos"],
                 folder,
                 self.config,
@@ -358,6 +359,8 @@ class Engine:
                 if self.config.report and settled:
                     summary["report"] = manifest["report"] = self._report(folder, manifest, counted)
             finally:  # a run without its page is one all the same
+                if stored is not None:
+                    stored.tell_pages()
                 manifest["files"] = made_of(folder, manifest)
                 if stored is not None:
                     manifest = stored.told(manifest)
@@ -910,6 +913,13 @@ def _salvage(place: Folder, labels: list[str]) -> None:
         from engine.pipeline.recording import salvage
 
         salvage(place, labels)
+
+
+def _follow_up() -> Callable[..., Followed]:
+    """Return what follows a run, loaded: a run without any starts and ends without it."""
+    from engine.run.follow_up import follow_up
+
+    return follow_up
 
 
 def _name_of(video: Video) -> str:

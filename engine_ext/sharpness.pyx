@@ -1,11 +1,15 @@
-"""How sharp parts of a frame are. The interface is described in sharpness.pyi."""
+"""How sharp parts of a frame are, and how well they show an object. The interface is described in sharpness.pyi."""
 
 import numpy as np
 
-from engine_ext.typedefs cimport f64, u8
+from engine_ext.typedefs cimport f32, f64, u8
 
 cdef enum:
     MAX_POINTS = 16  # points looked at across a box, and down
+
+cdef f64 EDGE_PX = 1.0
+cdef f64 AT_EDGE = 0.25
+cdef f64 HALF_SHARP = 16.0  # mean Laplacian at which an image counts half as sharp as one can be
 
 
 def sharpness(plane, boxes_xyxy, size_wh, *, components=1):
@@ -14,6 +18,52 @@ def sharpness(plane, boxes_xyxy, size_wh, *, components=1):
     cdef const f64[:, :] boxes = boxes_xyxy
     cdef Py_ssize_t width = size_wh[0], height = size_wh[1], step = components
     cdef Py_ssize_t i, count = boxes.shape[0]
+    _check(rows, boxes, width, height, step)
+    found = np.zeros(count, np.float64)
+    cdef f64[::1] out = found
+    if width < 3 or height < 3:
+        return found
+    with nogil:
+        for i in range(count):
+            out[i] = _between(rows, step, width, height, boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3])
+    return found
+
+
+def worths(plane, boxes_xyxy, scores, least, size_wh, *, components=1):
+    """How well boxes show their objects. See sharpness.pyi."""
+    cdef const u8[:, ::1] rows = plane
+    cdef const f64[:, :] boxes = boxes_xyxy
+    cdef const f32[:] sure = scores
+    cdef const f64[::1] bounds = least
+    cdef Py_ssize_t width = size_wh[0], height = size_wh[1], step = components
+    cdef Py_ssize_t i, count = boxes.shape[0]
+    cdef f64 left, top, right, bottom, worth, sharp
+    _check(rows, boxes, width, height, step)
+    if sure.shape[0] != count or bounds.shape[0] != count:
+        raise ValueError(f"scores and least must be ({count},). Got {sure.shape[0]} and {bounds.shape[0]}.")
+    found = np.zeros(count, np.float64)
+    cdef f64[::1] out = found
+    with nogil:
+        for i in range(count):
+            left, right = max(boxes[i, 0], 0.0), min(boxes[i, 2], <f64>width)
+            top, bottom = max(boxes[i, 1], 0.0), min(boxes[i, 3], <f64>height)
+            if not (left < right and top < bottom):
+                continue
+            worth = sure[i] * (right - left) * (bottom - top)
+            if left <= EDGE_PX or top <= EDGE_PX or right >= width - EDGE_PX or bottom >= height - EDGE_PX:
+                worth *= AT_EDGE
+            if not worth > bounds[i]:  # it would not be, were it as sharp as can be
+                continue
+            sharp = _between(rows, step, width, height, left, top, right, bottom)
+            worth *= (sharp + 1) / (sharp + 1 + HALF_SHARP)
+            if worth > bounds[i]:
+                out[i] = worth
+    return found
+
+
+cdef int _check(
+    const u8[:, ::1] rows, const f64[:, :] boxes, Py_ssize_t width, Py_ssize_t height, Py_ssize_t step
+) except -1:
     if boxes.shape[1] != 4:
         raise ValueError(f"boxes_xyxy must be (M, 4). Got {boxes.shape[0]} x {boxes.shape[1]}.")
     if step not in (1, 3):
@@ -22,18 +72,19 @@ def sharpness(plane, boxes_xyxy, size_wh, *, components=1):
         raise ValueError(
             f"plane must hold {height} rows of {width * step} bytes. Got {rows.shape[0]} of {rows.shape[1]}."
         )
-    found = np.zeros(count, np.float64)
-    cdef f64[::1] out = found
+    return 0
+
+
+cdef inline f64 _between(
+    const u8[:, ::1] rows, Py_ssize_t step, Py_ssize_t width, Py_ssize_t height, f64 x1, f64 y1, f64 x2, f64 y2
+) noexcept nogil:
+    """How sharp a box is; 0 in a frame without a pixel that has four neighbours."""
     if width < 3 or height < 3:
-        return found
-    with nogil:
-        for i in range(count):
-            out[i] = _of(
-                &rows[0, 0] + step // 2, rows.shape[1], step,
-                _inside(boxes[i, 0], width), _inside(boxes[i, 1], height),
-                _inside(boxes[i, 2], width), _inside(boxes[i, 3], height),
-            )
-    return found
+        return 0.0
+    return _of(
+        &rows[0, 0] + step // 2, rows.shape[1], step,
+        _inside(x1, width), _inside(y1, height), _inside(x2, width), _inside(y2, height),
+    )
 
 
 cdef inline Py_ssize_t _inside(f64 at, Py_ssize_t size) noexcept nogil:

@@ -39,7 +39,7 @@ ROOMS = {
         # What knows of videos, of models, of results.
         "media": {"choices", "errors", "files", "records", "storage", "text", "trackers"},
         "output_folder": {"choices", "config", "errors", "files", "media", "storage", "summary", "text", "trackers"},
-        "analytics": {"config", "errors", "files", "install", "output_folder", "records", "summary", "text"},
+        "analytics": {"choices", "config", "errors", "files", "install", "output_folder", "records", "summary", "text"},
         "inference": {"choices", "config", "errors", "install", "media", "records", "text"},
         "sinks": {"analytics", "config", "errors", "files", "media", "records"},
         "stages": {"config", "errors", "inference", "media", "records", "text", "trackers"},

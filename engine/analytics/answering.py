@@ -177,9 +177,9 @@ def _of_camera(
     placed, clock = lay_out(films, settings.max_gap_s, settings.max_overlap_s)
     scene = next((scene for each in placed if (scene := settings.scene(each.film.known_as)) is not None), None)
     shown = [each for each in placed if each.film.examined_s is not None]
-    # One file by itself, whose rows are at their own times: what was counted then is what they give.
-    alone = shown[0] if len(shown) == 1 and verdicts is None and not shown[0].offset_s else None
-    objects = alone.film.objects if alone is not None else None
+    # One file by itself, which has all times alike: what was counted while it was tracked is what its rows give.
+    alone = shown[0] if len(shown) == 1 else None
+    objects = alone.film.objects if alone is not None and verdicts is None else None
     fragments = Fragments() if objects is None else None
     own_ids = all(film.sequence_offset_s is not None for film in films if film.examined_s is not None)
     highest = 0
@@ -208,7 +208,7 @@ def _of_camera(
                 if not len(ids):
                     continue
             if fragments is not None:
-                fragments.feed(replace(samples, track_ids=ids, offset_s=offset_s))
+                fragments.feed(replace(samples, track_ids=ids, offset_s=offset_s if alone is None else 0.0))
             if heat is not None and added_up is None and film.size_wh == size_wh:
                 heat.feed(replace(samples, track_ids=ids, offset_s=offset_s))
             if ways is not None and film.size_wh is not None:

@@ -15,6 +15,7 @@ from typing import Any
 from engine.analytics.analysis import Answers
 from engine.analytics.settings import DEFAULT_BIN_S, check_formats
 from engine.analytics.tables import COLUMNS, SCHEMA, Row, tables_of, to_csv
+from engine.choices.formats import table_names
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
 from engine.output_folder.own_files import refuse_foreign
@@ -35,13 +36,18 @@ def write_tables(
     formats: Iterable[str] = ("csv",),
     *,
     overwrite: bool = False,
+    beside: Mapping[str, bytes] | None = None,
 ) -> dict[str, str]:
-    """Write the tables of all cameras into `folder` and return their paths by name: `counts.csv`, ... Raises
-    ConfigError, and OutputError, also where a file has the name of one and this program has not written it, unless
-    `overwrite` says that it may go."""
+    """Write the tables of all cameras into `folder` and return their paths by name: `counts.csv`, ...
+
+    `beside` has other files, by name, which take less time with the tables than by themselves. Raises ConfigError, and
+    OutputError, also where a file has the name of one and this program has not written it, unless `overwrite` says that
+    it may go.
+    """
     wanted = ["csv", *(name for name in dict.fromkeys(formats) if name != "csv")]
     check_formats(wanted)
-    refuse_foreign(*(folder / name for name in table_names(wanted)), overwrite=overwrite)
+    beside = beside or {}
+    refuse_foreign(*(folder / name for name in (*table_names(wanted), *beside)), overwrite=overwrite)
     rows: dict[str, list[Row]] = {name: [] for name in COLUMNS}
     for answers in cameras:
         for name, found in tables_of(answers, bin_s).items():
@@ -53,16 +59,9 @@ def write_tables(
             made[f"{name}.parquet"] = _parquet(name, rows[name])
     if "xlsx" in wanted:
         made["tables.xlsx"] = _xlsx(rows)
+    made |= beside
     _write_all(folder, made)
     return {name: str(folder / name) for name in made}
-
-
-def table_names(formats: Iterable[str]) -> list[str]:
-    """Return the names of the files of tables: CSV always, and what `formats` names."""
-    wanted = frozenset(formats)
-    names = [f"{name}.csv" for name in COLUMNS]
-    names += [f"{name}.parquet" for name in COLUMNS] if "parquet" in wanted else []
-    return names + (["tables.xlsx"] if "xlsx" in wanted else [])
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -20,6 +20,8 @@ ANSWER_KEYS = frozenset(
 )
 """The keys of a configuration that answers depend on."""
 
+_HEATMAP = "heatmap.json"
+
 
 @dataclass(frozen=True)
 class Counted:
@@ -49,9 +51,8 @@ def answers_of(
         heatmap = config.heatmap or reported
         cameras = answer(films, settings, heatmap=heatmap, paths=reported, tick=tick)
         made, formats = [each.answers for each in cameras], config.tables or ("csv",)
-        written = write_tables(folder, made, settings.bin_s, formats, overwrite=config.overwrite)
-        if config.heatmap:
-            written["heatmap.json"] = write_heatmap(folder, cameras, overwrite=config.overwrite)
+        beside = {_HEATMAP: _heatmap(cameras)} if config.heatmap else {}
+        written = write_tables(folder, made, settings.bin_s, formats, overwrite=config.overwrite, beside=beside)
         return Counted({"cameras": told(cameras), "tables": written}, tuple(cameras))
     except (ConfigError, InputError, OutputError) as error:
         return Counted({"cameras": [], "tables": {}, "error": str(error)})
@@ -59,11 +60,15 @@ def answers_of(
 
 def write_heatmap(folder: Path, cameras: Iterable[CameraAnswers], *, overwrite: bool = False) -> str:
     """Write heatmap.json into `folder` and return its path. Raises OutputError, as `write_tables` does."""
-    path = folder / "heatmap.json"
+    path = folder / _HEATMAP
     refuse_foreign(path, overwrite=overwrite)
-    found = {each.answers.camera: each.heatmap for each in cameras if each.heatmap is not None}
-    write_whole(path, to_json(found).encode())
+    write_whole(path, _heatmap(cameras))
     return str(path)
+
+
+def _heatmap(cameras: Iterable[CameraAnswers]) -> bytes:
+    found = {each.answers.camera: each.heatmap for each in cameras if each.heatmap is not None}
+    return to_json(found).encode()
 
 
 def config_for_answers(kept: Mapping[str, object], given: Mapping[str, object]) -> EngineConfig:

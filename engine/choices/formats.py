@@ -6,7 +6,7 @@ Importing this loads none of them: the configuration is checked against it by pr
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 
@@ -31,6 +31,16 @@ FORMATS: dict[str, RowFormat] = {
 
 STORE_SUFFIX, CROPS_SUFFIX, HEATMAP_SUFFIX, VIDEO_SUFFIX = ".detections.bin", ".crops.zip", ".heatmap.json", ".mp4"
 """Of the other files of a video: stored detections, crops, heatmap, the annotated video."""
+
+TABLES = ("tracks", "events", "counts", "od", "travel_times")
+"""The tables of a run, whose columns stand in engine.analytics.tables."""
+
+
+def table_names(formats: Collection[str]) -> list[str]:
+    """Return the names of the files of tables: CSV always, and what `formats` names."""
+    names = [f"{name}.csv" for name in TABLES]
+    names += [f"{name}.parquet" for name in TABLES] if "parquet" in formats else []
+    return names + (["tables.xlsx"] if "xlsx" in formats else [])
 
 
 CLIPS_FOLDER, EXPORT_FOLDER = "clips", "export"

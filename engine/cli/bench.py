@@ -12,7 +12,9 @@ from engine.cli.idle import Rule, refuse_idle
 from engine.cli.paths import PATH
 
 CLONE = Path(__file__).resolve().parents[2]
-STAGES = "decode letterbox infer decode_heads sort trackers overlay sinks pipeline startup memory curves".split()
+STAGES = (
+    "decode letterbox infer decode_heads sort trackers overlay sinks pipeline answers startup memory curves".split()
+)
 
 
 _OF_BENCH: tuple[Rule[str | None], ...] = (

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.choices.formats import CROPS_SUFFIX, FORMATS, HEATMAP_SUFFIX, STORE_SUFFIX, VIDEO_SUFFIX
+from engine.choices.formats import CROPS_SUFFIX, FORMATS, HEATMAP_SUFFIX, STORE_SUFFIX, VIDEO_SUFFIX, table_names
 from engine.config import EngineConfig
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
@@ -132,8 +132,6 @@ def refuse_foreign_outputs(
     off. Called before anything is started."""
     whole = ["manifest.json"]
     if config.writes_tables:
-        from engine.analytics.export import table_names  # most runs write none and start without what computes them
-
         whole += table_names(config.tables or ("csv",)) + ["heatmap.json"] * config.heatmap
     if config.report or (report and config.report is None):
         whole.append("report.html")

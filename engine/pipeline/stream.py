@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -514,11 +515,13 @@ class StreamRun:
                 self.recording.commit(end, Path())
                 outputs = self.recording.outputs
             made: dict[str, MadeFile] = {}
-            for kind, sink in self._files().items():
-                with self._or_without(kind):
-                    part = sink.complete(end)
-                    made[kind] = made_file(part, paths[kind].relative_to(self.attempt.output))
-                steps.reached("an output complete")
+            files = self._files()
+            with ThreadPoolExecutor(max(1, len(files)), "complete") as pool:  # most wait for the disk
+                found = {kind: pool.submit(self._completed, sink, end, paths[kind]) for kind, sink in files.items()}
+                for kind in files:
+                    with self._or_without(kind):
+                        made[kind] = found[kind].result()
+                    steps.reached("an output complete")
             if self.failed:
                 return {}
             outputs = {kind: path for kind, path in outputs.items() if kind in self._sinks}
@@ -535,6 +538,12 @@ class StreamRun:
             self.fail(error)
             return {}
         return outputs
+
+    def _completed(self, sink: FileSink, end: EndOfStream, path: Path) -> MadeFile:
+        """Complete an output, and return what it is. Touches nothing else of the video: others are completed
+        meanwhile."""
+        assert self.attempt is not None
+        return made_file(sink.complete(end), path.relative_to(self.attempt.output))
 
     def _verdict(self, made: dict[str, MadeFile]) -> Verdict:
         assert self.outcome is not None

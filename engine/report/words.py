@@ -170,8 +170,8 @@ _REPORT: dict[str, tuple[str, str]] = {
     "resumed": ("went on at frame {frame}", "continuó en el fotograma {frame}"),
     "time_went": ("Where the time went", "En qué se fue el tiempo"),
     "not_measured": (
-        "Not measured: run with --stats or --report.",
-        "Sin medir: ejecute con --stats o --report.",
+        "Not measured: `yolo-engine run` measures it with `--stats` or `--report`.",
+        "Sin medir: `yolo-engine run` lo mide con `--stats` o `--report`.",
     ),
     "acc_ids": (
         "A track id is what the tracker took for one object. Who is hidden for long, or leaves and comes back, gets a"

@@ -46,15 +46,13 @@ from engine.sinks.base import (
     reopened,
     spare_path,
 )
-from engine_ext.sharpness import sharpness
+from engine_ext.jpeg_planes import jpeg_planes
+from engine_ext.sharpness import worths
 
 INDEX = "index.jsonl"
 
 _MAX_PX = 320  # of a crop's longer side
 _AROUND = 0.08  # of the box's sides, that is shown around it
-_EDGE_PX = 1.0
-_AT_EDGE = 0.25
-_HALF_SHARP = 16.0  # mean Laplacian at which an image counts half as sharp as one can be
 _BETTER = 1.2
 _EVERY = 8  # inferred frames in which a track is looked at
 _MAX_WAITING_PX = 512  # of a longer side, in memory: scaling takes longer than cutting, and most are never used
@@ -154,7 +152,7 @@ class Crops(FileSink):
                 due = range(len(ids))
                 if self._frames % _EVERY == 0:
                     self._look(tracks, ids, due)
-                elif not self._best.keys() >= set(ids):
+                elif not all(map(self._best.__contains__, ids)):
                     self._look(tracks, ids, [row for row in due if ids[row] not in self._best])
             self._frames += 1
         if tracks.alive is not None:
@@ -167,43 +165,29 @@ class Crops(FileSink):
         """Take what is better than what there was of the tracks in these rows."""
         image = tracks.frame.image
         assert image is not None, "a dropped frame has no tracks"
-        width, height = image.width, image.height
-        boxes, scores = tracks.boxes_xyxy.tolist(), tracks.scores.tolist()
-        better: list[tuple[int, float, float, tuple[float, float, float, float]]] = []
-        for row in due:
-            x1, y1, x2, y2 = boxes[row]
-            best = self._best.get(ids[row])
-            least = _BETTER * best.worth if best is not None else 0.0
-            if scores[row] * (x2 - x1) * (y2 - y1) <= least:  # most
-                continue
-            left, top, right, bottom = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
-            if left >= right or top >= bottom:
-                continue
-            worth = scores[row] * (right - left) * (bottom - top)
-            if min(left, top) <= _EDGE_PX or right >= width - _EDGE_PX or bottom >= height - _EDGE_PX:
-                worth *= _AT_EDGE
-            if worth > least:  # it would be, were it as sharp as can be
-                better.append((row, worth, least, (left, top, right, bottom)))
-        if not better:
-            return
+        size_wh = width, height = image.width, image.height
+        boxes, scores = tracks.boxes_xyxy, tracks.scores
+        if len(due) < len(ids):
+            boxes, scores = boxes[due], scores[due]
+        before = [self._best.get(ids[row]) for row in due]
+        least = np.array([_BETTER * best.worth if best is not None else 0.0 for best in before])
         planes = planes_of(image)
         packed = 3 if image.format.name in ("rgb24", "bgr24") else 1
-        inside = np.array([box for *_, box in better])
-        sharp = sharpness(planes[0], inside, (width, height), components=packed).tolist()
-        for (row, worth, least, box), found in zip(better, sharp, strict=True):
-            worth *= (found + 1) / (found + 1 + _HALF_SHARP)
-            if worth > least:
-                crop = _around(box, width, height)
-                shown = _Shown(
-                    int(tracks.class_ids[row]),
-                    tracks.frame.index,
-                    tracks.frame.pts,
-                    tracks.frame.time_s,
-                    scores[row],
-                    boxes[row],
-                    crop,
-                )
-                self._best[ids[row]] = _Best(worth, shown, _cut(image, planes, crop))
+        found = worths(planes[0], boxes, scores, least, size_wh, components=packed)
+        for number in np.flatnonzero(found).tolist():
+            row, box = due[number], boxes[number].tolist()
+            x1, y1, x2, y2 = box
+            crop = _around((max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))), width, height)
+            shown = _Shown(
+                int(tracks.class_ids[row]),
+                tracks.frame.index,
+                tracks.frame.pts,
+                tracks.frame.time_s,
+                float(scores[number]),
+                box,
+                crop,
+            )
+            self._best[ids[row]] = _Best(float(found[number]), shown, _cut(image, planes, crop))
 
     def _line(self, track_id: int, worth: float, shown: _Shown, image: av.VideoFrame) -> bytes:
         values = {
@@ -411,11 +395,7 @@ def _recoloured(part: _Cut) -> list[NDArray[np.uint8]]:
             return part.planes
         return [_looked_up(luma, grey), _looked_up(blue, colour), _looked_up(red, colour)]
     weights = _to_jpeg(part.matrix, part.full_range)
-    blues, reds = blue.astype(np.float32) - 128, red.astype(np.float32) - 128
-    greys = (luma.astype(np.float32) - (0 if part.full_range else 16)) * weights[0, 0]
-    around = (blues * weights[0, 1] + reds * weights[0, 2]).repeat(2, 0).repeat(2, 1)
-    greys += around[: part.height, : part.width]
-    return [_levels(greys), *(_levels(blues * by[1] + reds * by[2] + 128) for by in weights[1:])]
+    return list(jpeg_planes(luma, blue, red, weights, 0 if part.full_range else 16))
 
 
 def _for_jpeg(part: _Cut) -> av.VideoFrame:

@@ -20,11 +20,12 @@ from engine.errors import CheckpointMismatch, SinkError, describe_os_error
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.base import FileSink, OutputState, State, discard, fresh, part_path, publish
 
-_Frame: TypeAlias = tuple[float, NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]
-"""Seconds of the container, ids, classes and boxes, without the image: nobody is to hold that here."""
+_Frame: TypeAlias = tuple[float, float, NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]
+"""Steps, seconds of the container, ids, classes and boxes, without the image: nobody is to hold that here."""
 
-# NumPy takes its time for each call.
+# NumPy takes its time for each call: as many wait as make that little.
 _FRAMES_AT_ONCE = 256
+_ROWS_AT_ONCE = 4096
 # Tracks whose cells are remembered: a tracker may hold one for long that it does not report.
 _MAX_KEPT = 1000
 
@@ -44,6 +45,7 @@ class HeatmapSink(FileSink):
         self._steps = 0.0
         self._seen: dict[int, float] = {}
         self._waiting: list[_Frame] = []
+        self._rows = self._looked_at = 0  # rows that wait, and frames of them whose tracks are among the seen
         self.before: Callable[[], tuple[HeatmapState | None, int]] = lambda: (None, 0)
         """Gives what the file before of the same camera left, and how far the times there are ahead of this file's, in
         microseconds. Asked once, at the first frame."""
@@ -74,31 +76,43 @@ class HeatmapSink(FileSink):
                 self._seen = {each.track_id: 0.0 for each in before.tracks}
         if tracks.detections is not None:  # frames that are not inferred don't age a track
             self._steps += tracks.steps
-        if len(tracks):
-            self._seen.update(dict.fromkeys(tracks.track_ids.tolist(), self._steps))
-            frame = tracks.frame
-            self._waiting.append((round(frame.time_s, 6), tracks.track_ids, tracks.class_ids, tracks.boxes_xyxy))
+        if count := len(tracks):
+            time_s = round(tracks.frame.time_s, 6)
+            self._waiting.append((self._steps, time_s, tracks.track_ids, tracks.class_ids, tracks.boxes_xyxy))
+            self._rows += count
         self._frames += 1
         if self._frames % _FRAMES_AT_ONCE == 0:
-            self._take_in()
             self._forget()
+        if self._rows >= _ROWS_AT_ONCE:
+            self._take_in()
 
     def _take_in(self) -> None:
         """Add the frames that wait."""
         if not self._waiting:
             return
         assert self._heatmap is not None, "a dropped frame has no tracks"
-        times, *columns = zip(*self._waiting, strict=True)
+        self._see()
+        _, times, *columns = zip(*self._waiting, strict=True)
         self._waiting.clear()
+        self._rows = self._looked_at = 0
         ids, kinds, boxes = map(np.concatenate, columns)
         times_s = np.repeat(times, [len(each) for each in columns[0]])
         none, kinds, boxes = np.zeros(len(ids), np.int64), kinds.astype(np.int64), np.round(boxes, 2)
         self._heatmap.feed(Samples(none, none, times_s, ids, kinds, none.astype(float), boxes, self._names))
 
+    def _see(self) -> None:
+        """Note when each track of the frames that wait was seen."""
+        for steps, _, track_ids, _, _ in self._waiting[self._looked_at :]:
+            self._seen.update(dict.fromkeys(track_ids.tolist(), steps))
+        self._looked_at = len(self._waiting)
+
     def _forget(self) -> None:
+        self._see()
         oldest = self._steps - self._forget_after - 1
         unseen = sorted((seen, track_id) for track_id, seen in self._seen.items() if seen < oldest)
         gone = [track_id for _, track_id in unseen[: max(0, len(self._seen) - _MAX_KEPT)]]
+        if gone:
+            self._take_in()
         for track_id in gone:
             del self._seen[track_id]
         if self._heatmap is not None:

@@ -89,6 +89,8 @@ class _Ground:
         self._square = max(min(frame_wh) // _SQUARES, 1)
         columns, rows = (side // self._square + 1 for side in frame_wh)
         self._heights = heights
+        # So near to an outline all places are alike: the better known ones are taken.
+        self._near = gap + self._square
         x, y = np.meshgrid(np.arange(columns), np.arange(rows))
         squares = (np.stack((x, y), axis=-1).reshape(-1, 2) + 0.5) * self._square
         self._shape = rows, columns
@@ -116,6 +118,7 @@ class _Ground:
         at = np.clip(squares[..., 1], 0, self._shape[0] - 1) * self._shape[1]
         at += np.clip(squares[..., 0], 0, self._shape[1] - 1)
         foreign, away = self._foreign[number][at].mean(axis=1), self._away[number][at].min(axis=1)
+        away = np.maximum(away - self._near, 0)
         cost: Floats = _FOREIGN * foreign + (_AWAY * away + _COVERED * self._covered(rooms)) / height
         return cost
 

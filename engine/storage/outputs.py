@@ -119,6 +119,15 @@ class StoredOutput:
         """Return JSON values in which paths below `folder` are URLs."""
         return cast("V", _told(values, str(self.folder), self.place.url.rstrip("/")))
 
+    def tell_pages(self) -> None:
+        """Replace paths below `folder` by URLs in the pages that a report consists of. Raises OutputError."""
+        here, there = os.fsencode(self.folder), self.place.url.rstrip("/").encode()
+        try:
+            for page in self.folder.rglob("*.html"):
+                page.write_bytes(page.read_bytes().replace(here, there))
+        except OSError as error:
+            raise OutputError(f"{self.folder} can't be written: {error.strerror}.") from error
+
     def finish(self, *, settled: bool) -> None:
         """Send what is left, and the manifest last. `settled`: the run is complete, and its state is no longer needed.
         Raises OutputError."""

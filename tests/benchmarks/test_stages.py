@@ -8,7 +8,7 @@ from benchmarks import clips, limit, machine, soak
 from benchmarks.curve_child import Child
 from benchmarks.first_track import by_engine, by_plain_loop
 from benchmarks.record import WrongAnswer
-from benchmarks.stages import curves, decode, infer, memory, pipeline, sinks, startup
+from benchmarks.stages import answers, curves, decode, infer, memory, pipeline, sinks, startup
 from tests.assets import require_asset
 
 FRAMES = 3
@@ -93,6 +93,13 @@ def test_first_tracks_are_alike(context):
     (frame, boxes), (plain_frame, plain_boxes) = by_engine(video, model), by_plain_loop(video, model)
     assert frame == plain_frame == 0
     assert len(boxes) == pytest.approx(len(plain_boxes), abs=1)
+
+
+def test_answers(context, monkeypatch):
+    monkeypatch.setattr(answers, "VIDEOS", ("people.mp4",))
+    rows = rows_of(answers, context)
+    assert list(rows) == ["people.mp4", "people.mp4, all cores"]
+    assert all(set(row.figures) == {answers.WITH, answers.WITHOUT} for row in rows.values())
 
 
 def test_startup_reads_what_a_fresh_python_prints():

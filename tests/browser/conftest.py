@@ -19,6 +19,7 @@ import pytest
 from tests.assets import ROOT
 
 SHOTS = ROOT / "build" / "browser" / "screenshots"
+FIGURES = ROOT / "build" / "browser" / "figures.txt"
 DESK, PHONE = (1280, 900), (390, 844)
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -104,6 +105,13 @@ def shot(page: Any, name: str, *, whole: bool = True) -> Path:
     path = SHOTS / f"{name}.png"
     page.screenshot(path=str(path), full_page=whole)
     return path
+
+
+def note(line: str) -> None:
+    """Keep a figure to look at."""
+    FIGURES.parent.mkdir(parents=True, exist_ok=True)
+    with FIGURES.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
 
 
 def complaints(page: Any) -> list[str]:

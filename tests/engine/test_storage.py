@@ -11,6 +11,7 @@ from engine.storage.blocks import Blocks
 from engine.storage.urls import Place, is_below, is_object, path_of, place_of, store_of
 from engine.text.masks import without_password
 from tests.assets import ROOT
+from tests.waiting import until
 
 DATA = bytes(range(250)) * 4
 
@@ -68,6 +69,13 @@ def test_reading_on_fetches_each_block_once_and_ahead(blocks, server):
     for start in range(0, 1000, 50):
         assert blocks.read(start, 50) == DATA[start : start + 50]
     assert sorted(server.asked) == list(range(0, 1000, 100))
+
+
+def test_the_next_blocks_are_on_their_way_before_they_are_asked_for(blocks, server):
+    blocks.read(0, 10)
+    assert server.asked == [0]
+    blocks.read(100, 10)
+    until(lambda: sorted(server.asked) == [0, 100, 200, 300])
 
 
 def test_few_blocks_are_kept(blocks, server):

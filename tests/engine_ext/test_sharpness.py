@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine_ext.sharpness import sharpness
+from engine_ext.sharpness import sharpness, worths
 from tests.reference import sharpness as reference
 
 WIDTH, HEIGHT = 97, 61
@@ -51,6 +51,24 @@ def test_not_a_number_and_tiny_frames():
     assert sharpness(plane(1), np.array([[0.0, 0, 2, 2]]), (2, 2)).tolist() == [0.0]
 
 
+@pytest.mark.parametrize("components", [1, 3])
+@pytest.mark.parametrize("least", [0.0, 100.0, 1000.0])
+def test_worths_are_their_twin(least, components):
+    at = np.random.default_rng(5)
+    scores, bounds = at.uniform(0, 1, 200).astype(np.float32), at.uniform(0, 2, 200) * least
+    given = plane(7, components), boxes(7), scores, bounds, (WIDTH, HEIGHT)
+    found = worths(*given, components=components)
+    assert found.tolist() == reference.worths(*given, components=components).tolist()
+    assert found.max() > 0
+    assert (found == 0).any()
+
+
+def test_worths_of_a_tiny_frame():
+    """No pixel has four neighbours there, and a box shows something all the same."""
+    box, score = np.array([[0.0, 0, 2, 2]]), np.ones(1, np.float32)
+    assert worths(plane(1), box, score, np.zeros(1), (2, 2)).tolist() == [1 / 17]
+
+
 def test_blur_takes_it_away():
     sharp = np.kron(np.random.default_rng(3).integers(0, 2, (10, 10)) * 200, np.ones((6, 6))).astype(np.uint8)
     blurred = sum(np.roll(np.roll(sharp.astype(int), x, 1), y, 0) for x in (-1, 0, 1) for y in (-1, 0, 1)) // 9
@@ -65,3 +83,5 @@ def test_refusals():
         sharpness(plane(1), boxes(1)[:, :3], (WIDTH, HEIGHT))
     with pytest.raises(ValueError, match="components"):
         sharpness(plane(1), boxes(1), (WIDTH, HEIGHT), components=2)
+    with pytest.raises(ValueError, match=r"scores and least must be \(200,\)"):
+        worths(plane(1), boxes(1), np.ones(200, np.float32), np.zeros(3), (WIDTH, HEIGHT))

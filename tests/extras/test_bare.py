@@ -17,8 +17,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 OF_EXTRAS = (
-    "cv2 duckdb matplotlib openvino paho prometheus_client psutil pyarrow scipy skvideo tensorrt tensorrt_rtx torch"
-    " trackeval xlsxwriter"
+    "cv2 duckdb matplotlib obstore openvino paho prometheus_client psutil pyarrow scipy skvideo tensorrt tensorrt_rtx"
+    " torch trackeval xlsxwriter"
 )
 
 

@@ -18,3 +18,19 @@ def sharpness(plane, boxes_xyxy, size_wh, *, components=1):
         laplacian = 4 * image[y, x] - image[y, x - 1] - image[y, x + 1] - image[y - 1, x] - image[y + 1, x]
         found[number] = np.abs(laplacian).sum() / (nx * ny)
     return found
+
+
+def worths(plane, boxes_xyxy, scores, least, size_wh, *, components=1):
+    found = np.zeros(len(boxes_xyxy))
+    for number, ((x1, y1, x2, y2), score, bound) in enumerate(zip(boxes_xyxy, scores, least, strict=True)):
+        left, top, right, bottom = max(x1, 0.0), max(y1, 0.0), min(x2, size_wh[0]), min(y2, size_wh[1])
+        if left >= right or top >= bottom:
+            continue
+        worth = float(score) * (right - left) * (bottom - top)
+        if min(left, top) <= 1 or right >= size_wh[0] - 1 or bottom >= size_wh[1] - 1:
+            worth *= 0.25
+        inside = np.array([(left, top, right, bottom)])
+        sharp = sharpness(plane, inside, size_wh, components=components)[0]
+        worth *= (sharp + 1) / (sharp + 1 + 16)
+        found[number] = worth if worth > bound else 0.0
+    return found

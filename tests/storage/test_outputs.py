@@ -86,6 +86,14 @@ def test_a_copy_is_what_its_manifest_says(bucket, videos, tmp_path, monkeypatch)
         read_manifest(Path(f"{bucket.url}/out"))
 
 
+def test_pages_name_the_place_and_not_the_folder(bucket, tmp_path):
+    with StoredOutput(place_of(f"{bucket.url}/out"), root=tmp_path) as stored:
+        page = stored.folder / "report.html"
+        page.write_text(f"<p>{stored.folder}/a.mp4")
+        stored.tell_pages()
+        assert page.read_text() == f"<p>{bucket.url}/out/a.mp4"
+
+
 def test_two_runs_are_kept_apart(bucket, tmp_path):
     place = place_of(f"{bucket.url}/out")
     second = StoredOutput(place, root=tmp_path / "two")
@@ -166,6 +174,8 @@ def test_another_machine_goes_on_with_the_next_video(bucket, videos, tmp_path):
     assert "manifest.json" not in left
     assert {"a.mp4", "a.tracks.jsonl"} <= set(left)
     before = stores.store("s3", bucket.name).get("out/a.mp4")
+    (sent,) = (tmp_path / "one").rglob("a.mp4")
+    assert (sent.stat().st_size, sent.stat().st_blocks) == (len(before), 0)  # on the disk it takes nothing any more
     summary = run(bucket, [videos], tmp_path / "two", visualize=True)
     assert summary["success"], summary
     assert "a" in done_before(summary)

@@ -171,7 +171,7 @@
       const closed = (shape.kind === "zone" || shape.kind === "ignore") && shape !== open;
       const group = draw("g", { class: `shape ${shape.kind}${shape === chosen || shape === open ? " chosen" : ""}` }, svg);
       if (shape.kind !== "map") draw(closed ? "polygon" : "polyline", { class: shape.kind === "ignore" ? "ignored" : shape.kind, points }, group);
-      const label = (text, at, className = "label") => text && words.push({ group, text, at, className, last: shape.kind === "zone" });
+      const label = (text, at, className = "label") => text && words.push({ text, at, className, last: shape.kind === "zone" });
       if (shape.kind === "line" && shape.points.length > 1) {
         const { d, tip, back } = arrow(shape.points, unit);
         draw("path", { class: "arrow", d }, group);
@@ -207,7 +207,8 @@
     const [width, height] = view.size;
     const within = (value, low, high) => Math.min(Math.max(value, low), Math.max(high, low));
     const taken = [];
-    for (const { group, text, at, className } of [...words.filter((word) => !word.last), ...words.filter((word) => word.last)]) {
+    const group = draw("g", { class: "words" }, svg); // above all points
+    for (const { text, at, className } of [...words.filter((word) => !word.last), ...words.filter((word) => word.last)]) {
       const element = draw("text", { class: className, "font-size": unit * 1.6, "text-anchor": "middle" }, group);
       element.textContent = text;
       const half = Math.min(element.getComputedTextLength() / 2 + unit / 3, width / 2);

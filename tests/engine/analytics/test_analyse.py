@@ -14,6 +14,7 @@ from engine.analytics import Clock, ClockOrigin, EventKind, Recording, Scene, an
 from engine.analytics.ground import Ground, speed_m_s
 from engine.analytics.samples import read_mot
 from engine.analytics.tables import COLUMNS, tables_of, to_csv
+from engine.choices.formats import TABLES
 from engine.errors import ConfigError, InputError
 
 SCENE = Scene.model_validate(
@@ -104,6 +105,7 @@ def test_tables_agree(tmp_path):
     }
     answers = analyse([recording(tmp_path / "a", walks(tracks), 96)], SCENE)
     tables = tables_of(answers, bin_s=10)
+    assert tuple(tables) == tuple(COLUMNS) == TABLES
     crossings = [e for e in tables["events"] if e["kind"] == "crossing"]
     assert len(crossings) > 50
     assert sum(c["count"] for c in tables["counts"]) == len(crossings)
