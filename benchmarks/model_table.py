@@ -10,7 +10,7 @@ for int8. mAP50-95 is that of the engine on COCO images that no model and no cal
 loses to f32; F1 is how far its boxes agree with those of f32 (same class, IoU 0.8, scores from 0.25), and in the rows
 of f32 with those of ONNX Runtime behind the same engine. Models whose weights are quantized dynamically or in halves
 are measured in their plain float32 form, as that is what speed is about; int8 is made of it here, calibrated on other
-images. DEIMv2 is measured as it is: its attention can't be made float32 again.
+images.
 
 A peer that lacks a precision has no figure there. OpenVINO is an extra; without it bf16 and int8 are left out.
 """

@@ -382,6 +382,10 @@ class EngineConfig(TrackerKeys):
     `yolo-engine quantize`."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = defaults.DEVICE
     """auto: the first that can be used of a TensorRT plan, ONNX Runtime's TensorRT or CUDA provider, and the CPU."""
+    build_plan: bool = False
+    """On a machine with an NVIDIA GPU and without a TensorRT plan for the model: build one beside the run, and change
+    over to it as soon as it is there. Results from then on are those of the plan; the manifest says from which frame
+    on."""
     batch: Annotated[Count, Field(ge=1, le=64)] | None = None
     """Frames per inference. None: 1 on a CPU, 8 on a GPU."""
     streams: Annotated[Count, Field(ge=1, le=64)] | None = None
@@ -622,7 +626,7 @@ RESULT_KEYS = frozenset(registry.KEYS) | frozenset(
     " input_scale channel_order conf class_groups store_conf input_mean nms_iou classes class_agnostic"
     " max_detections formats shape start_s end_s duration_s max_pixels max_frame_bytes max_duration_s max_decode_s"
     " video_crf video_preset blur only_blur blur_style blur_pad blur_hold_s blur_conf zone start clock_patterns"
-    " label colour_by draw line_width label_size trail_s".split()
+    " label colour_by draw line_width label_size trail_s build_plan".split()
 )
 OTHER_KEYS = frozenset(
     "output_folder overwrite max_detections_in_memory save_intermediate_results model backend precision device batch"

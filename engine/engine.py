@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import cached_property, partial
@@ -27,15 +27,16 @@ from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.choices import defaults
 from engine.config import EngineConfig
-from engine.errors import ConfigError, InputError, OutputError, VideoError
+from engine.errors import ConfigError, InputError, OutputError, PlanError, VideoError
 from engine.files.folders import Folder
 from engine.files.objects import open_input
-from engine.inference.backends.base import frame_backend
+from engine.inference.backends.base import Backend, frame_backend
 from engine.inference.heads import HeadReader
 from engine.inference.letterbox import Letterboxes
 from engine.inference.model import LoadedModel, available_cores, check_wanted, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
 from engine.inference.tensor_shape import TensorShape
+from engine.inference.trt.aside import PlanAside, command_of, number_of, why_not
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
 from engine.media.source import LIVE_SCHEMES, Source, scheme
@@ -66,7 +67,7 @@ from engine.sinks.base import Sink, shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Counters
 from engine.stages.decode import never_begun
 from engine.stages.gate import MAX_BETWEEN, GateSettings
-from engine.stages.infer import runner_of
+from engine.stages.infer import ChangingRunner, Runner, runner_of
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
 from engine.storage.urls import is_object
@@ -127,6 +128,8 @@ class Engine:
         self._checkpoint_s = checkpoint_s
         self._cores = available_cores()
         self._alarms: Alarms | None = None
+        self._aside: PlanAside | None = None
+        self._plan: Backend | None = None  # the one that was built beside a run
         self.model = model or load_model(self.config, self.config.workers or self._cores)
         try:
             self._fit()
@@ -155,7 +158,12 @@ class Engine:
         class_mask = self.model.class_mask(self.config.classes)
         check_wanted(self.model.manifest, self.config, self._answering.classes_named())
         self._answering.check_clips(self.config, self.model.manifest.classes)
-        self._runner = runner_of(self.model, HeadReader(self.model.layout, self.config.lowest_conf, class_mask))
+        self._heads = HeadReader(self.model.layout, self.config.lowest_conf, class_mask)
+        self._runner: Runner = runner_of(self.model, self._heads)
+        self._changing: ChangingRunner | None = None
+        if self.config.build_plan:
+            self._runner = self._changing = ChangingRunner(self._runner, self.model.backend.provider)
+            self._build_plan()
         self._tracker = TrackerSettings.of(self.config, self.model.manifest.classes)
         self._postprocess = Postprocess(
             self.model.layout,
@@ -195,7 +203,11 @@ class Engine:
 
     def close(self) -> None:
         """Free the model and stop sending events."""
+        if self._aside is not None:
+            self._aside.close()
         self.model.backend.close()
+        if self._plan is not None:
+            self._plan.close()
         if self._alarms is not None:
             self._alarms.close()
 
@@ -692,6 +704,8 @@ class Engine:
 
     def _new_pipeline(self, videos: int) -> Pipeline:
         streams = max(1, min(self.streams, videos))
+        if self._changing is not None:
+            self._changing.forget()
         track = Track(
             self._tracker,
             lambda key, state: pipeline.keep_state(key, state),
@@ -856,6 +870,35 @@ class Engine:
         batch = FrameBatch([frame], self.model.shape((image.width, image.height)))
         (found,) = self._postprocess.process(self._runner.run(batch))
         return found
+
+    def _build_plan(self) -> None:
+        """Have a plan built, where there is none and it could be used."""
+        reason = why_not(self.config, self.model.backend.name)
+        if self.model.plan_now is None or reason is not None:
+            log.info("no TensorRT plan is built: %s", reason or "the model is no file")
+            return
+        command = command_of(self.config, self.config.batch or defaults.GPU_BATCH)
+        self._aside = PlanAside(command, number_of(self.config), self._take_plan)
+
+    def _take_plan(self) -> None:
+        """Open the plan that was built, and change over to it. Raises PlanError, BackendMissing and BackendError."""
+        assert self.model.plan_now is not None
+        self.change_over(self.model.plan_now())
+
+    def change_over(self, plan: Backend) -> None:
+        """Infer by a plan from the next batch on; the engine closes it with itself. For `build_plan` alone. Raises
+        PlanError if it does not take the batches of this engine."""
+        assert self._changing is not None
+        shape, fixed_hw = self.model.shape, plan.fixed_hw
+        if fixed_hw is not None and (shape.rect or fixed_hw != shape.model_hw):
+            plan.close()
+            raise PlanError(f"it takes images of {fixed_hw[1]}x{fixed_hw[0]} only, and this run has others")
+        if self.batch > 1 and not plan.batch_safe:
+            plan.close()
+            raise PlanError("it computes over the whole batch, and this run has batches of several images")
+        self._plan = plan
+        self._changing.change(runner_of(replace(self.model, backend=plan), self._heads), plan.provider)
+        log.info("%s computes from now on", plan.provider)
 
     def _batch_size(self) -> int:
         backend = self.model.backend

@@ -357,7 +357,8 @@ class Frame:
     plausible has not been decided yet. `wall` is the wall-clock time; None: unknown. `plan` is how a gated frame is
     treated, None without a gate. `probe`: it is inferred only for the audit, beside another frame with the same index.
     `known` has detections of images, perhaps this one, that were made elsewhere (engine.pipeline.pieces). `recalled` is
-    set instead of `image` where those of this very frame are known and no output needs its image.
+    set instead of `image` where those of this very frame are known and no output needs its image. `inferred_by` is the
+    provider that inferred it, where that may change within a run.
     """
 
     stream: int
@@ -376,6 +377,7 @@ class Frame:
     probe: bool = False
     known: Mapping[bytes, Detections] | None = None
     recalled: Recalled | None = None
+    inferred_by: str | None = None
 
     @property
     def is_lost(self) -> bool:

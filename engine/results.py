@@ -100,6 +100,7 @@ def entry_of(outcome: Outcome, class_names: tuple[str, ...]) -> VideoResult:
         segments=outcome.segments,
         dropped_frames=outcome.dropped,
         gate=_gate_of(tally),
+        inferred_by=[{"from_frame": frame, "provider": provider} for frame, provider in tally.inferred_by],
     )
 
 

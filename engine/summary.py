@@ -126,6 +126,13 @@ class ClockJson(TypedDict):
     zone: str
 
 
+class InferredByJson(TypedDict):
+    """Which provider inferred a video's frames from this one on."""
+
+    from_frame: int
+    provider: str
+
+
 class EntryJson(TypedDict):
     """How a video ended, as JSON values: a VideoResult without its path. The last keys occur only in a manifest and in
     `Engine.work`."""
@@ -153,6 +160,7 @@ class EntryJson(TypedDict):
     segments: NotRequired[list[SegmentJson]]
     dropped_frames: NotRequired[int]
     gate: NotRequired[GateJson]
+    inferred_by: NotRequired[list[InferredByJson]]
     clock: NotRequired[Mapping[str, object]]
     input: NotRequired[InputJson | None]
     attempts: NotRequired[int]
@@ -382,6 +390,7 @@ class VideoResult:
     segments: list[SegmentJson] = field(default_factory=list)
     dropped_frames: int = 0
     gate: GateJson | None = None
+    inferred_by: list[InferredByJson] = field(default_factory=list)
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> VideoJson:

@@ -126,7 +126,8 @@ static const int32_t convnet_exp2_8[8] __attribute__((aligned(32))) = {
 #undef NAME
 #undef TARGET
 
-#ifdef __linux__
+/* Older compilers do not know its instructions. */
+#if defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 14 : __GNUC__ >= 11)
 #define CONVNET_HAS_AMX 1
 #include "convnet_amx.h"
 #endif

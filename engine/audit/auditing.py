@@ -75,7 +75,7 @@ def audit(
 def _engine(run: FinishedRun, changes: Mapping[str, object]) -> Engine:
     return Engine(run.config.updated(
         visualize=False, crops=False, clips=None, export=None,
-        tables=None, heatmap=False, report=False, **changes,
+        tables=None, heatmap=False, report=False, build_plan=False, **changes,
     ))  # fmt: skip
 
 

@@ -123,11 +123,12 @@ def _encoding() -> Finding:
 
 
 def _native() -> Finding:
-    from engine_ext.convnet import instruction_sets
+    from engine_ext.convnet import has_bf16, instruction_sets
 
     if not (sets := instruction_sets()):
         return Finding("native", "absent", "needs a processor with AVX2 and FMA: ONNX Runtime runs the models")
-    return Finding("native", "ok", f"runs models with {sets[0]}")
+    bf16 = ", and in bf16 with AMX" if has_bf16() else ""
+    return Finding("native", "ok", f"runs models with {sets[0]}{bf16}")
 
 
 def _onnxruntime() -> Finding:

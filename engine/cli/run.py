@@ -17,6 +17,11 @@ from engine.cli.paths import PATH
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", type=PATH, help=told("Output folder.", defaults.OUTPUT_FOLDER))
 @model_options
+@click.option(
+    "--build-plan/--no-build-plan",
+    default=None,
+    help="On a GPU: build a TensorRT plan beside the run, and change over to it.  [no-build-plan]",
+)
 @click.option("--start", "start_s", metavar="TIME", help="Start position in each video: seconds, or H:MM:SS.  [0]")
 @click.option("--end", "end_s", metavar="TIME", help="End position in each video.  [its end]")
 @click.option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class LoadedModel:
     """A model ready to run, on `device`, chosen for the reason in `why`. `note` says why it does not run as asked,
-    where it does not. `precision` is what it computes in; f32: in whatever its file has."""
+    where it does not. `precision` is what it computes in; f32: in whatever its file has. `plan_now` opens
+    the TensorRT plan that there is by then; None: a plan can't be built of this model."""
 
     manifest: ModelManifest
     backend: Backend
@@ -43,6 +44,7 @@ class LoadedModel:
     device: str = "cpu"
     why: str | None = None
     precision: Precision = "f32"
+    plan_now: Callable[[], Backend] | None = None
 
     def class_mask(self, wanted: tuple[str, ...] | None) -> NDArray[np.bool_] | None:
         """Return (C,) bool of the classes wanted; None for all. Raises ConfigError for a name the model does not
@@ -138,7 +140,7 @@ def _three(mean: float | tuple[float, float, float] | None) -> tuple[float, floa
 
 def _load(config: EngineConfig, workers: int) -> LoadedModel:
     # `import engine` need not wait for what is of use to a model from a file only.
-    from engine.inference.select import choose
+    from engine.inference.select import choose, plan_now
     from models.dynamic_axes import freed_model
 
     resolved = resolved_model(config)
@@ -157,7 +159,16 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
     shape = TensorShape(model_hw, manifest.input.stride, rect=rect)
     layout = get_layout(manifest.layout)
     return LoadedModel(
-        manifest, chosen.backend, layout, shape, sha256, note, chosen.device, chosen.why, config.precision
+        manifest,
+        chosen.backend,
+        layout,
+        shape,
+        sha256,
+        note,
+        chosen.device,
+        chosen.why,
+        config.precision,
+        lambda: plan_now(config, resolved, freed, sha256, config.workers),
     )
 
 

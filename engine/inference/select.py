@@ -114,6 +114,13 @@ def _choose(asked: _Asked, on_cpu: Callable[[], OnCpu]) -> Chosen:
     return _cpu(on_cpu(), why)
 
 
+def plan_now(
+    config: EngineConfig, resolved: ResolvedModel, freed: FreedModel, sha256: str, workers: int | None
+) -> Backend:
+    """Return the backend of the plan that is there by now. Raises PlanError, BackendMissing and BackendError."""
+    return _on_gpu(_Asked(config, resolved, freed, sha256, workers or 2), PLANS).backend
+
+
 def _why_in(config: EngineConfig) -> str:
     """Return why a precision is computed on the CPU. Raises ConfigError if a GPU was requested, too."""
     if config.device.startswith("cuda") or is_plan(config.model) or needs_gpu(config.backend):

@@ -30,7 +30,8 @@ def of_run(config: EngineConfig, model: LoadedModel, scenes: Sequence[Scene] = (
     drawn = [scene.table() for scene in scenes] if config.visualize and config.drawn(has_scene=bool(scenes)) else []
     return {
         "model": [model.sha256, hashlib.sha256(declared.encode()).hexdigest()],
-        "backend": [model.backend.name, model.backend.provider],
+        # With a plan that may come to be there, what infers changes within a run, and between its attempts.
+        "backend": ["plan"] if config.build_plan else [model.backend.name, model.backend.provider],
         "configuration": {key: settings[key] for key in sorted(RESULT_KEYS)},
         "versions": {name: installed[name] for name in _LIBRARIES if name in installed},
         # Not there in the journals of runs without them, and of versions before there were any.

@@ -14,9 +14,10 @@ from engine.records import Agreements, EndOfStream, StreamInfo, Tracks
 @dataclass(frozen=True, kw_only=True)
 class CountersState:
     """The totals of a stream at one moment, for a checkpoint; its fields are the keys there. `tracks_by_class` has
-    (class id, tracks) of the tracks that have ended, `votes` (track id, class id, sum of scores) of the others. `looks`
-    has (how, frames) of a gated stream, `inferred_share` what was inferred of them, in whole frames, and `agreements`
-    what its audit has seen. Fields with a default are not in old checkpoints."""
+    (class id, tracks) of the tracks that have ended, `votes` (track id, class id, sum of scores) of the others.
+    `looks` has (how, frames) of a gated stream, `inferred_share` what was inferred of them, in whole frames, and
+    `agreements` what its audit has seen. `inferred_by` has (frame, provider) where the provider may change within a
+    run. Fields with a default are not in old checkpoints."""
 
     frames: int
     inferred: int
@@ -34,6 +35,7 @@ class CountersState:
     inferred_share: float = 0.0
     agreements: Agreements | None = None
     objects: ObjectCounterState | None = None
+    inferred_by: list[tuple[int, str]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
         """Return it as JSON values, with tuples for arrays."""
@@ -63,6 +65,7 @@ class Counters:
         self.looks: Counter[str] = Counter()  # how the frames of a gated stream were looked at
         self.inferred_share = 0.0
         self.agreements: Agreements | None = None
+        self.inferred_by: list[tuple[int, str]] = []  # from which frame on, and by which provider
         self._steps = 0.0
         self._votes: dict[int, dict[int, float]] = {}  # of each track that may come again
         self._objects = ObjectCounter() if objects else None
@@ -85,6 +88,8 @@ class Counters:
         if frame.plan is not None:
             self.looks[frame.plan.look.value] += 1
             self.inferred_share += frame.plan.cost + frame.plan.probed
+        if frame.inferred_by is not None and (not self.inferred_by or self.inferred_by[-1][1] != frame.inferred_by):
+            self.inferred_by.append((frame.index, frame.inferred_by))
         if tracks.agreements is not None:
             self.agreements = tracks.agreements
         if tracks.detections is not None:
@@ -146,6 +151,7 @@ class Counters:
             inferred_share=self.inferred_share,
             agreements=self.agreements,
             objects=self._objects.state() if self._objects is not None else None,
+            inferred_by=list(self.inferred_by),
         )
 
     def restore(self, state: CountersState) -> None:
@@ -158,6 +164,7 @@ class Counters:
         self.size_wh = state.size_wh
         self.looks = Counter(dict(state.looks))
         self.inferred_share, self.agreements = state.inferred_share, state.agreements
+        self.inferred_by = list(state.inferred_by)
         self._steps, self._votes = state.steps, {}
         for track_id, class_id, votes in state.votes:
             self._votes.setdefault(track_id, {})[class_id] = votes

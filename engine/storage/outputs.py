@@ -165,6 +165,7 @@ class StoredOutput:
             self._sent = json.loads(self._list.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             self._sent = {}
+        self._forget_gone()
         if _MANIFEST in self._there:
             self._ours |= _named(_json(self._store.get(self.place.below(_MANIFEST).key)))
         if _NAMES in self._there:
@@ -172,6 +173,16 @@ class StoredOutput:
         for name in sorted(self._there):
             if name.startswith(f"{_STATE}/") and name.endswith(f"/{_VERDICT}"):
                 self._restore(name.removesuffix(f"/{_VERDICT}"))
+
+    def _forget_gone(self) -> None:
+        """Have made again what was sent and is not there any more, and what is here without its content."""
+        for name, (size, _) in list(self._sent.items()):
+            if self._there.get(name) != size:
+                del self._sent[name]
+        for path in self.folder.rglob(f"*{_FREED_SUFFIX}"):
+            facts = path.stat()
+            if self._name(path) not in self._sent and facts.st_size and not facts.st_blocks:
+                path.unlink()
 
     def _restore(self, state: str) -> None:
         """Put the state of a finished video back, with its files: of its annotated video no more than the size."""

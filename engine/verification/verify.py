@@ -77,6 +77,7 @@ def verify_invariance(
     if len(found) != 1:
         raise InputError(f"verify takes one video. {video} holds {len(found)}.")
     neighbours, left_out = _neighbours(found[0], others, config)
+    config = config.updated(build_plan=False)  # all runs infer with the same
     with Engine(config) as probe:
         begun()
         model = probe.model

@@ -58,8 +58,8 @@ def verify_precision(
         raise InputError(f"verify takes one video. {video} holds {len(found)}.")
     if config.precision == "int8" and against is None:
         raise ConfigError("verify --precision int8 needs the float model to compare with: --against MODEL.")
-    plain = config.updated(precision="f32", model=against or config.model, visualize=False)
-    with Engine(plain) as one, Engine(config.updated(visualize=False)) as other:
+    plain = config.updated(precision="f32", model=against or config.model, visualize=False, build_plan=False)
+    with Engine(plain) as one, Engine(config.updated(visualize=False, build_plan=False)) as other:
         begun()
         boxes, tracks = Agreement(), Agreement()
         ids: tuple[set[int], set[int]] = (set(), set())

@@ -52,8 +52,9 @@ _INNOCENT = (How.DONE, How.HANDED_BACK, How.CANCELLED)
 
 def is_split(config: EngineConfig, video: VideoFacts) -> bool:
     """Return whether a video is worked on in pieces: one that is longer than `split_s` by its container's claim. Where
-    not every frame is inferred, which ones are depends on those before: such videos stay whole."""
-    every_frame = config.gate == "off" and not config.frames_between_inferences
+    not every frame is inferred, which ones are depends on those before, and with `build_plan` what infers a frame
+    depends on when it is done: such videos stay whole."""
+    every_frame = config.gate == "off" and not config.frames_between_inferences and not config.build_plan
     return every_frame and config.split_s is not None and (video.duration_s or 0.0) > config.split_s
 
 

@@ -1,5 +1,7 @@
 """quantize: a file that says all of itself, runs everywhere, and keeps in float32 what costs most."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import onnx
@@ -7,8 +9,11 @@ import onnxruntime
 import pytest
 
 from engine import EngineConfig
+from engine.choices.precision import processor
 from engine.cli.group import commands
 from engine.errors import ConfigError, ModelError
+from engine.inference.backends.onnxruntime import OnnxRuntimeBackend
+from engine.inference.backends.openvino import OpenVinoBackend
 from engine.inference.trt.quantize import signed
 from engine.records import Detections
 from engine.verification.agreement import Agreement
@@ -100,6 +105,18 @@ def test_the_file_says_all_of_itself_and_runs(tmp_path, config, pictures):
         for path in (config.model, str(target))
     )
     assert 0 < np.abs(one - other).max() < 0.1
+
+
+@pytest.mark.skipif(processor().lacks("int8") is not None, reason="this processor has no VNNI")
+def test_openvino_and_onnx_runtime_compute_the_file_alike(tmp_path, config, pictures):
+    pytest.importorskip("openvino")
+    target = tmp_path / "q.onnx"
+    quantize_model(config, pictures, target, aim=0.0, say=[].append)
+    tensor = np.random.default_rng(0).random((1, 3, 64, 64), np.float32) * 25
+    one, other = OpenVinoBackend(target, 1, precision="int8").run(tensor), OnnxRuntimeBackend(target).run(tensor)
+    original = OnnxRuntimeBackend(Path(config.model)).run(tensor)
+    assert np.abs(one - other).max() < 0.02
+    assert np.abs(one - original).max() > 0
 
 
 def test_tensorrt_gets_signed_numbers_that_are_the_same(tmp_path, config, pictures):

@@ -194,3 +194,18 @@ def test_roots_hold_for_objects(bucket, small, tmp_path):
     for roots in ([f"{bucket.url}/ca"], ["s3://other"], [tmp_path]):
         with pytest.raises(InputError, match="is outside what may be read"):
             find_videos([url], tmp_path, roots)
+
+
+@pytest.mark.parametrize("changed", [False, True], ids=["the same", "another"])
+def test_a_checkpoint_is_of_one_version_of_an_object(bucket, tmp_path, changed):
+    path = clip(tmp_path / "long.mp4", 80)
+    store, url = stores.store("s3", bucket.name), f"{bucket.url}/long.mp4"
+    store.put("long.mp4", path)
+    with fake_engine(fail_after=40, checkpoint_s=0.03, delay_s=0.004, workers=1) as engine:
+        assert not engine.run([url], tmp_path / "out")["success"]
+    if changed:
+        store.put("long.mp4", path.read_bytes() + b"\0\0\0\x08free")
+    (entry,) = run([url], tmp_path / "out")["videos"]
+    assert (entry["frames"], entry.get("resumed_from", 0) > 0) == (80, not changed)
+    started_over = [note for note in entry.get("notes", ()) if "the input has changed since the checkpoint" in note]
+    assert bool(started_over) is changed

@@ -184,6 +184,17 @@ def test_another_machine_goes_on_with_the_next_video(bucket, videos, tmp_path):
     assert manifest_of(bucket)["videos"][0]["files"]["video"]["size_bytes"] == len(before)
 
 
+def test_what_was_sent_and_is_gone_is_made_again(bucket, videos, tmp_path):
+    arguments = [f"{bucket.url}/out", str(tmp_path), str(videos)]
+    subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=ROOT, timeout=60, check=False)
+    store = stores.store("s3", bucket.name)
+    before = store.get("out/a.mp4")
+    store.delete("out/a.mp4")
+    summary = run(bucket, [videos], tmp_path, visualize=True)
+    assert summary["success"], summary
+    assert store.get("out/a.mp4") == before
+
+
 def test_live_sources_are_not_recorded_there(bucket, tmp_path):
     with pytest.raises(InputError, match="is a live source, which is recorded to a folder on disk"):
         run(bucket, ["rtsp://127.0.0.1:9/x"], tmp_path)

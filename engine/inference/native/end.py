@@ -133,7 +133,7 @@ class End:
 
     @cached_property
     def _places(self) -> dict[str, slice]:
-        """Rows of the output that a concatenation makes: the last one, and those whose results it only stacks."""
+        """Rows of the output that a concatenation makes: the last one, and those it only stacks, reshaped or not."""
         makers = {step.node.outputs[0]: step.node for step in self.steps}
         readers = Counter(name for step in self.steps for name in step.node.inputs)
         last = makers.get(self.output)
@@ -148,6 +148,8 @@ class End:
             joined = makers.get(moved.inputs[0]) if moved is not None and moved.op_type == "Reshape" else None
             if joined is not None and joined.op_type == "Concat" and readers[name] == readers[joined.outputs[0]] == 1:
                 found[joined.outputs[0]] = slice(row, row + rows)
+            elif moved is not None and moved.op_type == "Concat" and readers[name] == 1:
+                found[name] = slice(row, row + rows)
             row += rows
         return found
 
