@@ -485,10 +485,14 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def count_above(self, conf: float) -> int:
+        """Return how many have a score of at least `conf`."""
+        return int(np.count_nonzero(self.scores >= np.float32(conf)))
+
     def above(self, conf: float) -> Detections:
         """Return those with a score of at least `conf`, by the same comparison as for a model's output; itself if all
         have."""
-        count = int(np.count_nonzero(self.scores >= np.float32(conf)))
+        count = self.count_above(conf)
         if count == len(self):
             return self
         boxes, scores, class_ids = self.boxes_xyxy[:count], self.scores[:count], self.class_ids[:count]

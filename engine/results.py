@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
-from engine.errors import OutputError, describe_os_error
+from engine.errors import OutputError, VideoError, describe_os_error
 from engine.files.folders import Folder
 from engine.files.opened import OpenedFile
 from engine.inference.model import LoadedModel
@@ -217,3 +217,19 @@ def file_identity(file: OpenedFile, broken_off: Callable[[], bool] = lambda: Fal
         return {"size_bytes": file.size_now(), "sha256": digest.hexdigest()}
     except OSError:
         return None
+
+
+def refuse_changed(
+    file: OpenedFile, size_bytes: int | None, sha256: str | None, etag: str | None, tick: Callable[[], None]
+) -> None:
+    """Raise VideoError if a source is not the file that a run read, of which nothing may be noted. `tick` is called
+    often."""
+    if size_bytes not in (None, file.size_bytes):
+        raise VideoError("is not the file that the tracks are of: its size has changed since the run")
+
+    def go_on() -> bool:
+        tick()
+        return False
+
+    if not has_same_content(file, sha256, etag, go_on):
+        raise VideoError("is not the file that the tracks are of: its content has changed since the run")

@@ -59,7 +59,7 @@ ROOMS = {
         },
         "exports": {
             "analytics", "choices", "config", "errors", "files", "finished", "inference", "media", "output_folder",
-            "pipeline", "profiling", "sinks", "stages", "summary", "text",
+            "pipeline", "profiling", "results", "sinks", "stages", "summary", "text",
         },
         "find": {
             "analytics", "choices", "config", "errors", "exports", "files", "finished", "inference", "output_folder",

@@ -309,18 +309,22 @@ class _Joins:
 
     def add(self, number: int, track: _Ended) -> None:
         """Add a track that has ended."""
-        for other, known in self.ended.items():
-            if known.after and track.before:
-                self._pair(other, known.ends, number, track.ends)
-            if known.before and track.after:
-                self._pair(number, track.ends, other, known.ends)
+        ends, gap_s = track.ends, self.rules.max_gap_s
+        kind, begun_s, ended_s = ends.class_id, ends.begin[0], ends.end[0]
+        for other, known in self.ended.items():  # few are near in time, and each is met by all that end after it
+            theirs = known.ends
+            if theirs.class_id != kind:
+                continue
+            if known.after and track.before and theirs.end[0] < begun_s <= theirs.end[0] + gap_s:
+                self._pair(other, theirs, number, ends)
+            if known.before and track.after and ended_s < theirs.begin[0] <= ended_s + gap_s:
+                self._pair(number, ends, other, theirs)
         self.ended[number] = track
 
     def _pair(self, earlier: int, ended: Ends, later: int, begun: Ends) -> None:
-        if ended.end[0] < begun.begin[0] <= ended.end[0] + self.rules.max_gap_s:
-            distance = _distance(ended, begun, self.rules)
-            if distance is not None:
-                self._pairs[earlier, later] = distance
+        distance = _distance(ended, begun, self.rules)
+        if distance is not None:
+            self._pairs[earlier, later] = distance
 
     def settle(self, now_s: float, begun_s: list[float], seen_s: list[float]) -> None:
         """Join all settled pairs. `begun_s` and `seen_s` are the ascending times at which live tracks began and were
@@ -382,8 +386,8 @@ class _Joins:
     def copy(self) -> _Joins:
         other = _Joins(self.rules)
         other.joined = self.joined
-        for number, track in self.ended.items():
-            other.add(number, _Ended(track.ends, track.before, track.after))
+        other.ended = {number: _Ended(track.ends, track.before, track.after) for number, track in self.ended.items()}
+        other._pairs = dict(self._pairs)
         return other
 
 

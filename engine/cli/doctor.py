@@ -15,16 +15,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+import engine_ext
 from engine.errors import BackendMissing
 from engine.install import extra
 from engine.text.printable import printable
 from models.errors import ModelError
 
 _STYLES = {"ok": "green", "absent": "dim", "broken": "red"}
-_KERNELS = tuple(
-    "geometry letterbox convnet decode_heads nms kalman assignment tracker sort bytetrack ocsort cbiou overlay blur "
-    "sharpness rows motion jpeg_planes".split()
-)
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
 
 
@@ -95,13 +92,15 @@ def _machine() -> Finding:
 
 
 def _kernels() -> Finding:
-    for name in _KERNELS:
+    # Each has its contract there, whether or not it was compiled.
+    kernels = sorted(path.stem for path in Path(engine_ext.__file__).parent.glob("*.pyi"))
+    for name in kernels:
         try:
             importlib.import_module(f"engine_ext.{name}")
         except ImportError as error:
             remedy = "Repair: `make build` in a checkout, else pip install --force-reinstall yolo-engine"
             return Finding("kernels", "broken", f"engine_ext.{name} can't be loaded: {error}. {remedy}")
-    return Finding("kernels", "ok", ", ".join(_KERNELS))
+    return Finding("kernels", "ok", ", ".join(kernels))
 
 
 def _decoding() -> Finding:

@@ -27,7 +27,7 @@ from engine.files.opened import OpenedFile
 from engine.finished import FinishedRun, FinishedVideo, file_word, fresh_name, happenings_of
 from engine.media.source import Source
 from engine.output_folder.own_files import foreign, is_own_in
-from engine.results import has_same_content
+from engine.results import refuse_changed
 from engine.sinks.base import discard, sole_writer
 from engine.stages.decode import never_begun
 
@@ -167,25 +167,13 @@ class _VideoCutter:
         try:
             with open_input(str(path), () if self._drawn else roots) as file:
                 if not self._drawn:
-                    self._check(file)
+                    known = self._video
+                    refuse_changed(file, known.size_bytes, known.sha256, known.etag, self._tick)
                 for made in self._made(file, parts, growing):
                     yield self._published(made)
         finally:
             for each in growing:
                 discard(each)
-
-    def _check(self, file: OpenedFile) -> None:
-        """Raise VideoError if the source is not the one that the run read."""
-        video = self._video
-        if video.size_bytes not in (None, file.size_bytes):
-            raise VideoError("is not the file that the tracks are of: its size has changed since the run")
-
-        def go_on() -> bool:
-            self._tick()
-            return False
-
-        if not has_same_content(file, video.sha256, video.etag, go_on):
-            raise VideoError("is not the file that the tracks are of: its content has changed since the run")
 
     def _made(self, file: OpenedFile, parts: Sequence[Part], growing: Sequence[Path]) -> Iterator[_Made]:
         why: dict[Path, str] = {}

@@ -19,6 +19,7 @@ from engine.files.objects import open_input
 from engine.files.whole_folder import whole_folder
 from engine.finished import FinishedRun
 from engine.output_folder.own_files import refuse_foreign_export
+from engine.results import refuse_changed
 from engine.summary import ExportJson
 
 __all__ = ["Export", "ExportSettings", "export_json", "export_run"]
@@ -162,4 +163,6 @@ def _images_of(
         return folder / kind.images / f"{image_name(stem, frame)}.jpg"
 
     with open_input(str(source), roots) as file:
+        known = video.video
+        refuse_changed(file, known.size_bytes, known.sha256, known.etag, tick)
         return cut_images(file, run.config, name_of, tick)

@@ -82,7 +82,7 @@ class Counters:
         if tracks.detections is not None:  # frames that are not inferred don't age a track
             self._steps += tracks.steps
             self.inferred += tracks.frame.infer
-            self.detections += len(tracks.detections.above(self._conf))
+            self.detections += tracks.detections.count_above(self._conf)
             self.non_finite += tracks.detections.non_finite
             self.without_area += tracks.detections.without_area
         if frame.plan is not None:

@@ -135,7 +135,9 @@ class _Muxer:
         self._audio = container.add_stream_from_template(audio) if audio is not None else None
         container.start_encoding()
         self._audio_dts: int | None = None
+        self._audio_step = 1, Fraction(0)  # a tick of the output's audio, in whole ticks of this size
         self._video_dts: int | None = None
+        self._video_gap = 0, Fraction(0)  # the longest gap that MP4 can hold, in whole ticks of this size
         moved_s = float(self._shift * self._time_base)
         self.notes = [f"annotated video shifted by {moved_s:.3f} s to start at 0"] if self._shift else []
 
@@ -152,7 +154,7 @@ class _Muxer:
             packet.dts += late
             packet.pts = None if packet.pts is None else packet.pts + late
         # MP4 refuses times that don't grow by at least a tick of its own.
-        earliest = packet.dts if self._audio_dts is None else self._audio_dts + self._audio_step(packet)
+        earliest = packet.dts if self._audio_dts is None else self._audio_dts + self._step(packet.time_base)
         if packet.dts < earliest:
             packet.pts = earliest if packet.pts is None else packet.pts + earliest - packet.dts
             packet.dts = earliest
@@ -167,18 +169,24 @@ class _Muxer:
     def _note_long_gap(self, packet: av.Packet) -> None:
         """Note a gap that MP4 can't hold: it counts the ticks between two frames in 31 bits, and FFmpeg moves what
         follows a longer gap up to it."""
-        gap_s = float((packet.dts - self._video_dts) * packet.time_base) if self._video_dts is not None else 0.0
-        assert self._video.time_base is not None
-        if gap_s > _LONGEST_GAP_TICKS * self._video.time_base:
-            self.notes.append(
-                f"annotated video: the gap of {gap_s:.0f} s is longer than MP4 can hold, and times after it are wrong"
-            )
+        if self._video_dts is not None:
+            base = packet.time_base
+            if self._video_gap[1] != base:
+                assert self._video.time_base is not None
+                self._video_gap = math.floor(_LONGEST_GAP_TICKS * self._video.time_base / base), base
+            if (gap := packet.dts - self._video_dts) > self._video_gap[0]:
+                self.notes.append(
+                    f"annotated video: the gap of {float(gap * base):.0f} s is longer than MP4 can hold, and times "
+                    "after it are wrong"
+                )
         self._video_dts = packet.dts
 
-    def _audio_step(self, packet: av.Packet) -> int:
+    def _step(self, base: Fraction) -> int:
         """Return a tick of the output's audio, in whole ticks of the packet's."""
-        assert self._audio is not None
-        return math.ceil((self._audio.time_base or 0) / packet.time_base) or 1
+        if self._audio_step[1] != base:
+            assert self._audio is not None
+            self._audio_step = math.ceil((self._audio.time_base or 0) / base) or 1, base
+        return self._audio_step[0]
 
 
 def ratio(value: Fraction) -> Sequence[int]:

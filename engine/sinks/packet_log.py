@@ -129,6 +129,7 @@ def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.
 
 def _records(file: IO[bytes], size: int | None) -> Iterator[tuple[int, int, int, int, int, Fraction, bytes]]:
     left = os.fstat(file.fileno()).st_size if size is None else size
+    base = Fraction(1)
     while left:
         head = file.read(_RECORD.size)
         if len(head) < _RECORD.size:
@@ -140,7 +141,9 @@ def _records(file: IO[bytes], size: int | None) -> Iterator[tuple[int, int, int,
         payload = file.read(length) if left >= 0 else b""
         if len(payload) < length:
             raise ValueError("the packet log ends within a record")
-        yield kind, flags, pts, dts, duration, Fraction(numerator, denominator), payload
+        if base.numerator != numerator or base.denominator != denominator:
+            base = Fraction(numerator, denominator)
+        yield kind, flags, pts, dts, duration, base, payload
 
 
 def _side_data(packet: av.Packet) -> Iterator[tuple[int, bytes]]:

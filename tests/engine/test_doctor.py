@@ -21,6 +21,7 @@ from engine.inference.trt.sidecar import write_plan
 from models import registry
 from models.files import cache_dir
 from orchestrator.settings import settings
+from tests.assets import ROOT
 from tests.engine.trt.conftest import RECORD
 
 CHECKS = "machine kernels decoding encoding native onnxruntime openvino tensorrt tensorrt_rtx models broker".split()
@@ -40,6 +41,11 @@ def no_broker(monkeypatch):
 def finding(what):
     (found,) = [found for found in doctor.examine() if found.what == what]
     return found
+
+
+def test_every_kernel_is_tried():
+    tried = set(finding("kernels").detail.split(", "))
+    assert tried == {path.stem for path in (ROOT / "engine_ext").glob("*.pyx")}
 
 
 def refuse_import(monkeypatch, name, error):

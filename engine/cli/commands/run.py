@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import numpy  # noqa: F401 - before pydantic, which replaces a function of typing's by a slower one
 
 from engine.analytics.settings import AnswerSettings
 from engine.cli.console import screen

@@ -176,6 +176,20 @@ def test_images_of_a_source_that_is_gone_name_it(one, run):
     assert not (out / "export" / "coco").exists()
 
 
+@pytest.mark.parametrize("known", ["size", "content"])
+def test_images_are_not_cut_out_of_another_recording(tmp_path, run, known):
+    """A camera that overwrites its file would give boxes on frames that they are not of."""
+    video = write_clip(tmp_path / "a.mp4")
+    assert run("run", video, "-o", tmp_path / "out", "--backend", "fake", "--no-visualize").status == 0
+    data = bytearray(video.read_bytes())
+    video.write_bytes(data[:-1] if known == "size" else data[:-1] + bytes([data[-1] ^ 1]))
+    done = run("export", tmp_path / "out", "--to", "coco", "--images")
+    assert done.status == 1
+    assert f"Error: {video} is not the file that the tracks are of: its {known} has changed since the run" in done.err
+    assert not (tmp_path / "out" / "export" / "coco").exists()
+    assert run("export", tmp_path / "out", "--to", "coco").status == 0
+
+
 def test_images_of_a_run_that_blurs_are_said_to_show_all(tmp_path, run):
     video = write_clip(tmp_path / "a.mp4")
     out = tmp_path / "out"
