@@ -86,7 +86,7 @@ OPTIONS = {
     "yolo-submit": options_of(submit),
 }
 # Of other programs that the text speaks of.
-FOREIGN = {"--profile", "--pool", "--decode", "--vfs-cache-mode"}
+FOREIGN = {"--precisions", "--profile", "--pool", "--decode", "--vfs-cache-mode"}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
