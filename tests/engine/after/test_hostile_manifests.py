@@ -216,7 +216,7 @@ def test_names_that_are_no_text_go_through_all(monkeypatch, tmp_path):
         status, said = status_of(arguments, monkeypatch)
         assert status == (1 if arguments[0] == "audit" else 0), (arguments, said)  # its rows are others by now
         assert "left out" not in said
-        assert "not looked at: ok" not in said
+        assert "not checked: ok" not in said
     _, said = status_of(["find", out, "--json"], monkeypatch)
     names = {row["video"] for row in json.loads(said.splitlines()[0])["found"]}
     assert names == {"\\udcff\\udcfe.mp4", "a.partial.mp4"}
