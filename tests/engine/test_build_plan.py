@@ -13,6 +13,7 @@ import click
 import pytest
 
 from engine import EngineConfig
+from engine.cli.group import commands as engine_commands
 from engine.cli.trt import build_trt
 from engine.errors import PlanError
 from engine.inference.backends.fake import FakeBackend
@@ -179,7 +180,8 @@ def test_the_command_is_one_of_build_trt():
     )
     command = aside.command_of(config, 8)
     assert command[1:5] == ["-P", "-m", "engine.cli.main", "build-trt"]
-    with click.Context(build_trt) as context:
+    names = engine_commands.context_settings["help_option_names"]  # a command keeps those of its first context
+    with click.Context(build_trt, help_option_names=names) as context:
         build_trt.parse_args(context, command[5:])
     given = context.params
     assert (given["model"], given["max_batch"], given["layout"]) == ("a.onnx", 8, "yolov8")

@@ -168,7 +168,7 @@ def test_bf16_on_amx_needs_nothing_else(known, backend):
 def test_bf16_without_amx_is_for_openvino(able, known, monkeypatch):
     monkeypatch.setattr(native, "has_bf16", lambda: False)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(BackendMissing, match="--precision bf16 was requested, but OpenVINO is not installed"):
+    with pytest.raises(BackendMissing, match="--precision bf16 needs OpenVINO, which is not installed"):
         Engine(EngineConfig(precision="bf16", **known))
     with pytest.raises(BackendMissing, match=r"by --backend native in bf16: .*. Repair: --backend auto"):
         Engine(EngineConfig(precision="bf16", backend="native", **known))
