@@ -332,18 +332,22 @@ def at_work(place) -> None:
     until(lambda: any(video.frames for told in place.job.progress() for video in told.videos), 20)
 
 
-def test_cameras_are_shared_by_workers_whose_files_follow_each_other(tmp_path, fault):
+def test_cameras_are_shared_by_workers_whose_files_follow_each_other(tmp_path, fault, monkeypatch):
     """One worker has a file of each camera when the other begins: that one waits, and gets what follows."""
     place = Place(tmp_path, *(f"{camera}/{part}.mp4" for camera in ("north", "south") for part in "abcd"), frames=40)
     config, output = {**CONFIG, "camera": "folder"}, tmp_path / "shared"
     place.job = jobs.begin(str(tmp_path / "videos"), config, place.settings, output=str(output), workers=2)
     place.start()
     fault(delay_s=0.02)
+    held = tmp_path / "held"
+    held.touch()
+    monkeypatch.setenv("FAULT_HOLD", str(held))
     first = in_background(place.process)
-    until(lambda: sum(len(told.videos) for told in place.job.progress()) == 2, 20)
+    until(lambda: sum(len(told.videos) for told in place.job.progress()) == 2)
     other = jobs.Context("other@here", place.settings, lambda: place.stop)
     second = in_background(lambda: jobs.process(place.job, "process-2", other))
-    until(lambda: any("waiting" in told.stage for told in place.job.progress()), 20)
+    until(lambda: any("waiting" in told.stage for told in place.job.progress()))
+    held.unlink()
     assert {first().how, second().how} == {"exhausted"}
     done = [place.job.done(index) for index in place.job.done_indices()]
     assert {one.status for one in done} == {"ok"}

@@ -2,12 +2,14 @@
 
 FAULT is KIND@PLACE: what happens (segv, exit, halt, raise) and where (import, load, open, frame, done). A file that is
 opened counts when its name starts with `bad`; with FAULT_ONCE, a file that is removed by the first strike, nothing
-happens after it. FAULT_DELAY_S is how long the fake model takes for a frame; checkpoints come five times a second.
+happens after it. FAULT_DELAY_S is how long the fake model takes for a frame; while the file FAULT_HOLD exists, it gives
+no more than a few answers. Checkpoints come five times a second.
 """
 
 import os
 import signal
 import sys
+import time
 
 
 def strike() -> None:
@@ -26,15 +28,20 @@ def strike() -> None:
         raise RuntimeError("struck")
 
 
-def before(owner: type, name: str, when=lambda *_: True) -> None:
+def before(owner: type, name: str, when=lambda *_: True, act=strike) -> None:
     real = getattr(owner, name)
 
     def wrapped(self, *arguments, **options):
         if when(self, *arguments):
-            strike()
+            act()
         return real(self, *arguments, **options)
 
     setattr(owner, name, wrapped)
+
+
+def hold(file: str) -> None:
+    while os.path.exists(file):
+        time.sleep(0.02)
 
 
 if "orchestrator.engine_process.main" in sys.orig_argv:
@@ -47,6 +54,8 @@ if "orchestrator.engine_process.main" in sys.orig_argv:
 
     checkpoint.EVERY_S = 0.2
     FakeBackend.__init__.__kwdefaults__["delay_s"] = float(os.environ.get("FAULT_DELAY_S", "0"))
+    if held := os.environ.get("FAULT_HOLD"):
+        before(FakeBackend, "run", lambda backend, *_: backend.calls >= 5, lambda: hold(held))
     if place == "import":
         strike()
     elif place == "load":
