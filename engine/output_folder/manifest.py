@@ -76,6 +76,12 @@ class _Input(_Facts):
     sha256: Text = _ABSENT
     etag: Text = _ABSENT
 
+    @model_validator(mode="after")
+    def _is_identified(self) -> _Input:
+        if self.sha256 is None and self.etag is None:
+            raise ValueError("a table with sha256 or etag")
+        return self
+
 
 class _Media(_Facts):
     size_wh: tuple[Side, Side]
