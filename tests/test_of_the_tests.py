@@ -22,6 +22,7 @@ SLEEPS = {
     "tests/e2e/test_verdict.py": (1, "a stage that is slow"),
     "tests/engine/test_metrics.py": (8, "seconds are what it measures"),
     "tests/engine/after/receivers.py": (1, "a receiver that is slow"),
+    "tests/orchestrator/faults/sitecustomize.py": (1, "a model that is held until a file is gone"),
     "tests/orchestrator/slow_proxy.py": (1, "a network that is far"),
     "tests/orchestrator/test_leases.py": (1, "the pace at which an owner renews its lease"),
 }
