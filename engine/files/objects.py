@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import SourceError
-from engine.files.opened import OpenedFile
+from engine.files.opened import OpenedFile, PlacedReader
 from engine.storage.urls import Place, is_below, opened, place_of
 
 if TYPE_CHECKING:
@@ -64,42 +64,21 @@ class OpenedObject(OpenedFile):
             self._object.close()
 
 
-class ObjectReader(io.RawIOBase):
-    """Reads an object from a place of its own. Closing it leaves the object open."""
+class ObjectReader(PlacedReader):
+    """Reads an open object."""
 
     def __init__(self, source: StoredObject) -> None:
+        super().__init__(source.place.key)
         self._source = source
-        self._place = 0
-        self.name = f"input{os.path.splitext(source.place.key)[1]}"  # as that of a file
 
-    def readable(self) -> bool:
-        return True
+    def _read_at(self, place: int, size: int) -> bytes:
+        return self._source.read(place, size)
 
-    def seekable(self) -> bool:
-        return True
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:
-            return self.readall()
-        data = self._source.read(self._place, size)
-        self._place += len(data)
-        return data
+    def _end(self) -> int:
+        return self._source.size
 
     def readinto(self, buffer: Buffer, /) -> int:
         view = memoryview(buffer).cast("B")
         data = self.read(len(view))
         view[: len(data)] = data
         return len(data)
-
-    def readall(self) -> bytes:
-        return b"".join(iter(lambda: self.read(1 << 20), b""))
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._source.size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"no place before the first byte: {base + offset}")
-        self._place = base + offset
-        return self._place
-
-    def tell(self) -> int:
-        return self._place

@@ -99,14 +99,21 @@ class OpenedFile:
         self.close()
 
 
-class Reader(io.RawIOBase):
-    """Reads an open file from a place of its own. Closing it leaves the file open."""
+class PlacedReader(io.RawIOBase):
+    """Reads an open input from a place of its own. Closing it leaves the input open."""
 
-    def __init__(self, descriptor: int, path: str) -> None:
-        self._descriptor = descriptor
+    def __init__(self, path: str) -> None:
         self._place = 0
         # FFmpeg tells some raw formats by the suffix alone. The rest of a name it would read patterns and URLs into.
         self.name = f"input{os.path.splitext(path)[1]}"
+
+    def _read_at(self, place: int, size: int) -> bytes:
+        """Return up to `size` bytes from `place`, fewer at the end."""
+        raise NotImplementedError
+
+    def _end(self) -> int:
+        """Return the place behind the last byte."""
+        raise NotImplementedError
 
     def readable(self) -> bool:
         return True
@@ -117,21 +124,16 @@ class Reader(io.RawIOBase):
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
             return self.readall()
-        data = os.pread(self._descriptor, size, self._place)
+        data = self._read_at(self._place, size)
         self._place += len(data)
         return data
-
-    def readinto(self, buffer: Buffer, /) -> int:
-        count = os.preadv(self._descriptor, [buffer], self._place)
-        self._place += count
-        return count
 
     def readall(self) -> bytes:
         return b"".join(iter(lambda: self.read(1 << 20), b""))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place}.get(whence)
-        place = offset + (os.fstat(self._descriptor).st_size if base is None else base)
+        place = offset + (self._end() if base is None else base)
         if place < 0:
             raise ValueError(f"no place before the first byte: {place}")
         self._place = place
@@ -139,6 +141,25 @@ class Reader(io.RawIOBase):
 
     def tell(self) -> int:
         return self._place
+
+
+class Reader(PlacedReader):
+    """Reads an open file."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        super().__init__(path)
+        self._descriptor = descriptor
+
+    def _read_at(self, place: int, size: int) -> bytes:
+        return os.pread(self._descriptor, size, place)
+
+    def _end(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        count = os.preadv(self._descriptor, [buffer], self._place)
+        self._place += count
+        return count
 
 
 def _open(path: str) -> int:

@@ -17,7 +17,7 @@ from engine_ext.geometry import iou_matrix
 
 IOU = 0.5
 
-_MOST_PATIENCE = 64
+_MAX_PATIENCE = 64
 
 
 class Auditor:
@@ -61,7 +61,7 @@ class Auditor:
         if drawn(seen.here)[1] < self._target and seen.level < LEVELS:  # by more than chance
             # What it had closed for was not so: the next time it waits for longer.
             if seen.closed_at and seen.closed_at[-1] > max(seen.opened_at, default=-1):
-                seen.patience = min(2 * seen.patience, _MOST_PATIENCE)
+                seen.patience = min(2 * seen.patience, _MAX_PATIENCE)
             self._move(1)
             seen.opened_at = [*seen.opened_at, index]
         elif seen.level and seen.calm >= seen.patience:

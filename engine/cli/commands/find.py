@@ -97,7 +97,6 @@ def _of_day(text: str) -> time:
 
 
 def _print(found: tuple[Found, ...], pictures: dict[int, Path]) -> None:
-
     if not found:
         return
     table = Table(box=None, pad_edge=False)
