@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
+from engine.inference.trt.command import description
 from engine.inference.trt.gpu import find_gpu
 
 if TYPE_CHECKING:
@@ -42,19 +43,7 @@ def why_not(config: EngineConfig, backend: str) -> str | None:
 def command_of(config: EngineConfig, batch: int) -> list[str]:
     """Return the command that builds a plan for a run with this configuration and batch."""
     command = [sys.executable, "-P", "-m", "engine.cli.main", "build-trt", config.model, "--max-batch", str(batch)]
-    scale, mean = _listed(config.input_scale), _listed(config.input_mean)
-    names = None if config.class_names is None else ",".join(config.class_names)
-    size = None if config.input_size is None else ",".join(map(str, config.input_size))
-    shape = None if config.shape == "auto" else config.shape
-    given = {
-        "--layout": config.layout,
-        "--class-names": names,
-        "--input-size": size,
-        "--input-scale": scale,
-        "--input-mean": mean,
-        "--channel-order": config.channel_order,
-        "--shape": shape,
-    }
+    given = {**description(config), "--shape": None if config.shape == "auto" else config.shape}
     return [*command, *(word for option, value in given.items() if value is not None for word in (option, value))]
 
 
@@ -126,7 +115,3 @@ class PlanAside:
 def number_of(config: EngineConfig) -> int:
     """Return the number of the GPU that a run asks for."""
     return int(config.device.partition(":")[2] or 0)
-
-
-def _listed(value: float | tuple[float, ...] | None) -> str | None:
-    return ",".join(map(repr, value)) if isinstance(value, tuple) else None if value is None else repr(value)

@@ -18,6 +18,7 @@ from typing import Any
 from engine.choices.defaults import GPU_BATCH
 from engine.errors import ConfigError, OutputError, PlanError, describe_os_error
 from engine.inference.trt.calibrate import Calibration, find_pictures
+from engine.inference.trt.command import description
 from engine.inference.trt.find import Fed
 from engine.inference.trt.flavors import Flavor, check_capability, choose_flavor
 from engine.inference.trt.gpu import Gpu, find_gpu
@@ -352,10 +353,6 @@ def _model_name(model: str) -> str:
     return str(path.resolve()) if path.exists() else model
 
 
-def _listed(value: float | tuple[float, ...] | None) -> str | None:
-    return ",".join(map(repr, value)) if isinstance(value, tuple) else None if value is None else repr(value)
-
-
 def command_for(options: BuildOptions, plan: Path, flavor: Flavor, capability: str, gpu: Gpu | None) -> str:
     """Return the command line that builds this plan again."""
     words = ["yolo-engine", "build-trt", _model_name(options.model), "--flavor", flavor.name]
@@ -371,15 +368,8 @@ def command_for(options: BuildOptions, plan: Path, flavor: Flavor, capability: s
         "--max-batch": options.max_batch,
         "--shape": options.shape if options.shape != "auto" else None,
         "--workspace": options.workspace_mib,
-        "--layout": options.layout,
-        "--class-names": options.class_names if isinstance(options.class_names, str) else None,
-        "--input-size": _listed(options.input_size),
-        "--input-scale": _listed(options.input_scale),
-        "--input-mean": _listed(options.input_mean),
-        "--channel-order": options.channel_order,
+        **description(options),
     }
-    if isinstance(options.class_names, tuple):
-        given["--class-names"] = ",".join(options.class_names)
     for option, value in given.items():
         if value is not None:
             words += [option, str(value)]
