@@ -9,9 +9,9 @@ import click
 from engine.choices import defaults
 from engine.choices.backends import AUTO, BACKENDS
 from engine.cli.deferred import Command
+from engine.cli.description_options import description_options
 from engine.cli.paths import PATH
 from engine.cli.tracker_options import tracker_options
-from models.layouts import LAYOUTS
 
 
 def with_default(text: str, default: object) -> str:
@@ -27,16 +27,7 @@ def model_options(command: Command) -> Command:
         click.option(
             "--model", metavar="NAME|PATH", help="A name from `models list`, an ONNX file, or a TensorRT plan."
         ),
-        click.option(
-            "--layout",
-            type=click.Choice(LAYOUTS),
-            help="The model's output layout, if its file does not state it.",
-        ),
-        click.option("--class-names", metavar="A,B,...", help="The model's classes, if its file does not state them."),
-        click.option("--input-size", metavar="H,W", help="The model's input size, if its file leaves it open."),
-        click.option("--input-scale", metavar="N|R,G,B", help="Factor for pixel values of 0-255."),
-        click.option("--input-mean", metavar="N|R,G,B", help="Value first subtracted from pixels of 0-255."),
-        click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order."),
+        description_options,
         click.option("--conf", type=float, help=with_default("Minimum score of a detection.", defaults.CONF)),
         click.option(
             "--nms-iou",

@@ -6,8 +6,8 @@ import click
 
 from engine.choices.defaults import GPU_BATCH
 from engine.cli.deferred import deferred
+from engine.cli.description_options import description_options
 from engine.cli.paths import PATH
-from models.layouts import LAYOUTS
 
 _MAX_MIB = 1 << 20
 
@@ -58,16 +58,7 @@ def _mib(context: click.Context, option: click.Parameter, value: int | None) -> 
     metavar="FILE",
     help="Cache kernel timings in this file (tensorrt).",
 )
-@click.option(
-    "--layout",
-    type=click.Choice(LAYOUTS),
-    help="The model's output layout, if its file does not state it.",
-)
-@click.option("--class-names", metavar="A,B,...", help="The model's classes, if its file does not state them.")
-@click.option("--input-size", metavar="H,W", help="The model's input size, if its file leaves it open.")
-@click.option("--input-scale", metavar="N|R,G,B", help="Factor for pixel values of 0-255.")
-@click.option("--input-mean", metavar="N|R,G,B", help="Value first subtracted from pixels of 0-255.")
-@click.option("--channel-order", type=click.Choice(["rgb", "bgr"]), help="The model's channel order.")
+@description_options
 @click.option("--verbose", is_flag=True, help="Show TensorRT's messages on standard error.")
 @deferred("build_trt:build_trt")
 def build_trt() -> None:
