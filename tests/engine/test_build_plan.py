@@ -180,8 +180,7 @@ def test_the_command_is_one_of_build_trt():
     )
     command = aside.command_of(config, 8)
     assert command[1:5] == ["-P", "-m", "engine.cli.main", "build-trt"]
-    names = engine_commands.context_settings["help_option_names"]  # a command keeps those of its first context
-    with click.Context(build_trt, help_option_names=names) as context:
+    with click.Context(build_trt, **engine_commands.context_settings) as context:  # a command keeps its first help
         build_trt.parse_args(context, command[5:])
     given = context.params
     assert (given["model"], given["max_batch"], given["layout"]) == ("a.onnx", 8, "yolov8")

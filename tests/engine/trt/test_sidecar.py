@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
+from engine.cli.group import commands
 from engine.cli.trt import build_trt
 from engine.errors import OutputError, PlanError
 from engine.inference.trt.find import Fed
@@ -104,7 +105,7 @@ def the_command(text):
     (command,) = [part for part in text.split("`") if part.startswith("yolo-engine ")]
     words = shlex.split(command)
     assert words[:2] == ["yolo-engine", "build-trt"]
-    with build_trt.make_context("build-trt", words[2:]):
+    with build_trt.make_context("build-trt", words[2:], **commands.context_settings):
         return command
 
 
@@ -352,7 +353,7 @@ def test_the_manual_quotes_what_is_said(plan):
 
 
 def test_help_lists_every_option():
-    result = CliRunner().invoke(build_trt, ["--help"])
+    result = CliRunner().invoke(commands, ["build-trt", "--help"])
     assert result.exit_code == 0
     for option in "output flavor compute-capability precision calib min-batch opt-batch max-batch shape".split():
         assert f"--{option}" in result.output
