@@ -1,4 +1,4 @@
-"""Parts of 4:2:0 frames, copied out and put into the planes of a JPEG. The interface is described in crop_planes.pyi."""
+"""Parts of 4:2:0 frames, copied out, and put into a JPEG's planes. The interface is described in crop_planes.pyi."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.string cimport memcpy

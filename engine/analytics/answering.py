@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 Entry = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class CameraAnswers:
+class CameraAnswers(NamedTuple):
     """One camera's answers and number of objects, and, if requested, its heatmap, the path of each track and the
     outcome of a review. `offsets_s` has, by video name, the offset from container times to the camera's timeline."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,7 @@ from engine.analytics.geometry import PolyLine
 from engine.analytics.samples import Moment, Row, Samples, Tracked
 
 
-@dataclass(frozen=True)
-class Crossing:
+class Crossing(NamedTuple):
     """One crossing. `positive`: from the left to the right of the line, seen along its direction from first to last
     point."""
 
@@ -29,7 +29,7 @@ class Crossing:
     at: Moment
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Approach:
     """A track's state at a line. `side` is that of the last sample off the line, 0 before there is one; `change` holds
     the two samples between which it last left the `settled` side."""

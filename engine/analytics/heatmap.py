@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypedDict, cast
+from typing import Annotated, NamedTuple, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,15 @@ _LONGEST_STEP_US = 1_000_000
 _Count = Annotated[int, Field(ge=0)]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Class:
+    """The sums of one class, by cell."""
+
     dwell_us: NDArray[np.int64]
     tracks: NDArray[np.int64]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Track:
     """The time, cell and class of a track's last row, and the cells it visited, by class."""
 
@@ -46,8 +48,7 @@ class _Track:
     been: dict[str, set[int]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class TrackState:
+class TrackState(NamedTuple):
     """A live track, for a checkpoint or for the next file of its camera: the time of its last row in microseconds, its
     cell and class there, and the cells it visited, by class."""
 
@@ -76,8 +77,7 @@ class HeatmapStateJson(TypedDict):
     tracks: list[TrackStateJson]
 
 
-@dataclass(frozen=True)
-class HeatmapState:
+class HeatmapState(NamedTuple):
     """A snapshot of a heatmap for a checkpoint: the non-empty cells of each class as (cell, tracks, microseconds), and
     the live tracks."""
 
@@ -86,7 +86,8 @@ class HeatmapState:
     tracks: list[TrackState]
 
     def to_json(self) -> HeatmapStateJson:
-        return cast("HeatmapStateJson", asdict(self))
+        tracks = [cast("TrackStateJson", each._asdict()) for each in self.tracks]
+        return {"size_wh": self.size_wh, "cells": self.cells, "tracks": tracks}
 
     @classmethod
     def from_json(cls, value: object) -> HeatmapState:

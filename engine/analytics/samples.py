@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,7 @@ MAX_COORDINATE = 1 << 31
 _ROWS_AT_ONCE = 20_000
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(NamedTuple):
     """When and where an anchor was: frame, pts and seconds of its video, seconds of its camera's timeline, and position
     in pixels. Frame and pts are interpolated between samples."""
 
@@ -53,7 +52,7 @@ class Moment:
         return Moment(self.video, between(self.frame, later.frame), pts, video_s, time_s, x, y)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Samples:
     """N rows of one video, in frame order.
 
@@ -113,8 +112,7 @@ class Samples:
         return self.row(index).moment(anchor)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A single row of a track, kept after its chunk is gone."""
 
     video: str
@@ -130,7 +128,7 @@ class Row:
         return Moment(self.video, float(self.frame), self.pts, self.time_s, self.time_s + self.offset_s, x, y)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Tracked:
     """The rows of T tracks, grouped by track in the order of the tracks' first rows, so that operations can be
     vectorised over all of them.

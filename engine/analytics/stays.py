@@ -7,7 +7,7 @@ least the margin, or with the track. A gap in a track does not end a stay.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,7 @@ from engine.analytics.geometry import Polygon
 from engine.analytics.samples import Moment, Samples, Tracked
 
 
-@dataclass(frozen=True)
-class Stay:
+class Stay(NamedTuple):
     """One stay, from the first to the last sample *inside*. `born_inside`: it begins with the track; `ended_inside`:
     the track ended before it left."""
 
@@ -56,7 +55,7 @@ class Stays:
                 self._open[track_id] = None
                 continue
             if throughout and stay is not None:
-                self._open[track_id] = replace(stay, last=tracks.samples.moment(stop - 1, self._zone.anchor))
+                self._open[track_id] = stay._replace(last=tracks.samples.moment(stop - 1, self._zone.anchor))
                 continue
             samples = tracks.samples.take(slice(start, stop))
             found += self._follow(track_id, samples, inside[start:stop], left[start:stop])
@@ -80,9 +79,9 @@ class Stays:
                     begin = samples.moment(first, self._zone.anchor)
                     stay = Stay(track_id, begin, moment, born_inside=new and first == 0, ended_inside=True)
                 else:
-                    stay = replace(stay, last=moment)
+                    stay = stay._replace(last=moment)
             if until < len(samples) and stay is not None:
-                ended.append(replace(stay, ended_inside=False))
+                ended.append(stay._replace(ended_inside=False))
                 stay = None
             at = max(until + 1, _next(within, until, len(samples))) if until < len(samples) else until
         self._open[track_id] = stay

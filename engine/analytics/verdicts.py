@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -121,7 +121,7 @@ def without_rejected(answers: Answers, judged: Collection[Judged], tracks: Colle
         and not any(_is_end_of(event, stay) for stay in stays.get((event.track_id, event.place), ()))
     )
     rejected = sum(each.verdict == "rejected" for each in met)
-    return replace(answers, events=kept), Reviewed(len(met) - rejected, rejected, len(verdicts) - len(met))
+    return answers._replace(events=kept), Reviewed(len(met) - rejected, rejected, len(verdicts) - len(met))
 
 
 def _key(event: Event) -> _Key:
