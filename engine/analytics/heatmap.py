@@ -216,16 +216,10 @@ class Heatmap:
         seconds). With six decimals they are exact."""
         classes = {}
         for name, found in sorted(self._classes.items()):
-            at = np.flatnonzero(found.tracks | found.dwell_us).tolist()
-            classes[name] = [
-                [
-                    cell % COLUMNS,
-                    cell // COLUMNS,
-                    int(found.tracks[cell]),
-                    round(int(found.dwell_us[cell]) / 1e6, decimals),
-                ]
-                for cell in at
-            ]
+            at = np.flatnonzero(found.tracks | found.dwell_us)
+            places = (at % COLUMNS).tolist(), (at // COLUMNS).tolist()
+            dwell_s = _rounded_s(found.dwell_us[at], decimals)
+            classes[name] = list(map(list, zip(*places, found.tracks[at].tolist(), dwell_s, strict=True)))
         return {"cells": [self.shape[1], self.shape[0]], "size_wh": list(self.size_wh), "classes": classes}
 
     def _class(self, name: str) -> _Class:
@@ -233,6 +227,17 @@ class Heatmap:
             count = self.shape[0] * self.shape[1]
             self._classes[name] = _Class(np.zeros(count, np.int64), np.zeros(count, np.int64))
         return self._classes[name]
+
+
+def _rounded_s(times_us: NDArray[np.int64], decimals: int) -> list[float]:
+    """Return `round(time / 1e6, decimals)` of each time in whole microseconds; `decimals` is at most 6. Whole numbers
+    are rounded in a tenth of the time that decimals take."""
+    step = 10 ** (6 - decimals)
+    found = ((times_us + step // 2) // step / 10.0**decimals).tolist()
+    # Midway between two, the float decides, which is not exactly there.
+    for index in np.flatnonzero(times_us % step * 2 == step).tolist():
+        found[index] = round(int(times_us[index]) / 1e6, decimals)
+    return found
 
 
 def microseconds(times_s: NDArray[np.float64]) -> NDArray[np.int64]:
