@@ -7,6 +7,7 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -27,7 +28,8 @@ class Bin(NamedTuple):
     examined_s: float
 
 
-class Count(NamedTuple):
+@dataclass(frozen=True, repr=False)
+class Count:
     """How often one class crossed a line one way within a bin. None: nothing of the bin was examined, and it has no
     crossing."""
 

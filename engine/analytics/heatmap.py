@@ -233,7 +233,7 @@ def _rounded_s(times_us: NDArray[np.int64], decimals: int) -> list[float]:
     """Return `round(time / 1e6, decimals)` of each time in whole microseconds; `decimals` is at most 6. Whole numbers
     are rounded in a tenth of the time that decimals take."""
     step = 10 ** (6 - decimals)
-    found = ((times_us + step // 2) // step / 10.0**decimals).tolist()
+    found: list[float] = ((times_us + step // 2) // step / 10.0**decimals).tolist()
     # Midway between two, the float decides, which is not exactly there.
     for index in np.flatnonzero(times_us % step * 2 == step).tolist():
         found[index] = round(int(times_us[index]) / 1e6, decimals)

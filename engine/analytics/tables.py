@@ -69,10 +69,7 @@ def csv_of(columns: Sequence[str], rows: Sequence[Row]) -> str:
     writer.writerow(columns)
     # A DictWriter, and a call for each value, take four times as long.
     writer.writerows(
-        [
-            f"'{value}" if isinstance(value := row[key], str) and value.startswith(_FORMULA) else value
-            for key in columns
-        ]
+        [f"'{value}" if isinstance(value := row[key], str) and value.startswith(_FORMULA) else value for key in columns]
         for row in rows
     )
     return out.getvalue()
