@@ -184,8 +184,13 @@ def _on_cpu(config: EngineConfig, model: CpuModel) -> OnCpu:
             backend = _made("native", model)
             return OnCpu(backend, f"our executor knows all operators, and computes f32 with {backend.provider}")
         except BackendMissing as error:
+            from engine.inference.deformable import FASTER, deformable_in_openvino
+
+            why = f"not our executor: {str(error).partition('. Repair:')[0]}"
+            if (found := deformable_in_openvino(model)) is not None:
+                return OnCpu(found, f"{why}; {FASTER}")
             log.info("ONNX Runtime computes: %s", error)
-            return OnCpu(_made("onnxruntime", model), f"not our executor: {str(error).partition('. Repair:')[0]}")
+            return OnCpu(_made("onnxruntime", model), why)
     if config.device.startswith("cuda") and not BACKENDS[name].gpu:
         raise BackendMissing(f"--device {config.device} was requested, but --backend {name} runs on the CPU.")
     return OnCpu(_made(name, model))
