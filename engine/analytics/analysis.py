@@ -26,8 +26,8 @@ class EventKind(StrEnum):
 
     CROSSING = "crossing"
     ENTER = "enter"
-    LEAVE = "leave"
     STAY = "stay"
+    LEAVE = "leave"
 
 
 class Recording(NamedTuple):
