@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from statistics import median
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,13 +17,16 @@ from engine.analytics.analysis import Answers, EventKind, Recording, analyse
 from engine.analytics.heatmap import Heatmap, read_file
 from engine.analytics.naming import camera_of, name_of
 from engine.analytics.paths import Paths, TrackPath
+from engine.analytics.reviewed import Reviewed, rejected_tracks, without_rejected
 from engine.analytics.samples import Samples, read_mot, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.stitching import Fragments, Objects, count_objects
 from engine.analytics.timeline import Film, lay_out
-from engine.analytics.verdicts import Judged, Reviewed, rejected_tracks, without_rejected
 from engine.errors import InputError
 from engine.summary import CameraJson
+
+if TYPE_CHECKING:
+    from engine.analytics.verdicts import Judged
 
 Entry = Mapping[str, Any]
 

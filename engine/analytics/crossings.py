@@ -76,11 +76,14 @@ class Crossings:
             track.side = track.settled = int(sides[off_line[0]])
         found: list[Crossing] = []
         # Runs of samples on one side; samples on the line belong to the preceding run.
-        bounds = off_line[np.flatnonzero(np.diff(sides[off_line], prepend=track.side))].tolist()
+        own = sides[off_line]
+        before = own.copy()
+        before[1:], before[:1] = own[:-1], track.side
+        bounds = off_line[own != before].tolist()
         for start, stop in pairwise((0, *bounds, len(samples))):
             if start in bounds:
-                before = samples.row(start - 1) if start else track.last
-                track.side, track.change = int(sides[start]), (before, samples.row(start))
+                last = samples.row(start - 1) if start else track.last
+                track.side, track.change = int(sides[start]), (last, samples.row(start))
             if track.side != track.settled and far[start:stop].any():
                 found += self._settle(track_id, track)
         return found

@@ -23,6 +23,7 @@ MAX_COORDINATE = 1 << 31
 """The largest distance in pixels of a box's side from the frame's corner: sums, areas and drawing can't overflow."""
 
 _ROWS_AT_ONCE = 20_000
+_SMALL_BYTES = 4 << 20
 
 
 class Moment(NamedTuple):
@@ -181,9 +182,9 @@ def read_tracks(path: Path) -> Iterator[Samples]:
             *value["box_xyxy"],
         )
 
-    def table(lines: list[bytes]) -> NDArray[np.float64] | None:
+    def table(text: bytes) -> NDArray[np.float64] | None:
         try:
-            found, kinds = read_tracks_jsonl(b"".join(lines))
+            found, kinds = read_tracks_jsonl(text)
             names.update({kind: json.loads(name) for kind, name in kinds.items() if kind not in names})
         except ValueError:  # not in this program's own format, but perhaps JSON all the same
             return None
@@ -258,16 +259,23 @@ def _samples(
     path: Path,
     row: Callable[[str], tuple[float, ...]],
     names: dict[int, str],
-    table: Callable[[list[bytes]], NDArray[np.float64] | None] = lambda lines: None,
+    table: Callable[[bytes], NDArray[np.float64] | None] = lambda text: None,
 ) -> Iterator[Samples]:
     """Read rows. `table` parses many lines at once if it can; otherwise `row` parses each."""
     number = 0
     try:
         with open(path, "rb") as file:
+            # Dividing it into lines takes as long as parsing them.
+            text = file.read(_SMALL_BYTES)
+            whole = len(text) < _SMALL_BYTES and text.count(b"\n") <= _ROWS_AT_ONCE
+            if text and whole and (found := table(text)) is not None and _wrong(found) is None:
+                yield _of_table(found, names)
+                return
+            file.seek(0)
             while lines := list(islice(file, _ROWS_AT_ONCE)):
                 first = number + 1
                 numbers: Sequence[int] = range(first, first + len(lines))
-                if (found := table(lines)) is None:
+                if (found := table(b"".join(lines))) is None:
                     numbers = [each for each in numbers if lines[each - first].strip()]
                     rows: list[tuple[float, ...]] = []
                     for number in numbers:

@@ -6,6 +6,7 @@ least the margin, or with the track. A gap in a track does not end a stay.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ class Stays:
     def _follow(
         self, track_id: int, samples: Samples, inside: NDArray[np.bool_], left: NDArray[np.bool_]
     ) -> list[Stay]:
-        within, leaves = np.flatnonzero(inside), np.flatnonzero(left)
+        within, leaves = np.flatnonzero(inside).tolist(), np.flatnonzero(left).tolist()
         new = track_id not in self._open
         stay = self._open.get(track_id)
         ended: list[Stay] = []
@@ -110,13 +111,13 @@ class Stays:
         self._open = dict(state)
 
 
-def _next(places: NDArray[np.intp], at: int, none: int) -> int:
+def _next(places: list[int], at: int, none: int) -> int:
     """Return the first of the sorted `places` at or after `at`; `none` if there is none."""
-    index = int(np.searchsorted(places, at))
-    return int(places[index]) if index < len(places) else none
+    index = bisect_left(places, at)
+    return places[index] if index < len(places) else none
 
 
-def _last(places: NDArray[np.intp], before: int) -> int:
+def _last(places: list[int], before: int) -> int:
     """Return the last of the sorted `places` before `before`; 0 if there is none."""
-    index = int(np.searchsorted(places, before)) - 1
-    return int(places[index]) if index >= 0 else 0
+    index = bisect_left(places, before) - 1
+    return places[index] if index >= 0 else 0
