@@ -40,7 +40,7 @@ def units_of_packet(codec: str, head: bytes | None, packet: Buffer) -> Iterator[
 
 def has_sizes(head: bytes | None) -> bool:
     """Return whether the units of a packet are preceded by their sizes, not by start codes."""
-    return bool(head) and head[0] == 1 and len(head) > 22
+    return head is not None and len(head) > 22 and head[0] == 1
 
 
 def views_of_packet(codec: str, head: bytes | None, packet: Buffer) -> Iterator[memoryview]:
