@@ -51,6 +51,7 @@ from engine.pipeline.outputs import Outputs, SinkFactory, paths_of, prepare
 from engine.pipeline.pieces import Ahead, PieceSink, made_with
 from engine.pipeline.pipeline import Pipeline, Stages
 from engine.pipeline.reader import LARGE, ReaderSettings
+from engine.pipeline.recording import Recording, Rules, salvage
 from engine.pipeline.sequence import Place
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.pipeline.total import Total, Totals
@@ -78,7 +79,6 @@ from engine.trackers import registry
 if TYPE_CHECKING:
     from engine.alarms import Alarms, AlarmSettings, Kept, StreamWatch
     from engine.analytics.answering import CameraAnswers
-    from engine.pipeline.recording import Recording
     from engine.profiling.bottleneck import Verdict
     from engine.run.follow_up import Followed
     from engine.storage.outputs import StoredOutput
@@ -357,7 +357,14 @@ class Engine:
             if followed.error is not None:
                 summary["success"], summary["error"] = False, followed.error
         manifest = report.build_manifest(
-            summary, self.config, inputs_read, started_at, counts, self._answering, self.model.manifest.classes
+            summary,
+            self.config,
+            inputs_read,
+            started_at,
+            counts,
+            self._answering,
+            self.model.manifest.classes,
+            None if stored is None else _as_asked(self.config, stored),
         )
         try:
             if not _stands(place, folder):
@@ -663,8 +670,6 @@ class Engine:
 
     def _recording(self, video: Video, place: Folder) -> Recording:
         """Return the recording for a URL, in case it proves to be live."""
-        from engine.pipeline.recording import Recording, Rules
-
         rules = Rules(
             segment_s=self.config.segment,
             checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
@@ -947,6 +952,12 @@ def _check_stored(stored: StoredOutput, videos: Sequence[Video], config: EngineC
         stored.refuse_foreign(paths_of(config, video, stored.folder).values())
 
 
+def _as_asked(config: EngineConfig, stored: StoredOutput) -> dict[str, object]:
+    """Return a configuration as it was asked for, as JSON values: a run into storage has another output folder, and may
+    overwrite all there."""
+    return stored.told(config.updated(overwrite=stored.overwrite).model_dump(mode="json"))
+
+
 def _send(stored: StoredOutput, video: Video, outputs: Mapping[str, str]) -> None:
     stored.video_done(map(Path, outputs.values()), stored.folder / STATE_FOLDER / attempts.label(video.stem))
 
@@ -954,8 +965,6 @@ def _send(stored: StoredOutput, video: Video, outputs: Mapping[str, str]) -> Non
 def _salvage(place: Folder, labels: list[str]) -> None:
     """Turn the recordings of live sources that a killed run left into valid files. Never raise."""
     if labels:
-        from engine.pipeline.recording import salvage
-
         salvage(place, labels)
 
 
