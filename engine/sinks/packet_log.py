@@ -101,8 +101,9 @@ def read_header(path: Path) -> LogHeader:
     return cast("LogHeader", values)
 
 
-def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.Packet]]:
-    """Yield VIDEO or AUDIO, and the packet, for every packet in the first `size` bytes; None: all of them.
+def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.Packet, Fraction]]:
+    """Yield VIDEO or AUDIO, the packet, and its time base, for every packet in the first `size` bytes; None: all of
+    them. Equal time bases are the same object.
 
     Raises OSError, and ValueError if the log ends within a record.
     """
@@ -124,12 +125,12 @@ def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.
                 for data in side_data:
                     packet.set_sidedata(data)
                 side_data = []
-                yield kind, packet
+                yield kind, packet, base
 
 
 def _records(file: IO[bytes], size: int | None) -> Iterator[tuple[int, int, int, int, int, Fraction, bytes]]:
     left = os.fstat(file.fileno()).st_size if size is None else size
-    base = Fraction(1)
+    bases: dict[tuple[int, int], Fraction] = {}
     while left:
         head = file.read(_RECORD.size)
         if len(head) < _RECORD.size:
@@ -141,8 +142,9 @@ def _records(file: IO[bytes], size: int | None) -> Iterator[tuple[int, int, int,
         payload = file.read(length) if left >= 0 else b""
         if len(payload) < length:
             raise ValueError("the packet log ends within a record")
-        if base.numerator != numerator or base.denominator != denominator:
-            base = Fraction(numerator, denominator)
+        base = bases.get((numerator, denominator))
+        if base is None:
+            base = bases[numerator, denominator] = Fraction(numerator, denominator)
         yield kind, flags, pts, dts, duration, base, payload
 
 
