@@ -381,6 +381,7 @@ class Engine:
                 if stored is not None:
                     stored.tell_pages()
                 manifest["files"] = made_of(folder, manifest)
+                manifest = recorded.with_earlier(manifest)
                 if stored is not None:
                     manifest = stored.told(manifest)
                 make_room(place, "manifest.json", overwrite=self.config.overwrite)  # it may have come meanwhile
@@ -410,10 +411,10 @@ class Engine:
                 summary, self.config, {}, started_at, None, self._answering, self.model.manifest.classes
             )
             make_room(place, "manifest.json", overwrite=self.config.overwrite)
-            report.write_json(place, "manifest.json", sealed(manifest))
+            report.write_json(place, "manifest.json", sealed(recorded.with_earlier(manifest)))
 
         facts = {"name": self.model.manifest.name, "sha256": self.model.sha256}
-        return Recorded(facts, lambda: report.backend_of(self.model), put)
+        return (recorded := Recorded(facts, lambda: report.backend_of(self.model), put))
 
     def _waiting(self, place: Folder) -> Kept | None:
         """Return the store for events of live sources, after queueing those that a killed run left in it."""
