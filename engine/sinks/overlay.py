@@ -79,6 +79,8 @@ class Overlay:
         if scene is not None:
             if tracks.frame.image is not None:  # without what was added to make its size even
                 upright_wh = (tracks.frame.image.width, tracks.frame.image.height)
+            elif tracks.frame.recalled is not None:
+                upright_wh = tracks.frame.recalled.size_wh
             scene.see(tracks.frame, samples_of(tracks, self._names), upright_wh)
             for strokes in scene.strokes(upright_wh):
                 draw_lines(
