@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
 import av
@@ -27,7 +27,7 @@ from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.choices import defaults
 from engine.config import EngineConfig
-from engine.errors import ConfigError, DrawingStopped, InputError, OutputError, PlanError, VideoError
+from engine.errors import ConfigError, DrawingStopped, InputError, OutputError, PlanError, SinkError, VideoError
 from engine.files.folders import Folder
 from engine.files.objects import open_input
 from engine.inference.backends.base import Backend, frame_backend
@@ -51,6 +51,7 @@ from engine.pipeline.outputs import Outputs, SinkFactory, paths_of, prepare
 from engine.pipeline.pieces import Ahead, PieceSink, made_with
 from engine.pipeline.pipeline import Pipeline, Stages
 from engine.pipeline.reader import LARGE, ReaderSettings
+from engine.pipeline.recording import Recording, Rules, salvage
 from engine.pipeline.sequence import Place
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.pipeline.total import Total, Totals
@@ -78,7 +79,7 @@ from engine.trackers import registry
 if TYPE_CHECKING:
     from engine.alarms import Alarms, AlarmSettings, Kept, StreamWatch
     from engine.analytics.answering import CameraAnswers
-    from engine.pipeline.recording import Recording
+    from engine.pipeline.drawing import PieceVideo
     from engine.profiling.bottleneck import Verdict
     from engine.run.follow_up import Followed
     from engine.sinks.video import AnnotatedVideo
@@ -358,7 +359,14 @@ class Engine:
             if followed.error is not None:
                 summary["success"], summary["error"] = False, followed.error
         manifest = report.build_manifest(
-            summary, self.config, inputs_read, started_at, counts, self._answering, self.model.manifest.classes
+            summary,
+            self.config,
+            inputs_read,
+            started_at,
+            counts,
+            self._answering,
+            self.model.manifest.classes,
+            None if stored is None else _as_asked(self.config, stored),
         )
         try:
             if not _stands(place, folder):
@@ -569,14 +577,14 @@ class Engine:
         on_begin: Callable[[], None] | None = None,
         place: Place | None = None,
         ahead: Ahead | None = None,
-        video_type: Callable[..., AnnotatedVideo] | None = None,
+        video_of: Callable[..., AnnotatedVideo] | None = None,
     ) -> StreamRun:
         """Return a run of a video into files of a folder."""
         name = _name_of(video)
         return StreamRun(
             key,
             video,
-            self._outputs.sinks(video, work.folder, self._answering.scene(name), video_type=video_type),
+            self._outputs.sinks(video, work.folder, self._answering.scene(name), video_of=video_of),
             self._counters(objects=True),
             pipeline.window,
             attempt=attempt,
@@ -620,22 +628,30 @@ class Engine:
         whole: bool = False,
         gives_up: bool = False,
     ) -> StreamRun:
-        """Return a run that draws pieces of the video `of`: several if it is read from its beginning, `whole`. Raises
-        SinkError if the notes of the only one can't be read."""
-        from engine.pipeline.drawing import Notes, PieceDrawing, PieceVideo
-
+        """Return a run that draws pieces of the video `of`: several if it is read from its beginning, `whole`."""
+        drawing = _drawing()
         scene = self._answering.scene(_name_of(of))
-        sink = PieceDrawing(drawings, lambda path: self._outputs.annotated(PieceVideo, path, scene), gives_up=gives_up)
-        return StreamRun(
+        sink = drawing.PieceDrawing(
+            drawings, lambda path: self._outputs.annotated(drawing.PieceVideo.of, path, scene), gives_up=gives_up
+        )
+        part, gone = None, None
+        try:
+            part = None if whole else drawing.Notes.read(drawings[0].notes).part
+        except SinkError as error:  # as where somebody has finished the video meanwhile
+            gone = error
+        run = StreamRun(
             key,
             piece,
-            {PieceDrawing.kind: (sink, Path())},
+            {drawing.PieceDrawing.kind: (sink, Path())},
             self._counters(),
             pipeline.window,
             open_file=lambda: open_input(of.path, roots),
-            piece=None if whole else Notes.read(drawings[0].notes).part,
+            piece=part,
             draws=True,
         )
+        if gone is not None:
+            run.fail(gone)
+        return run
 
     def _drawn_apart(
         self,
@@ -649,12 +665,12 @@ class Engine:
         pieces, video = assignment.pieces, assignment.video
         if pieces is None or not pieces.drawn or checkpoints is None:
             return None
-        from engine.pipeline.drawing import PieceVideo, VideoInPieces
-
+        drawing = _drawing()
         scene = self._answering.scene(_name_of(video))
 
         def make(path: Path) -> PieceVideo:
-            return self._outputs.annotated(PieceVideo, path, scene)
+            made: PieceVideo = self._outputs.annotated(drawing.PieceVideo.of, path, scene)
+            return made
 
         def draw(drawings: Sequence[Drawing], whole: bool) -> str | None:
             piece = Video(video.path, video.stem.with_name(f"{video.stem.name}.drawn"))
@@ -664,7 +680,7 @@ class Engine:
                 raise DrawingStopped("stopped while its video was drawn")
             return outcome.error if outcome.status is VideoStatus.FAILED else None
 
-        return partial(VideoInPieces, pieces=pieces, draw=draw, make=make)
+        return partial(drawing.VideoInPieces.of, pieces=pieces, draw=draw, make=make)
 
     def _ahead(self, pieces: PiecesOf | None, *, apart: bool = False) -> Ahead | None:
         """`apart`: the annotated video is drawn later, from images that are decoded for it."""
@@ -732,8 +748,6 @@ class Engine:
 
     def _recording(self, video: Video, place: Folder) -> Recording:
         """Return the recording for a URL, in case it proves to be live."""
-        from engine.pipeline.recording import Recording, Rules
-
         rules = Rules(
             segment_s=self.config.segment,
             checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
@@ -1016,6 +1030,12 @@ def _check_stored(stored: StoredOutput, videos: Sequence[Video], config: EngineC
         stored.refuse_foreign(paths_of(config, video, stored.folder).values())
 
 
+def _as_asked(config: EngineConfig, stored: StoredOutput) -> dict[str, object]:
+    """Return a configuration as it was asked for, as JSON values: a run into storage has another output folder, and may
+    overwrite all there."""
+    return stored.told(config.updated(overwrite=stored.overwrite).model_dump(mode="json"))
+
+
 def _send(stored: StoredOutput, video: Video, outputs: Mapping[str, str]) -> None:
     stored.video_done(map(Path, outputs.values()), stored.folder / STATE_FOLDER / attempts.label(video.stem))
 
@@ -1023,9 +1043,14 @@ def _send(stored: StoredOutput, video: Video, outputs: Mapping[str, str]) -> Non
 def _salvage(place: Folder, labels: list[str]) -> None:
     """Turn the recordings of live sources that a killed run left into valid files. Never raise."""
     if labels:
-        from engine.pipeline.recording import salvage
-
         salvage(place, labels)
+
+
+def _drawing() -> ModuleType:
+    """Return what draws videos in pieces, loaded."""
+    from engine.pipeline import drawing
+
+    return drawing
 
 
 def _follow_up() -> Callable[..., Followed]:

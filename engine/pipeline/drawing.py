@@ -48,8 +48,8 @@ from engine.sinks.packet_log import (
 )
 from engine.sinks.video import AnnotatedVideo, drawable
 
-# key, index, width and height of the upright image, bytes of the wall-clock time
-_FRAME = struct.Struct("<40sqiiI")
+# key, index, bytes of the wall-clock time, tracks that may return (-1: not known)
+_FRAME = struct.Struct("<40sqIi")
 _ROW = np.dtype([("box", "<f8", 4), ("id", "<i8"), ("class", "<i4"), ("score", "<f4")])
 _LOOK_EVERY_S = 0.5
 _DIGEST_BYTES = 64
@@ -418,18 +418,23 @@ def _noted(tracks: Tracks) -> bytes:
     table["box"], table["id"] = tracks.boxes_xyxy, tracks.track_ids
     table["class"], table["score"] = tracks.class_ids, tracks.scores
     wall = b"" if frame.wall is None else frame.wall.isoformat().encode()
-    return _FRAME.pack(key, frame.index, *_size_wh(frame), len(wall)) + wall + table.tobytes()
+    alive = tracks.alive
+    head = _FRAME.pack(key, frame.index, len(wall), -1 if alive is None else len(alive))
+    return head + wall + (b"" if alive is None else alive.astype("<i8").tobytes()) + table.tobytes()
 
 
 def _tracks(frame: Frame, note: Note) -> Tracks:
     """Return the tracks that are noted of a frame. Raises ValueError or struct.error."""
-    key, index, _, _, length = _FRAME.unpack_from(note.payload)
+    key, index, length, count = _FRAME.unpack_from(note.payload)
     begin = _FRAME.size + length
     wall = datetime.fromisoformat(note.payload[_FRAME.size : begin].decode()) if length else None
+    alive = None if count < 0 else np.frombuffer(note.payload, "<i8", count, begin)
+    begin += 8 * max(0, count)
     table: Any = np.frombuffer(note.payload, _ROW, offset=begin)
     noted = replace(frame, index=index, duration=note.duration, wall=wall, key=key, audio=())
     boxes, scores = np.ascontiguousarray(table["box"]), np.ascontiguousarray(table["score"])
-    return Tracks(noted, boxes, np.ascontiguousarray(table["id"]), np.ascontiguousarray(table["class"]), scores)
+    ids, kinds = np.ascontiguousarray(table["id"]), np.ascontiguousarray(table["class"])
+    return Tracks(noted, boxes, ids, kinds, scores, alive=alive)
 
 
 def _size_wh(frame: Frame) -> tuple[int, int]:

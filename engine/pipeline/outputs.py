@@ -49,11 +49,11 @@ class Outputs:
         clock: Clock | None = None,
         *,
         whole: bool = True,
-        video_type: Callable[..., AnnotatedVideo] | None = None,
+        video_of: Callable[..., AnnotatedVideo] | None = None,
     ) -> dict[str, tuple[Sink, Path]]:
         """Return the configured sinks, each with its final path. For a segment of a live source, which is not `whole`,
         sinks that accumulate over the whole source are left out. `scene` is the video's; `clock` is that of its first
-        frame, for frames without their own. `video_type` makes the annotated video, if not the usual one."""
+        frame, for frames without their own. `video_of` makes the annotated video, if not the usual one."""
         config, names = self._config, self._names
         paths = paths_of(config, video, folder)
         limit = max(
@@ -76,8 +76,7 @@ class Outputs:
         if whole and (path := paths.get("heatmap")) is not None:
             from engine.sinks.heatmap import HeatmapSink
 
-            forget_after = registry.lifetime(config.tracker, config.model_dump(include=set(registry.KEYS)))
-            sinks["heatmap"] = (HeatmapSink(path, names, forget_after=forget_after), path)
+            sinks["heatmap"] = (HeatmapSink(path, names), path)
         if (path := paths.get("crops")) is not None:  # before the annotated video, which draws on the frame
             from engine.sinks.crops import Crops
 
@@ -85,27 +84,13 @@ class Outputs:
         if (path := paths.get("video")) is not None:
             from engine.sinks.video import AnnotatedVideo
 
-            sinks["video"] = (self.annotated(video_type or AnnotatedVideo, path, scene, clock), path)
+            sinks["video"] = (self.annotated(video_of or AnnotatedVideo.of, path, scene, clock), path)
         return sinks
 
-    def annotated(
-        self, kind: Callable[..., V], path: Path, scene: Scene | None = None, clock: Clock | None = None
-    ) -> V:
-        """Return what draws and encodes an annotated video, of this kind, with the configured look and settings."""
-        from engine.sinks.blur import BlurSettings
-        from engine.sinks.overlay import OverlayStyle
-
-        config = self._config
-        return kind(
-            path,
-            self._names,
-            crf=config.video_crf,
-            preset=config.video_preset,
-            threads=self._threads,
-            style=OverlayStyle.of(config),
-            blur=BlurSettings.of(config),
-            scene=scene_overlay(config, scene, clock),
-        )
+    def annotated(self, of: Callable[..., V], path: Path, scene: Scene | None, clock: Clock | None = None) -> V:
+        """Return what draws and encodes an annotated video, made by `of`, the method of that name of its kind."""
+        drawn = scene_overlay(self._config, scene, clock)
+        return of(self._config, path, self._names, threads=self._threads, scene=drawn)
 
     def refuse_overwriting(self, named: list[str], videos: list[Video], folder: Path) -> None:
         """Raise OutputError if an output, or the file it grows in, would overwrite a source or a file that this program
@@ -165,12 +150,11 @@ def scene_overlay(
     `longest_gap`: the longest time, in steps, for which a continuing track was not seen."""
     if not (parts := config.drawn(has_scene=scene is not None)):
         return None
-    from engine.analytics import Scene  # its models take their time, and most runs have none
-    from engine.sinks.scene_overlay import SceneOverlay
+    from engine.sinks.scene_overlay import SceneOverlay  # a scene's models take their time, and most runs have none
 
     frames = registry.lifetime(config.tracker, config.model_dump(include=set(registry.KEYS))) + 1
     return SceneOverlay(
-        scene or Scene(),
+        scene,
         parts,
         gone_after=max(frames * (config.frames_between_inferences + 1), longest_gap),
         wall_start=None if clock is None else clock.start,

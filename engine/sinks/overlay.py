@@ -81,7 +81,7 @@ class Overlay:
                 upright_wh = (tracks.frame.image.width, tracks.frame.image.height)
             elif tracks.frame.recalled is not None:
                 upright_wh = tracks.frame.recalled.size_wh
-            scene.see(tracks.frame, samples_of(tracks, self._names), upright_wh)
+            scene.see(tracks.frame, samples_of(tracks, self._names), upright_wh, tracks.alive)
             for strokes in scene.strokes(upright_wh):
                 draw_lines(
                     planes,

@@ -76,7 +76,7 @@ class SceneOverlay:
 
     def __init__(
         self,
-        scene: Scene,
+        scene: Scene | None,
         parts: Sequence[str],
         *,
         gone_after: float,
@@ -84,9 +84,10 @@ class SceneOverlay:
         line_width: int | None = None,
         label_size: int | None = None,
     ) -> None:
-        """`parts`: which of lines, zones, counts and clock. `gone_after`: steps after which a track that was not seen
-        is taken to have ended. `wall_start` is the clock at the first frame, for frames that bear none. `line_width`
-        and `label_size` are in pixels; None: by the frame's size."""
+        """`scene`: None has neither lines nor zones. `parts`: which of lines, zones, counts and clock. `gone_after`:
+        steps after which a track that was not seen is taken to have ended. `wall_start` is the clock at the first
+        frame, for frames that bear none. `line_width` and `label_size` are in pixels; None: by the frame's size."""
+        scene = scene or Scene()
         self._scene = scene
         self._parts = frozenset(parts)
         self._gone_after = gone_after
@@ -105,8 +106,11 @@ class SceneOverlay:
         """Gives what the file before of the same camera has `left`, and whether this one is joined to it; asked at the
         first frame."""
 
-    def see(self, frame: Frame, samples: Samples, size_wh: tuple[int, int]) -> None:
-        """Take the next frame, its tracks, one row each, and the size that it has upright."""
+    def see(
+        self, frame: Frame, samples: Samples, size_wh: tuple[int, int], alive: NDArray[np.int64] | None = None
+    ) -> None:
+        """Take the next frame, its tracks, one row each, and the size that it has upright. `alive` are the tracks that
+        may be seen again; None: in this frame that is not known."""
         if self._first_s is None:
             self._first_s = frame.time_s
         if "counts" not in self._parts or not self._places:
@@ -119,7 +123,7 @@ class SceneOverlay:
                 self._counts.restore(self._saved)
             else:
                 self._go_on(self._counts, step)
-        self._counts.see(samples, step)
+        self._counts.see(samples, step, None if alive is None else frozenset(alive.tolist()))
 
     def left(self) -> CountsJson | None:
         """Return what the next file of the camera continues with; None if nothing is counted."""

@@ -136,6 +136,14 @@ def test_another_file_is_not_drawn(tmp_path, pieces, noted):
     assert left_over(tmp_path, ".*.drawn.*") == []
 
 
+def test_notes_that_are_gone_fail_their_piece_alone(tmp_path, pieces, noted):
+    video, _ = noted
+    pieces.drawing(1).notes.unlink()
+    ended = draw(video, tmp_path / "out", (1, 2), pieces)
+    assert ended["1"] == (VideoStatus.FAILED, "0000-00001.notes is damaged: 0000-00001.notes no longer exists")
+    assert ended["2"][0] is not VideoStatus.FAILED
+
+
 @pytest.mark.parametrize(
     "look",
     [{"trail_s": 2.0}, {"draw": ("clock",), "label_size": 9}, {"draw": ("lines", "counts"), "scene": "scene.toml"}],
