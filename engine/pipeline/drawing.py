@@ -247,7 +247,8 @@ class VideoInPieces(AnnotatedVideo):
 
     def _packets(self) -> Iterator[av.Packet]:
         for number in sorted(self._begins):
-            yield from (packet for kind, packet in read_packets(self._pieces.drawing(number).file) if kind == VIDEO)
+            packets = read_packets(self._pieces.drawing(number).file)
+            yield from (packet for kind, packet, _ in packets if kind == VIDEO)
 
     def _canvas_for(self, frame: Frame) -> av.VideoFrame:
         """Return an image of a frame's size, of which only the size counts."""

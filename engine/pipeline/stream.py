@@ -319,8 +319,10 @@ class StreamRun:
             return
         try:
             for sink in tuple(self._opened):
-                with self._or_without(sink.kind):
+                try:
                     sink.write(tracks)
+                except Unencodable as error:
+                    self._drop_output(sink.kind, error)
                 clock.lap(f"sink {sink.kind}", 1)
             self.tally.write(tracks)
             if self._watch is not None:

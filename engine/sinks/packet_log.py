@@ -129,9 +129,9 @@ def read_header(path: Path) -> LogHeader:
     return cast("LogHeader", values)
 
 
-def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.Packet]]:
-    """Yield VIDEO or AUDIO, and the packet, for every packet in the first `size` bytes; None: all of them. For a FRAME,
-    the packet has its times and no data.
+def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.Packet, Fraction]]:
+    """Yield VIDEO or AUDIO, the packet, and its time base, for every packet in the first `size` bytes; None: all of
+    them. Equal time bases are the same object. For a FRAME, the packet has its times and no data.
 
     Raises OSError, and ValueError if the log ends within a record.
     """
@@ -154,7 +154,7 @@ def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.
                 for data in side_data:
                     packet.set_sidedata(data)
                 side_data = []
-                yield kind, packet
+                yield kind, packet, base
 
 
 def read_notes(path: Path, begin: int = 0, size: int | None = None) -> Iterator[Note]:
@@ -172,7 +172,7 @@ def read_notes(path: Path, begin: int = 0, size: int | None = None) -> Iterator[
 
 def _records(file: IO[bytes], size: int | None) -> Iterator[tuple[int, int, int, int, int, Fraction, bytes]]:
     left = os.fstat(file.fileno()).st_size if size is None else size
-    base = Fraction(1)
+    bases: dict[tuple[int, int], Fraction] = {}
     while left:
         head = file.read(_RECORD.size)
         if len(head) < _RECORD.size:
@@ -184,8 +184,9 @@ def _records(file: IO[bytes], size: int | None) -> Iterator[tuple[int, int, int,
         payload = file.read(length) if left >= 0 else b""
         if len(payload) < length:
             raise ValueError("the packet log ends within a record")
-        if base.numerator != numerator or base.denominator != denominator:
-            base = Fraction(numerator, denominator)
+        base = bases.get((numerator, denominator))
+        if base is None:
+            base = bases[numerator, denominator] = Fraction(numerator, denominator)
         yield kind, flags, pts, dts, duration, base, payload
 
 
