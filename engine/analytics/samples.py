@@ -24,6 +24,7 @@ MAX_COORDINATE = 1 << 31
 
 _ROWS_AT_ONCE = 20_000
 _SMALL_BYTES = 4 << 20
+_MAX_RADIX = (1 << 16) - 1  # NumPy sorts numbers of 16 bits by their digits
 
 
 class Moment(NamedTuple):
@@ -78,13 +79,21 @@ class Samples:
 
     def by_track(self) -> Tracked:
         """Return the rows grouped by track."""
-        _, first, track = np.unique(self.track_ids, return_index=True, return_inverse=True)
-        rank = np.empty(len(first), np.intp)
-        rank[np.argsort(first)] = np.arange(len(first))
-        order = np.argsort(rank[track], kind="stable")
-        counts = np.bincount(rank[track])
-        stops = np.cumsum(counts)
-        return Tracked(self.take(order), self.track_ids[np.sort(first)].tolist(), stops - counts, stops)
+        count, ids = len(self), self.track_ids
+        if count and 0 <= ids.min() and ids.max() <= _MAX_RADIX:  # sorted in a fraction of the time
+            ids = ids.astype(np.uint16)
+        order = np.argsort(ids, kind="stable")
+        grouped = ids[order]
+        starts = np.flatnonzero(np.concatenate(([True] * bool(count), grouped[1:] != grouped[:-1])))
+        stops = np.append(starts[1:], count)[: len(starts)]
+        first = order[starts]
+        if (first[1:] < first[:-1]).any():  # ids that began out of order
+            turn = np.argsort(first)
+            counts, begins = (stops - starts)[turn], starts[turn]
+            stops = np.cumsum(counts)
+            starts = stops - counts
+            order = order[np.arange(count) + np.repeat(begins - starts, counts)]
+        return Tracked(self.take(order), self.track_ids[order[starts]].tolist(), starts, stops)
 
     def take(self, rows: NDArray[np.intp] | slice | list[int]) -> Samples:
         """Return the rows at these places."""
