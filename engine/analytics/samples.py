@@ -80,7 +80,7 @@ class Samples:
     def by_track(self) -> Tracked:
         """Return the rows grouped by track."""
         count, ids = len(self), self.track_ids
-        if count and 0 <= ids.min() and ids.max() <= _MAX_RADIX:  # sorted in a fraction of the time
+        if count and ids.min() >= 0 and ids.max() <= _MAX_RADIX:  # sorted in a fraction of the time
             ids = ids.astype(np.uint16)
         order = np.argsort(ids, kind="stable")
         grouped = ids[order]
