@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +36,23 @@ _TRIES = 20  # of the workers of one job, who renew the same object
 class Lock:
     """Says that `owner` writes to a place: a run, by a name of its own, or all workers of a job, by the job's id."""
 
-    def __init__(self, store: Store, place: Place, owner: str, *, shared: bool = False) -> None:
-        """With `shared`, several processes of this owner hold it; whichever gives it back does so for all."""
+    def __init__(
+        self,
+        store: Store,
+        place: Place,
+        owner: str,
+        *,
+        shared: bool = False,
+        has_ended: Callable[[str], bool] = lambda job: False,
+    ) -> None:
+        """With `shared`, several processes of this owner hold it; whichever gives it back does so for all. `has_ended`
+        says whether another job, which holds it, is over."""
         self.place = place
         self._store = store
         self._at = place.below(LOCK)
         self._owner = owner
         self._shared = shared
+        self._has_ended = has_ended
         self._etag = ""
         self._lost = False
         self._left = threading.Event()
@@ -62,7 +72,7 @@ class Lock:
                 if facts is None:
                     continue
                 idle_s = (datetime.now(UTC) - facts.modified).total_seconds()
-                if not (self._is_own(holder) or idle_s > GONE_AFTER_S or _has_ended(holder)):
+                if not (self._is_own(holder) or idle_s > GONE_AFTER_S or self._is_over(holder)):
                     raise self._taken(holder)
                 etag = self._store.replace(self._at.key, self._who(), facts.etag)
             if etag is not None:
@@ -110,6 +120,9 @@ class Lock:
     def _is_own(self, holder: Mapping[str, Any]) -> bool:
         return holder.get("job" if self._shared else "run") == self._owner
 
+    def _is_over(self, holder: Mapping[str, Any]) -> bool:
+        return self._has_ended(str(holder["job"])) if "job" in holder else _has_ended(holder)
+
     def _renew(self) -> None:
         while not self._left.wait(RENEWED_EVERY_S):
             try:
@@ -135,10 +148,9 @@ def table_of(text: bytes | None) -> Mapping[str, Any]:
 
 
 def _has_ended(holder: Mapping[str, Any]) -> bool:
-    """Return whether a holder was a run of this machine whose process is there no more. A job is more than one
-    process."""
+    """Return whether a holder was a run of this machine whose process is there no more."""
     pid = holder.get("pid")
-    if "job" in holder or holder.get("host") != socket.gethostname() or not isinstance(pid, int):
+    if holder.get("host") != socket.gethostname() or not isinstance(pid, int):
         return False
     try:
         os.kill(pid, 0)

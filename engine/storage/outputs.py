@@ -23,9 +23,9 @@ from typing import Any, TypeVar
 
 from engine.errors import OutputError, StorageError
 from engine.storage.lock import LOCK, STATE, Lock
-from engine.storage.spooled import tell_pages, told
+from engine.storage.spooled import FREED_SUFFIX, free, tell_pages, told
 from engine.storage.urls import Place, store_of
-from engine.storage.written import MANIFEST, NAMES, VERDICT, below, sizes_in, written
+from engine.storage.written import MANIFEST, NAMES, VERDICT, below, foreign, sizes_in, written
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,6 @@ V = TypeVar("V", bound=Mapping[str, Any])
 
 _LIST_OF_NAMES = f"{NAMES}.json"
 _COMMITTED = "committed"
-_FREED_SUFFIX = ".mp4"
 _WAITING_VIDEOS = 4
 
 
@@ -160,7 +159,7 @@ class StoredOutput:
         for name, (size, _) in list(self._sent.items()):
             if self._there.get(name) != size:
                 del self._sent[name]
-        for path in self.folder.rglob(f"*{_FREED_SUFFIX}"):
+        for path in self.folder.rglob(f"*{FREED_SUFFIX}"):
             facts = path.stat()
             if self._name(path) not in self._sent and facts.st_size and not facts.st_blocks:
                 path.unlink()
@@ -178,7 +177,7 @@ class StoredOutput:
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "wb") as file:
-                if name.endswith(_FREED_SUFFIX) and self._frees:
+                if name.endswith(FREED_SUFFIX) and self._frees:
                     file.truncate(size)
                 else:
                     self._store.fetch(self.place.below(name).key, file)
@@ -194,8 +193,8 @@ class StoredOutput:
             self._put_state(committed.with_name(VERDICT))
         for path in outputs:
             self._send(path)
-            if self._frees and path.suffix == _FREED_SUFFIX:
-                _free(path)
+            if self._frees and path.suffix == FREED_SUFFIX:
+                free(path)
         if committed is not None:
             self._put_state(committed)
         with self._mutex:
@@ -232,16 +231,4 @@ class StoredOutput:
 
     def _check(self, name: str) -> None:
         if not self._overwrite and name in self._there and name not in self._ours and name not in self._sent:
-            raise OutputError(
-                f"{self.place.below(name).url} was not written by yolo-engine, and would be overwritten. Move it, name "
-                "another prefix, or pass --overwrite."
-            )
-
-
-def _free(path: Path) -> None:
-    """Put a file without content, of the same size and time, in the place of one that was sent."""
-    facts, empty = path.stat(), path.with_name(f".{path.name}.sent")
-    with open(empty, "wb") as file:
-        file.truncate(facts.st_size)
-    os.utime(empty, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    empty.replace(path)
+            raise foreign(self.place.below(name))

@@ -1,4 +1,4 @@
-"""What is told of files that lie in a folder on disk until they are in storage: by their URLs."""
+"""Files that lie in a folder on disk until they are in storage: what is told of them, and what is left of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from engine.errors import OutputError
 from engine.text.within import with_texts
 
 V = TypeVar("V", bound=Mapping[str, Any])
+
+FREED_SUFFIX = ".mp4"
+"""Of the files that are freed once they are sent: annotated videos."""
 
 
 def told(values: V, folder: Path, url: str) -> V:
@@ -31,3 +34,12 @@ def tell_pages(folder: Path, url: str) -> None:
             page.write_bytes(page.read_bytes().replace(here, there))
     except OSError as error:
         raise OutputError(f"{folder} can't be written: {error.strerror}.") from error
+
+
+def free(path: Path) -> None:
+    """Put a file without content, of the same size and time, in the place of one that was sent."""
+    facts, empty = path.stat(), path.with_name(f".{path.name}.sent")
+    with open(empty, "wb") as file:
+        file.truncate(facts.st_size)
+    os.utime(empty, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    empty.replace(path)

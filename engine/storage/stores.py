@@ -42,7 +42,7 @@ PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 _TIMEOUT = timedelta(seconds=30)
 _CONNECT_TIMEOUT = timedelta(seconds=5)
 _PART_BYTES = 8 << 20
-ONE_REQUEST_BYTES = 32 << 20  # what is sent in one request leaves no parts where it is broken off
+_ONE_REQUEST_BYTES = 32 << 20  # what is sent in one request leaves no parts where it is broken off
 
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -167,13 +167,17 @@ class Store:
     def put(self, key: str, data: bytes | Path) -> None:
         """Write an object, which appears as a whole or not at all. A large file goes in parts; what of them was sent
         is dropped if it can't be completed."""
-        large = isinstance(data, Path) and data.stat().st_size > ONE_REQUEST_BYTES
+        in_parts = not self.takes_at_once(data)
         self._repeated(
             lambda: obstore.put(
-                self._client, key, data, use_multipart=large, chunk_size=_PART_BYTES, max_concurrency=4
+                self._client, key, data, use_multipart=in_parts, chunk_size=_PART_BYTES, max_concurrency=4
             ),
             key,
         )
+
+    def takes_at_once(self, data: bytes | Path) -> bool:
+        """Return whether this is written with one request, which may have a condition, and not in parts."""
+        return not isinstance(data, Path) or data.stat().st_size <= _ONE_REQUEST_BYTES
 
     def create(self, key: str, data: bytes) -> str | None:
         """Write an object where there is none (If-None-Match: *), and return its etag; None if there is one."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.errors import OutputError
 from engine.storage.lock import STATE, table_of
 from engine.storage.urls import Place
 
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 VERDICT = "verdict.json"
 NAMES = f"{STATE}/names"  # objects of this beginning list files that were about to be sent
+
+
+class Foreign(OutputError):
+    """An object that no run has written has the name of an output."""
+
+
+def foreign(there: Place) -> Foreign:
+    """Return the error that names the object, and what helps."""
+    return Foreign(
+        f"{there.url} was not written by yolo-engine, and would be overwritten. Move it, name another prefix, or pass "
+        "--overwrite."
+    )
 
 
 def below(store: Store, place: Place) -> dict[str, int]:

@@ -76,6 +76,7 @@ class Snapshot:
     video_folder: str
     source: Path
     output: Path
+    results: str
     created_at: str
     started_at: str | None
     ended_at: str | None
@@ -136,6 +137,7 @@ class Reader:
             video_folder=job.spec.video_folder,
             source=Path(job.spec.inputs[0]),
             output=job.output,
+            results=job.results,
             created_at=job.spec.created_at,
             started_at=start.started_at,
             ended_at=end.ended_at if end else None,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from engine.output_folder.hashes import sealed
+from engine.storage.spooled import told as told_of_storage
 from engine.versions import versions
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.leases import Lease, latest
@@ -209,6 +210,12 @@ def build_manifest(job: Job, summary: JobSummary) -> dict[str, object]:
         "files": dict(summary.files),
     }
     return sealed(manifest)
+
+
+def final_manifest(job: Job, summary: JobSummary) -> dict[str, object]:
+    """Return the manifest as it is where the results are."""
+    manifest = build_manifest(job, summary)
+    return manifest if job.spec.stored is None else sealed(told_of_storage(manifest, job.output, job.spec.stored))
 
 
 def end_state(job: Job, summary: JobSummary) -> JobState:
