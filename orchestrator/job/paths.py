@@ -97,7 +97,7 @@ def _spool(place: Place, settings: Settings) -> Path:
     if folders:
         return folders[0] / ".yolo-stored"
     if settings.output_roots:
-        shown = os.pathsep.join(map(str, settings.output_roots))
+        shown = _shown(settings.output_roots)
         raise PathRefused(
             f"A job that writes to {place.url} keeps its records in a folder that all workers share, and "
             f"YOLO_OUTPUT_ROOTS ({shown}) names none. Add one: export YOLO_OUTPUT_ROOTS=/srv/jobs{os.pathsep}{shown}"
@@ -214,9 +214,11 @@ def _object(given: object) -> Place | None:
 def _stored(place: Place, roots: tuple[Path, ...], settings: Settings, what: str, variable: str) -> Path:
     """Return the URL of objects that a job may use. Raises PathRefused."""
     if not roots:
-        return _below(Path(place.url), roots, settings, what, variable)
+        bucket = f"{place.scheme}://{place.bucket}"
+        example = bucket if variable == "YOLO_VIDEO_ROOTS" else f"/srv/jobs{os.pathsep}{bucket}"
+        return _below(Path(place.url), roots, settings, what, variable, example)
     if not any(is_below(place, root) for root in roots):
-        shown = os.pathsep.join(map(str, roots))
+        shown = _shown(roots)
         raise PathRefused(
             f"{place.url} is not below {variable} ({shown}). Add its bucket or a prefix: "
             f"export {variable}={shown}{os.pathsep}{place.scheme}://{place.bucket}"
@@ -224,7 +226,9 @@ def _stored(place: Place, roots: tuple[Path, ...], settings: Settings, what: str
     return Path(place.url)
 
 
-def _below(path: Path, roots: tuple[Path, ...], settings: Settings, what: str, variable: str) -> Path:
+def _below(
+    path: Path, roots: tuple[Path, ...], settings: Settings, what: str, variable: str, example: str = ""
+) -> Path:
     if not roots:
         if broker_is_local(settings.broker_url):
             return path
@@ -235,16 +239,22 @@ def _below(path: Path, roots: tuple[Path, ...], settings: Settings, what: str, v
         )
         raise PathRefused(
             f"{reached}: whoever can write to it could name any path. Set {variable} to the folders that jobs may use, "
-            f"e.g. export {variable}={path.parent}"
+            f"e.g. export {variable}={example or path.parent}"
         )
     for root in roots:
         if path.is_relative_to(os.path.realpath(root)):
             return path
-    shown = os.pathsep.join(map(str, roots))
+    shown = _shown(roots)
     raise PathRefused(
         f"{what} {path} is not below {variable} ({shown}). Move it there, or add its folder: "
         f"export {variable}={shown}{os.pathsep}{path if path.is_dir() else path.parent}"
     )
+
+
+def _shown(roots: tuple[Path, ...]) -> str:
+    """Return roots as in their variable."""
+    places = [(root, place_of(root)) for root in roots]
+    return os.pathsep.join(str(root) if place is None else place.url.rstrip("/") for root, place in places)
 
 
 def _kind(mode: int) -> str:
