@@ -195,6 +195,8 @@ class Reader:
             # The same result as outcomes.state_of, which reads the lease of every video.
             if self.job.cancelled:
                 return JobState.CANCELLING
+            if "end" in steps:
+                return JobState.ENDING
             return JobState.PROCESSING if self._start else JobState.STARTING
         return outcomes.state_of(self.job, self._lease_s)
 

@@ -239,9 +239,9 @@ def state_of(job: Job, lease_s: float) -> JobState:
         return JobState.STARTING if live else JobState.QUEUED
     if job.spec.task == "log_start":
         return JobState.FAILED if start.refused else JobState.COMPLETED
-    if live:
+    if live and not any(lease.base == job.task_base("end") for lease in live):
         return JobState.PROCESSING
-    return JobState.ENDING if len(job.done_indices()) == len(start.videos) else JobState.WAITING
+    return JobState.ENDING if live or len(job.done_indices()) == len(start.videos) else JobState.WAITING
 
 
 def failed_entry(
