@@ -381,9 +381,8 @@ class EngineConfig(TrackerKeys):
     """native: our own executor for CPUs; tensorrt: a plan from `yolo-engine build-trt`; onnxruntime-tensorrt: ONNX
     Runtime's TensorRT provider, which builds its engine on first use."""
     precision: Precision = "f32"
-    """Precision of inference on a CPU. f32: the file as it is, the same bits everywhere. bf16 and int8 are faster on
-    processors that support them and change results slightly: see docs/models.md. int8 needs a file written by
-    `yolo-engine quantize`."""
+    """Precision of inference on a CPU. f32: the file as it is. bf16 and int8 are faster on processors that support them
+    and change results slightly: see docs/models.md. int8 needs a file written by `yolo-engine quantize`."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = defaults.DEVICE
     """auto: the first that can be used of a TensorRT plan, ONNX Runtime's TensorRT or CUDA provider, and the CPU."""
     build_plan: bool = False

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import onnx
+
+from models.batching import batch_safe
 from models.errors import ModelError, ReshapeError
 from models.external import external_locations, identity_of, load_external
 from models.files import accept, accepted_hash, atomic_write, cache_dir, sha256_of
+from models.onnx_meta import meta_of, parse_onnx
 from models.parts import Parts, parts_of
 from models.resolution import ResolvedModel
-
-if TYPE_CHECKING:
-    import onnx
 
 # Goes up with every change to the surgery, so that older cache entries are made again.
 VERSION = 1
@@ -45,10 +45,6 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     A cache entry is only used if its bytes still have the hash recorded when they were verified. Concurrent processes
     do the work only once. A model that can't be converted is returned unchanged, with `dynamic=False` and the reason.
     """
-    # Loading the ONNX library and the surgery takes 0.3 s each, so importers of FreedModel should not wait for them.
-    from models.batching import batch_safe
-    from models.onnx_meta import meta_of, parse_onnx
-
     model = parse_onnx(resolved.path)
     locations = external_locations(model)
     load_external(model, resolved.path)
@@ -68,19 +64,9 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     try:
         with _locked(target):
             if not _is_whole(target):
-                from models.reshape import free_shape
-                from models.verify_dynamic_axes import check_freed
+                from models.surgery import free_axes  # with ONNX Runtime: a model that was prepared needs neither
 
-                freed = free_shape(model, source.input.stride, source.strides).SerializeToString()
-                peak = 255.0 if source.input.dtype == "uint8" else 255.0 * _largest(source.input.scale)
-                check_freed(
-                    resolved.path,
-                    freed,
-                    layout=source.layout,
-                    strides=source.strides,
-                    stride=source.input.stride,
-                    peak=peak,
-                )
+                freed = free_axes(resolved.path, model, source)
                 _check_unchanged(resolved, locations)
                 with atomic_write(target) as stream:
                     stream.write(freed)
@@ -95,12 +81,8 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
 _STRETCHED = "a DETR kind of detector was made for one size, to which images are stretched"
 
 
-def _joined_model(resolved: ResolvedModel, model: "onnx.ModelProto", parts: Parts, folder: Path) -> FreedModel:
+def _joined_model(resolved: ResolvedModel, model: onnx.ModelProto, parts: Parts, folder: Path) -> FreedModel:
     """Return the model with its outputs joined (models.join). Its axes stay as they are."""
-    from models.batching import batch_safe
-    from models.join import join
-    from models.verify_join import check_joined
-
     manifest = resolved.manifest
     locations = external_locations(model)
     hw, classes = (manifest.input.height, manifest.input.width), len(manifest.classes)
@@ -113,9 +95,9 @@ def _joined_model(resolved: ResolvedModel, model: "onnx.ModelProto", parts: Part
     target = folder / f"{resolved.sha256}-{parts.layout}-{hw[0]}x{hw[1]}-{classes}-{_JOINED_VERSION}.onnx"
     with _locked(target):
         if not _is_whole(target):
-            joined = join(model, parts, hw, classes)
-            data = joined.SerializeToString()
-            check_joined(model, data, parts, hw)
+            from models.surgery import join_outputs
+
+            data = join_outputs(model, parts, hw, classes)
             _check_unchanged(resolved, locations)
             with atomic_write(target) as stream:
                 stream.write(data)
@@ -133,10 +115,6 @@ def _check_unchanged(resolved: ResolvedModel, locations: tuple[str, ...]) -> Non
 
 def _default_folder() -> Path:
     return cache_dir("freed")
-
-
-def _largest(scale: float | tuple[float, float, float]) -> float:
-    return max(scale) if isinstance(scale, tuple) else scale
 
 
 def _is_whole(target: Path) -> bool:

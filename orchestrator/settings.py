@@ -25,6 +25,7 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from engine.errors import ConfigError
 from orchestrator.errors import SettingsError, reason_of
 
 DEFAULT_URL = "redis://localhost:6379/0"
@@ -214,7 +215,6 @@ def settings() -> Settings:
         )
     if read.config:
         from engine.config import EngineConfig
-        from engine.errors import ConfigError
 
         try:
             EngineConfig(**read.config)

@@ -9,23 +9,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from engine.analytics.analysis import Answers, EventKind, Recording, analyse
 from engine.analytics.heatmap import Heatmap, read_file
 from engine.analytics.naming import camera_of, name_of
+from engine.analytics.paths import Paths, TrackPath
 from engine.analytics.samples import Samples, read_mot, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.stitching import Fragments, Objects, count_objects
 from engine.analytics.timeline import Film, lay_out
+from engine.analytics.verdicts import Judged, Reviewed, rejected_tracks, without_rejected
 from engine.errors import InputError
 from engine.summary import CameraJson
-
-if TYPE_CHECKING:
-    from engine.analytics.paths import Paths, TrackPath
-    from engine.analytics.verdicts import Judged, Reviewed
 
 Entry = Mapping[str, Any]
 
@@ -185,13 +183,13 @@ def _of_camera(
     highest = 0
     size_wh = next((each.film.size_wh for each in placed if each.film.size_wh is not None), None)
     judged = [each for each in verdicts or () if each.camera == camera]
-    out = np.array(sorted(_rejected(judged)), np.int64)
+    out = np.array(sorted(rejected_tracks(judged)), np.int64)
     met: set[int] = set()
     heat = added_up = None
     if heatmap and size_wh is not None:
         added_up = _sum_of_heatmaps(films, own_ids) if verdicts is None else None
         heat = added_up or Heatmap(size_wh)
-    ways = _paths() if paths else None
+    ways = Paths() if paths else None
 
     def rows(film: Film, offset_s: float) -> Iterator[Samples]:
         nonlocal highest
@@ -231,8 +229,6 @@ def _of_camera(
     answers = analyse(recordings, scene, clock, camera)
     reviewed = None
     if verdicts is not None:
-        from engine.analytics.verdicts import without_rejected
-
         answers, reviewed = without_rejected(answers, judged, met)
     return CameraAnswers(
         answers,
@@ -242,20 +238,6 @@ def _of_camera(
         ways.ended() if ways is not None else None,
         reviewed,
     )
-
-
-def _rejected(judged: Sequence[Judged]) -> frozenset[int]:
-    if not judged:
-        return frozenset()
-    from engine.analytics.verdicts import rejected_tracks  # most runs have none
-
-    return rejected_tracks(judged)
-
-
-def _paths() -> Paths:
-    from engine.analytics.paths import Paths  # of a report alone
-
-    return Paths()
 
 
 def _sum_of_heatmaps(films: Sequence[Film], own_ids: bool) -> Heatmap | None:

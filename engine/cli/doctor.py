@@ -17,9 +17,13 @@ from rich.table import Table
 
 import engine_ext
 from engine.errors import BackendMissing
+from engine.inference.gpu import compiler, context
+from engine.inference.trt.gpu import count_gpus, find_gpu
+from engine.inference.trt.sidecar import all_plans
 from engine.install import extra
 from engine.text.printable import printable
 from models.errors import ModelError
+from models.registry import DEFAULT_MODEL, find, list_models
 
 _STYLES = {"ok": "green", "absent": "dim", "broken": "red"}
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
@@ -116,10 +120,10 @@ def _encoding() -> Finding:
     import av
 
     try:
-        context = av.CodecContext.create("libx264", "w")
+        encoder = av.CodecContext.create("libx264", "w")
     except ValueError:
         return Finding("encoding", "broken", "this FFmpeg has no libx264: run with --no-visualize, or pip install av")
-    return Finding("encoding", "ok", f"H.264 by {context.codec.name}")
+    return Finding("encoding", "ok", f"H.264 by {encoder.codec.name}")
 
 
 def _native() -> Finding:
@@ -157,8 +161,6 @@ def _gpu() -> Finding:
     driver = Path("/proc/driver/nvidia/version")
     if not driver.exists():
         return Finding("NVIDIA GPU", "absent", "no NVIDIA driver: inference runs on the CPU")
-    from engine.inference.trt.gpu import count_gpus, find_gpu
-
     version = driver.read_text().splitlines()[0]
     cards = [card for number in range(count_gpus()) if (card := find_gpu(number)) is not None]
     if not cards:
@@ -169,13 +171,11 @@ def _gpu() -> Finding:
 
 def _pycuda() -> Finding:
     """Check PyCUDA, which runs plans. Without a driver it can be installed, but not loaded."""
-    from engine.inference.gpu.context import INSTALL, load_driver
-
     try:
-        driver = load_driver()
+        driver = context.load_driver()
     except BackendMissing as error:
         if isinstance(error.__cause__, ModuleNotFoundError):
-            return Finding("PyCUDA", "absent", f"{INSTALL}; only needed to run TensorRT plans")
+            return Finding("PyCUDA", "absent", f"{context.INSTALL}; only needed to run TensorRT plans")
         return Finding("PyCUDA", "broken" if Path("/proc/driver/nvidia/version").exists() else "absent", str(error))
     built, runs = ".".join(map(str, driver.get_version())), driver.get_driver_version()
     return Finding("PyCUDA", "ok", f"built for CUDA {built}, on a driver for CUDA {runs // 1000}.{runs % 1000 // 10}")
@@ -183,8 +183,6 @@ def _pycuda() -> Finding:
 
 def _plans() -> Finding:
     """List the TensorRT plans in the user's cache."""
-    from engine.inference.trt.sidecar import all_plans
-
     plans = all_plans()
     if not plans:
         return Finding("plans", "absent", "no TensorRT plans in the cache: `yolo-engine build-trt MODEL` makes one")
@@ -210,20 +208,16 @@ def _gpu_decoding() -> Finding:
 
 def _gpu_kernels() -> Finding:
     """Check the compiler of the engine's GPU kernels by compiling an empty one."""
-    from engine.inference.gpu.compiler import find_compiler
-
     try:
-        compiler = find_compiler()
-        compiler.compile('extern "C" __global__ void nothing() {}', "nothing.cu", "8.6")
+        found = compiler.find_compiler()
+        found.compile('extern "C" __global__ void nothing() {}', "nothing.cu", "8.6")
     except BackendMissing as error:
         return Finding("GPU kernels", "absent", f"{error} Only needed with a GPU")
-    version = ".".join(map(str, compiler.version))
-    return Finding("GPU kernels", "ok", f"{compiler.name} of CUDA {version} compiles them")
+    version = ".".join(map(str, found.version))
+    return Finding("GPU kernels", "ok", f"{found.name} of CUDA {version} compiles them")
 
 
 def _models() -> Finding:
-    from models.registry import DEFAULT_MODEL, find, list_models
-
     here, damaged = [], []
     for manifest in list_models():
         try:

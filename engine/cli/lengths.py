@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from engine.errors import ConfigError
+
 
 def length(_: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Parse an option to seconds; None if it is not given."""
     from engine.config import clip_keys
-    from engine.errors import ConfigError
 
     if value is None:
         return None

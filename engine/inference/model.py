@@ -18,6 +18,7 @@ from engine.errors import BackendMissing, ConfigError, ModelError
 from engine.inference.backends.base import Backend, CpuModel, OnCpu
 from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.layouts import Layout, get_layout
+from engine.inference.select import choose, plan_now
 from engine.inference.tensor_shape import TensorShape
 from engine.inference.trt.find import Fed, fed_of, model_of
 from models.coco import NAME_LISTS
@@ -140,9 +141,7 @@ def _three(mean: float | tuple[float, float, float] | None) -> tuple[float, floa
 
 
 def _load(config: EngineConfig, workers: int) -> LoadedModel:
-    # Not imported at the top, because only models from files need these.
-    from engine.inference.select import choose, plan_now
-    from models.dynamic_axes import freed_model
+    from models.dynamic_axes import freed_model  # with the ONNX library, which only models from files need
 
     resolved = resolved_model(config)
     manifest = resolved.manifest
@@ -185,8 +184,13 @@ def _on_cpu(config: EngineConfig, model: CpuModel) -> OnCpu:
             backend = _made("native", model)
             return OnCpu(backend, f"our executor knows all operators, and computes f32 with {backend.provider}")
         except BackendMissing as error:
+            from engine.inference.deformable import FASTER, deformable_in_openvino
+
+            why = f"not our executor: {str(error).partition('. Repair:')[0]}"
+            if (found := deformable_in_openvino(model)) is not None:
+                return OnCpu(found, f"{why}; {FASTER}")
             log.info("ONNX Runtime computes: %s", error)
-            return OnCpu(_made("onnxruntime", model), f"not our executor: {str(error).partition('. Repair:')[0]}")
+            return OnCpu(_made("onnxruntime", model), why)
     if config.device.startswith("cuda") and not BACKENDS[name].gpu:
         raise BackendMissing(f"--device {config.device} was requested, but --backend {name} runs on the CPU.")
     return OnCpu(_made(name, model))

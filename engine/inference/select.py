@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from engine.choices.backends import AUTO, BACKENDS, needs_gpu
 from engine.choices.precision import processor
@@ -19,8 +20,10 @@ from engine.errors import BackendMissing, ConfigError, PlanError
 from engine.inference.backends.base import Backend, GpuModel, OnCpu, OnGpu
 from engine.inference.trt.find import for_the_cpu, is_plan
 from engine.inference.trt.gpu import Gpu, find_gpu
-from models.dynamic_axes import FreedModel
 from models.resolution import ResolvedModel
+
+if TYPE_CHECKING:
+    from models.dynamic_axes import FreedModel
 
 log = logging.getLogger(__name__)
 

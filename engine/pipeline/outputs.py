@@ -79,21 +79,10 @@ class Outputs:
 
             sinks["crops"] = (Crops(path, names), path)
         if (path := paths.get("video")) is not None:
-            from engine.sinks.blur import BlurSettings
-            from engine.sinks.overlay import OverlayStyle
             from engine.sinks.video import AnnotatedVideo
 
-            encoder = AnnotatedVideo(
-                path,
-                names,
-                crf=config.video_crf,
-                preset=config.video_preset,
-                threads=self._threads,
-                style=OverlayStyle.of(config),
-                blur=BlurSettings.of(config),
-                scene=scene_overlay(config, scene, clock),
-            )
-            sinks["video"] = (encoder, path)
+            drawn = scene_overlay(config, scene, clock)
+            sinks["video"] = (AnnotatedVideo.of(config, path, names, threads=self._threads, scene=drawn), path)
         return sinks
 
     def refuse_overwriting(self, named: list[str], videos: list[Video], folder: Path) -> None:
@@ -154,12 +143,11 @@ def scene_overlay(
     `longest_gap`: the longest time, in steps, for which a continuing track was not seen."""
     if not (parts := config.drawn(has_scene=scene is not None)):
         return None
-    from engine.analytics import Scene  # its models take their time, and most runs have none
-    from engine.sinks.scene_overlay import SceneOverlay
+    from engine.sinks.scene_overlay import SceneOverlay  # a scene's models take their time, and most runs have none
 
     frames = registry.lifetime(config.tracker, config.model_dump(include=set(registry.KEYS))) + 1
     return SceneOverlay(
-        scene or Scene(),
+        scene,
         parts,
         gone_after=max(frames * (config.frames_between_inferences + 1), longest_gap),
         wall_start=None if clock is None else clock.start,

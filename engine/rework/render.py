@@ -33,9 +33,7 @@ from engine.profiling.metrics import Metrics
 from engine.records import Frame, Tracks
 from engine.results import has_same_content
 from engine.sinks.base import sole_writer
-from engine.sinks.blur import BlurSettings
 from engine.sinks.memory import Counters
-from engine.sinks.overlay import OverlayStyle
 from engine.sinks.scene_overlay import CountsJson, SceneOverlay
 from engine.sinks.video import AnnotatedVideo
 from engine.stages.decode import never_begun
@@ -159,16 +157,8 @@ def _one(
         info = reader.open()
         reader.go_to_start()
         frames, due = 0, next(rows, None)
-        sink = AnnotatedVideo(
-            target,
-            _Names(names),
-            crf=config.video_crf,
-            preset=config.video_preset,
-            threads=available_cores(),
-            style=OverlayStyle.of(config),
-            blur=BlurSettings.of(config),  # a video that hid something continues hiding it
-            scene=drawn,
-        )
+        # A video that hid something continues hiding it.
+        sink = AnnotatedVideo.of(config, target, _Names(names), threads=available_cores(), scene=drawn)
         try:
             sink.open(info)
             with Metrics().clock("decode") as clock:

@@ -76,7 +76,7 @@ class SceneOverlay:
 
     def __init__(
         self,
-        scene: Scene,
+        scene: Scene | None,
         parts: Sequence[str],
         *,
         gone_after: float,
@@ -84,9 +84,10 @@ class SceneOverlay:
         line_width: int | None = None,
         label_size: int | None = None,
     ) -> None:
-        """`parts`: which of lines, zones, counts and clock. `gone_after`: steps after which a track that was not seen
-        is taken to have ended. `wall_start` is the clock at the first frame, for frames that bear none. `line_width`
-        and `label_size` are in pixels; None: by the frame's size."""
+        """`scene`: None has neither lines nor zones. `parts`: which of lines, zones, counts and clock. `gone_after`:
+        steps after which a track that was not seen is taken to have ended. `wall_start` is the clock at the first
+        frame, for frames that bear none. `line_width` and `label_size` are in pixels; None: by the frame's size."""
+        scene = scene or Scene()
         self._scene = scene
         self._parts = frozenset(parts)
         self._gone_after = gone_after

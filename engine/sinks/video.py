@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import av
 import av.error
@@ -52,6 +52,7 @@ from engine.sinks.overlay import Overlay, OverlayStyle
 from engine.sinks.packet_log import AUDIO, VIDEO, LogHeader, PacketLog, read_header
 
 if TYPE_CHECKING:
+    from engine.config import EngineConfig
     from engine.sinks.scene_overlay import SceneOverlay
 
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
@@ -103,6 +104,22 @@ class AnnotatedVideo(FileSink):
         self._window: BlurWindow[tuple[av.VideoFrame, Tracks]] | None = BlurWindow(blur.hold_s) if blur else None
         self._ends: dict[int, int | None] = {}  # marked frame -> size of the log behind its packet, once it is there
         self.notes: list[str] = []
+
+    @classmethod
+    def of(
+        cls, config: EngineConfig, path: Path, class_names: Sequence[str], *, threads: int, scene: SceneOverlay | None
+    ) -> Self:
+        """Return the sink for a video as the configuration asks for it."""
+        return cls(
+            path,
+            class_names,
+            crf=config.video_crf,
+            preset=config.video_preset,
+            threads=threads,
+            style=OverlayStyle.of(config),
+            blur=BlurSettings.of(config),
+            scene=scene,
+        )
 
     @property
     def scene(self) -> SceneOverlay | None:

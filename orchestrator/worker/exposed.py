@@ -1,23 +1,16 @@
 """The metrics of a worker, under the names of docs/metrics.md.
 
-The keeper notes each of its looks here; the server, which lives in the worker's parent process, asks at each scrape.
+The keeper notes each of its looks here; the server (`metrics`), which lives in the worker's parent process, asks at
+each scrape.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from engine.errors import ConfigError
-from engine.text.say import say
-from orchestrator.errors import SettingsError
 from orchestrator.worker.readings import Ledger, Reading
-
-if TYPE_CHECKING:
-    from prometheus_client.metrics_core import Metric
 
 
 @dataclass(frozen=True)
@@ -63,36 +56,3 @@ class Exposed:
 
 
 exposed = Exposed()
-
-
-@contextlib.contextmanager
-def serving(asked: str | None) -> Iterator[None]:
-    """Serve the metrics of this worker for a block, where that is asked for. Raises SettingsError."""
-    if asked is None:
-        yield
-        return
-    try:
-        from engine.observe import prometheus
-        from engine.observe.address import Address
-
-        with prometheus.served(Address.of(asked), _families) as here:
-            say(f"Metrics: http://{here}/metrics", err=True)
-            yield
-    except ConfigError as error:
-        raise SettingsError(str(error)) from error
-
-
-def _families() -> Iterator[Metric]:
-    from engine.observe.prometheus import counter, counters, families, gauge, gauges
-
-    look, reading = exposed.read()
-    yield from families(replace(reading.engines, ended=reading.videos))
-    yield counters("yolo_attempts", "Attempts at videos that have ended, by how.", "how", reading.attempts)
-    yield counter("yolo_engine_failures", "Ends of engines for which no video was to blame.", reading.engine_failures)
-    yield gauge("yolo_leases", "Videos that are leased to this worker.", reading.leases)
-    yield gauge("yolo_worker_slots", "Tasks that may run at the same time.", look.slots)
-    yield gauge("yolo_worker_slots_busy", "Tasks that run.", look.busy)
-    yield gauge("yolo_worker_slots_silent", "Tasks that give no sign of life.", look.silent)
-    yield gauges("yolo_queue_messages", "Messages that wait in a queue of this worker.", "queue", look.queues)
-    yield gauge("yolo_dead_messages", "Messages that were set aside at the broker.", look.dead)
-    yield gauge("yolo_broker_up", "Whether the broker answered at the last look.", look.broker)

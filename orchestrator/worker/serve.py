@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from engine.errors import ConfigError
 from engine.install import extra
 from engine.text.say import say
 from orchestrator.broker import exec_with_parent
@@ -33,6 +34,7 @@ from orchestrator.errors import (
 from orchestrator.job import shared_folder
 from orchestrator.job.file_lock import sole
 from orchestrator.settings import Settings, settings
+from orchestrator.worker import ways
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -60,12 +62,11 @@ def worker(
     metrics: str | None = None,
 ) -> int:
     """Work on jobs until stopped, and return the exit status. Raises SettingsError."""
-    from orchestrator.worker.exposed import serving
     from orchestrator.worker.keeper import told_to_stop  # Celery's side of a worker: Beat and Flower have none
 
     chosen = chosen_queues(given, queues)
     modules = _modules(include)
-    with serving(metrics):
+    with _serving(metrics):
         _warn_about_the_broker(given)
         warn_about_the_folders(given)
         _app().worker_main(
@@ -82,6 +83,21 @@ def worker(
             ]
         )
     return 0 if told_to_stop() else FAILED
+
+
+@contextlib.contextmanager
+def _serving(metrics: str | None) -> Iterator[None]:
+    """Serve the metrics of this worker for a block, where that is asked for. Raises SettingsError."""
+    if metrics is None:
+        yield
+        return
+    try:
+        from orchestrator.worker.metrics import serving  # needs the extra `metrics`
+
+        with serving(metrics):
+            yield
+    except ConfigError as error:
+        raise SettingsError(str(error)) from error
 
 
 def chosen_queues(given: Settings, asked: str | None) -> list[str]:
@@ -177,8 +193,6 @@ def _start_worker(arguments: list[str], environment: dict[str, str]) -> subproce
 def drain(name: str | None) -> int:
     """Have the workers of this machine, or the one of this name, finish the videos that they have in hand, take no
     others and end; return when they have. Raises RequestError if there is none."""
-    from orchestrator.worker import ways
-
     workers = [each for each in ways.local_workers() if name is None or each.node.partition("@")[0] == name]
     if not workers:
         which = f" of the name {name}" if name is not None else ""

@@ -207,3 +207,34 @@ def test_what_computes_is_told(tmp_path, build, layout, part):
         assert engine.model.why.startswith("--device cpu; ")
         assert part in engine.model.why
         assert "Repair" not in engine.model.why
+
+
+def deformable(operator="GridSample"):
+    """Four finished detections that are sampled from the image, as deformable attention samples features."""
+    graph = builders.Graph((1, 3, 64, 64), opset=16)
+    grid = np.zeros((1, 4, 2, 2), np.float32)
+    picture = "images" if operator == "GridSample" else builders.dequantized(graph, "images")
+    sampled = graph.op("GridSample", picture, graph.const(grid))
+    return graph.model(graph.op("Reshape", sampled, graph.const(np.array([1, 4, 6]))), (1, 4, 6))
+
+
+@pytest.mark.parametrize(
+    ("operator", "there", "name"),
+    [
+        ("GridSample", True, "openvino"),
+        ("GridSample", False, "onnxruntime"),  # nothing else changes where it is not installed
+        ("DynamicQuantizeLinear", True, "onnxruntime"),
+    ],
+)
+def test_deformable_attention_is_for_openvino(tmp_path, monkeypatch, operator, there, name):
+    if there:
+        pytest.importorskip("openvino")
+    else:
+        monkeypatch.setitem(sys.modules, "openvino", None)
+    path = save(deformable(operator), tmp_path / "m.onnx")
+    given = NAMES | {"layout": "end2end", "channel_order": "rgb", "input_scale": 1.0}
+    with Engine(EngineConfig(model=str(path), **given)) as engine:
+        assert engine.model.backend.name == name
+        assert "can't be run by --backend native" in engine.model.why
+        assert ("OpenVINO computes deformable attention faster" in engine.model.why) == (name == "openvino")
+        assert engine.model.backend.run(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 4, 6)

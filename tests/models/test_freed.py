@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import reshape, verify_dynamic_axes
+from models import surgery
 from models.dynamic_axes import freed_model
 from models.errors import ModelError, ReshapeError
 from models.resolution import resolve
@@ -26,8 +26,8 @@ def model(tmp_path):
 def made(monkeypatch):
     """Counts how often a model is really freed."""
     count = []
-    original = reshape.free_shape
-    monkeypatch.setattr(reshape, "free_shape", lambda *args: count.append(1) or original(*args))
+    original = surgery.free_shape
+    monkeypatch.setattr(surgery, "free_shape", lambda *args: count.append(1) or original(*args))
     return count
 
 
@@ -66,7 +66,7 @@ def test_nothing_is_kept_of_a_failed_check(model, monkeypatch, tmp_path):
     def refuse(*args, **kwargs):
         raise ReshapeError("cannot free: the answer differs.")
 
-    monkeypatch.setattr(verify_dynamic_axes, "check_freed", refuse)
+    monkeypatch.setattr(surgery, "check_freed", refuse)
     found = freed_model(model, tmp_path / "kept")
     assert (found.path, found.dynamic, found.reason) == (model.path, False, "cannot free: the answer differs.")
     assert list((tmp_path / "kept").glob("*.onnx*")) == []

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +15,7 @@ import click
 import numpy  # noqa: F401 - before pydantic, which replaces a function of typing's by a slower one
 
 from engine.analytics.settings import AnswerSettings
+from engine.cli.answers_table import print_answers
 from engine.cli.console import screen
 from engine.cli.follow_up_lines import follow_up_lines
 from engine.cli.idle import Rule, of_engine, refuse_idle
@@ -108,8 +109,6 @@ def run(
     else:
         print_summary(screen(), summary)
         if (answers := summary.get("answers")) is not None:
-            from engine.cli.answers_table import print_answers
-
             print_answers(screen(), answers)
         if (line := _faster(engine, summary)) is not None:
             say(line)
@@ -153,20 +152,9 @@ def _serving(asked: str | None) -> Callable[[Engine], contextlib.AbstractContext
     that is impossible."""
     if asked is None:
         return lambda engine: contextlib.nullcontext()
-    from engine.observe import prometheus
-    from engine.observe.address import Address
-    from engine.observe.meter import Meter
+    from engine.cli.metrics import serving  # needs the extra `metrics`
 
-    address = Address.of(asked)
-
-    @contextlib.contextmanager
-    def serve(engine: Engine) -> Iterator[None]:
-        meter = Meter(engine)
-        with prometheus.served(address, lambda: prometheus.families(meter.read())) as here:
-            say(f"Metrics: http://{here}/metrics", err=True)
-            yield
-
-    return serve
+    return serving(asked)
 
 
 def _faster(engine: Engine, summary: SummaryJson) -> str | None:

@@ -27,10 +27,10 @@ from engine.inference.gpu.kernels import load_kernels as load_own_kernels
 from engine.inference.gpu.lane import Lane
 from engine.inference.gpu.plan import LoadedPlan
 from engine.inference.gpu.protocol import LoadKernels
-from engine.inference.trt.find import build_command, find_plan, for_the_cpu, model_of
+from engine.inference.trt.find import build_command, for_the_cpu, is_plan, model_of
 from engine.inference.trt.flavors import FLAVORS, Flavor, load_flavor
 from engine.inference.trt.gpu import Gpu
-from engine.inference.trt.sidecar import PlanRecord, check_plan
+from engine.inference.trt.sidecar import PlanRecord, cached_plans, check_plan
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def on_gpu(model: GpuModel) -> OnGpu:
             f"on the machine with the GPU: `{build_command(model_of(config.model)[0])}`, once; or "
             f"{for_the_cpu(config)}."
         )
-    plan, record = find_plan(config.model, model.sha256, model.manifest.layout, model.gpu)
+    plan, record = _find_plan(config.model, model.sha256, model.manifest.layout, model.gpu)
     fixed = record.profile.fixed_hw
     if config.shape == "rect" and fixed is not None:
         raise ConfigError(f"shape must be square for {plan}: it was built for {fixed[0]}x{fixed[1]}. Got 'rect'.")
@@ -61,6 +61,34 @@ def on_gpu(model: GpuModel) -> OnGpu:
         layout=model.manifest.layout,
     )
     return OnGpu(backend, f"the plan {plan} is for this GPU ({model.gpu.name})")
+
+
+def _find_plan(model: str, onnx_sha256: str, layout: str, gpu: Gpu) -> tuple[Path, PlanRecord]:
+    """Return the plan to run, checked: a named one, or the newest in the user's cache that fits this model and GPU.
+
+    Raises PlanError, or BackendMissing if its runtime is not installed, each with the command that fixes it. Nothing is
+    built.
+    """
+    if is_plan(model):
+        return _checked(Path(model), onnx_sha256, layout, gpu)
+    problems: list[PlanError | BackendMissing] = []
+    found = sorted(cached_plans(onnx_sha256), key=lambda each: each[1].built_at, reverse=True)
+    for plan, _ in found:
+        try:
+            return _checked(plan, onnx_sha256, layout, gpu)
+        except (PlanError, BackendMissing) as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
+    raise PlanError(
+        f"there is no TensorRT plan of {model} for this GPU ({gpu.name}, {gpu.capability}), and none is built unasked. "
+        f"Build it: `{build_command(model)}`."
+    )
+
+
+def _checked(plan: Path, onnx_sha256: str, layout: str, gpu: Gpu) -> tuple[Path, PlanRecord]:
+    record = check_plan(plan, onnx_sha256=onnx_sha256, layout=layout, gpu=gpu)
+    return plan, check_plan(plan, flavor=load_flavor(record.flavor))
 
 
 class TensorRtBackend:

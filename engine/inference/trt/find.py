@@ -1,4 +1,4 @@
-"""Finds the plan to run: a named one, or the newest in the user's cache that fits this model, GPU and TensorRT."""
+"""What a model that may be a plan says of itself: the model it was built from, and how that is fed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import BackendMissing, PlanError
-from engine.inference.trt.gpu import Gpu
-
 if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.inference.trt.sidecar import PlanRecord
-
-# The code that reads side-cars is loaded only for plans: every run asks here whether its model is one.
 
 SUFFIX = ".plan"
 
@@ -45,21 +40,22 @@ def is_plan(model: str) -> bool:
 def model_of(model: str) -> tuple[str, str | None]:
     """Return the model that a plan was built from, and its layout; any other name or path is returned unchanged. Raises
     PlanError."""
-    if not is_plan(model):
-        return model, None
-    from engine.inference.trt.sidecar import read_record
-
-    record = read_record(Path(model))
-    return record.model, record.layout
+    record = _record_of(model)
+    return (model, None) if record is None else (record.model, record.layout)
 
 
 def fed_of(model: str) -> Fed:
     """Return the input options with which a plan was built; none for any other model. Raises PlanError."""
-    if not is_plan(model):
-        return Fed()
-    from engine.inference.trt.sidecar import read_record
+    record = _record_of(model)
+    return (None if record is None else record.fed) or Fed()
 
-    return read_record(Path(model)).fed or Fed()
+
+def _record_of(model: str) -> PlanRecord | None:
+    if not is_plan(model):
+        return None
+    from engine.inference.trt.sidecar import read_record  # for plans alone: every run asks here whether it has one
+
+    return read_record(Path(model))
 
 
 def build_command(model: str) -> str:
@@ -75,40 +71,3 @@ def for_the_cpu(config: EngineConfig) -> str:
         parts += [f"name the plan's model, --model {shlex.quote(model_of(config.model)[0])}"]
     parts += [f"leave {left_out} out"] if left_out else []
     return f"{' and '.join(parts)}, which runs on the CPU"
-
-
-def find_plan(
-    model: str, onnx_sha256: str, layout: str, gpu: Gpu, shape: tuple[int, int, int, int] | None = None
-) -> tuple[Path, PlanRecord]:
-    """Return the checked plan for a model on a GPU. It must accept `shape`.
-
-    Raises PlanError, or BackendMissing if its runtime is not installed, each with the command that fixes it. Nothing is
-    built.
-    """
-    from engine.inference.trt.sidecar import cached_plans
-
-    if is_plan(model):
-        return _checked(Path(model), onnx_sha256, layout, gpu, shape)
-    problems: list[PlanError | BackendMissing] = []
-    found = sorted(cached_plans(onnx_sha256), key=lambda each: each[1].built_at, reverse=True)
-    for plan, _ in found:
-        try:
-            return _checked(plan, onnx_sha256, layout, gpu, shape)
-        except (PlanError, BackendMissing) as error:
-            problems.append(error)
-    if problems:
-        raise problems[0]
-    raise PlanError(
-        f"there is no TensorRT plan of {model} for this GPU ({gpu.name}, {gpu.capability}), and none is built unasked. "
-        f"Build it: `{build_command(model)}`."
-    )
-
-
-def _checked(
-    plan: Path, onnx_sha256: str, layout: str, gpu: Gpu, shape: tuple[int, int, int, int] | None
-) -> tuple[Path, PlanRecord]:
-    from engine.inference.trt.flavors import load_flavor
-    from engine.inference.trt.sidecar import check_plan
-
-    record = check_plan(plan, onnx_sha256=onnx_sha256, layout=layout, gpu=gpu, shape=shape)
-    return plan, check_plan(plan, flavor=load_flavor(record.flavor))
