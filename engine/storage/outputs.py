@@ -37,7 +37,8 @@ _WAITING_VIDEOS = 4
 
 
 class StoredOutput:
-    """The place in storage of a run's outputs. Use it as a context manager; `folder` is where the run writes."""
+    """The place in storage of a run's outputs. Use it as a context manager; `folder` is where the run writes, and may
+    always overwrite; `overwrite` is what was asked for."""
 
     def __init__(self, place: Place, *, overwrite: bool = False, keeps_videos: bool = False, root: Path | None = None):
         """`overwrite` allows objects to be replaced that no run has written. With `keeps_videos`, annotated videos stay
@@ -45,7 +46,7 @@ class StoredOutput:
         self.place = place
         self._store = store_of(place)
         self._lock = Lock(self._store, place, uuid.uuid4().hex)
-        self._overwrite = overwrite
+        self.overwrite = overwrite
         self._frees = not keeps_videos
         cache = root or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolo-engine" / "spool"
         self._root = cache / hashlib.sha256(place.url.rstrip("/").encode()).hexdigest()[:16]
@@ -230,5 +231,5 @@ class StoredOutput:
         return path.relative_to(self.folder).as_posix()
 
     def _check(self, name: str) -> None:
-        if not self._overwrite and name in self._there and name not in self._ours and name not in self._sent:
+        if not self.overwrite and name in self._there and name not in self._ours and name not in self._sent:
             raise foreign(self.place.below(name))

@@ -32,6 +32,7 @@ from orchestrator.engine_process.messages import (
     order_of,
     task_of,
 )
+from orchestrator.engine_process.send_rest import send_rest
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,6 @@ def _do(task: AnyTask, events: Sender, orders: Iterator[Order]) -> None:
 
         salvage(task, events)
     elif isinstance(task, SendRest):
-        from orchestrator.engine_process.send_rest import send_rest
-
         send_rest(task, events)
     else:
         from orchestrator.engine_process.follow_up import follow_up

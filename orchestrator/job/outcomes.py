@@ -197,14 +197,17 @@ def without_long_lists(start: StartRecord) -> dict[str, object]:
 
 def build_manifest(job: Job, summary: JobSummary) -> dict[str, object]:
     """Return the summary as JSON, with what is needed to verify or repeat it."""
-    text = json.dumps(job.config, sort_keys=True).encode()
+    config = job.config
+    if job.spec.stored is not None:
+        config = told_of_storage(config, job.output, job.spec.stored)
+    text = json.dumps(config, sort_keys=True).encode()
     start = job.start_record()
     manifest: dict[str, object] = {
         **summary.to_json(),
         "job": job.id,
         "started_at": start.started_at if start else None,
         **({"classes": list(start.model.classes)} if start is not None and start.model.classes else {}),
-        "config": job.config,
+        "config": config,
         "config_sha256": hashlib.sha256(text).hexdigest(),
         "versions": versions(),
         "files": dict(summary.files),
