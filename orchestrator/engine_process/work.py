@@ -17,7 +17,7 @@ from engine.engine import Engine
 from engine.errors import LeaseLost
 from engine.media.inputs import Video
 from engine.observe.meter import Meter
-from engine.pipeline.assignment import Assignment, Piece, PieceAssignment, PiecesOf
+from engine.pipeline.assignment import Assignment, Drawing, DrawingAssignment, Piece, PieceAssignment, PiecesOf
 from engine.pipeline.stream import Outcome, Progress
 from engine.resume.attempts import label
 from engine.storage.shared_output import SharedOutput
@@ -29,6 +29,7 @@ from orchestrator.engine_process.messages import (
     AlarmsTold,
     Done,
     Finished,
+    GiveDrawing,
     GivePiece,
     GiveVideo,
     Kept,
@@ -67,7 +68,7 @@ def _alarms(task: Work) -> AlarmSettings | None:
 class _Work:
     def __init__(self, task: Work, events: Sender, orders: Iterator[Order]) -> None:
         self._events = events
-        self._answers: queue.SimpleQueue[GiveVideo | GivePiece | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[GiveVideo | GivePiece | GiveDrawing | None] = queue.SimpleQueue()
         self._index: dict[str, int] = {}
         self._kept: dict[int, threading.Event] = {}
         self._stored: SharedOutput | None = None
@@ -101,7 +102,7 @@ class _Work:
             self._events.send(Measured(meter.read()))
         self._events.send(Finished())
 
-    def _assignments(self) -> Iterator[Assignment | PieceAssignment]:
+    def _assignments(self) -> Iterator[Assignment | PieceAssignment | DrawingAssignment]:
         """Yield one video after the other, as the worker leases them to us."""
         while True:
             self._events.send(Next())
@@ -112,6 +113,10 @@ class _Work:
                 piece = Piece(given.start_s, given.end_s, Path(given.file))
                 yield PieceAssignment(Video(given.path, PurePosixPath(given.stem)), piece)
                 continue
+            if isinstance(given, GiveDrawing):
+                drawing = Drawing(Path(given.notes), Path(given.file))
+                yield DrawingAssignment(Video(given.path, PurePosixPath(given.stem)), drawing, PurePosixPath(given.of))
+                continue
             self._index[given.stem] = given.index
             self._kept[given.index] = threading.Event()
             yield Assignment(
@@ -120,7 +125,7 @@ class _Work:
                 fence=Fence(Path(given.successor), Path(given.end)),
                 job=self._task.job,
                 behind=tuple(map(PurePosixPath, given.behind)),
-                pieces=None if given.pieces is None else PiecesOf(Path(given.pieces), given.piece_s),
+                pieces=None if given.pieces is None else PiecesOf(Path(given.pieces), given.piece_s, given.drawn),
             )
 
     def _done(self, assignment: Assignment, entry: VideoJson) -> None:
@@ -158,7 +163,7 @@ class _Work:
             return replace(entry, status=EntryStatus.FAILED, error=str(error), outputs={})
         return entry
 
-    def _piece_done(self, assignment: PieceAssignment, outcome: Outcome) -> None:
+    def _piece_done(self, assignment: PieceAssignment | DrawingAssignment, outcome: Outcome) -> None:
         error = outcome.error if outcome.status is VideoStatus.FAILED else None
         stem = str(assignment.video.stem)
         self._events.send(PieceDone(stem, outcome.tally.frames, error, unfinished=outcome.unfinished))
@@ -180,7 +185,7 @@ class _Work:
 
     def _listen(self, orders: Iterator[Order]) -> None:
         for order in orders:
-            if isinstance(order, GiveVideo | GivePiece):
+            if isinstance(order, GiveVideo | GivePiece | GiveDrawing):
                 self._answers.put(order)
             elif isinstance(order, NoMoreVideos):
                 self._answers.put(None)
