@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -108,7 +108,7 @@ def _kernels() -> Finding:
     return Finding("kernels", "ok", ", ".join(kernels))
 
 
-def _pyav() -> ModuleType:
+def _pyav() -> Any:
     import av
 
     return av
