@@ -183,7 +183,7 @@ class SharedOutput:
         note = self._note_of(name)
         if note is not None and (note.size, note.mtime_ns) == (facts.st_size, facts.st_mtime_ns):
             found = self._store.facts(self.place.below(name).key)
-            if found is not None and found.etag == note.etag:
+            if found is not None and found.etag.strip('"') == note.etag.strip('"'):
                 return
             if note.freed:
                 raise OutputError(
