@@ -357,7 +357,14 @@ class Engine:
             if followed.error is not None:
                 summary["success"], summary["error"] = False, followed.error
         manifest = report.build_manifest(
-            summary, self.config, inputs_read, started_at, counts, self._answering, self.model.manifest.classes
+            summary,
+            self.config,
+            inputs_read,
+            started_at,
+            counts,
+            self._answering,
+            self.model.manifest.classes,
+            None if stored is None else _as_asked(self.config, stored),
         )
         try:
             if not _stands(place, folder):
@@ -943,6 +950,12 @@ def _check_stored(stored: StoredOutput, videos: Sequence[Video], config: EngineC
                 f"copy its segments to {stored.place.url} once they are complete."
             )
         stored.refuse_foreign(paths_of(config, video, stored.folder).values())
+
+
+def _as_asked(config: EngineConfig, stored: StoredOutput) -> dict[str, object]:
+    """Return a configuration as it was asked for, as JSON values: a run into storage has another output folder, and may
+    overwrite all there."""
+    return stored.told(config.updated(overwrite=stored.overwrite).model_dump(mode="json"))
 
 
 def _send(stored: StoredOutput, video: Video, outputs: Mapping[str, str]) -> None:

@@ -23,8 +23,8 @@ class EventKind(StrEnum):
 
     CROSSING = "crossing"
     ENTER = "enter"
-    LEAVE = "leave"
     STAY = "stay"
+    LEAVE = "leave"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ chunks nor on whether they are read from a file or taken while tracking.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, TypedDict, cast
@@ -154,10 +154,9 @@ class Heatmap:
                 been.add(cell)
                 self._classes[name].tracks[cell] += 1
 
-    def forget(self, track_ids: Iterable[int]) -> None:
-        """Forget tracks that are gone for good."""
-        for track_id in track_ids:
-            self._tracks.pop(track_id, None)
+    def keep(self, track_ids: Collection[int]) -> None:
+        """Forget all tracks but these: the others are gone for good."""
+        self._tracks = {track_id: track for track_id, track in self._tracks.items() if track_id in track_ids}
 
     def add(self, state: HeatmapState) -> None:
         """Add the cells of another heatmap, of frames of the same size and of other tracks."""

@@ -72,8 +72,7 @@ class Outputs:
         if whole and (path := paths.get("heatmap")) is not None:
             from engine.sinks.heatmap import HeatmapSink
 
-            forget_after = registry.lifetime(config.tracker, config.model_dump(include=set(registry.KEYS)))
-            sinks["heatmap"] = (HeatmapSink(path, names, forget_after=forget_after), path)
+            sinks["heatmap"] = (HeatmapSink(path, names), path)
         if (path := paths.get("crops")) is not None:  # before the annotated video, which draws on the frame
             from engine.sinks.crops import Crops
 

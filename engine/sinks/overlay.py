@@ -79,7 +79,7 @@ class Overlay:
         if scene is not None:
             if tracks.frame.image is not None:  # without what was added to make its size even
                 upright_wh = (tracks.frame.image.width, tracks.frame.image.height)
-            scene.see(tracks.frame, samples_of(tracks, self._names), upright_wh)
+            scene.see(tracks.frame, samples_of(tracks, self._names), upright_wh, tracks.alive)
             for strokes in scene.strokes(upright_wh):
                 draw_lines(
                     planes,

@@ -42,14 +42,15 @@ _WAITING_VIDEOS = 4
 
 
 class StoredOutput:
-    """The place in storage of a run's outputs. Use it as a context manager; `folder` is where the run writes."""
+    """The place in storage of a run's outputs. Use it as a context manager; `folder` is where the run writes, and may
+    always overwrite; `overwrite` is what was asked for."""
 
     def __init__(self, place: Place, *, overwrite: bool = False, keeps_videos: bool = False, root: Path | None = None):
         """`overwrite` allows objects to be replaced that no run has written. With `keeps_videos`, annotated videos stay
         on the disk until the end, for what is made of them. `root` is where folders are made: a cache."""
         self.place = place
         self._store = store_of(place)
-        self._overwrite = overwrite
+        self.overwrite = overwrite
         self._frees = not keeps_videos
         cache = root or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolo-engine" / "spool"
         self._root = cache / hashlib.sha256(place.url.rstrip("/").encode()).hexdigest()[:16]
@@ -254,7 +255,7 @@ class StoredOutput:
         return path.relative_to(self.folder).as_posix()
 
     def _check(self, name: str) -> None:
-        if not self._overwrite and name in self._there and name not in self._ours and name not in self._sent:
+        if not self.overwrite and name in self._there and name not in self._ours and name not in self._sent:
             raise OutputError(
                 f"{self.place.below(name).url} was not written by yolo-engine, and would be overwritten. Move it, name "
                 "another prefix, or pass --overwrite."

@@ -1,5 +1,6 @@
 """Outputs in object storage: complete or not at all, one run at a time, and continued by the next run."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -84,6 +85,16 @@ def test_a_copy_is_what_its_manifest_says(bucket, videos, tmp_path, monkeypatch)
     assert str(tmp_path / "spool") not in (copy / "manifest.json").read_text()
     with pytest.raises(InputError, match="is in object storage, and results are read from a folder: copy them"):
         read_manifest(Path(f"{bucket.url}/out"))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_manifest_has_the_configuration_that_was_asked_for(bucket, videos, tmp_path, overwrite):
+    run(bucket, [videos / "a.mp4"], tmp_path, overwrite=overwrite)
+    manifest = manifest_of(bucket)
+    assert manifest["config"]["overwrite"] is overwrite
+    assert manifest["config"]["output_folder"] == f"{bucket.url}/out"
+    text = json.dumps(manifest["config"], sort_keys=True).encode()
+    assert manifest["config_sha256"] == hashlib.sha256(text).hexdigest()
 
 
 def test_pages_name_the_place_and_not_the_folder(bucket, tmp_path):
