@@ -108,6 +108,7 @@ class _Sequence(_Facts):
 
 class _Segment(_Facts):
     segment: Below
+    session: Text = _ABSENT
     started_at: Text
     at_s: Seconds
     frames: Count

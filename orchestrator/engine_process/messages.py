@@ -166,7 +166,7 @@ class FollowUp(Task):
 class GiveVideo(Message):
     """Process this video; the answer to `Next`. The attempt is over once the file `successor` or `end` exists. `behind`
     are the stems of the camera's previous files, the latest first. `pieces` is the folder for detections by others, in
-    pieces of `piece_s` seconds; None: it stays whole."""
+    pieces of `piece_s` seconds; None: it stays whole. `drawn`: others also draw pieces of its annotated video."""
 
     kind = "video"
     index: int
@@ -178,6 +178,7 @@ class GiveVideo(Message):
     behind: tuple[str, ...] = ()
     pieces: str | None = None
     piece_s: float = 0.0
+    drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,19 @@ class GivePiece(Message):
     stem: str
     start_s: float
     end_s: float
+    file: str
+
+
+@dataclass(frozen=True)
+class GiveDrawing(Message):
+    """Draw a piece of the annotated video of the video with the stem `of`, as `notes` say, into `file`; an answer to
+    `Next`. `stem` names the piece."""
+
+    kind = "drawing"
+    path: str
+    stem: str
+    of: str
+    notes: str
     file: str
 
 
@@ -402,7 +416,7 @@ class Reported(Message):
 
 
 AnyTask = Probe | Work | Salvage | FollowUp
-Order = GiveVideo | GivePiece | NoMoreVideos | Kept | Stop | WriteReport
+Order = GiveVideo | GivePiece | GiveDrawing | NoMoreVideos | Kept | Stop | WriteReport
 Event = (
     LeftOut
     | Found

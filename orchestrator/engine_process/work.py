@@ -14,7 +14,7 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.media.inputs import Video
 from engine.observe.meter import Meter
-from engine.pipeline.assignment import Assignment, Piece, PieceAssignment, PiecesOf
+from engine.pipeline.assignment import Assignment, Drawing, DrawingAssignment, Piece, PieceAssignment, PiecesOf
 from engine.pipeline.stream import Outcome, Progress
 from engine.summary import VideoJson, VideoStatus
 from orchestrator.engine_process.fence import Fence
@@ -23,6 +23,7 @@ from orchestrator.engine_process.messages import (
     AlarmsTold,
     Done,
     Finished,
+    GiveDrawing,
     GivePiece,
     GiveVideo,
     Kept,
@@ -59,7 +60,7 @@ def _alarms(task: Work) -> AlarmSettings | None:
 class _Work:
     def __init__(self, task: Work, events: Sender, orders: Iterator[Order]) -> None:
         self._events = events
-        self._answers: queue.SimpleQueue[GiveVideo | GivePiece | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[GiveVideo | GivePiece | GiveDrawing | None] = queue.SimpleQueue()
         self._index: dict[str, int] = {}
         self._kept: dict[int, threading.Event] = {}
         self._stopped: Stop | None = None
@@ -92,7 +93,7 @@ class _Work:
             self._events.send(Measured(meter.read()))
         self._events.send(Finished())
 
-    def _assignments(self) -> Iterator[Assignment | PieceAssignment]:
+    def _assignments(self) -> Iterator[Assignment | PieceAssignment | DrawingAssignment]:
         """Yield one video after the other, as the worker leases them to us."""
         while True:
             self._events.send(Next())
@@ -103,6 +104,10 @@ class _Work:
                 piece = Piece(given.start_s, given.end_s, Path(given.file))
                 yield PieceAssignment(Video(given.path, PurePosixPath(given.stem)), piece)
                 continue
+            if isinstance(given, GiveDrawing):
+                drawing = Drawing(Path(given.notes), Path(given.file))
+                yield DrawingAssignment(Video(given.path, PurePosixPath(given.stem)), drawing, PurePosixPath(given.of))
+                continue
             self._index[given.stem] = given.index
             self._kept[given.index] = threading.Event()
             yield Assignment(
@@ -111,7 +116,7 @@ class _Work:
                 fence=Fence(Path(given.successor), Path(given.end)),
                 job=self._task.job,
                 behind=tuple(map(PurePosixPath, given.behind)),
-                pieces=None if given.pieces is None else PiecesOf(Path(given.pieces), given.piece_s),
+                pieces=None if given.pieces is None else PiecesOf(Path(given.pieces), given.piece_s, given.drawn),
             )
 
     def _done(self, assignment: Assignment, entry: VideoJson) -> None:
@@ -124,7 +129,7 @@ class _Work:
         self._events.send(Done(index, told, **flags, known_ahead=entry.get("known_ahead", 0)))
         self._kept[index].wait()
 
-    def _piece_done(self, assignment: PieceAssignment, outcome: Outcome) -> None:
+    def _piece_done(self, assignment: PieceAssignment | DrawingAssignment, outcome: Outcome) -> None:
         error = outcome.error if outcome.status is VideoStatus.FAILED else None
         stem = str(assignment.video.stem)
         self._events.send(PieceDone(stem, outcome.tally.frames, error, unfinished=outcome.unfinished))
@@ -146,7 +151,7 @@ class _Work:
 
     def _listen(self, orders: Iterator[Order]) -> None:
         for order in orders:
-            if isinstance(order, GiveVideo | GivePiece):
+            if isinstance(order, GiveVideo | GivePiece | GiveDrawing):
                 self._answers.put(order)
             elif isinstance(order, NoMoreVideos):
                 self._answers.put(None)

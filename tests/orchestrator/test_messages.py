@@ -17,6 +17,7 @@ from orchestrator.engine_process.messages import (
     FollowedUp,
     FollowUp,
     Found,
+    GiveDrawing,
     GivePiece,
     GiveVideo,
     Kept,
@@ -59,6 +60,7 @@ TASKS = [
 ORDERS = [
     GiveVideo(3, "a.mp4", "a", 2, "s", "e", ("b",), "pieces/0003", 60.0),
     GivePiece("a.mp4", "a.piece-2", 120.0, 180.0, "pieces/0003-00002.bin"),
+    GiveDrawing("a.mp4", "a.drawing-2", "a", "pieces/0003-00002.notes", "pieces/0003-00002.drawn"),
     NoMoreVideos(),
     Kept(3),
     Stop(hand_over=True),
