@@ -52,7 +52,6 @@ from engine.pipeline.outputs import Outputs, SinkFactory, paths_of, prepare
 from engine.pipeline.pieces import Ahead, PieceSink, made_with
 from engine.pipeline.pipeline import Pipeline, Stages
 from engine.pipeline.reader import LARGE, ReaderSettings
-from engine.pipeline.recording import Recording, Rules, salvage
 from engine.pipeline.sequence import Place
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.pipeline.total import Total, Totals
@@ -81,6 +80,7 @@ if TYPE_CHECKING:
     from engine.alarms import Alarms, AlarmSettings, Kept, StreamWatch
     from engine.analytics.answering import CameraAnswers
     from engine.pipeline.drawing import PieceVideo
+    from engine.pipeline.recording import Recording
     from engine.profiling.bottleneck import Verdict
     from engine.run.follow_up import Followed
     from engine.sinks.video import AnnotatedVideo
@@ -752,6 +752,8 @@ class Engine:
 
     def _recording(self, video: Video, place: Folder) -> Recording:
         """Return the recording for a URL, in case it proves to be live."""
+        from engine.pipeline.recording import Recording, Rules
+
         rules = Rules(
             segment_s=self.config.segment,
             checkpoint_s=self._checkpoint_s if self.config.save_intermediate_results else None,
@@ -1042,6 +1044,8 @@ def _send(stored: StoredOutput, video: Video, outputs: Mapping[str, str]) -> Non
 def _salvage(place: Folder, labels: list[str]) -> None:
     """Turn the recordings of live sources that a killed run left into valid files. Never raise."""
     if labels:
+        from engine.pipeline.recording import salvage
+
         salvage(place, labels)
 
 
