@@ -86,9 +86,28 @@ def test_images_too_large_to_be_held_up_are_never_between():
     assert looks(Gate(settings(largest=1000)), moving(4)) == ["whole", "parts", "parts", "parts"]
 
 
-def test_a_whole_frame_every_so_often():
-    found = looks(Gate(settings(every_s=1)), [image()] * 60)
-    assert [number for number, look in enumerate(found) if look == "whole"] == [0, 25, 50]
+def whole_at(gate, images, start=0):
+    """The seconds at which frames, 5 per second, are inferred whole."""
+    plans = [gate.see(each, start + number, Fraction(1, 5)).look for number, each in enumerate(images)]
+    return [(start + number) / 5 for number, look in enumerate(plans) if look is Look.WHOLE]
+
+
+def test_a_whole_frame_every_so_often_and_less_often_the_longer_nothing_changes():
+    small = (64, 48)
+    still, square = image(size=small), image((20, 20, 12), size=small)
+    assert whole_at(Gate(settings(every_s=1)), [still] * 180) == [0, 1, 2, 4, 8, 16, 24, 32]
+    # What comes after three quiet seconds has the frame inferred whole at once.
+    assert whole_at(Gate(settings(every_s=1)), [still] * 36 + [square] * 34) == [0, 1, 2, 4, 7.2, 8.2, 9.2, 11.2]
+    lit = image(size=small, level=110)
+    assert whole_at(Gate(settings(every_s=1)), [still] * 36 + [lit] * 34) == [0, 1, 2, 4, 7.2, 8.2, 9.2, 11.2]
+
+
+def test_how_long_nothing_has_changed_goes_on_with_the_state():
+    small = (64, 48)
+    gate, other = Gate(settings(every_s=1)), Gate(settings(every_s=1))
+    whole_at(gate, [image(size=small)] * 30)
+    other.restore(gate.state())
+    assert whole_at(other, [image(size=small)] * 60, 30) == [8, 16]
 
 
 def test_without_parts_whole_frames():
@@ -265,10 +284,37 @@ def test_what_is_alone_fades():
         for number in (1, 2, 3):
             list(fill.take(frame(number, Look.BETWEEN), None))
         given[lowest] = [listed(now) for _, now in fill.take(frame(4, Look.WHOLE), found())]
-    assert given[0.0] == [
-        [(0, 0, 10, 10, 0.6, 0), (90, 0, 99, 9, 0.3, 0)], [(0, 0, 10, 10, 0.4, 0), (90, 0, 99, 9, 0.2, 0)], [], []
-    ]  # fmt: skip
+    assert [[row[4] for row in rows] for rows in given[0.0]] == [[0.6, 0.3], [0.4, 0.2], [0.2, 0.1], []]
     assert given[0.25] == [[(0, 0, 10, 10, 0.6, 0), (90, 0, 99, 9, 0.3, 0)], [(0, 0, 10, 10, 0.4, 0)], [], []]
+
+
+def test_scores_below_the_lowest_tell_what_is_between():
+    """Of two things found on one side, the one that is nearly found on the other is there half way."""
+    fill = Fill(300, lowest=0.25)
+    list(fill.take(frame(0, Look.WHOLE), found((0, 0, 10, 10, 0.4, 0), (90, 0, 99, 9, 0.4, 0))))
+    list(fill.take(frame(1, Look.BETWEEN), None))
+    given = list(fill.take(frame(2, Look.WHOLE), found((4, 0, 14, 10, 0.2, 0))))
+    assert listed(given[0][1]) == [(2, 0, 12, 10, 0.3, 0)]
+    list(fill.take(frame(3, Look.BETWEEN), None))
+    given = list(fill.take(frame(4, Look.WHOLE), found((8, 0, 18, 10, 0.4, 0), (90, 0, 99, 9, 0.3, 0))))
+    assert listed(given[0][1]) == [(6, 0, 16, 10, 0.3, 0)]
+
+
+@pytest.mark.parametrize(
+    ("known", "new", "expected"),
+    [
+        (0.4, 0.2, [0.4]),  # a part scores what it shows lower
+        (0.2, 0.4, [0.4]),
+        (0.2, 0.1, [0.1]),
+        (0.4, 0.3, [0.3]),
+    ],
+)
+def test_in_a_part_a_score_below_the_lowest_replaces_no_higher_one(known, new, expected):
+    fill = Fill(300, lowest=0.25)
+    list(fill.take(frame(0, Look.WHOLE), found((10, 10, 60, 60, known, 0))))
+    plan = {"changed": np.zeros((9, 9), bool), "block_px": 16, "parts": (Part(0, 0, 96, 96, 0, 0),)}
+    ((_, now),) = fill.take(frame(1, Look.PARTS, **plan, whole_hw=(96, 96)), found((12, 10, 62, 60, new, 0)))
+    assert [row[4] for row in listed(now)] == expected
 
 
 @pytest.mark.parametrize(
