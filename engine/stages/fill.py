@@ -56,10 +56,10 @@ class Fill:
             now = self._limited(_joined(before, now, plan, self._lowest))
         self._before, self._pts, self._held = now, frame.pts, []
         if held:
-            pairs = matches(before, now, _ON_ITS_WAY)
+            pairs = on_their_way(before, now)
             for each in held:
                 share = (each.pts - pts) / (frame.pts - pts)
-                yield each, self._limited(_between(before, now, pairs, share, self._lowest))
+                yield each, self._limited(between(before, now, pairs, share, self._lowest))
         yield frame, now
 
     def rest(self) -> Iterator[tuple[Frame, Detections]]:
@@ -199,7 +199,12 @@ def _is_seen(box: list[float], plan: Plan) -> bool:
     )
 
 
-def _between(before: Detections, now: Detections, pairs: NDArray[np.intp], share: float, lowest: float) -> Detections:
+def on_their_way(before: Detections, now: Detections) -> NDArray[np.intp]:
+    """Return the pairs (P, 2) of detections in two frames between which `between` interpolates."""
+    return matches(before, now, _ON_ITS_WAY)
+
+
+def between(before: Detections, now: Detections, pairs: NDArray[np.intp], share: float, lowest: float) -> Detections:
     """Return the detections of a frame that is `share` of the way from one frame to another. Boxes in both are
     interpolated, and so are their scores; those in one only fade towards the other. What is then below `lowest` is left
     out: boxes that come and go with the noise are there where the frames around agree that they are."""

@@ -16,7 +16,7 @@ from engine.stages.confidence import drawn, interval
 from engine.stages.fill import Fill, matches
 from engine.stages.gate import MAX_BETWEEN, Gate, GateSettings
 from engine.stages.parts import grown, in_whole, packed, rectangles
-from engine.stages.windows import DELAY, WINDOW, Opening, Windows
+from engine.stages.windows import DELAY, WINDOW, Opening, Openness, Windows
 
 SIZE = (640, 480)
 TICK = Fraction(1, 25)
@@ -420,20 +420,20 @@ def test_other_inputs_have_other_windows():
 
 def test_opening_is_waited_for_and_a_closed_one_is_not():
     opening = Opening()
-    opening.tell(0, 0)
-    opening.tell(1, 2)
-    assert (opening.level(0), opening.level(1)) == (2, 2)
-    waiting = threading.Thread(target=lambda: found_levels.append(opening.level(2)))
-    found_levels: list[int | None] = []
+    opening.tell(0, Openness())
+    opening.tell(1, Openness(2))
+    assert (opening.after(0), opening.after(1)) == (Openness(2), Openness(2))
+    waiting = threading.Thread(target=lambda: found_levels.append(opening.after(2)))
+    found_levels: list[Openness | None] = []
     waiting.start()
-    opening.tell(2, 3)
+    opening.tell(2, Openness(3))
     waiting.join(10)
-    assert found_levels == [3]
-    waiting = threading.Thread(target=lambda: found_levels.append(opening.level(9)))
+    assert found_levels == [Openness(3)]
+    waiting = threading.Thread(target=lambda: found_levels.append(opening.after(9)))
     waiting.start()
     opening.close()
     waiting.join(10)
-    assert found_levels == [3, None]
+    assert found_levels == [Openness(3), None]
 
 
 def tracks(number, detections, ids, **plan):
@@ -491,6 +491,58 @@ def test_it_closes_after_windows_that_agree_and_waits_longer_each_time():
     copy = auditor.seen.copy()
     assert copy == auditor.seen
     assert copy.closed_at is not auditor.seen.closed_at
+
+
+def windows_seen(targets, move, *, look=Look.PARTS, windows=4):
+    """An auditor that has seen windows in which a thing moves by `move(frame)`."""
+    auditor = Auditor(targets, 0.25)
+    for number in range(windows * WINDOW):
+        left = move(number % WINDOW)
+        things = found(*((left, 40 * row, left + 20, 40 * row + 20, 0.9, 0) for row in range(4)))
+        ends = number % WINDOW == WINDOW - 1
+        plan = Plan(look, stretch=number // WINDOW, window_ends=ends)
+        auditor.see(plan, tracks(number, things, range(4)), tracks(number, things, range(4)))
+    return auditor.seen
+
+
+@pytest.mark.parametrize(
+    ("what", "move", "expected"),
+    [
+        ("straight on", lambda frame: 3 * frame, 4),
+        ("to and fro, every second frame", lambda frame: 18 * (frame % 2), 0),
+        ("to and fro, more slowly", lambda frame: [0, 6, 12, 18, 12, 6, 0, 6][frame], 1),
+    ],
+)
+def test_windows_tell_over_how_many_frames_boxes_can_be_interpolated(what, move, expected):
+    seen = windows_seen(0.9, move)
+    assert seen.reach == expected
+    assert seen.copy() == seen
+    assert len(seen.between_boxes) == len(seen.between_agreeing) == 4
+
+
+def test_no_further_than_is_known():
+    def on(frame):
+        return 4 * frame
+
+    assert windows_seen(0.9, on, windows=2).reach == 0  # too few
+    assert windows_seen(0.0, on).reach == 0  # there is no target
+    still = windows_seen(0.9, on, look=Look.SAME)
+    assert (still.reach, still.between_boxes) == (0, [0] * 4)  # nothing moves
+
+
+def test_a_gate_reaches_as_far_as_is_told():
+    opening = Opening()
+    opening.tell(1 << 30, Openness(0, 3))
+    gate = Gate(settings(every_s=60), opening=opening)
+    images = [image((10 + 4 * (number % 100), 200, 40)) for number in range(200)]
+    plans = [gate.see(each, 2 * number, TICK) for number, each in enumerate(images)]
+    between = "".join("-" if plan.look is Look.BETWEEN else "p" for plan in plans)
+    assert between.startswith("p-p-p-p-")
+    assert between.endswith("p---p---") or "p---p---p---" in between[-20:]
+    other = Gate(settings(every_s=60), opening=opening)
+    other.restore(gate.state())
+    again = [[each.see(images[number], 400 + 2 * number, TICK).look for number in range(12)] for each in (gate, other)]
+    assert again[0] == again[1]
 
 
 def test_an_interval_holds_the_truth_nineteen_times_in_twenty():
