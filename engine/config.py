@@ -384,9 +384,8 @@ class EngineConfig(TrackerKeys):
     """native: our own executor for CPUs; tensorrt: a plan from `yolo-engine build-trt`; onnxruntime-tensorrt: ONNX
     Runtime's TensorRT provider, which builds its engine on first use."""
     precision: Precision = "f32"
-    """Precision of inference on a CPU. f32: the file as it is, the same bits everywhere. bf16 and int8 are faster on
-    processors that support them and change results slightly: see docs/models.md. int8 needs a file written by
-    `yolo-engine quantize`."""
+    """Precision of inference on a CPU. f32: the file as it is. bf16 and int8 are faster on processors that support them
+    and change results slightly: see docs/models.md. int8 needs a file written by `yolo-engine quantize`."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = defaults.DEVICE
     """auto: the first that can be used of a TensorRT plan, ONNX Runtime's TensorRT or CUDA provider, and the CPU."""
     build_plan: bool = False
@@ -474,8 +473,8 @@ class EngineConfig(TrackerKeys):
 
     split_s: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=3600)] | None = None
     """Of a job: workers that have no video of their own look for objects in pieces, of this length, of videos that are
-    longer; results stay the same. Seconds, or a text such as 90s, 10m or 1h. None: videos stay whole. See
-    docs/jobs.md."""
+    longer, and draw the annotated video in pieces; results stay the same. Seconds, or a text such as 90s, 10m or 1h.
+    None: videos stay whole. See docs/jobs.md."""
 
     label: Annotated[tuple[Literal["class", "id", "score"], ...], BeforeValidator(_parts)] = ("class", "id")
     """Contents of the label of each track in an annotated video, in this order; "none" for no labels. If the label

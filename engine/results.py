@@ -148,16 +148,17 @@ def build_manifest(
     attempts: Mapping[str, int] | None = None,
     answering: AnswerSettings | None = None,
     classes: Sequence[str] = (),
+    settings: Mapping[str, object] | None = None,
 ) -> ManifestJson:
     """Return the summary with the data needed to trust or repeat it: hashes, versions, configuration. `attempts` has,
     by path, how often a video was started, if not once; `answering` says how wall clocks are known; `classes` are the
-    model's.
+    model's; `settings` is recorded as the configuration, by default all of `config`.
 
     Its `files` are still missing and it is not sealed (engine/output_folder/hashes.py), because its report is made from
     it first.
     """
     answering = answering or AnswerSettings.of(config)
-    settings = config.model_dump(mode="json")
+    settings = dict(settings) if settings is not None else config.model_dump(mode="json")
     text = json.dumps(settings, sort_keys=True).encode()
     return {
         **summary,

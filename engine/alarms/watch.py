@@ -11,7 +11,7 @@ import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Protocol
@@ -67,7 +67,8 @@ class _Seen:
 @dataclass(frozen=True)
 class _State:
     """A snapshot of a watch: its lines and zones were built from `scene` and `size_wh`; `rows` are not processed yet
-    (frame, pts, seconds, track, class, score and box); `waiting` are the queued events: id and body."""
+    (frame, pts, seconds, track, class, score and box); `waiting` are the queued events: id and body. `held` are tracks
+    that were taken for gone, and may be seen again."""
 
     scene: str
     size_wh: tuple[int, int] | None
@@ -79,6 +80,7 @@ class _State:
     zones: list[list[tuple[int, Stay | None]]]
     rows: list[tuple[int, int, float, int, int, float, float, float, float, float]]
     waiting: list[tuple[str, str]]
+    held: list[int] = field(default_factory=list)  # not in the states of older versions
 
 
 @cache
@@ -135,6 +137,7 @@ class StreamWatch:
         self._rows: list[Tracks] = []
         self._early: Samples | None = None  # rows not yet processed before a kill
         self._seen: dict[int, _Seen] = {}
+        self._held: set[int] = set()  # taken for gone; their tracker may report them again
 
     def open(self, info: StreamInfo, identity: str | None = None, state: dict[str, object] | None = None) -> None:
         """Begin a stream; with `state`, continue from that snapshot and send the events queued then again. Event ids
@@ -170,6 +173,8 @@ class StreamWatch:
                 self._rows.append(replace(tracks, frame=bare, detections=None, state=None))
             if frame.time_s >= self._due_s:
                 self._look(frame.time_s)
+            if tracks.alive is not None:
+                self._held.intersection_update(tracks.alive.tolist())
         except Exception as error:  # noqa: BLE001 - see the class
             self._break(error)
 
@@ -190,6 +195,7 @@ class StreamWatch:
                 [zone.stays.state() for zone in self._zones],
                 [] if rows is None else _listed(rows),
                 [(notice.id, notice.body.decode("ascii")) for notice in self._outbox.waiting(self._identity)],
+                sorted(self._held),
             )
             value: dict[str, object] = _states().dump_python(found, mode="json")
         except Exception as error:  # noqa: BLE001 - see the class
@@ -217,6 +223,7 @@ class StreamWatch:
             self._outbox.tell(Notice(event_id, body.encode("ascii"), self._identity))
         self._first_s, self._due_s, self._steps = state.first_s, state.due_s, state.steps
         self._seen = {each.track_id: each for each in state.seen}
+        self._held = set(state.held)
         if state.scene != self._drawn:
             return  # lines and zones have changed
         if state.rows:
@@ -251,10 +258,12 @@ class StreamWatch:
         oldest = self._steps - self._settings.gone_after - 1
         for track_id in [track_id for track_id, seen in self._seen.items() if seen.step < oldest]:
             self._end_track(track_id)
+            self._held.add(track_id)
 
     def _feed(self, tracks: Tracked) -> None:
         for track_id, track in tracks:
-            new = track_id not in self._seen
+            new = track_id not in self._seen and track_id not in self._held
+            self._held.discard(track_id)
             self._seen[track_id] = _Seen(track_id, self._names[int(track.class_ids[-1])], self._steps)
             if new:
                 self._tell("track", track_id, float(track.times_s[0]), int(track.frames[0]))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, takewhile
@@ -79,7 +79,7 @@ class LiveCounts:
 
     def __init__(self, scene: Scene, size_wh: tuple[int, int], gone_after: float, forget_after: float) -> None:
         """Start at zero. An unseen track is presumed to have ended after `gone_after` steps, and has ended after
-        `forget_after` steps."""
+        `forget_after` steps if its tracker does not hold it any more."""
         self._gone_after, self._forget_after = gone_after, forget_after
         self._lines = [(line, Crossings(scene.line_shape(line, size_wh))) for line in scene.lines]
         self._zones = [(zone, Stays(scene.zone_shape(zone, size_wh))) for zone in scene.zones]
@@ -92,8 +92,9 @@ class LiveCounts:
         self._here: frozenset[int] = frozenset()
         self._step = 0.0
 
-    def see(self, samples: Samples, step: float) -> None:
-        """Process the tracks of the next frame, one row each; `step` is its position in steps of the stream."""
+    def see(self, samples: Samples, step: float, alive: Collection[int] | None = ()) -> None:
+        """Process the tracks of the next frame, one row each; `step` is its position in steps of the stream. `alive`
+        are the tracks that may be seen again, however long ago they were; None: in this frame that is not known."""
         ids = samples.track_ids.tolist()
         self._here, self._step = frozenset(ids), step
         for row, track_id in enumerate(ids):
@@ -109,8 +110,10 @@ class LiveCounts:
         for track_id in _older(self._tracks, step - self._gone_after):
             track = self._gone[track_id] = self._tracks.pop(track_id)
             track.at_end = self._at_end(track_id)
-        for track_id in _older(self._gone, step - self._forget_after):
-            self._end(track_id)
+        if alive is not None:
+            for track_id in _older(self._gone, step - self._forget_after):
+                if track_id not in alive:
+                    self._end(track_id)
 
     def _feed(self, tracks: Tracked) -> None:
         for place, (_, crossings) in enumerate(self._lines):

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.profiling.bottleneck import VerdictJson
-from engine.profiling.sentences import sentences
+from engine.profiling.sentences import sentences, shown
 
 # In the order the data moves.
 _ORDER = (
@@ -52,7 +52,7 @@ def _rows(verdict: VerdictJson) -> Iterator[list[str]]:
         for stage in sorted(threads["stages"], key=lambda stage: _ORDER.index(stage["stage"].split()[0])):
             times = [f"{spent:.2f}" for spent in (stage["wall_ms"], stage["cpu_ms"], stage["queued_ms"])]
             frames = f"{stage['frames']:,}" if stage["frames"] else ""
-            yield [first, stage["stage"], frames, *times, f"{stage['busy']:.0%}", last]
+            yield [first, shown(stage["stage"]), frames, *times, f"{stage['busy']:.0%}", last]
             first = last = ""
         waits = {"no frames": threads["waits_input"], "no room": threads["waits_room"], "the end": threads["waits_end"]}
         for what, share in waits.items():

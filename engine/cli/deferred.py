@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,8 @@ from typing import Any
 import click
 
 Command = Callable[..., Any]
+
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 
 def deferred(home: str) -> Callable[[Command], Command]:
@@ -30,6 +33,11 @@ def deferred(home: str) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+_NEW_AT_ONCE = 5_000
+"""So many objects more than before make the garbage collector look at them, seven times as many as Python's default:
+little of what a command makes is ever garbage that only the collector finds."""
 
 
 class DeferredGroup(click.Group):
@@ -57,11 +65,26 @@ def _loaded(name: str) -> ModuleType:
         return sys.modules[name]
     gc.disable()
     try:
-        with _interrupts_kill():
+        with _interrupts_kill(), _blas_without_threads():
             return import_module(name)
     finally:
         gc.freeze()
+        gc.set_threshold(_NEW_AT_ONCE, *gc.get_threshold()[1:])
         gc.enable()
+
+
+@contextlib.contextmanager
+def _blas_without_threads() -> Iterator[None]:
+    """Let NumPy's BLAS, which reads this while it is loaded, start no threads: they would spin for 50 ms of computing
+    time, and each of our threads multiplies its own small matrices. What the user has set counts."""
+    if any(name in os.environ for name in (_BLAS_THREADS, "OMP_NUM_THREADS")):
+        yield
+        return
+    os.environ[_BLAS_THREADS] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[_BLAS_THREADS]  # not for the processes that this one starts
 
 
 @contextlib.contextmanager

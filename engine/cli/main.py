@@ -5,8 +5,7 @@ Exit status: 0 all videos done, 1 some failed or are partial, 2 wrong usage or c
 
 from __future__ import annotations
 
-import sys
-
+from engine.cli import leaving
 from engine.cli.statuses import INTERRUPTED
 
 
@@ -19,7 +18,7 @@ def main() -> None:
         status = answer()
     except KeyboardInterrupt:
         status = INTERRUPTED
-    sys.exit(status)
+    leaving.leave(status)
 
 
 if __name__ == "__main__":

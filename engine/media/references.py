@@ -6,11 +6,12 @@ The syntax is that of ITU-T H.264 (7.3.2.1.1) and H.265 (7.3.2.2), parsed only u
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.media.units import Bits, units_of_head, views_of_packet
+from engine.media.units import Bits, has_sizes, units_of_head, views_of_packet
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -34,6 +35,8 @@ def has_parameter_sets(codec: str) -> bool:
 def kept_by_packet(codec: str, head: bytes | None, packet: Buffer) -> int | None:
     """Do the same for the parameter sets in a packet, which replace those of the extradata."""
     if codec not in _READERS:
+        return None
+    if not has_sizes(head) and _READERS[codec].start.search(packet) is None:  # as in most packets
         return None
     return _largest(codec, views_of_packet(codec, head, packet))
 
@@ -103,13 +106,16 @@ def _of_h265(bits: Bits) -> int:
 
 @dataclass(frozen=True)
 class _Reader:
-    """How to recognise a parameter set by a unit's first byte, and how to parse it."""
+    """How to recognise a parameter set by a unit's first byte, alone and behind a start code, and how to parse it."""
 
     is_set: Callable[[int], bool]
+    start: re.Pattern[bytes]
     kept: Callable[[Bits], int]
 
 
 _READERS = {
-    "h264": _Reader(lambda first: first & 31 == 7, _of_h264),
-    "hevc": _Reader(lambda first: first >> 1 & 63 == 33, _of_h265),
+    "h264": _Reader(
+        lambda first: first & 31 == 7, re.compile(rb"\x00\x00\x01[\x07\x27\x47\x67\x87\xa7\xc7\xe7]"), _of_h264
+    ),
+    "hevc": _Reader(lambda first: first >> 1 & 63 == 33, re.compile(rb"\x00\x00\x01[\x42\x43\xc2\xc3]"), _of_h265),
 }

@@ -38,9 +38,14 @@ def units_of_packet(codec: str, head: bytes | None, packet: Buffer) -> Iterator[
     return map(bytes, views_of_packet(codec, head, packet))
 
 
+def has_sizes(head: bytes | None) -> bool:
+    """Return whether the units of a packet are preceded by their sizes, not by start codes."""
+    return head is not None and len(head) > 22 and head[0] == 1
+
+
 def views_of_packet(codec: str, head: bytes | None, packet: Buffer) -> Iterator[memoryview]:
     """Yield the units of a packet, without a copy if they are preceded by their sizes."""
-    if head and head[0] == 1 and len(head) > 22:
+    if head and has_sizes(head):
         return _with_sizes(memoryview(packet), (head[4 if codec == "h264" else 21] & 3) + 1)
     return map(memoryview, _between_start_codes(bytes(packet)))
 

@@ -14,14 +14,22 @@ _WHO = {
 }
 _BARELY = 0.85
 
+_SHOWN = {"tally": "counting"}
+"""Names of stages for people, where they differ."""
+
+
+def shown(stage: str) -> str:
+    """Return the name of a stage for people."""
+    return _SHOWN.get(stage, stage)
+
 
 def sentences(verdict: VerdictJson) -> list[str]:
     """Say what binds, then what a change would give."""
     lowest, cores = verdict["limits"][0], verdict["cores"]
     if lowest["of"] == "cores":
-        binds = f"Verdict: the cores are the limit, and {verdict['stage']} takes most of them"
+        binds = f"Verdict: the cores are the limit, and {shown(verdict['stage'])} takes most of them"
     else:
-        binds = f"Verdict: {verdict['stage']} is the limit"
+        binds = f"Verdict: {shown(verdict['stage'])} is the limit"
     lines = [
         f"{binds}. {_first_up(_WHO[lowest['of']])} can do {lowest['fps']:.1f} fps; this run did {verdict['fps']:.1f}."
     ]
@@ -43,13 +51,14 @@ def _worth_telling(verdict: VerdictJson) -> list[ChangeJson]:
 
 
 def _told(change: ChangeJson) -> str:
-    more = "workers" if change["of"] == "worker" else change["of"]
+    of = shown(change["of"])
+    more = "workers" if of == "worker" else of
     what = {
-        "without": f"If {change['of']} cost nothing",
-        "halved": f"If {change['of']} cost half",
+        "without": f"If {of} cost nothing",
+        "halved": f"If {of} cost half",
         "doubled": f"With twice the {more}",
     }[change["change"]]
-    then = "the cores" if change["then"] == "cores" else change["then"]
+    then = "the cores" if change["then"] == "cores" else shown(change["then"])
     return f"{what}: {change['fps']:.1f} fps, limited by {then}."
 
 

@@ -52,13 +52,14 @@ class SoundGate:
         if self._known is not None and not self._is_behind(packet):
             return False
         self._count += 1
-        if packet.dts is None or (self._dts is not None and packet.dts < self._dts):
+        dts = packet.dts
+        if dts is None or (self._dts is not None and dts < self._dts):
             self.regular = False
-        elif packet.dts == self._dts:
+        elif dts == self._dts:
             self._repeats += 1
         else:
-            self._dts, self._repeats = packet.dts, 1
-            self._time_base = (packet.time_base.numerator, packet.time_base.denominator)
+            base = packet.time_base  # a new Fraction each time
+            self._dts, self._repeats, self._time_base = dts, 1, (base.numerator, base.denominator)
         if self._skip:
             self._skip -= 1
             return False

@@ -252,4 +252,5 @@ def _tracks(frame: Frame, parts: list[Samples]) -> Tracks:
         np.concatenate([np.empty(0, np.int64), *(part.track_ids for part in parts)]),
         np.concatenate([np.empty(0, np.int32), *(part.class_ids.astype(np.int32) for part in parts)]),
         np.concatenate([np.empty(0, np.float32), *(part.scores.astype(np.float32) for part in parts)]),
+        alive=np.empty(0, np.int64),  # what is counted waits for the longest gap there is
     )

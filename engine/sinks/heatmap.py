@@ -20,14 +20,11 @@ from engine.errors import CheckpointMismatch, SinkError, describe_os_error
 from engine.records import EndOfStream, StreamInfo, Tracks
 from engine.sinks.base import FileSink, OutputState, State, discard, fresh, part_path, publish
 
-_Frame: TypeAlias = tuple[float, float, NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]
-"""Steps, seconds of the container, ids, classes and boxes, without the image: nobody is to hold that here."""
+_Frame: TypeAlias = tuple[float, NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]
+"""Seconds of the container, ids, classes and boxes, without the image: nobody is to hold that here."""
 
 # NumPy takes its time for each call: as many wait as make that little.
-_FRAMES_AT_ONCE = 256
 _ROWS_AT_ONCE = 4096
-# Tracks whose cells are remembered: a tracker may hold one for long that it does not report.
-_MAX_KEPT = 1000
 
 
 class HeatmapSink(FileSink):
@@ -35,17 +32,13 @@ class HeatmapSink(FileSink):
 
     kind = "heatmap"
 
-    def __init__(self, path: Path, class_names: Sequence[str], *, forget_after: int) -> None:
-        """`forget_after`: steps for which a track that was not seen is remembered in any case."""
+    def __init__(self, path: Path, class_names: Sequence[str]) -> None:
         self._part = part_path(path)
         self._names = dict(enumerate(class_names))
-        self._forget_after = forget_after
         self._heatmap: Heatmap | None = None  # None before the first frame with an image
-        self._frames = 0
-        self._steps = 0.0
-        self._seen: dict[int, float] = {}
         self._waiting: list[_Frame] = []
-        self._rows = self._looked_at = 0  # rows that wait, and frames of them whose tracks are among the seen
+        self._rows = 0  # that wait
+        self._alive: tuple[NDArray[np.int64], int] | None = None  # ids, and how many of the rows that wait came before
         self.before: Callable[[], tuple[HeatmapState | None, int]] = lambda: (None, 0)
         """Gives what the file before of the same camera left, and how far the times there are ahead of this file's, in
         microseconds. Asked once, at the first frame."""
@@ -60,10 +53,8 @@ class HeatmapSink(FileSink):
         discard(self._part)
         try:
             found = state["heatmap"]
-            self._frames, self._steps = int(found["frames"]), float(found["steps"])
             if found["cells"] is not None:
                 self._heatmap = Heatmap.of(HeatmapState.from_json(found["cells"]))
-            self._seen = {int(track_id): float(seen) for track_id, seen in found["seen"]}
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointMismatch(f"{self._part.name} is damaged: it contains no state of a heatmap") from error
 
@@ -73,66 +64,41 @@ class HeatmapSink(FileSink):
             before, ahead_us = self.before()
             if before is not None and before.size_wh == self._heatmap.size_wh:
                 self._heatmap.go_on(before.tracks, ahead_us)
-                self._seen = {each.track_id: 0.0 for each in before.tracks}
-        if tracks.detections is not None:  # frames that are not inferred don't age a track
-            self._steps += tracks.steps
+        if tracks.alive is not None:
+            self._alive = tracks.alive, self._rows
         if count := len(tracks):
             time_s = round(tracks.frame.time_s, 6)
-            self._waiting.append((self._steps, time_s, tracks.track_ids, tracks.class_ids, tracks.boxes_xyxy))
+            self._waiting.append((time_s, tracks.track_ids, tracks.class_ids, tracks.boxes_xyxy))
             self._rows += count
-        self._frames += 1
-        if self._frames % _FRAMES_AT_ONCE == 0:
-            self._forget()
         if self._rows >= _ROWS_AT_ONCE:
             self._take_in()
 
     def _take_in(self) -> None:
-        """Add the frames that wait."""
+        """Add the frames that wait, and forget the tracks that won't come again."""
         if not self._waiting:
             return
         assert self._heatmap is not None, "a dropped frame has no tracks"
-        self._see()
-        _, times, *columns = zip(*self._waiting, strict=True)
+        times, *columns = zip(*self._waiting, strict=True)
         self._waiting.clear()
-        self._rows = self._looked_at = 0
+        self._rows = 0
         ids, kinds, boxes = map(np.concatenate, columns)
         times_s = np.repeat(times, [len(each) for each in columns[0]])
         none, kinds, boxes = np.zeros(len(ids), np.int64), kinds.astype(np.int64), np.round(boxes, 2)
         self._heatmap.feed(Samples(none, none, times_s, ids, kinds, none.astype(float), boxes, self._names))
-
-    def _see(self) -> None:
-        """Note when each track of the frames that wait was seen."""
-        for steps, _, track_ids, _, _ in self._waiting[self._looked_at :]:
-            self._seen.update(dict.fromkeys(track_ids.tolist(), steps))
-        self._looked_at = len(self._waiting)
-
-    def _forget(self) -> None:
-        self._see()
-        oldest = self._steps - self._forget_after - 1
-        unseen = sorted((seen, track_id) for track_id, seen in self._seen.items() if seen < oldest)
-        gone = [track_id for _, track_id in unseen[: max(0, len(self._seen) - _MAX_KEPT)]]
-        if gone:
-            self._take_in()
-        for track_id in gone:
-            del self._seen[track_id]
-        if self._heatmap is not None:
-            self._heatmap.forget(gone)
+        if self._alive is not None:
+            alive, before = self._alive
+            self._alive = None
+            self._heatmap.keep({*alive.tolist(), *ids[before:].tolist()})
 
     def left(self, ahead_us: int) -> HeatmapState | None:
         """Return what the next file of the camera continues with: the tracks alive, by times that are `ahead_us` ahead
         of this file's. None if nothing was seen."""
         self._take_in()
-        self._forget()
         return None if self._heatmap is None else HeatmapState(self._heatmap.size_wh, {}, self._heatmap.alive(ahead_us))
 
     def mark(self) -> State:
         self._take_in()
-        found = {
-            "frames": self._frames,
-            "steps": self._steps,
-            "cells": self._heatmap.state().to_json() if self._heatmap is not None else None,
-            "seen": list(self._seen.items()),
-        }
+        found = {"cells": self._heatmap.state().to_json() if self._heatmap is not None else None}
         return lambda: {"offset": 0, "heatmap": found}
 
     def complete(self, end: EndOfStream) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from engine.errors import SinkError, Unencodable, describe_os_error
 from engine.media.annotated import NOTE
 from engine.records import StreamInfo
 from engine.sinks.base import fresh
-from engine.sinks.packet_log import VIDEO, LogHeader, read_header, read_packets
+from engine.sinks.packet_log import FRAME, VIDEO, LogHeader, read_header, read_packets
 
 # What the MP4 muxer takes beyond doubt. Other audio is left out and named in the result.
 _MP4_AUDIO = frozenset("aac mp2 mp3 ac3 eac3 dts alac opus flac".split())
@@ -96,29 +96,52 @@ def _video_of(container: OutputContainer, header: LogHeader, threads: int) -> Vi
     return stream
 
 
-def mux(log: Path, target: Path, audio: av.AudioStream | None, size: int | None = None) -> list[str]:
+def mux(
+    log: Path,
+    target: Path,
+    audio: av.AudioStream | None,
+    size: int | None = None,
+    drawn: Iterator[av.Packet] | None = None,
+) -> list[str]:
     """Write the packets in the first `size` bytes of a log (None: all) as an MP4, and return what is to be noted.
 
-    `audio` is the input's audio stream, as long as its container is open, or None. Raises one of MUX_ERRORS.
+    `audio` is the input's audio stream, as long as its container is open, or None. `drawn` gives the packets of a video
+    that was drawn in pieces, in the order of its frames. Raises one of MUX_ERRORS.
     """
     header = read_header(log)
     options = {"movflags": "+faststart", "movie_timescale": str(header["movie_timescale"])}
     with av.open(f"file:{target}", "w", format="mp4", options=options) as container:
         container.metadata["comment"] = NOTE  # by which a later run knows that it is no source
         muxer = _Muxer(container, header, audio)
-        for kind, packet in read_packets(log, size):
-            if kind == VIDEO:
-                muxer.video(packet)
+        for kind, packet, base in read_packets(log, size):
+            if kind == FRAME:
+                muxer.video(_drawn(drawn, packet), base)
+            elif kind == VIDEO:
+                muxer.video(packet, base)
             else:
-                muxer.audio(packet)
+                muxer.audio(packet, base)
     return muxer.notes
 
 
-def mux_into(target: Path, log: Path, audio: av.AudioStream | None, size: int | None = None) -> list[str]:
+def _drawn(packets: Iterator[av.Packet] | None, note: av.Packet) -> av.Packet:
+    """Return the next packet, which must be that of the noted frame. Raises ValueError."""
+    packet = None if packets is None else next(packets, None)
+    if packet is None or (packet.pts, packet.duration) != (note.pts, note.duration):
+        raise ValueError("a frame is missing in a piece of the video")
+    return packet
+
+
+def mux_into(
+    target: Path,
+    log: Path,
+    audio: av.AudioStream | None,
+    size: int | None = None,
+    drawn: Iterator[av.Packet] | None = None,
+) -> list[str]:
     """As `mux`, into a new file at `target`, made durable. FFmpeg would write to whatever it finds at a path: it is
     given the open file."""
     with fresh(target) as file:
-        notes = mux(log, Path(f"/proc/self/fd/{file.fileno()}"), audio, size)
+        notes = mux(log, Path(f"/proc/self/fd/{file.fileno()}"), audio, size, drawn)
         os.fsync(file.fileno())
     return notes
 
@@ -134,59 +157,57 @@ class _Muxer:
         self._video = _add_video(container, header, 1)
         self._audio = container.add_stream_from_template(audio) if audio is not None else None
         container.start_encoding()
+        # Computed anew only when the packets' time base is another object.
+        self._audio_base: Fraction | None = None
+        self._audio_late = 0  # what is added to a packet's times, in its ticks
+        self._audio_tick = 1  # of the output, in whole ticks of a packet
         self._audio_dts: int | None = None
-        self._audio_step = 1, Fraction(0)  # a tick of the output's audio, in whole ticks of this size
+        self._video_base: Fraction | None = None
+        self._video_gap = 0  # the longest that MP4 can hold, in whole ticks of a packet
         self._video_dts: int | None = None
-        self._video_gap = 0, Fraction(0)  # the longest gap that MP4 can hold, in whole ticks of this size
         moved_s = float(self._shift * self._time_base)
         self.notes = [f"annotated video shifted by {moved_s:.3f} s to start at 0"] if self._shift else []
 
-    def video(self, packet: av.Packet) -> None:
-        self._note_long_gap(packet)
+    def video(self, packet: av.Packet, base: Fraction) -> None:
+        self._note_long_gap(packet.dts, base)
         packet.stream = self._video
         self._container.mux(packet)
 
-    def audio(self, packet: av.Packet) -> None:
+    def audio(self, packet: av.Packet, base: Fraction) -> None:
         if self._audio is None:
             return
-        if self._shift:
-            late = round(self._shift * self._time_base / packet.time_base)
-            packet.dts += late
-            packet.pts = None if packet.pts is None else packet.pts + late
+        if base is not self._audio_base:
+            self._audio_base, self._audio_late = base, round(self._shift * self._time_base / base)
+            self._audio_tick = math.ceil((self._audio.time_base or 0) / base) or 1
+        pts, dts = packet.pts, packet.dts
+        if self._audio_late:
+            dts += self._audio_late
+            pts = None if pts is None else pts + self._audio_late
         # MP4 refuses times that don't grow by at least a tick of its own.
-        earliest = packet.dts if self._audio_dts is None else self._audio_dts + self._step(packet.time_base)
-        if packet.dts < earliest:
-            packet.pts = earliest if packet.pts is None else packet.pts + earliest - packet.dts
-            packet.dts = earliest
-        self._audio_dts = packet.dts
-        packet.stream = self._audio
+        earliest = dts if self._audio_dts is None else self._audio_dts + self._audio_tick
+        if dts < earliest:
+            pts = earliest if pts is None else pts + earliest - dts
+            dts = earliest
+        self._audio_dts = dts
+        packet.pts, packet.dts, packet.stream = pts, dts, self._audio
         try:
             self._container.mux(packet)
         except (av.error.InvalidDataError, av.error.ArgumentError) as error:  # a video is worth more than its sound
-            self.notes.append(f"audio left out from {float(packet.dts * packet.time_base):.3f} s on: {error}")
+            self.notes.append(f"audio left out from {float(dts * base):.3f} s on: {error}")
             self._audio = None
 
-    def _note_long_gap(self, packet: av.Packet) -> None:
+    def _note_long_gap(self, dts: int, base: Fraction) -> None:
         """Note a gap that MP4 can't hold: it counts the ticks between two frames in 31 bits, and FFmpeg moves what
         follows a longer gap up to it."""
-        if self._video_dts is not None:
-            base = packet.time_base
-            if self._video_gap[1] != base:
-                assert self._video.time_base is not None
-                self._video_gap = math.floor(_LONGEST_GAP_TICKS * self._video.time_base / base), base
-            if (gap := packet.dts - self._video_dts) > self._video_gap[0]:
-                self.notes.append(
-                    f"annotated video: the gap of {float(gap * base):.0f} s is longer than MP4 can hold, and times "
-                    "after it are wrong"
-                )
-        self._video_dts = packet.dts
-
-    def _step(self, base: Fraction) -> int:
-        """Return a tick of the output's audio, in whole ticks of the packet's."""
-        if self._audio_step[1] != base:
-            assert self._audio is not None
-            self._audio_step = math.ceil((self._audio.time_base or 0) / base) or 1, base
-        return self._audio_step[0]
+        if base is not self._video_base:
+            assert self._video.time_base is not None
+            self._video_base, self._video_gap = base, math.floor(_LONGEST_GAP_TICKS * self._video.time_base / base)
+        if self._video_dts is not None and (gap := dts - self._video_dts) > self._video_gap:
+            self.notes.append(
+                f"annotated video: the gap of {float(gap * base):.0f} s is longer than MP4 can hold, and times "
+                "after it are wrong"
+            )
+        self._video_dts = dts
 
 
 def ratio(value: Fraction) -> Sequence[int]:

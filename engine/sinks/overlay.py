@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engine.analytics.samples import Samples
 from engine.config import EngineConfig
 from engine.media.planes import colour_of, planes_of
-from engine.records import Tracks
+from engine.records import Frame, Tracks
 from engine.sinks.base import DrawnState
 from engine_ext.overlay import DARK, draw_lines, draw_texts, draw_tracks
 
@@ -74,12 +74,15 @@ class Overlay:
         style, size_wh, scene = self._style, (image.width, image.height), self._scene
         matrix, full_range = colour_of(image)
         planes = planes_of(image)
-        tracks = replace(tracks, boxes_xyxy=np.round(tracks.boxes_xyxy, 2))
+        boxes = tracks.boxes_xyxy.round(2)
         upright_wh = size_wh
         if scene is not None:
             if tracks.frame.image is not None:  # without what was added to make its size even
                 upright_wh = (tracks.frame.image.width, tracks.frame.image.height)
-            scene.see(tracks.frame, samples_of(tracks, self._names), upright_wh)
+            elif tracks.frame.recalled is not None:
+                upright_wh = tracks.frame.recalled.size_wh
+            samples = samples_of(replace(tracks, boxes_xyxy=boxes), self._names)
+            scene.see(tracks.frame, samples, upright_wh, tracks.alive)
             for strokes in scene.strokes(upright_wh):
                 draw_lines(
                     planes,
@@ -92,22 +95,23 @@ class Overlay:
                     thickness=strokes.thickness,
                 )
         colours = tracks.track_ids if style.colour_by == "id" else tracks.class_ids.astype(np.int64)
+        ids: list[int] = tracks.track_ids.tolist()
         if style.trail_s > 0:
-            self._follow(tracks, colours)
+            self._follow(tracks.frame, ids, boxes, colours)
             points, ends, of = self._lines()
             draw_lines(
                 planes, size_wh, points, ends, of, matrix=matrix, full_range=full_range, thickness=style.line_width
             )
-        if len(tracks):
-            ids = tracks.track_ids.tolist()
+        if ids:
             slots = np.array([self._slots.get(track_id, -1) for track_id in ids], np.int64)
+            labels, short_labels = self._labels(tracks, ids)
             draw_tracks(
                 planes,
                 size_wh,
-                tracks.boxes_xyxy,
+                boxes,
                 tracks.track_ids,
-                self._labels(tracks),
-                short_labels=self._short_labels(tracks),
+                labels,
+                short_labels=short_labels,
                 colours=colours,
                 matrix=matrix,
                 full_range=full_range,
@@ -118,7 +122,7 @@ class Overlay:
             )
             self._slots.update(zip(ids, slots.tolist(), strict=True))
         if tracks.frame.index % _FRAMES_BETWEEN_PURGES == 0:
-            here = frozenset(tracks.track_ids.tolist())
+            here = frozenset(ids)
             self._slots = {track_id: slot for track_id, slot in self._slots.items() if track_id in here}
         if scene is not None:
             places, texts = scene.signs(tracks.frame, upright_wh)
@@ -163,31 +167,28 @@ class Overlay:
         if self._scene is not None:
             self._scene.restore(cast("SceneJson | None", state.get("scene")))
 
-    def _labels(self, tracks: Tracks) -> list[str]:
-        if not self._style.label:
-            return [""] * len(tracks)
-        return list(map(" ".join, zip(*(self._words(part, tracks) for part in self._style.label), strict=True)))
+    def _labels(self, tracks: Tracks, ids: list[int]) -> tuple[list[str], list[str] | None]:
+        """Return the labels, and what is drawn where a whole one finds no room."""
+        label = self._style.label
+        if not label:
+            return [""] * len(ids), None
+        words = [self._words(part, tracks, ids) for part in label]
+        if len(words) == 1:
+            return words[0], None
+        return list(map(" ".join, zip(*words, strict=True))), words[label.index("id")] if "id" in label else None
 
-    def _words(self, part: str, tracks: Tracks) -> list[str]:
+    def _words(self, part: str, tracks: Tracks, ids: list[int]) -> list[str]:
         """Return one part of all labels."""
         if part == "class":
             return [self._names[class_id] for class_id in tracks.class_ids.tolist()]
         if part == "id":
-            return list(map(str, tracks.track_ids.tolist()))
+            return list(map(str, ids))
         return [f"{score:.2f}" for score in _scores(tracks).tolist()]
 
-    def _short_labels(self, tracks: Tracks) -> list[str] | None:
-        """Return what is drawn where the whole label finds no room."""
-        if len(self._style.label) < 2 or "id" not in self._style.label:
-            return None
-        return self._words("id", tracks)
-
-    def _follow(self, tracks: Tracks, colours: np.ndarray) -> None:
+    def _follow(self, frame: Frame, ids: list[int], boxes: NDArray[np.float64], colours: NDArray[np.int64]) -> None:
         """Add the foot of each box to its track's trail, and let go what is too old."""
-        now = float(tracks.frame.pts * Fraction(tracks.frame.time_base))
-        for track_id, colour, (left, _, right, bottom) in zip(
-            tracks.track_ids.tolist(), colours.tolist(), tracks.boxes_xyxy.tolist(), strict=True
-        ):
+        now = float(frame.pts * Fraction(frame.time_base))
+        for track_id, colour, (left, _, right, bottom) in zip(ids, colours.tolist(), boxes.tolist(), strict=True):
             trail = self._trails.setdefault(track_id, _Trail(colour, deque(maxlen=_MAX_POINTS)))
             trail.points.append((now, (left + right) / 2, bottom))
         for track_id in list(self._trails):

@@ -106,8 +106,11 @@ class SceneOverlay:
         """Gives what the file before of the same camera has `left`, and whether this one is joined to it; asked at the
         first frame."""
 
-    def see(self, frame: Frame, samples: Samples, size_wh: tuple[int, int]) -> None:
-        """Take the next frame, its tracks, one row each, and the size that it has upright."""
+    def see(
+        self, frame: Frame, samples: Samples, size_wh: tuple[int, int], alive: NDArray[np.int64] | None = None
+    ) -> None:
+        """Take the next frame, its tracks, one row each, and the size that it has upright. `alive` are the tracks that
+        may be seen again; None: in this frame that is not known."""
         if self._first_s is None:
             self._first_s = frame.time_s
         if "counts" not in self._parts or not self._places:
@@ -120,7 +123,7 @@ class SceneOverlay:
                 self._counts.restore(self._saved)
             else:
                 self._go_on(self._counts, step)
-        self._counts.see(samples, step)
+        self._counts.see(samples, step, None if alive is None else frozenset(alive.tolist()))
 
     def left(self) -> CountsJson | None:
         """Return what the next file of the camera continues with; None if nothing is counted."""

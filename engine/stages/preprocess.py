@@ -31,10 +31,8 @@ class Preprocess:
     def process(self, batch: FrameBatch) -> TensorBatch[NDArray[Any]]:
         """Raise DecodeError if a frame can't be read."""
         tensor = self._tensor("tensor", len(batch.frames), batch.tensor_hw)
-        letterboxes = []
-        for slot, frame in zip(tensor, batch.frames, strict=True):
-            with readable():
-                letterboxes.append(self._fill(frame, slot))
+        with readable():
+            letterboxes = [self._fill(frame, slot) for slot, frame in zip(tensor, batch.frames, strict=True)]
         return TensorBatch(batch.frames, tensor, letterboxes)
 
     def _fill(self, frame: Frame, slot: NDArray[Any]) -> Letterbox:

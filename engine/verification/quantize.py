@@ -39,6 +39,7 @@ from models.errors import ModelError as ModelPackageError
 from models.files import atomic_write
 from models.manifest import ModelManifest
 from models.onnx_meta import load_onnx
+from models.output_shape import FINISHED
 
 if TYPE_CHECKING:
     import onnx
@@ -87,7 +88,12 @@ def quantize_model(config: EngineConfig, calib: Path, target: Path, *, aim: floa
         say(f"Calibrating with {counted(len(used), 'image')}, comparing on {counted(len(held), 'other')}.")
         thresholds = calibrate(model, tensors_of(used, manifest.input))
         images = list(_images(held))
-        expected = _detected(config, loaded, images)
+        # Not the file itself: dynamic quantization in it changes boxes more than 8-bit integers do.
+        unquantized = OnnxRuntimeBackend(model.SerializeToString(), "cpu")
+        try:
+            expected = _detected(config, replace(loaded, backend=unquantized), images)
+        finally:
+            unquantized.close()
         found = _search(model, thresholds, config, loaded, images, expected, aim, say)
     finally:
         loaded.backend.close()
@@ -174,8 +180,9 @@ def _ranked(
     images: Sequence[NDArray[np.uint8]],
 ) -> list[str]:
     """Rank convolutions by how much each, quantized alone, changes the model's output, the largest change first."""
-    spec = resolved_model(config).manifest.input
-    tensors = [_tensor(image, spec) for image in images]
+    manifest = resolved_model(config).manifest
+    tensors = [_tensor(image, manifest.input) for image in images]
+    away = _rows_away if manifest.layout in FINISHED else _away
     plain_answers = _answers(model.SerializeToString(), tensors)
     scale = [np.maximum(np.abs(each).max(axis=_along(each), keepdims=True), 1e-6) for each in plain_answers]
     moved: dict[str, float] = {}
@@ -183,10 +190,22 @@ def _ranked(
         others = [each for each in names if each != name]
         answers = _answers(quantize(model, thresholds, keep=others, unsigned=True).SerializeToString(), tensors)
         moved[name] = sum(
-            float(np.mean(((one - other) / size) ** 2))
-            for one, other, size in zip(plain_answers, answers, scale, strict=True)
+            away(one / size, other / size) for one, other, size in zip(plain_answers, answers, scale, strict=True)
         )
     return sorted(names, key=lambda name: -moved[name])
+
+
+def _away(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """Return the mean squared difference of two outputs."""
+    return float(np.mean((one - other) ** 2))
+
+
+def _rows_away(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """Return the same for finished detections, (1, D, 6) each: of each row of `one`, weighted by its score, to the
+    nearest of its class in `other`. Their order is that of the scores, and says nothing."""
+    apart = ((one[0, :, None, :5] - other[0, None, :, :5]) ** 2).mean(axis=2)
+    apart += one[0, :, None, 5] != other[0, None, :, 5]
+    return float((apart.min(axis=1) * one[0, :, 4]).sum())
 
 
 def _along(answer: NDArray[Any]) -> int:

@@ -29,6 +29,7 @@ from orchestrator.errors import BrokerUnreachable
 from orchestrator.settings import broker_folder, is_amqp
 
 ANSWER_S = 2.0
+_RECORD_BYTES = 16_384  # of TLS, at most
 _SECOND_TRY_S = 0.7
 DEADLINE_S = 4.0
 """Timeout between answers: a name lookup has no timeout of its own, and a host may have many addresses."""
@@ -153,13 +154,32 @@ def _of_the_other_kind(error: Exception, url: str) -> Exception | None:
                 plain.sendall(b"PING\r\n")
                 return _SpeaksPlain() if plain.recv(1) in (b"+", b"-") else None
             if type(error) is exceptions.ConnectionError:
-                context = ssl.create_default_context()
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-                context.wrap_socket(plain).close()
-                return _SpeaksTls()
+                return _SpeaksTls() if _shakes_hands(plain) else None
     except OSError:
         pass
     return None
+
+
+def _shakes_hands(plain: socket.socket) -> bool:
+    """Return whether the server at the other end of a connection accepts TLS. Raises OSError."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    # Not `wrap_socket`, which leaves a connection open that was reset before it.
+    received, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+    handshake = context.wrap_bio(received, to_send)
+    over = time.monotonic() + _SECOND_TRY_S
+    while time.monotonic() < over:
+        try:
+            handshake.do_handshake()
+        except ssl.SSLWantReadError:
+            plain.sendall(to_send.read())
+            if not (answer := plain.recv(_RECORD_BYTES)):
+                break
+            received.write(answer)
+        else:
+            plain.sendall(to_send.read())
+            return True
+    return False
 
 
 def within(seconds: float, ask: Callable[[], T]) -> T:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli import leaving
 from engine.errors import EngineError
 from engine.text.say import say, show_usage
 from orchestrator.client import engine_options
@@ -101,7 +102,7 @@ def main() -> None:
         status = FAILED
     if problem is not None and "--json" in sys.argv[1:]:
         click.echo(json.dumps({"success": False, "error": problem}))
-    sys.exit(status)
+    leaving.leave(status)
 
 
 def _workers(context: click.Context, parameter: click.Parameter, value: str) -> int | None:

@@ -7,6 +7,7 @@ import pytest
 from benchmarks import clips, limit, machine, soak
 from benchmarks.curve_child import Child
 from benchmarks.first_track import by_engine, by_plain_loop
+from benchmarks.peers import openvino_loop
 from benchmarks.record import WrongAnswer
 from benchmarks.stages import answers, curves, decode, infer, memory, pipeline, sinks, startup
 from tests.assets import require_asset
@@ -16,13 +17,14 @@ FRAMES = 3
 
 @pytest.fixture(autouse=True)
 def _few_frames(monkeypatch, tmp_path_factory):
-    """Clips of a few frames in a folder of the tests, no pauses, and short tries."""
+    """Clips of a few frames in a folder of the tests, no pauses, short tries, and the same peers on every machine."""
     require_asset("models/yolox_nano.onnx")
     monkeypatch.setattr(machine, "ASSETS", require_asset("videos/people.mp4").parent.parent)
     monkeypatch.setattr(clips, "CACHE", tmp_path_factory.getbasetemp() / "bench-clips")
     for module in (clips, sinks):
         monkeypatch.setattr(module, "QUICK_FRAMES", FRAMES)
     monkeypatch.setattr(limit, "PROBES", 2)
+    monkeypatch.setattr(openvino_loop, "installed", lambda: False)  # it is an extra
     for module in (pipeline, infer, curves):
         monkeypatch.setattr(module, "PAUSE_S", 0.0)
 

@@ -144,13 +144,14 @@ def street(seed, frames):
         frame = Frame(0, number, pts, 1, Fraction(1, 30), image)
         found = None if number % 3 == 2 else Detections()
         columns = np.array(seen, np.int64), kinds, np.ones(len(seen), np.float32)
-        yield Tracks(frame, boxes.reshape(-1, 4), *columns, found)
+        may_return = np.array(sorted(alive), np.int64) if number % 64 == 63 else None
+        yield Tracks(frame, boxes.reshape(-1, 4), *columns, found, alive=may_return)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_sink_gives_what_the_rows_give_from_any_checkpoint(tmp_path, seed):
     at, path = random.Random(seed), tmp_path / "a.heatmap.json"
-    sink = HeatmapSink(path, NAMES, forget_after=1)  # tracks come again later than that
+    sink = HeatmapSink(path, NAMES)
     rows = TracksJsonl(RowFile(tmp_path / "a.tracks.jsonl", limit=10, intermediate=True), NAMES)
     sink.open(None)
     rows.open(None)
@@ -159,7 +160,7 @@ def test_the_sink_gives_what_the_rows_give_from_any_checkpoint(tmp_path, seed):
         rows.write(tracks)
         if at.random() < 0.05:
             state = json.loads(json.dumps(sink.mark()()))
-            sink = HeatmapSink(path, NAMES, forget_after=1)
+            sink = HeatmapSink(path, NAMES)
             sink.resume(None, state, tmp_path / "none")
     sink.commit(None, path)
     rows.commit(None, tmp_path / "a.tracks.jsonl")
@@ -171,30 +172,44 @@ def test_the_sink_gives_what_the_rows_give_from_any_checkpoint(tmp_path, seed):
     assert sum(map(len, expected.table()["classes"].values())) > 300
 
 
-def test_memory_is_that_of_the_tracks_alive():
-    sink = HeatmapSink(Path("a.heatmap.json"), NAMES, forget_after=3)
+def one_at_a_time(ids):
+    """A track per frame, in one of 300 places; track 0 may return at any time."""
     image = av.VideoFrame(320, 180, "gray")
-    for number in range(4000):
+    for number, track_id in enumerate(ids):
         frame = Frame(0, number, number, 1, Fraction(1, 25), image)
-        box = np.array([[number % 300, 50.0, number % 300 + 9, 90.0]])
-        columns = np.array([number], np.int64), np.zeros(1, np.int32), np.ones(1, np.float32)
-        sink.write(Tracks(frame, box, *columns, Detections()))
+        box = np.array([[track_id % 300, 50.0, track_id % 300 + 9, 90.0]])
+        columns = np.array([track_id], np.int64), np.zeros(1, np.int32), np.ones(1, np.float32)
+        alive = np.array([0, track_id], np.int64) if number % 64 == 63 else None
+        yield Tracks(frame, box, *columns, Detections(), alive=alive)
+
+
+def test_memory_is_that_of_the_tracks_alive():
+    sink = HeatmapSink(Path("a.heatmap.json"), NAMES)
+    for tracks in one_at_a_time(range(4000)):
+        sink.write(tracks)
     state = sink.mark()()
-    assert len(state["heatmap"]["cells"]["tracks"]) < 1300
-    assert len(state["heatmap"]["seen"]) < 1300
-    assert len(json.dumps(state)) < 250_000
+    assert len(state["heatmap"]["cells"]["tracks"]) < 100
+    assert len(json.dumps(state)) < 50_000
     assert sum(tracks for _, tracks, _ in state["heatmap"]["cells"]["cells"]["car"]) == 4000
 
 
+def test_a_track_that_a_tracker_holds_unseen_for_long_counts_once():
+    """However long it was not seen, and however many others came and went meanwhile."""
+    sink = HeatmapSink(Path("a.heatmap.json"), NAMES)
+    for tracks in one_at_a_time([*range(0, 9000, 3), 0]):
+        sink.write(tracks)
+    assert sum(tracks for _, tracks, _ in sink.mark()()["heatmap"]["cells"]["cells"]["car"]) == 3000
+
+
 def test_a_damaged_state_starts_over(tmp_path):
-    sink = HeatmapSink(tmp_path / "a.heatmap.json", NAMES, forget_after=3)
+    sink = HeatmapSink(tmp_path / "a.heatmap.json", NAMES)
     cells = {"size_wh": [320, 180], "cells": {"car": [[0, 1, 2]]}, "tracks": []}
-    right = {"frames": 1, "steps": 1.0, "seen": [[1, 0.0]], "cells": cells}
+    right = {"cells": cells}
+    sink.resume(None, {"offset": 0, "heatmap": {"frames": 1, "steps": 1.0, "seen": [[1, 0.0]], **right}}, tmp_path)
     sink.resume(None, {"offset": 0, "heatmap": right}, tmp_path / "none")
     for wrong in (
         None,
-        {**right, "steps": "x"},
-        {**right, "seen": [1]},
+        {},
         {**right, "cells": {**cells, "cells": {"car": [[0, -1, 2]]}}},
         {**right, "cells": {**cells, "cells": {"car": [[64 * 36, 1, 2]]}}},
         {**right, "cells": {**cells, "size_wh": [0, 1]}},

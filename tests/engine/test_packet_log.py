@@ -49,7 +49,8 @@ def log(tmp_path):
     return path, sizes
 
 
-def facts(kind, item):
+def facts(kind, item, base):
+    assert base == item.time_base
     side_data = [bytes(data) for data in item.iter_sidedata()]
     return (
         kind, bytes(item), item.pts, item.dts, item.duration or 0, item.time_base, item.is_keyframe,

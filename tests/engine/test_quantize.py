@@ -154,6 +154,17 @@ def test_the_costliest_stay_in_float32(tmp_path, config, pictures, monkeypatch):
     assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) == 2
 
 
+def test_a_quantized_file_is_compared_with_its_float_form(tmp_path, config, pictures, monkeypatch):
+    different = chain()
+    for weight in different.graph.initializer:
+        if weight.data_type == onnx.TensorProto.FLOAT:
+            weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name))
+    monkeypatch.setattr("engine.verification.quantize.plain", lambda _: different)
+    monkeypatch.setattr("engine.verification.quantize.quantize", lambda model, *_, **__: model)
+    made = quantize_model(config.updated(conf=0.05), pictures, tmp_path / "q.onnx", aim=0, say=print)
+    assert made.f1 == 1.0
+
+
 def test_a_model_is_never_replaced_by_what_is_made_of_it(tmp_path, config, pictures):
     model = tmp_path / "m.onnx"
     model.write_bytes(b"a model")

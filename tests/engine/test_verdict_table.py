@@ -1,6 +1,7 @@
 """The verdict as people see it."""
 
 import io
+import json
 
 import pytest
 from rich.console import Console
@@ -71,6 +72,15 @@ def test_words_where_others_compute_and_little_is_explained():
     lines = sentences(verdict)
     assert lines[1].startswith("Only 50% of that was reached: ")
     assert lines[2] == "Cores: 0.1 of 2 used, 0.7 by other programs."
+
+
+def test_no_stage_has_the_name_it_has_in_the_code():
+    verdict = told({"infer": (0.002, 0.0), "sink video": (0.050, 0.0)}, **ONE)
+    text = shown(json.loads(json.dumps(verdict).replace("sink video", "tally")))
+    assert "Verdict: counting is the limit" in text
+    assert "If counting cost nothing" in text
+    assert "limited by counting" in text
+    assert "tally" not in text
 
 
 def test_no_repair_is_no_line():

@@ -152,11 +152,15 @@ def self_shaped(size=(64, 64)):
     return graph.model(graph.op("Transpose", joined, perm=[0, 2, 1]), (1, cell_count(*size), 7))
 
 
+def dequantized(graph, name):
+    """A tensor that went through dynamic quantization."""
+    return graph.op("DequantizeLinear", *graph.op("DynamicQuantizeLinear", name, outputs=3))
+
+
 def quantized(size=(64, 64)):
     """A yolox head behind a DynamicQuantizeLinear, whose range is that of the whole batch."""
     graph = Graph((1, 3, *size))
-    whole, scale, zero = graph.op("DynamicQuantizeLinear", "images", outputs=3)
-    picture = graph.op("DequantizeLinear", whole, scale, zero)
+    picture = dequantized(graph, "images")
     flat = []
     for stride in STRIDES:
         head = graph.conv(picture, 3, 7, stride)

@@ -1,7 +1,10 @@
 """A broker that does not serve is named as such, with the remedy, within 5 s, however it fails."""
 
 import errno
+import gc
+import select
 import socket
+import struct
 import threading
 import time
 
@@ -52,6 +55,39 @@ def test_a_broker_that_serves(valkey):
 def test_answers_of_what_is_no_broker(answers, message):
     with fake_server(*answers) as url:
         assert message in refusal(url)
+
+
+def test_a_server_that_resets_what_it_accepts(monkeypatch):
+    """And so the connection on which TLS is tried, before its handshake. Warnings are errors here: nothing is left
+    open."""
+    at_once = struct.pack("ii", 1, 0)
+    real, connected = socket.create_connection, threading.Event()
+
+    def reset(*arguments, **options):
+        made = real(*arguments, **options)
+        connected.set()
+        listening = select.poll()
+        listening.register(made, select.POLLIN)
+        assert listening.poll(10_000)
+        return made
+
+    def serve():
+        first, _ = listener.accept()
+        with first:
+            first.recv(4096)
+        second, _ = listener.accept()
+        with second:
+            assert connected.wait(10)
+            second.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        monkeypatch.setattr(socket, "create_connection", reset)
+        assert "the connection broke without an answer" in refusal(f"redis://127.0.0.1:{listener.getsockname()[1]}/0")
+        server.join(10)
+        assert not server.is_alive()
+    gc.collect()
 
 
 def test_nothing_listens(tmp_path):

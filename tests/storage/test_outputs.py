@@ -1,5 +1,6 @@
 """Outputs in object storage: complete or not at all, one run at a time, and continued by the next run."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -86,6 +87,16 @@ def test_a_copy_is_what_its_manifest_says(bucket, videos, tmp_path, monkeypatch)
         read_manifest(Path(f"{bucket.url}/out"))
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_manifest_has_the_configuration_that_was_asked_for(bucket, videos, tmp_path, overwrite):
+    run(bucket, [videos / "a.mp4"], tmp_path, overwrite=overwrite)
+    manifest = manifest_of(bucket)
+    assert manifest["config"]["overwrite"] is overwrite
+    assert manifest["config"]["output_folder"] == f"{bucket.url}/out"
+    text = json.dumps(manifest["config"], sort_keys=True).encode()
+    assert manifest["config_sha256"] == hashlib.sha256(text).hexdigest()
+
+
 def test_pages_name_the_place_and_not_the_folder(bucket, tmp_path):
     with StoredOutput(place_of(f"{bucket.url}/out"), root=tmp_path) as stored:
         page = stored.folder / "report.html"
@@ -115,7 +126,7 @@ def test_the_lock_of_a_process_that_is_gone_is_taken(bucket, tmp_path):
 
 
 def test_a_lock_that_was_taken_over_stops_the_run(bucket, tmp_path, monkeypatch):
-    monkeypatch.setattr("engine.storage.outputs.RENEWED_EVERY_S", 0.02)
+    monkeypatch.setattr("engine.storage.lock.RENEWED_EVERY_S", 0.02)
     with StoredOutput(place_of(f"{bucket.url}/out"), root=tmp_path) as stored:
         stores.store("s3", bucket.name).put("out/.yolo-engine/lock.json", b"{}")
         until(lambda: not stored.held)

@@ -10,6 +10,7 @@ import time
 from fractions import Fraction
 from pathlib import PurePosixPath
 
+import numpy as np
 import pytest
 
 from engine import Engine, EngineConfig
@@ -233,6 +234,22 @@ def test_what_is_found_as_the_tracks_come():
     assert [event["kind"] for event in events_of(None, rows)] == ["track"]
     assert [event["kind"] for event in events_of(Scene.of_table(SCENE), rows, kinds=("track",))] == ["track"]
     assert events_of(None, rows, live=True)[0]["at"] is not None
+
+
+@pytest.mark.parametrize(("held", "told"), [(True, 1), (False, 2)])
+def test_a_track_begins_once_however_long_it_was_not_seen(held, told):
+    """If its tracker has held it all the time; another one gives the id to something else."""
+    outbox = Kept()
+    watch = watch_of(None, outbox)
+    for index in range(200):
+        tracks = seen(index, [(7, 1, 0.9, (4, 10, 12, 20))] if index in (0, 1, 198, 199) else [])
+        tracks.alive = np.array([7] * held, np.int64) if index % 64 == 63 else None
+        watch.see(tracks)
+        if index == 150:
+            watch = watch_of(None, outbox, state=json.loads(json.dumps(watch.state())))
+    watch.end()
+    assert {event["kind"] for event in outbox.events} == {"track"}
+    assert len({event["id"] for event in outbox.events}) == told  # what was still on its way is sent again
 
 
 def strolling(index):

@@ -69,6 +69,13 @@ def test_events_of_one_walk(tmp_path):
     assert (track.class_name, track.rows, track.path_px, track.first_frame, track.last_frame) == ("car", 21, 800, 0, 20)
 
 
+def test_a_stay_of_one_moment_ends_after_it_is_told(tmp_path):
+    answers = analyse([recording(tmp_path / "a", walks({5: (0, [100, 300, 500, 800, 900])}))], SCENE)
+    zone = [event for event in answers.events if event.place == "middle"]
+    assert [event.kind.value for event in zone] == ["enter", "stay", "leave"]
+    assert len({event.at.time_s for event in zone}) == 1
+
+
 def test_class_is_the_vote_of_scores(tmp_path):
     rows = [row(i, 1, 100 + i, "truck", 0.9) for i in range(3)] + [row(i, 1, 100 + i, "car", 0.5) for i in range(3, 9)]
     track = analyse([recording(tmp_path / "a", rows, 1)]).tracks[0]

@@ -158,6 +158,22 @@ def test_what_has_ended_is_forgotten():
     assert max(len(state["tracks"]), *map(len, state["lines"]), *map(len, state["zones"])) <= FORGOTTEN + 2
 
 
+@pytest.mark.parametrize("alive", [None, frozenset({1})])
+def test_a_track_that_may_be_seen_again_is_not_forgotten(alive):
+    """It ended 4 pixels behind the line, or so it seemed, and is seen again on the other side."""
+    counts = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN)
+    late = int(3 * FORGOTTEN)
+    for number in range(late):
+        x = {0: 290.0, 1: 304.0}.get(number)
+        counts.see(samples_of(number, [(1, x, 250.0, 0)] if x else []), number, alive)
+    assert counts.lines()[0].out == 1
+    counts.see(samples_of(late, [(1, 290.0, 250.0, 0)]), late, alive)
+    assert counts.lines()[0].out == 0
+    for number in range(late + 1, 2 * late + 3):
+        counts.see(samples_of(number, []), number)
+    assert counts.state()["tracks"] == []
+
+
 @pytest.mark.parametrize("change", [{"lines": []}, {"tracks": [[1]]}, {"totals": None}])
 def test_what_is_no_state(change):
     counts = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN)
