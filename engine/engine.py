@@ -186,7 +186,7 @@ class Engine:
                 " and ".join(unused),
                 "is" if len(unused) == 1 else "are",
             )
-        if self.config.lowest_conf < self.config.conf and not self.model.layout.needs_nms:
+        if self.config.wanted_conf < self.config.conf and not self.model.layout.needs_nms:
             log.warning(
                 "%s chooses its boxes itself: those with a score below the threshold in its file, if it has one, reach "
                 "neither %s nor the stored detections.",
