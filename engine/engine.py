@@ -26,6 +26,7 @@ from engine import results as report
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.choices import defaults
+from engine.choices.backends import gpu_number
 from engine.config import EngineConfig
 from engine.errors import ConfigError, DrawingStopped, InputError, OutputError, PlanError, SinkError, VideoError
 from engine.files.folders import Folder
@@ -36,7 +37,7 @@ from engine.inference.letterbox import Letterboxes
 from engine.inference.model import LoadedModel, available_cores, check_wanted, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
 from engine.inference.tensor_shape import TensorShape
-from engine.inference.trt.aside import PlanAside, command_of, number_of, why_not
+from engine.inference.trt.aside import PlanAside, command_of, why_not
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
 from engine.media.source import LIVE_SCHEMES, Source, scheme
@@ -963,7 +964,7 @@ class Engine:
             log.info("no TensorRT plan is built: %s", reason or "the model is no file")
             return
         command = command_of(self.config, self.config.batch or defaults.GPU_BATCH)
-        self._aside = PlanAside(command, number_of(self.config), self._take_plan)
+        self._aside = PlanAside(command, gpu_number(self.config.device), self._take_plan)
 
     def _take_plan(self) -> None:
         """Open the plan that was built, and change over to it. Raises PlanError, BackendMissing and BackendError."""

@@ -104,7 +104,8 @@ class Task(Message):
 @dataclass(frozen=True, kw_only=True)
 class Probe(Task):
     """Find the videos of `inputs` (`only` these, unless that is None) and probe each, except those to `skip`. Files
-    must be below one of `roots`, if given."""
+    must be below one of `roots`, if given. `stored` is the place of the results in storage,
+    where objects of others are replaced only with `overwrite`."""
 
     kind = "probe"
     inputs: tuple[str, ...]
@@ -113,12 +114,15 @@ class Probe(Task):
     only: tuple[str, ...] | None = None
     skip: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
+    stored: str | None = None
+    overwrite: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Task):
     """Process videos that are requested one by one, for the job with this id, into `output`. `on_event`, `event_kinds`
-    and `event_loiter_s` are the worker's settings."""
+    and `event_loiter_s` are the worker's settings. With `stored`, results are sent to that place in storage, and the
+    folder `notes` says what was; objects of others are replaced only with `overwrite`."""
 
     kind = "work"
     output: str
@@ -128,6 +132,9 @@ class Work(Task):
     on_event: tuple[str, ...] = ()
     event_kinds: tuple[str, ...] = ()
     event_loiter_s: float | None = None
+    stored: str | None = None
+    notes: str = ""
+    overwrite: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +164,23 @@ class FollowUp(Task):
     roots: tuple[str, ...] = ()
     reported: bool = False
     made: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendRest(Task):
+    """Send what a job has made and not sent yet from `output` to the place `stored`, the file `name` with `result`, and
+    last the manifest. `settled`: the job is complete."""
+
+    kind = "send rest"
+    output: str
+    stored: str
+    notes: str
+    job: str
+    name: str
+    result: Mapping[str, object]
+    manifest: Mapping[str, object]
+    overwrite: bool
+    settled: bool
 
 
 # -- orders -----------------------------------------------------------------------------------------------------------
@@ -392,7 +416,7 @@ class Salvaged(Message):
 
 @dataclass(frozen=True)
 class Reading(Message):
-    """The work that follows the videos is in progress."""
+    """The work that follows the videos, or sending, is in progress."""
 
     kind = "reading"
 
@@ -408,6 +432,13 @@ class FollowedUp(Message):
 
 
 @dataclass(frozen=True)
+class AllSent(Message):
+    """All of a job is in storage."""
+
+    kind = "all sent"
+
+
+@dataclass(frozen=True)
 class Reported(Message):
     """The path of a job's report."""
 
@@ -415,7 +446,7 @@ class Reported(Message):
     path: str
 
 
-AnyTask = Probe | Work | Salvage | FollowUp
+AnyTask = Probe | Work | Salvage | FollowUp | SendRest
 Order = GiveVideo | GivePiece | GiveDrawing | NoMoreVideos | Kept | Stop | WriteReport
 Event = (
     LeftOut
@@ -435,6 +466,7 @@ Event = (
     | Salvaged
     | Reading
     | FollowedUp
+    | AllSent
     | Reported
 )
 

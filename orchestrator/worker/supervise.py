@@ -178,7 +178,7 @@ class SupervisedRun:
 
     def go(self) -> How:
         watch = self._watch
-        config = {**watch.job.config, "output_folder": str(watch.job.output)}
+        config = watch.job.for_engine
         if self._alone:
             config["streams"] = 1
         level, form = logging_of_worker()
@@ -190,6 +190,9 @@ class SupervisedRun:
             on_event=watch.settings.on_event,
             event_kinds=tuple(watch.settings.event_kinds),
             event_loiter_s=watch.settings.event_loiter_s,
+            stored=watch.job.spec.stored,
+            notes=str(watch.job.notes),
+            overwrite=watch.job.config.get("overwrite") is True,
             log_level=level,
             log_format=form,
         )

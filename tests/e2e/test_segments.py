@@ -371,7 +371,7 @@ def test_a_recording_that_has_begun_is_not_salvaged(ts: Path, tmp_path: Path, mo
         assert begun.wait(20)
         salvage(place, left)
 
-    monkeypatch.setattr("engine.pipeline.recording.salvage", late)
+    monkeypatch.setattr("engine.engine.salvage", late)
 
     def progress(streams: list[Any]) -> None:
         if any(stream.frames > 20 for stream in streams):
