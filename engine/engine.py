@@ -309,6 +309,8 @@ class Engine:
                     stream = self._run_of(pipeline, key, videos[key], work, *tries[key], identities, place=placed)
                     recorded.add(stream)
                     yield stream
+                if self.config.goes_on:
+                    _follow_up()  # is loaded while frames are inferred
 
             def ended(stream: StreamRun) -> None:
                 self._settle(stream, work)
