@@ -226,15 +226,17 @@ $(READERS)/.installed:
 test-exports: build $(READERS)/.installed ## Read exports with datumaro, motmetrics, pycocotools and ETA (FiftyOne)
 	YOLO_ENGINE_READERS=$(abspath $(READERS))/bin/python $(BIN)/python -m pytest tests/engine/after/test_readers.py
 
-# Detectors of DETR kinds come from Transformers, which needs PyTorch: an environment of their own. PyTorch as in `train`.
+# Detectors of DETR kinds come from packages that need PyTorch: an environment of their own, of 2 GB. PyTorch as in
+# `train`; where it is one for CPUs, torchvision's compiled operators may not fit it, which the exports don't need.
 DETR := build/detr
 
 $(DETR)/.installed:
 	$(PYTHON) -m venv $(DETR)
-	$(DETR)/bin/python -m pip install -q -c constraints.txt torch transformers onnx onnxruntime pillow
+	$(DETR)/bin/python -m pip install -q -c constraints.txt torch transformers onnx onnxruntime pillow \
+		'rfdetr>=1.11' 'libreyolo>=1.6'
 	@touch $@
 
-test-detr: build $(DETR)/.installed ## Compare exports of RT-DETR and D-FINE with their packages' own post-processing
+test-detr: build $(DETR)/.installed ## Compare exports of RT-DETR, D-FINE and RF-DETR with their packages' own post-processing
 	YOLO_ENGINE_DETR=$(abspath $(DETR))/bin/python $(BIN)/python -m pytest tests/models/test_detr_packages.py
 
 # First of all: PyTorch is not to be fetched for nothing.

@@ -158,9 +158,12 @@ class _Surgery:
         source, source_probe = self._walk.dims(node.input[0])
         if sizes is None or source == source_probe:
             return
-        if len(sizes) != len(source) or any(big % small for big, small in zip(sizes.tolist(), source, strict=True)):
+        if len(sizes) != len(source) or any(
+            big % small and small % big for big, small in zip(sizes.tolist(), source, strict=True)
+        ):
             raise ReshapeError(
-                f"cannot free: node {label(node)} resizes {dims_text(source)} to {sizes.tolist()}, no whole multiple."
+                f"cannot free: node {label(node)} resizes {dims_text(source)} to {sizes.tolist()}, no whole multiple "
+                "or fraction."
             )
         node.input[2] = self._constant(np.array(sizes / np.array(source), np.float32))
         del node.input[3:]

@@ -3,7 +3,7 @@
 Two operators tell, by measured times against ONNX Runtime. Deformable attention (GridSample: RT-DETR, D-FINE, DEIM,
 RF-DETR) takes 0.68 of the time for DEIMv2-Atto, 0.83 for RF-DETR-N, and 0.99 for an RT-DETR and a D-FINE that are
 dominated by their backbones. Shuffled channels (ShuffleNet and the like: NanoDet, PicoDet) take 0.73 and 0.46. Files
-that are quantized are left to ONNX Runtime: dynamic quantization takes half as long again in OpenVINO, and loses boxes.
+that are quantized are left to ONNX Runtime: dynamic quantization takes half as long again in OpenVINO.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ the package writes beside it, and FOLDER/answers.npz: for image i what the packa
 labels_i, scores_i and boxes_i, best first.
 """
 
+import importlib.metadata
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,14 +81,62 @@ def transformers_kind(kind, folder, images):
         yield fed, processor.post_process_object_detection(answer, threshold=0.0, target_sizes=sizes)[0]
 
 
+def without_compiled_operators():
+    """Let torchvision be imported where its wheel is for another build of PyTorch: its Python code is enough here, but
+    describes operators that only its library defines."""
+    if "+" in torch.__version__ and "+" not in importlib.metadata.version("torchvision"):
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+def rfdetr_kind(folder, images):
+    import rfdetr
+    from rfdetr.export._runtime.preprocess import preprocess_to_nchw
+    from rfdetr.models.postprocess import PostProcess
+
+    model = rfdetr.RFDETRNano(pretrain_weights=None, device="cpu")
+    spread(model.model.model)
+    model.export(output_dir=str(folder), verbose=False)
+    (written,) = folder.glob("*.onnx")
+    session = onnxruntime.InferenceSession(str(written.rename(folder / "model.onnx")))
+    side = session.get_inputs()[0].shape[2]
+    for image in images:
+        fed = preprocess_to_nchw(image, side, side)
+        boxes, logits = map(torch.from_numpy, session.run(["dets", "labels"], {session.get_inputs()[0].name: fed}))
+        sizes = torch.tensor([[image.height, image.width]])
+        yield torch.from_numpy(fed), PostProcess()({"pred_logits": logits, "pred_boxes": boxes}, sizes)[0]
+
+
+def libreyolo_kind(folder, images):
+    from libreyolo.models.dfine.model import LibreDFINE
+    from libreyolo.models.dfine.utils import preprocess_image
+    from libreyolo.postprocess.dfine import postprocess
+
+    model = LibreDFINE(None, "n", device="cpu")
+    spread(model.model)
+    model.export(format="onnx", output_path=str(folder / "model.onnx"))
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
+    entry = session.get_inputs()[0]
+    names = [each.name for each in session.get_outputs()]
+    for image in images:
+        fed = preprocess_image(image, entry.shape[2])[0]
+        answer = dict(zip(names, map(torch.from_numpy, session.run(None, {entry.name: fed.numpy()})), strict=True))
+        found = postprocess(answer, conf_thres=0.0, original_size=image.size)
+        yield fed, {"scores": found["scores"], "labels": found["classes"], "boxes": found["boxes"]}
+
+
 def main():
     kind, folder, *paths = sys.argv[1:]
     torch.manual_seed(1)
     target = Path(folder)
     images = [Image.open(path).convert("RGB") for path in paths]
     answers = {}
-    for i, (fed, found) in enumerate(transformers_kind(kind, target, images)):
+    without_compiled_operators()
+    kinds = {"rf_detr": rfdetr_kind, "libreyolo": libreyolo_kind}
+    made = kinds[kind](target, images) if kind in kinds else transformers_kind(kind, target, images)
+    for i, (fed, found) in enumerate(made):
         answers[f"fed_{i}"] = fed.numpy()
+        found = {name: torch.as_tensor(values) for name, values in found.items()}
         order = torch.argsort(found["scores"], descending=True)
         for name in ("labels", "scores", "boxes"):
             answers[f"{name}_{i}"] = found[name][order].numpy()

@@ -146,22 +146,24 @@ def test_deimv2_gives_what_its_own_post_processing_gives():
     assert found > 20
 
 
-# file, layout, names of the image and of scores and sides by level, strides
+# file, layout, names of the image and of scores and sides by level, strides, and the shape of a 16:9 video
 DISTRIBUTED = [
-    ("nanodet_m.onnx", "nanodet", "input.1", ("792", "814", "836", "795", "817", "839"), (8, 16, 32)),
+    ("nanodet_m.onnx", "nanodet", "input.1", ("792", "814", "836", "795", "817", "839"), (8, 16, 32),
+     (256, 416)),
     ("picodet_s_320_coco.onnx", "picodet", "image", tuple(f"save_infer_model/scale_{i}.tmp_1" for i in range(8)),
-     (8, 16, 32, 64)),
+     (8, 16, 32, 64), (320, 320)),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("file", "layout", "entry", "names", "strides"), DISTRIBUTED)
-def test_distributions_are_decoded_from_the_joined_levels(file, layout, entry, names, strides):
+@pytest.mark.parametrize(("file", "layout", "entry", "names", "strides", "wide"), DISTRIBUTED)
+def test_distributions_are_decoded_from_the_joined_levels(file, layout, entry, names, strides, wide):
     """Against plain ONNX Runtime on the same tensor, each level's outputs by name, and the NumPy twin."""
     images = sorted(require_asset("images/coco-val").glob("*.jpg"))[:6]
     path = require_asset(f"models2/{file}")
     plain = session(path)
     found = 0
     with Engine(EngineConfig(model=str(path), layout=layout, class_names="coco80", device="cpu")) as engine:
+        assert engine.model.shape((1280, 720)) == wide
         spec = engine.model.manifest.input
         hw = (spec.height, spec.width)
         for image in images:

@@ -32,6 +32,16 @@ def dims(value):
     return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
 
 
+def halved(size=(64, 64)):
+    """Features that are resized to half their size, as NanoDet's are."""
+    graph = builders.Graph((1, 3, *size))
+    ny, nx = size[0] // 32, size[1] // 32
+    half = graph.op("Resize", graph.conv("images", 3, 8, 16), "", "", graph.const(np.array([1, 8, ny, nx])),
+                    mode="linear")  # fmt: skip
+    flat = graph.op("Reshape", graph.conv(half, 8, 7, 1), graph.const(np.array([1, 7, ny * nx])))
+    return graph.model(graph.op("Transpose", flat, perm=[0, 2, 1]), (1, ny * nx, 7))
+
+
 HEADS = [
     (builders.yolox, "yolox", ["batch", "anchors", 7]),  # Reshape targets with a batch of 1
     (
@@ -43,6 +53,7 @@ HEADS = [
     (builders.yolov5, "yolov5", ["batch", "anchors", 7]),  # a grid and an anchor grid a level
     (builders.self_shaped, "yolox", ["batch", "anchors", 7]),  # targets that are computed already
     (builders.attention, None, ["batch", "anchors", 7]),  # fold, unfold, Resize to sizes, Slice to an end
+    (halved, None, ["batch", "anchors", 7]),  # Resize to half the size
 ]
 
 
