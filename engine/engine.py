@@ -186,7 +186,7 @@ class Engine:
                 " and ".join(unused),
                 "is" if len(unused) == 1 else "are",
             )
-        if self.config.lowest_conf < self.config.conf and not self.model.layout.needs_nms:
+        if self.config.wanted_conf < self.config.conf and not self.model.layout.needs_nms:
             log.warning(
                 "%s chooses its boxes itself: those with a score below the threshold in its file, if it has one, reach "
                 "neither %s nor the stored detections.",
@@ -309,8 +309,6 @@ class Engine:
                     stream = self._run_of(pipeline, key, videos[key], work, *tries[key], identities, place=placed)
                     recorded.add(stream)
                     yield stream
-                if self.config.goes_on:
-                    _follow_up()  # is loaded while frames are inferred
 
             def ended(stream: StreamRun) -> None:
                 self._settle(stream, work)
