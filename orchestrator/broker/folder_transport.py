@@ -13,6 +13,7 @@ from typing import Any
 
 from kombu.transport import virtual
 
+from orchestrator.broker import polled
 from orchestrator.broker.board import Board
 from orchestrator.broker.dropped import set_aside
 from orchestrator.broker.folder_queues import FolderQueues, held_here, tag_of
@@ -38,7 +39,7 @@ class QoS(virtual.QoS):  # type: ignore[misc]
         self._quick_ack(delivery_tag)
 
 
-class Channel(virtual.Channel):  # type: ignore[misc]
+class Channel(polled.Channel):
     """The queues of a folder; messages from queues of jobs are checked."""
 
     QoS = QoS
@@ -72,31 +73,10 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         if name is not None:
             self.queues.give_back(name)
 
-    def _size(self, queue: str) -> int:
-        return self.queues.length(queue)
 
-    def _purge(self, queue: str) -> int:
-        return sum(1 for _ in self.queues.take_away(queue))
-
-    def _has_queue(self, queue: str, **_: object) -> bool:
-        return True
-
-    def _new_queue(self, queue: str, **_: object) -> None:
-        """Do nothing: a queue is created with its first message."""
-
-    def _delete(self, queue: str, *_: object, **__: object) -> None:
-        """Do nothing: another process may serve the queue."""
-
-
-class Transport(virtual.Transport):  # type: ignore[misc]
+class Transport(polled.Transport):
     """The transport of `filesystem://`."""
 
     Channel = Channel
     driver_type = driver_name = "filesystem"
-    default_port = 0
     polling_interval = 0.5
-    connection_errors = (*virtual.Transport.connection_errors, OSError)
-
-    def driver_version(self) -> str:
-        """Return the version that Celery shows."""
-        return "1"

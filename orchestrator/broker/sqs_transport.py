@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from kombu.transport import virtual
 
+from orchestrator.broker import polled
 from orchestrator.broker.board import Board
 from orchestrator.broker.dropped import set_aside
 from orchestrator.broker.inbound import Refused, checked
@@ -42,7 +43,7 @@ class QoS(virtual.QoS):  # type: ignore[misc]
         self._quick_ack(delivery_tag)
 
 
-class Channel(virtual.Channel):  # type: ignore[misc]
+class Channel(polled.Channel):
     """The queues of an SQS; messages from queues of jobs are checked."""
 
     QoS = QoS
@@ -76,32 +77,11 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             with contextlib.suppress(SqsFailed):
                 self.queues.hide(*held, for_s=0)
 
-    def _size(self, queue: str) -> int:
-        return self.queues.length(queue)
 
-    def _purge(self, queue: str) -> int:
-        return sum(1 for _ in self.queues.take_away(queue))
-
-    def _has_queue(self, queue: str, **_: object) -> bool:
-        return True
-
-    def _new_queue(self, queue: str, **_: object) -> None:
-        """Do nothing: a queue is made with the first question about it."""
-
-    def _delete(self, queue: str, *_: object, **__: object) -> None:
-        """Do nothing: another process may serve the queue."""
-
-
-class Transport(virtual.Transport):  # type: ignore[misc]
+class Transport(polled.Transport):
     """The transport of `sqs://`."""
 
     Channel = Channel
     driver_type = driver_name = "sqs"
-    default_port = 0
     polling_interval = 1.0
     can_parse_url = True  # else kombu takes the URL's query for arguments of its own
-    connection_errors = (*virtual.Transport.connection_errors, OSError)
-
-    def driver_version(self) -> str:
-        """Return the version that Celery shows."""
-        return "1"
