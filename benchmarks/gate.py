@@ -2,6 +2,7 @@
 
     python -m benchmarks.gate [--model FILE] [--rounds N] [--seconds S] [--json FILE] [CLIP ...]
     python -m benchmarks.gate --ceiling [--model FILE] [--seconds S] [CLIP ...]
+    python -m benchmarks.gate --profile [--model FILE] [--seconds S] [CLIP ...]
     python -m benchmarks.gate --scan
 
 Each round runs every clip without and with the gate, in alternating order. Rows are compared with those of whole
@@ -10,7 +11,8 @@ what else runs on the machine tells less, and by the clock. Without --model, YOL
 float32. Clips are named by a part of their path.
 
 --ceiling shows how well whole frames agree with themselves if each sample changes by at most one level, or if the image
-is moved by one pixel. --scan measures a recording of three minutes in which somebody walks through eighteen seconds.
+is moved by one pixel. --profile shows where the time of a gated run goes. --scan measures a recording of three minutes
+in which somebody walks through eighteen seconds.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ import os
 import statistics
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import av
 import numpy as np
@@ -35,8 +39,9 @@ import onnx
 from benchmarks.machine import asset, described, heading
 from engine import Engine, EngineConfig
 from engine.inference.trt.to_float32 import plain
-from engine.records import Detections
+from engine.records import Detections, Look, Plan
 from engine.stages.agreement import agreeing_pairs
+from engine.stages.gate import Gate
 
 SCENE = {
     "line": [
@@ -138,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, help="of each clip; all of it where it is left out")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--ceiling", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     parser.add_argument("--scan", action="store_true")
     given = parser.parse_args(arguments)
     chosen = [clip for clip in CLIPS if not given.clips or any(part in clip.path for part in given.clips)]
@@ -145,6 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.scan:
         with tempfile.TemporaryDirectory(prefix="bench-gate-") as folder:
             scans(given.model or yolov8n(Path(folder)), Path(folder))
+        return
+    if given.profile:
+        with tempfile.TemporaryDirectory(prefix="bench-gate-") as folder:
+            profiles(chosen, given.model or yolov8n(Path(folder)), given.seconds, Path(folder))
         return
     if given.ceiling:
         with tempfile.TemporaryDirectory(prefix="bench-gate-") as folder:
@@ -200,6 +210,50 @@ def run(clip: Clip, changes: dict[str, Any], folder: Path) -> Timed:
     if entry["status"] != "ok":
         raise SystemExit(f"{clip.path}: {entry['error']}")
     return Timed(dict(entry), folder, after.user - before.user + after.system - before.system, wall_s)
+
+
+class Spent:
+    """What gates have had inferred, in whole frames, by reason."""
+
+    REASONS = ("whole, after a time", "whole, much has changed", "parts", "audit")
+
+    def __init__(self) -> None:
+        self.by_reason = [0.0] * len(self.REASONS)
+        self._see = Gate.see
+
+    def counted(self) -> Callable[..., Plan]:
+        """Return a substitute for `Gate.see` that counts."""
+
+        def see(gate: Gate, image: av.VideoFrame, pts: int, time_base: Fraction, **neighbours: bool) -> Plan:
+            due = gate.is_due(pts, time_base)
+            plan = self._see(gate, image, pts, time_base, **neighbours)
+            self.by_reason[2 if plan.look is Look.PARTS else 0 if due else 1] += plan.cost
+            self.by_reason[3] += plan.probed
+            return plan
+
+        return see
+
+
+def profiles(chosen: Sequence[Clip], model: str, seconds: float | None, folder: Path) -> None:
+    """Show what is inferred, and why, in whole frames, and the CPU time of the stages; and how much could be inferred
+    if the run were to be as many times faster as is expected of its clip."""
+    head = ("clip", "frames", *Spent.REASONS, "all", "allowed", "inference, CPU s", "decode", "motion", "the rest")
+    print("\n| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|", flush=True)
+    for clip in chosen:
+        spent, cpu_s = Spent(), Counter[str]()
+        changes = {"model": model, "gate": "motion", "duration_s": seconds}
+        config = EngineConfig(visualize=False, resume=False, formats=("tracks", "detections"), **changes)
+        with patch.object(Gate, "see", spent.counted()), Engine(config, stats=True) as engine:
+            summary = engine.run([asset(clip.path)], folder / Path(clip.path).stem)
+        for threads in summary["verdict"]["threads"]:
+            for stage in threads["stages"]:
+                cpu_s[stage["stage"]] += stage["cpu_ms"] * max(1, stage["frames"]) / 1000
+        frames, inferred = summary["videos"][0]["frames"], sum(spent.by_reason)
+        each_s, others_s = cpu_s["infer"] / inferred, sum(cpu_s.values()) - cpu_s["infer"]
+        allowed = (frames * each_s + others_s - cpu_s["gate"]) / clip.faster - others_s
+        cells = [Path(clip.path).name, f"{frames:,}", *(f"{each:.0f}" for each in (*spent.by_reason, inferred))]
+        cells += [f"{allowed / each_s:.0f}", *(f"{cpu_s[stage]:.1f}" for stage in ("infer", "decode", "gate"))]
+        print("| " + " | ".join([*cells, f"{others_s - cpu_s['decode'] - cpu_s['gate']:.1f}"]) + " |", flush=True)
 
 
 def ceilings(chosen: Sequence[Clip], model: str, seconds: float | None, folder: Path) -> None:

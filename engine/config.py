@@ -40,6 +40,8 @@ from models.registry import DEFAULT_MODEL, get_manifest
 _MAX_SKIPPED = 1000
 _MAX_WAITING = 30  # frames that are held for the next inference, where gaps are filled from both sides
 _CLOCK_TIME = re.compile(r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d+)?")
+# Of the lowest score that the tracker gets: from here on, detections tell a gate what is between two frames.
+_FAINT = 0.4
 _MAX_NUMBER = 1e6  # of a scale or a mean, as the manifests have it
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION = re.compile(rf"{_NUMBER}|(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
@@ -311,7 +313,8 @@ class EngineConfig(TrackerKeys):
     """motion: infer only what has changed since the last inference, and carry over the rest; for fixed cameras. off:
     infer every frame. See docs/gate.md."""
     full_every_s: Annotated[float, BeforeValidator(not_bool), Field(gt=0, le=60)] = 2.0
-    """With `gate`: seconds after which a whole frame is inferred, whatever has changed."""
+    """With `gate`: seconds after which a whole frame is inferred, whatever has changed; up to eight times as many while
+    nothing changes at all."""
     gate_scale: Annotated[float, BeforeValidator(not_bool), Field(ge=1, le=4)] = 1.0
     """With `gate`: resolution at which changed parts are inferred, relative to a whole frame. Higher finds smaller
     objects there; the time grows with its square."""
@@ -597,7 +600,12 @@ class EngineConfig(TrackerKeys):
 
     @property
     def lowest_conf(self) -> float:
-        """The lowest score of a detection that anything uses: results, tracker, storage or blurring."""
+        """The lowest score of a detection that anything uses: results, tracker, storage, blurring or the gate."""
+        return min(self.wanted_conf, _FAINT * self.tracker_conf if self.gate == "motion" else 1.0)
+
+    @property
+    def wanted_conf(self) -> float:
+        """The lowest score of a detection that is passed on: to results, tracker, storage or blurring."""
         return min(self.conf, self.stored_conf, self.blur_conf if self.blur else 1.0)
 
     @property

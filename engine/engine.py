@@ -186,7 +186,7 @@ class Engine:
                 " and ".join(unused),
                 "is" if len(unused) == 1 else "are",
             )
-        if self.config.lowest_conf < self.config.conf and not self.model.layout.needs_nms:
+        if self.config.wanted_conf < self.config.conf and not self.model.layout.needs_nms:
             log.warning(
                 "%s chooses its boxes itself: those with a score below the threshold in its file, if it has one, reach "
                 "neither %s nor the stored detections.",
@@ -804,15 +804,10 @@ class Engine:
             streams=streams,
             workers=self.workers,
             window=self._window(streams),
-            reader=ReaderSettings(
+            reader=replace(
+                ReaderSettings.of(self.config, max(1, self._cores // streams)),
                 between=self.config.frames_between_inferences,
-                decode_threads=max(1, self._cores // streams),
                 checkpoint_s=self._checkpoint_s,
-                start_s=self.config.start_s,
-                end_s=self.config.part_ends_s,
-                max_pixels=self.config.max_pixels,
-                max_frame_bytes=self.config.max_frame_bytes,
-                max_duration_s=self.config.max_duration_s,
                 max_decode_s=self.config.max_decode_s,
                 both=self.config.fill == "both",
                 gate=self._gate(),

@@ -323,7 +323,8 @@ class Agreements:
     (engine.stages.agreement) over `frames` frames, up to the window of a `stretch`. `level` is how far the gate is
     open, `opened_at` the frames after which it opened, `closed_at` those after which it closed by one step. Since the
     last of these, `here` is the agreement of boxes, and `calm` counts the last windows in a row that reached the
-    target: it closes after `patience` of them."""
+    target: it closes after `patience` of them. `between_agreeing` and `between_boxes` are counts of whole frames and
+    their interpolation over 1, 2 ... frames, and `reach` is over how many of them may be interpolated by that."""
 
     frames: int = 0
     boxes: Ratio = field(default_factory=Ratio)
@@ -336,11 +337,25 @@ class Agreements:
     closed_at: list[int] = field(default_factory=list)
     calm: int = 0
     patience: int = 4
+    between_agreeing: list[int] = field(default_factory=list)
+    between_boxes: list[int] = field(default_factory=list)
+    reach: int = 0
 
     def copy(self) -> Agreements:
         boxes, ids, counts, here = (replace(each) for each in (self.boxes, self.ids, self.counts, self.here))
-        opened_at, closed_at = list(self.opened_at), list(self.closed_at)
-        return replace(self, boxes=boxes, ids=ids, counts=counts, here=here, opened_at=opened_at, closed_at=closed_at)
+        lists = (list(each) for each in (self.opened_at, self.closed_at, self.between_agreeing, self.between_boxes))
+        opened_at, closed_at, agreeing, of = lists
+        return replace(
+            self,
+            boxes=boxes,
+            ids=ids,
+            counts=counts,
+            here=here,
+            opened_at=opened_at,
+            closed_at=closed_at,
+            between_agreeing=agreeing,
+            between_boxes=of,
+        )
 
 
 @dataclass(slots=True, frozen=True)

@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,19 +18,21 @@ from engine.analytics.analysis import Answers, EventKind, Recording, analyse
 from engine.analytics.heatmap import Heatmap, read_file
 from engine.analytics.naming import camera_of, name_of
 from engine.analytics.paths import Paths, TrackPath
+from engine.analytics.reviewed import Reviewed, rejected_tracks, without_rejected
 from engine.analytics.samples import Samples, read_mot, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.stitching import Fragments, Objects, count_objects
 from engine.analytics.timeline import Film, lay_out
-from engine.analytics.verdicts import Judged, Reviewed, rejected_tracks, without_rejected
 from engine.errors import InputError
 from engine.summary import CameraJson
+
+if TYPE_CHECKING:
+    from engine.analytics.verdicts import Judged
 
 Entry = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class CameraAnswers:
+class CameraAnswers(NamedTuple):
     """One camera's answers and number of objects, and, if requested, its heatmap, the path of each track and the
     outcome of a review. `offsets_s` has, by video name, the offset from container times to the camera's timeline."""
 

@@ -56,7 +56,10 @@ def model_options(command: Command) -> Command:
             "--gate", type=click.Choice(["off", "motion"]), help="Infer only what has changed: docs/gate.md.  [off]"
         ),
         click.option(
-            "--full-every", "full_every_s", type=float, help="With --gate: maximum seconds between whole frames.  [2]"
+            "--full-every",
+            "full_every_s",
+            type=float,
+            help="With --gate: seconds from one whole frame to the next.  [2]",
         ),
         click.option(
             "--gate-scale", type=float, help="With --gate: resolution of changed parts; 2: twice as fine.  [1]"

@@ -33,6 +33,7 @@ from engine.stages.decode import frame_bytes
 from engine.stages.infer import Runner
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track
+from engine.stages.windows import Openness
 
 log = logging.getLogger(__name__)
 
@@ -361,12 +362,12 @@ class Pipeline:
         if run is not None and run.place is not None:
             run.place.state = state
 
-    def open_gate(self, key: int, stretch: int, level: int) -> None:
+    def open_gate(self, key: int, stretch: int, openness: Openness) -> None:
         """Tell a stream's decoder how far its gate is open after a window of the audit."""
         with self._lock:
             run = self._active.get(key)
         if run is not None:
-            run.opening.tell(stretch, level)
+            run.opening.tell(stretch, openness)
 
     def _narrow(self, run: StreamRun, frame: Frame, *, live: bool) -> bool:
         """Admit large frames one by one, so that the bytes in flight are bounded whatever the images' size. Return
@@ -406,7 +407,7 @@ class Pipeline:
             run.resume_sinks(reader.info, checkpoint)
             seen = checkpoint.tally.agreements
             if seen is not None:
-                run.opening.tell(seen.stretch, seen.level)
+                run.opening.tell(seen.stretch, Openness(seen.level, seen.reach))
             known = checkpoint.tracker
             self._results.put(StartOfStream(run.key, checkpoint.frames, tracker, known.filled, seen, known.reported))
         except CheckpointMismatch as why:

@@ -10,14 +10,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.records import Agreements, Detections, Plan, Ratio, Tracks
+from engine.records import Agreements, Detections, Look, Plan, Ratio, Tracks
 from engine.stages.confidence import drawn
+from engine.stages.fill import between, on_their_way
 from engine.stages.windows import LEVELS
 from engine_ext.geometry import iou_matrix
 
 IOU = 0.5
 
 _MAX_PATIENCE = 64
+
+# Frames in a row for which it is asked how well they are interpolated, at most; and what must have been compared before
+# the answer counts: windows, and boxes of both sides.
+MAX_REACH = 4
+_LEAST_WINDOWS, _LEAST_BOXES = 3, 40
+# Of the disagreement that the target allows, what interpolation may cost: parts and carried boxes have a share, too.
+_OF_ALLOWED = 0.75
 
 
 class Auditor:
@@ -32,10 +40,10 @@ class Auditor:
     def see(self, plan: Plan, given: Tracks, whole: Tracks) -> None:
         """Take a frame of a window: the gated tracks, and those of a tracker that continued with whole frames from the
         start of the window; each with its detections."""
-        window, mine, theirs = self._window, given.detections, whole.detections
+        window, mine, everything = self._window, given.detections, whole.detections
         assert mine is not None
-        assert theirs is not None
-        mine, theirs = mine.above(self._conf), theirs.above(self._conf)
+        assert everything is not None
+        mine, theirs = mine.above(self._conf), everything.above(self._conf)
         window.agreeing += len(agreeing_pairs(mine, theirs))
         window.boxes += len(mine) + len(theirs)
         pairs = agreeing_pairs(given, whole)
@@ -43,6 +51,7 @@ class Auditor:
         window.same_id += sum(int(given.track_ids[row] == whole.track_ids[column]) for row, column in pairs)
         window.ids[0].update(given.track_ids.tolist())
         window.ids[1].update(whole.track_ids.tolist())
+        window.frames.append((given.frame.pts, everything, plan.look is not Look.SAME))
         self.seen.frames += 1
         if plan.window_ends:
             self._conclude(plan.stretch, given.frame.index)
@@ -56,6 +65,7 @@ class Auditor:
         mine, theirs = map(len, window.ids)
         seen.counts.add(2 * min(mine, theirs), mine + theirs)
         seen.stretch = stretch
+        self._reach(window)
         agreed = 2 * window.agreeing >= self._target * window.boxes
         seen.calm = seen.calm + 1 if agreed else 0
         if drawn(seen.here)[1] < self._target and seen.level < LEVELS:  # by more than chance
@@ -68,6 +78,32 @@ class Auditor:
             self._move(-1)
             seen.closed_at = [*seen.closed_at, index]
 
+    def _reach(self, window: _Window) -> None:
+        """Find out over how many frames in a row interpolation reaches the target: frames of windows that were inferred
+        whole, and in which something moves, are interpolated from others. Older windows count less and less."""
+        seen, frames = self.seen, window.frames
+        goal = 1 - _OF_ALLOWED * (1 - self._target)
+        known = [seen.between_agreeing or [0] * MAX_REACH, seen.between_boxes or [0] * MAX_REACH]
+        seen.between_agreeing, seen.between_boxes = [], []
+        holds = self._target > 0 and seen.boxes.windows >= _LEAST_WINDOWS and seen.boxes.value >= self._target
+        reach = 0
+        for many in range(1, MAX_REACH + 1):
+            agreeing, boxes = (each[many - 1] * 3 // 4 for each in known)
+            for first in range(len(frames) - many - 1):
+                (since, before, _), *middle, (until, now, _) = frames[first : first + many + 2]
+                pairs = on_their_way(before, now)
+                for pts, found, moves in middle:
+                    if moves:
+                        share = (pts - since) / (until - since)
+                        made, true = between(before, now, pairs, share, self._conf), found.above(self._conf)
+                        agreeing += 2 * len(agreeing_pairs(made, true))
+                        boxes += len(made) + len(true)
+            seen.between_agreeing.append(agreeing)
+            seen.between_boxes.append(boxes)
+            holds = holds and boxes >= _LEAST_BOXES and agreeing >= goal * boxes
+            reach = many if holds else reach
+        seen.reach = reach
+
     def _move(self, by: int) -> None:
         seen = self.seen
         seen.level, seen.here, seen.calm = seen.level + by, Ratio(), 0
@@ -79,6 +115,8 @@ class _Window:
     boxes: int = 0
     same_id: int = 0
     paired: int = 0
+    # Of each frame: its time, what is found in all of it, and whether anything moves.
+    frames: list[tuple[int, Detections, bool]] = field(default_factory=list)
     ids: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
 
 

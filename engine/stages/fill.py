@@ -35,7 +35,8 @@ class Fill:
     def __init__(
         self, max_detections: int, filled: tuple[Detections, int] | None = None, *, lowest: float = 0.0
     ) -> None:
-        """Start, or continue from `filled`, as returned by `state`. `lowest` is the minimum score that is of use."""
+        """Start, or continue from `filled`, as returned by `state`. `lowest` is the minimum score that is of use;
+        detections below it only tell what a score between two frames is."""
         self._max_detections, self._lowest = max_detections, lowest
         self._before, self._pts = filled if filled is not None else (Detections(), 0)
         self._held: list[Frame] = []
@@ -52,13 +53,13 @@ class Fill:
         before, pts, held = self._before, self._pts, self._held
         now = _carried(before) if found is None else found
         if plan.look is Look.PARTS:
-            now = self._limited(_joined(before, now, plan))
+            now = self._limited(_joined(before, now, plan, self._lowest))
         self._before, self._pts, self._held = now, frame.pts, []
         if held:
-            pairs = matches(before, now, _ON_ITS_WAY)
+            pairs = on_their_way(before, now)
             for each in held:
                 share = (each.pts - pts) / (frame.pts - pts)
-                yield each, self._limited(_between(before, now, pairs, share, self._lowest))
+                yield each, self._limited(between(before, now, pairs, share, self._lowest))
         yield frame, now
 
     def rest(self) -> Iterator[tuple[Frame, Detections]]:
@@ -109,8 +110,22 @@ def _carried(before: Detections) -> Detections:
     return Detections(before.boxes_xyxy, before.scores, before.class_ids, carried=carried)
 
 
-def _joined(before: Detections, found: Detections, plan: Plan) -> Detections:
-    """Return the detections in the parts of a frame, and those previous ones that must still be there."""
+def _joined(before: Detections, found: Detections, plan: Plan, lowest: float) -> Detections:
+    """Return the detections in the parts of a frame, and those previous ones that must still be there. Those with a
+    score below `lowest` replace none with a higher one: parts, which show little around a thing, score it lower."""
+    sure = _joined_alike(before.above(lowest), found.above(lowest), plan)
+    below = [_picked(each, np.flatnonzero(each.scores < np.float32(lowest))) for each in (before, found)]
+    faint = _joined_alike(below[0], below[1], plan)
+    if not len(faint):
+        return sure
+    overlap = iou_matrix(faint.boxes_xyxy.astype(np.float64), sure.boxes_xyxy.astype(np.float64))
+    alike = faint.class_ids[:, None] == sure.class_ids[None, :]
+    hidden = (overlap > np.where(alike, _SAME_THING, _GIVES_WAY)).any(axis=1)
+    return _both(sure, _picked(faint, np.flatnonzero(~hidden)))
+
+
+def _joined_alike(before: Detections, found: Detections, plan: Plan) -> Detections:
+    """Return the same of detections that replace each other."""
     found = _picked(found, np.flatnonzero(~_pieces(before, found, plan)))
     left = np.ones(len(before), np.bool_)
     left[matches(before, found)[:, 0]] = False
@@ -118,14 +133,18 @@ def _joined(before: Detections, found: Detections, plan: Plan) -> Detections:
     left &= ~(overlap > _GIVES_WAY).any(axis=1)
     for row in np.flatnonzero(left):
         left[row] = not _is_gone(before.boxes_xyxy[row].tolist(), plan)
-    kept = _picked(_carried(before), np.flatnonzero(left))
-    assert kept.carried is not None
+    return _both(found, _picked(_carried(before), np.flatnonzero(left)))
+
+
+def _both(one: Detections, other: Detections) -> Detections:
+    """Return the detections of both, and what else is told of the first."""
+    carried = (np.zeros(len(each), np.bool_) if each.carried is None else each.carried for each in (one, other))
     return replace(
-        found,
-        boxes_xyxy=np.concatenate((found.boxes_xyxy, kept.boxes_xyxy)),
-        scores=np.concatenate((found.scores, kept.scores)),
-        class_ids=np.concatenate((found.class_ids, kept.class_ids)),
-        carried=np.concatenate((np.zeros(len(found), np.bool_), kept.carried)),
+        one,
+        boxes_xyxy=np.concatenate((one.boxes_xyxy, other.boxes_xyxy)),
+        scores=np.concatenate((one.scores, other.scores)),
+        class_ids=np.concatenate((one.class_ids, other.class_ids)),
+        carried=np.concatenate(tuple(carried)),
     )
 
 
@@ -180,22 +199,24 @@ def _is_seen(box: list[float], plan: Plan) -> bool:
     )
 
 
-def _between(before: Detections, now: Detections, pairs: NDArray[np.intp], share: float, lowest: float) -> Detections:
+def on_their_way(before: Detections, now: Detections) -> NDArray[np.intp]:
+    """Return the pairs (P, 2) of detections in two frames between which `between` interpolates."""
+    return matches(before, now, _ON_ITS_WAY)
+
+
+def between(before: Detections, now: Detections, pairs: NDArray[np.intp], share: float, lowest: float) -> Detections:
     """Return the detections of a frame that is `share` of the way from one frame to another. Boxes in both are
-    interpolated. Those in one only fade towards the other and are dropped below `lowest`: faint boxes that come and go
-    with the noise are the first to be left out."""
+    interpolated, and so are their scores; those in one only fade towards the other. What is then below `lowest` is left
+    out: boxes that come and go with the noise are there where the frames around agree that they are."""
     rows, columns = pairs[:, 0], pairs[:, 1]
     weight = np.float32(share)
-    boxes = before.boxes_xyxy[rows] * (1 - weight) + now.boxes_xyxy[columns] * weight
-    scores = before.scores[rows] * (1 - weight) + now.scores[columns] * weight
-    nearer, paired, left = (before, rows, 1 - weight) if share <= 0.5 else (now, columns, weight)
-    alone = np.setdiff1d(np.arange(len(nearer)), paired)
-    faded = nearer.scores[alone] * left
-    alone, faded = alone[faded >= np.float32(lowest)], faded[faded >= np.float32(lowest)]
-    class_ids = np.concatenate((before.class_ids[rows], nearer.class_ids[alone]))
-    return Detections(
-        np.concatenate((boxes, nearer.boxes_xyxy[alone])),
-        np.concatenate((scores, faded)),
-        class_ids,
-        carried=np.ones(len(class_ids), np.bool_),
-    )
+    boxes = [before.boxes_xyxy[rows] * (1 - weight) + now.boxes_xyxy[columns] * weight]
+    scores = [before.scores[rows] * (1 - weight) + now.scores[columns] * weight]
+    class_ids = [before.class_ids[rows]]
+    for side, paired, left in ((before, rows, 1 - weight), (now, columns, weight)):
+        alone = np.setdiff1d(np.arange(len(side)), paired)
+        boxes.append(side.boxes_xyxy[alone])
+        scores.append(side.scores[alone] * left)
+        class_ids.append(side.class_ids[alone])
+    found = Detections(np.concatenate(boxes), np.concatenate(scores), np.concatenate(class_ids))
+    return _carried(_picked(found, np.flatnonzero(found.scores >= np.float32(lowest))))

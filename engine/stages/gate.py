@@ -21,7 +21,7 @@ from engine.media.planes import luma_of
 from engine.records import Look, Plan
 from engine.stages.decode import frame_bytes
 from engine.stages.parts import cells_covered, grown, packed, rectangles
-from engine.stages.windows import Opening, Windows
+from engine.stages.windows import Opening, Openness, Windows
 from engine_ext.letterbox import Letterbox
 from engine_ext.motion import MotionMap
 
@@ -29,6 +29,8 @@ from engine_ext.motion import MotionMap
 # every second frame at 10 to 28 frames per second, two of three at 30.
 _ONE_BETWEEN_S, _SEVERAL_BETWEEN_S = Fraction(101, 1000), Fraction(7, 100)
 MAX_BETWEEN = 4
+# Seconds behind the last inferred frame, beyond which nothing is interpolated, however well that goes.
+_REACH_S = Fraction(1, 2)
 
 # Of a tensor, what may be inferred in parts: of more, the whole costs little more and tells more.
 _PACKED = 0.33
@@ -38,18 +40,21 @@ _MOVING = 0.45
 _RESTLESS_S = 1
 MAX_SHIFT = 8.0
 """Levels of luma by which the light may shift as a whole."""
+# How often the time between two whole frames doubles while nothing changes at all.
+_DOUBLINGS = 3
 # Pixels of the tensor around what has changed: what a detector must see of the surroundings of a thing.
 _MARGIN = 16
 
 Ignored = Callable[[NDArray[np.float64], tuple[int, int]], NDArray[np.bool_]]
 
-_STATE = struct.Struct("<IIqqqIIQ")
+_STATE = struct.Struct("<IIqqqIIIQb")
 _LARGEST_STATE = 1 << 20
 
 
 @dataclass(frozen=True)
 class GateSettings:
-    """full_every_s  seconds after which a frame is inferred whole again
+    """full_every_s  seconds after which a frame is inferred whole again; they double with each such frame up to which
+                  nothing has changed, three times, until something does
     shape_of      returns the tensor's height and width for a frame of this width and height, at the model's own scale
     fine_shape_of the same at the scale of parts; None: the model has one size, or runs elsewhere: no parts
     letterbox_of  returns the mapping of an image into a tensor of this height and width
@@ -78,7 +83,7 @@ class Gate:
         audited."""
         self._settings = settings
         self._windows, self._opening = Windows(seed), opening
-        self._level = 0
+        self._openness = Openness()
         self._number = 0  # of the next frame
         self._ignored_of = ignored
         self._map: MotionMap | None = None
@@ -86,6 +91,7 @@ class Gate:
         self._whole_pts = self._looked_pts = 0
         self._held = 0  # frames since then that are between
         self._restless_until = -1 << 62
+        self._quiet = -1  # how often whole frames were due in a row without a change; -1: after a change
 
     def see(
         self, image: av.VideoFrame, pts: int, time_base: Fraction, *, begins: bool = False, ends: bool = False
@@ -97,8 +103,8 @@ class Gate:
             return self._plan(image, pts, time_base, begins, ends)
         place = self._windows.place(self._number)
         self._number += 1
-        if place.decides and (level := self._opening.level(place.stretch)) is not None:
-            self._level = level
+        if place.decides and (openness := self._opening.after(place.stretch)) is not None:
+            self._openness = openness
         plan = self._plan(image, pts, time_base, begins, ends)
         return replace(plan, stretch=place.stretch, audited=place.audited, window_ends=place.ends)
 
@@ -106,17 +112,21 @@ class Gate:
         seen = self._map
         if seen is None or seen.size_wh != (image.width, image.height):
             seen = self._begin((image.width, image.height))
-            due = True
-        else:
-            due = begins or (pts - self._whole_pts) * time_base >= self._settings.full_every_s
+            begins = True
         seen.look(luma_of(image))
         changed = seen.changed
         if self._ignored is not None:
             changed &= ~self._ignored
+        quiet = not begins and not changed.any()
+        if not quiet:
+            self._quiet = -1
+        due = begins or self.is_due(pts, time_base)
+        if due and quiet:
+            self._quiet = min(self._quiet + 1, _DOUBLINGS)
         if abs(seen.shift) > MAX_SHIFT or np.count_nonzero(changed) > _MOVING * changed.size:
-            self._restless_until = pts + int(_RESTLESS_S / time_base)
+            self._restless_until, self._quiet = pts + int(_RESTLESS_S / time_base), -1
             return self._whole(pts)
-        if due or self._level >= 4:
+        if due or self._openness.level >= 4:
             return self._whole(pts)
         if not changed.any():
             self._looked_pts, self._held = pts, 0
@@ -130,12 +140,18 @@ class Gate:
         self._looked_pts, self._held = pts, 0
         return plan
 
+    def is_due(self, pts: int, time_base: Fraction) -> bool:
+        """Return whether a frame at `pts` is to be inferred whole because the last one that was is too long ago."""
+        wait = self._settings.full_every_s * (1 << max(self._quiet, 0))
+        return self._map is None or (pts - self._whole_pts) * time_base >= wait
+
     def state(self) -> str:
         """Return everything that the next plans depend on, as text."""
         if self._map is None:
             return ""
         times = self._whole_pts, self._looked_pts, self._restless_until
-        head = _STATE.pack(*self._map.size_wh, *times, self._held, self._level, self._number)
+        level, reach = self._openness.level, self._openness.reach
+        head = _STATE.pack(*self._map.size_wh, *times, self._held, level, reach, self._number, self._quiet)
         return base64.b64encode(zlib.compress(head + self._map.get_state(), 1)).decode()
 
     def restore(self, state: str) -> None:
@@ -143,13 +159,13 @@ class Gate:
         try:
             unpacker = zlib.decompressobj()
             values = unpacker.decompress(base64.b64decode(state, validate=True), _LARGEST_STATE)
-            width, height, *times, held, level, number = _STATE.unpack_from(values)
+            width, height, *times, held, level, reach, number, quiet = _STATE.unpack_from(values)
         except (ValueError, zlib.error, struct.error) as error:
             raise ValueError("the gate's state is damaged") from error
         self._begin((width, height)).set_state(values[_STATE.size :])
         self._whole_pts, self._looked_pts, self._restless_until = times
         self._held = held
-        self._level, self._number = level, number
+        self._openness, self._number, self._quiet = Openness(level, reach), number, quiet
 
     def _begin(self, size_wh: tuple[int, int]) -> MotionMap:
         self._map = seen = MotionMap(size_wh)
@@ -158,8 +174,11 @@ class Gate:
 
     def _may_wait(self, image: av.VideoFrame, since: Fraction) -> bool:
         """Return whether the frame, `since` seconds after the last inferred one, may be interpolated."""
-        most = (MAX_BETWEEN, 1, 0)[min(self._level, 2)]
-        if self._held >= most or since > (_SEVERAL_BETWEEN_S if self._held else _ONE_BETWEEN_S):
+        level, reach = self._openness.level, self._openness.reach
+        if self._held >= (MAX_BETWEEN, 1, 0)[min(level, 2)]:
+            return False
+        near = since <= (_SEVERAL_BETWEEN_S if self._held else _ONE_BETWEEN_S)
+        if not near and (level or self._held >= reach or since > _REACH_S):
             return False
         return frame_bytes(image.format.name, image.width, image.height) <= self._settings.largest
 
@@ -173,7 +192,7 @@ class Gate:
         """Return the parts that have changed; None if the whole frame should be inferred."""
         settings, seen, size_wh = self._settings, self._map, (image.width, image.height)
         assert seen is not None
-        if settings.fine_shape_of is None or self._level >= 3:
+        if settings.fine_shape_of is None or self._openness.level >= 3:
             return None
         whole_hw, stride = settings.fine_shape_of(size_wh), settings.stride
         letterbox = settings.letterbox_of(image, whole_hw)

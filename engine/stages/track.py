@@ -16,6 +16,7 @@ from engine.records import Detections, EndOfStream, Frame, Plan, StartOfStream, 
 from engine.stages.agreement import Auditor
 from engine.stages.fill import Fill
 from engine.stages.gaps import Gaps
+from engine.stages.windows import Openness
 from engine.trackers import registry
 from engine.trackers.steps import steps_between
 
@@ -196,7 +197,7 @@ class Track:
         self,
         settings: TrackerSettings,
         at_end: Callable[[int, TrackerState], None] | None = None,
-        at_window: Callable[[int, int, int], None] | None = None,
+        at_window: Callable[[int, int, Openness], None] | None = None,
     ) -> None:
         """`at_end` gets each stream's key and the state of its tracker after its last frame, before the stream's end is
         passed on: the next file of a camera continues from it with `StreamTracker.carry_on`. `at_window` gets, after
@@ -286,4 +287,5 @@ class Track:
         if plan.window_ends:
             stream.shadow, tracks.agreements = None, stream.auditor.seen.copy()
             if self._at_window is not None:
-                self._at_window(frame.stream, plan.stretch, tracks.agreements.level)
+                seen = tracks.agreements
+                self._at_window(frame.stream, plan.stretch, Openness(seen.level, seen.reach))

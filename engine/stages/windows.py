@@ -59,26 +59,35 @@ class Windows:
         return Place(stretch, first <= number <= last, number == last, number == last + DELAY)
 
 
+@dataclass(frozen=True)
+class Openness:
+    """What the windows so far allow: `level` says how far the gate is open, up to `LEVELS`, and `reach` over how many
+    frames in a row boxes may be interpolated even if they are further apart than usual."""
+
+    level: int = 0
+    reach: int = 0
+
+
 class Opening:
     """How far the gate of one stream is open: set by the tracker's thread, awaited by the decoder's."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._stretch, self._level = -1, 0
+        self._stretch, self._openness = -1, Openness()
         self._closed = False
 
-    def tell(self, stretch: int, level: int) -> None:
+    def tell(self, stretch: int, openness: Openness) -> None:
         """Set how far it is open after the window of a stretch."""
         with self._changed:
-            self._stretch, self._level = stretch, level
+            self._stretch, self._openness = stretch, openness
             self._changed.notify_all()
 
-    def level(self, stretch: int) -> int | None:
+    def after(self, stretch: int) -> Openness | None:
         """Wait for, and return, how far it is open after the window of a stretch; None if nobody will set it."""
         with self._changed:
             while self._stretch < stretch and not self._closed:
                 self._changed.wait()
-            return self._level if self._stretch >= stretch else None
+            return self._openness if self._stretch >= stretch else None
 
     def close(self) -> None:
         """Wake waiting threads: nothing more will be set."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import signal
@@ -23,6 +24,7 @@ from engine.pipeline.facts import gate_note
 from engine.records import Agreements
 from engine.resume.attempts import peek
 from engine.sinks.memory import Counters
+from engine.stages import agreement
 from tests.e2e.runs import cli, ended, rows
 from tests.waiting import until
 
@@ -45,10 +47,17 @@ def place(index: int) -> tuple[int, int] | None:
 
 
 def film(
-    path: Path, frames: int = 150, rate: int = 25, *, bright: int = 60, pan: bool = False, blinks: bool = False
+    path: Path,
+    frames: int = 150,
+    rate: int = 25,
+    *,
+    bright: int = 60,
+    pan: bool = False,
+    blinks: bool = False,
+    paces: bool = False,
 ) -> Path:
     """A clip of a white square of 60 pixels on a textured ground, which may move as a whole; the square may be there in
-    every second frame only, which the gate is sure to miss."""
+    every second frame only, which the gate is sure to miss, or go steadily from side to side."""
     ground = np.random.default_rng(5).integers(bright - 40, bright + 40, (30, 60)).repeat(16, 0).repeat(16, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as output:
@@ -58,7 +67,7 @@ def film(
         for index in range(frames):
             left = 4 * index % 300 if pan else 0
             image = np.repeat(ground[: SIZE[1], left : left + SIZE[0], None], 3, 2).astype(np.uint8)
-            at = place(index % 60) if blinks else place(index)
+            at = (abs(3 * index % 1000 - 500), 100) if paces else place(index % 60) if blinks else place(index)
             if at is not None and not (blinks and index % 2):
                 image[at[1] : at[1] + 60, at[0] : at[0] + 60] = 255
             output.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
@@ -283,6 +292,29 @@ def test_a_gate_that_opens_goes_on_where_it_was(blinking: Path, tmp_path: Path) 
         reached = peek(out, PurePosixPath("blinking"))
     (entry,) = engine(workers=3).run([blinking], out)["videos"]
     assert entry["resumed_from"] == reached > whole["gate"]["audit"]["opened_at"][0]
+    assert files(out) == files(tmp_path / "whole")
+    assert entry["gate"] == whole["gate"]
+
+
+def test_what_moves_steadily_is_inferred_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the third window on, however often the run is broken off."""
+    monkeypatch.setattr(agreement, "_LEAST_BOXES", 10)
+    path = film(tmp_path / "pacing.mp4", 420, paces=True)
+    (whole,) = engine().run([path], tmp_path / "whole")["videos"]
+    assert whole["gate"]["audit"]["reach"] == 4
+    found = rows(Path(whole["outputs"]["detections"]))
+    inferred = [row["frame"] for row in found if not row.get("carried")]
+    assert max(later - sooner for sooner, later in itertools.pairwise(inferred[:80])) == 2
+    assert [later - sooner for sooner, later in itertools.pairwise(inferred[-5:])] == [5] * 4
+    out, reached = tmp_path / "out", 0
+    longer = next(sooner for sooner, later in itertools.pairwise(inferred) if later - sooner == 5)
+    for after in (whole["inferred_frames"] + 6, 4):  # the audit's are not among them
+        broken = engine(checkpoint_s=0.0, fail_after=after, workers=2, batch=1)
+        assert not broken.run([path], out)["success"]
+        assert peek(out, PurePosixPath("pacing")) > reached
+        reached = peek(out, PurePosixPath("pacing"))
+    (entry,) = engine(workers=3).run([path], out)["videos"]
+    assert entry["resumed_from"] == reached > longer
     assert files(out) == files(tmp_path / "whole")
     assert entry["gate"] == whole["gate"]
 

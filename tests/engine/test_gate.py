@@ -16,7 +16,7 @@ from engine.stages.confidence import drawn, interval
 from engine.stages.fill import Fill, matches
 from engine.stages.gate import MAX_BETWEEN, Gate, GateSettings
 from engine.stages.parts import grown, in_whole, packed, rectangles
-from engine.stages.windows import DELAY, WINDOW, Opening, Windows
+from engine.stages.windows import DELAY, WINDOW, Opening, Openness, Windows
 
 SIZE = (640, 480)
 TICK = Fraction(1, 25)
@@ -86,9 +86,28 @@ def test_images_too_large_to_be_held_up_are_never_between():
     assert looks(Gate(settings(largest=1000)), moving(4)) == ["whole", "parts", "parts", "parts"]
 
 
-def test_a_whole_frame_every_so_often():
-    found = looks(Gate(settings(every_s=1)), [image()] * 60)
-    assert [number for number, look in enumerate(found) if look == "whole"] == [0, 25, 50]
+def whole_at(gate, images, start=0):
+    """The seconds at which frames, 5 per second, are inferred whole."""
+    plans = [gate.see(each, start + number, Fraction(1, 5)).look for number, each in enumerate(images)]
+    return [(start + number) / 5 for number, look in enumerate(plans) if look is Look.WHOLE]
+
+
+def test_a_whole_frame_every_so_often_and_less_often_the_longer_nothing_changes():
+    small = (64, 48)
+    still, square = image(size=small), image((20, 20, 12), size=small)
+    assert whole_at(Gate(settings(every_s=1)), [still] * 180) == [0, 1, 2, 4, 8, 16, 24, 32]
+    # What comes after three quiet seconds has the frame inferred whole at once.
+    assert whole_at(Gate(settings(every_s=1)), [still] * 36 + [square] * 34) == [0, 1, 2, 4, 7.2, 8.2, 9.2, 11.2]
+    lit = image(size=small, level=110)
+    assert whole_at(Gate(settings(every_s=1)), [still] * 36 + [lit] * 34) == [0, 1, 2, 4, 7.2, 8.2, 9.2, 11.2]
+
+
+def test_how_long_nothing_has_changed_goes_on_with_the_state():
+    small = (64, 48)
+    gate, other = Gate(settings(every_s=1)), Gate(settings(every_s=1))
+    whole_at(gate, [image(size=small)] * 30)
+    other.restore(gate.state())
+    assert whole_at(other, [image(size=small)] * 60, 30) == [8, 16]
 
 
 def test_without_parts_whole_frames():
@@ -265,10 +284,37 @@ def test_what_is_alone_fades():
         for number in (1, 2, 3):
             list(fill.take(frame(number, Look.BETWEEN), None))
         given[lowest] = [listed(now) for _, now in fill.take(frame(4, Look.WHOLE), found())]
-    assert given[0.0] == [
-        [(0, 0, 10, 10, 0.6, 0), (90, 0, 99, 9, 0.3, 0)], [(0, 0, 10, 10, 0.4, 0), (90, 0, 99, 9, 0.2, 0)], [], []
-    ]  # fmt: skip
+    assert [[row[4] for row in rows] for rows in given[0.0]] == [[0.6, 0.3], [0.4, 0.2], [0.2, 0.1], []]
     assert given[0.25] == [[(0, 0, 10, 10, 0.6, 0), (90, 0, 99, 9, 0.3, 0)], [(0, 0, 10, 10, 0.4, 0)], [], []]
+
+
+def test_scores_below_the_lowest_tell_what_is_between():
+    """Of two things found on one side, the one that is nearly found on the other is there half way."""
+    fill = Fill(300, lowest=0.25)
+    list(fill.take(frame(0, Look.WHOLE), found((0, 0, 10, 10, 0.4, 0), (90, 0, 99, 9, 0.4, 0))))
+    list(fill.take(frame(1, Look.BETWEEN), None))
+    given = list(fill.take(frame(2, Look.WHOLE), found((4, 0, 14, 10, 0.2, 0))))
+    assert listed(given[0][1]) == [(2, 0, 12, 10, 0.3, 0)]
+    list(fill.take(frame(3, Look.BETWEEN), None))
+    given = list(fill.take(frame(4, Look.WHOLE), found((8, 0, 18, 10, 0.4, 0), (90, 0, 99, 9, 0.3, 0))))
+    assert listed(given[0][1]) == [(6, 0, 16, 10, 0.3, 0)]
+
+
+@pytest.mark.parametrize(
+    ("known", "new", "expected"),
+    [
+        (0.4, 0.2, [0.4]),  # a part scores what it shows lower
+        (0.2, 0.4, [0.4]),
+        (0.2, 0.1, [0.1]),
+        (0.4, 0.3, [0.3]),
+    ],
+)
+def test_in_a_part_a_score_below_the_lowest_replaces_no_higher_one(known, new, expected):
+    fill = Fill(300, lowest=0.25)
+    list(fill.take(frame(0, Look.WHOLE), found((10, 10, 60, 60, known, 0))))
+    plan = {"changed": np.zeros((9, 9), bool), "block_px": 16, "parts": (Part(0, 0, 96, 96, 0, 0),)}
+    ((_, now),) = fill.take(frame(1, Look.PARTS, **plan, whole_hw=(96, 96)), found((12, 10, 62, 60, new, 0)))
+    assert [row[4] for row in listed(now)] == expected
 
 
 @pytest.mark.parametrize(
@@ -374,20 +420,20 @@ def test_other_inputs_have_other_windows():
 
 def test_opening_is_waited_for_and_a_closed_one_is_not():
     opening = Opening()
-    opening.tell(0, 0)
-    opening.tell(1, 2)
-    assert (opening.level(0), opening.level(1)) == (2, 2)
-    waiting = threading.Thread(target=lambda: found_levels.append(opening.level(2)))
-    found_levels: list[int | None] = []
+    opening.tell(0, Openness())
+    opening.tell(1, Openness(2))
+    assert (opening.after(0), opening.after(1)) == (Openness(2), Openness(2))
+    waiting = threading.Thread(target=lambda: found_levels.append(opening.after(2)))
+    found_levels: list[Openness | None] = []
     waiting.start()
-    opening.tell(2, 3)
+    opening.tell(2, Openness(3))
     waiting.join(10)
-    assert found_levels == [3]
-    waiting = threading.Thread(target=lambda: found_levels.append(opening.level(9)))
+    assert found_levels == [Openness(3)]
+    waiting = threading.Thread(target=lambda: found_levels.append(opening.after(9)))
     waiting.start()
     opening.close()
     waiting.join(10)
-    assert found_levels == [3, None]
+    assert found_levels == [Openness(3), None]
 
 
 def tracks(number, detections, ids, **plan):
@@ -445,6 +491,58 @@ def test_it_closes_after_windows_that_agree_and_waits_longer_each_time():
     copy = auditor.seen.copy()
     assert copy == auditor.seen
     assert copy.closed_at is not auditor.seen.closed_at
+
+
+def windows_seen(targets, move, *, look=Look.PARTS, windows=4):
+    """An auditor that has seen windows in which a thing moves by `move(frame)`."""
+    auditor = Auditor(targets, 0.25)
+    for number in range(windows * WINDOW):
+        left = move(number % WINDOW)
+        things = found(*((left, 40 * row, left + 20, 40 * row + 20, 0.9, 0) for row in range(4)))
+        ends = number % WINDOW == WINDOW - 1
+        plan = Plan(look, stretch=number // WINDOW, window_ends=ends)
+        auditor.see(plan, tracks(number, things, range(4)), tracks(number, things, range(4)))
+    return auditor.seen
+
+
+@pytest.mark.parametrize(
+    ("what", "move", "expected"),
+    [
+        ("straight on", lambda frame: 3 * frame, 4),
+        ("to and fro, every second frame", lambda frame: 18 * (frame % 2), 0),
+        ("to and fro, more slowly", lambda frame: [0, 6, 12, 18, 12, 6, 0, 6][frame], 1),
+    ],
+)
+def test_windows_tell_over_how_many_frames_boxes_can_be_interpolated(what, move, expected):
+    seen = windows_seen(0.9, move)
+    assert seen.reach == expected
+    assert seen.copy() == seen
+    assert len(seen.between_boxes) == len(seen.between_agreeing) == 4
+
+
+def test_no_further_than_is_known():
+    def on(frame):
+        return 4 * frame
+
+    assert windows_seen(0.9, on, windows=2).reach == 0  # too few
+    assert windows_seen(0.0, on).reach == 0  # there is no target
+    still = windows_seen(0.9, on, look=Look.SAME)
+    assert (still.reach, still.between_boxes) == (0, [0] * 4)  # nothing moves
+
+
+def test_a_gate_reaches_as_far_as_is_told():
+    opening = Opening()
+    opening.tell(1 << 30, Openness(0, 3))
+    gate = Gate(settings(every_s=60), opening=opening)
+    images = [image((10 + 4 * (number % 100), 200, 40)) for number in range(200)]
+    plans = [gate.see(each, 2 * number, TICK) for number, each in enumerate(images)]
+    between = "".join("-" if plan.look is Look.BETWEEN else "p" for plan in plans)
+    assert between.startswith("p-p-p-p-")
+    assert between.endswith("p---p---") or "p---p---p---" in between[-20:]
+    other = Gate(settings(every_s=60), opening=opening)
+    other.restore(gate.state())
+    again = [[each.see(images[number], 400 + 2 * number, TICK).look for number in range(12)] for each in (gate, other)]
+    assert again[0] == again[1]
 
 
 def test_an_interval_holds_the_truth_nineteen_times_in_twenty():

@@ -151,6 +151,7 @@ def test_the_documentation_has_every_parameter_with_its_default():
         ({"tracker": "cbiou"}, 0.1, 0.1),
         ({"store_conf": 0.05}, 0.25, 0.05),
         ({"store_conf": 0.9}, 0.25, 0.25),
+        ({"gate": "motion"}, 0.25, 0.1),
     ],
 )
 def test_scores_that_are_wanted(values, tracker, lowest):
