@@ -72,9 +72,13 @@ class Lock:
                 if facts is None:
                     continue
                 idle_s = (datetime.now(UTC) - facts.modified).total_seconds()
-                if not (self._is_own(holder) or idle_s > GONE_AFTER_S or self._is_over(holder)):
+                own = self._is_own(holder)
+                if not (own or idle_s > GONE_AFTER_S or self._is_over(holder)):
                     raise self._taken(holder)
-                etag = self._store.replace(self._at.key, self._who(), facts.etag)
+                if own and idle_s < GONE_AFTER_S / 2:  # another worker has just renewed it, and will again
+                    etag = facts.etag
+                else:
+                    etag = self._store.replace(self._at.key, self._who(), facts.etag)
             if etag is not None:
                 self._etag = etag
                 self._renewing = threading.Thread(target=self._renew, name="renew", daemon=True)

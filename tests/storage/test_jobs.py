@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from engine.storage.urls import place_of
 from engine.storage.written import Foreign
 from orchestrator.errors import EngineFailed
 from orchestrator.job.jobdir import JOBS_FOLDER, Job
-from orchestrator.job.records import JobState
+from orchestrator.job.records import How, JobState
 from orchestrator.settings import Settings
 from orchestrator.worker import steps
 from tests.assets import ROOT
@@ -25,6 +26,7 @@ from tests.e2e.runs import clip
 from tests.storage.faulty import Answer
 from tests.waiting import until
 
+MIB = 1 << 20
 CONFIG = {"backend": "fake", "visualize": False, "min_hits": 1, "report": False}
 SCENE = [{"line": [{"name": "middle", "points": [[0.5, 0.0], [0.5, 1.0]]}]}]
 
@@ -231,9 +233,27 @@ def test_a_job_that_is_cancelled_leaves_what_is_done(bucket, cams, settings):
     job = begin(cams, f"{bucket.url}/out", settings, streams=1)
     context = steps.Context("worker", settings)
     steps.start(job, context)
-    steps.process(job, "process-1", context)
-    assert steps.cancel(job, "a test", context) is JobState.COMPLETED
-    assert "manifest.json" in names(bucket)
+
+    def cancel(request):
+        if request.method == "PUT" and "a.tracks" in request.path:
+            job.cancel("a test")
+
+    bucket.proxy.fault = cancel
+    assert steps.process(job, "process-1", context).how is How.CANCELLED
+    assert steps.cancel(job, "a test", context) is JobState.CANCELLED
+    there = names(bucket)
+    assert {"a.tracks.jsonl", f"celery_result_{job.id}.json", "manifest.json"} <= set(there)
+    assert ".yolo-engine/lock.json" not in there
+    videos = json.loads(content(bucket, "manifest.json"))["videos"]
+    assert [video["status"] == "ok" for video in videos] == [True, False]
+    assert go_on(begin(cams, f"{bucket.url}/out", settings), settings).success
+
+
+def test_a_job_that_was_never_started_leaves_nothing(bucket, cams, settings):
+    bucket.put("out/manifest.json", b"{}")
+    job = begin(cams, f"{bucket.url}/out", settings)
+    assert steps.cancel(job, "a test", steps.Context("worker", settings)) is JobState.CANCELLED
+    assert names(bucket) == ["manifest.json"]
 
 
 def test_an_end_that_was_killed_is_made_up_for(bucket, cams, settings, monkeypatch):
@@ -305,6 +325,17 @@ def test_two_workers_hold_one_lock(bucket, tmp_path, monkeypatch):
         until(lambda: len(bucket.proxy.asked("PUT", "lock.json")) > renewed)
         one.send_video("a", [], lambda: None, lambda: None)
         two.send_video("b", [], lambda: None, lambda: None)
+
+
+def test_a_large_file_goes_in_parts_and_leaves_its_size(bucket, tmp_path):
+    path, data = tmp_path / "a.mp4", os.urandom(MIB) * 33
+    path.write_bytes(data)
+    with shared(bucket, tmp_path, "job") as stored:
+        stored.send_video("a", [path], lambda: None, lambda: None)
+        stored.send_video("a", [path], lambda: None, lambda: None)  # by another attempt
+    assert len(bucket.proxy.asked("PUT", "a.mp4?partNumber")) == 5
+    assert content(bucket, "a.mp4") == data
+    assert (path.stat().st_size, path.stat().st_blocks) == (len(data), 0)
 
 
 def test_a_video_with_a_strangers_object_fails_alone(bucket, tmp_path):
