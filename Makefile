@@ -288,7 +288,7 @@ bench-ultralytics: build $(VENV)/.bench $(ULTRALYTICS)/.installed ## Fetch Ultra
 
 constraints: ## Write constraints.txt anew from the newest versions that work
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install -q --upgrade pip && build/constraints/bin/pip install -q '.[dev,demo,bench,train,rtx,cuda-compile,eval,openvino]'
+	build/constraints/bin/pip install -q --upgrade pip && build/constraints/bin/pip install -q $(WITH_storage) '.[dev,demo,bench,train,rtx,cuda-compile,eval,openvino,storage]'
 	build/constraints/bin/pip freeze --exclude yolo-engine > constraints.txt
 
 clean: ## Remove everything that was built

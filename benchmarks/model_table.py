@@ -55,9 +55,15 @@ MODELS = {
     "yolo11n": "models2/yolo11n_int8.onnx",
     "yolo26n": "models2/yolo26n_int8.onnx",
     "deimv2-atto": "models2/deimv2_atto_coco_int8.onnx",
+    "nanodet-m": "models2/nanodet_m.onnx",
+    "picodet-s": "models2/picodet_s_320_coco.onnx",
 }
 # Properties that files don't state.
-SAID: dict[str, dict[str, Any]] = {"deimv2-atto": {"class_names": "coco80", "input_scale": 1 / 255}}
+SAID: dict[str, dict[str, Any]] = {
+    "deimv2-atto": {"class_names": "coco80", "input_scale": 1 / 255},
+    "nanodet-m": {"class_names": "coco80", "layout": "nanodet"},
+    "picodet-s": {"class_names": "coco80", "layout": "picodet"},
+}
 PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "int8")
 VIDEO_WH = (1280, 720)
 INFERENCES = 5  # a round

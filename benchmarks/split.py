@@ -3,12 +3,13 @@
 The video is a real one, repeated `--times` times. Each worker is a `yolo-server` that may use one core alone. Measured
 is the time from the first frame that is done until the video is, and what each worker's engine computed (`cpu_s`), less
 what it computes for a video of one frame. Where others use the cores, too, the second tells more than the first: it is
-what each worker would take on a core of its own. All outputs must be the bytes of one worker.
+what each worker would take on a core of its own. All rows must be the bytes of one worker. The annotated video is drawn
+in pieces: its frames must have the times of one worker's.
 
 The simulation takes the seconds a frame of decoding, checksums, inference and all the rest from a run on one core
 (`--stats`), and lets helpers choose their pieces as the job system does. What binds is the worker that tracks: it
-tracks and writes every frame; it decodes those of an annotated video, else it reads and checks the packets of frames
-that are known.
+tracks and writes every frame, and reads and checks the packets of frames that are known. An annotated video is drawn
+after that, by all; in truth helpers begin earlier, when they have nothing else to do.
 
     python -m benchmarks.split [--times 3] [--split 15] [--model street-nano] [--visualize] [--json FILE]
 """
@@ -54,14 +55,14 @@ INFERENCE = ("preprocess", "infer", "postprocess")
 @dataclass(frozen=True)
 class Costs:
     """Seconds a frame on one core: `decode`, `key` of its image, `packet` (reading and checking it), `infer` (with what
-    is before and behind it), and `rest`, all that comes after. `visualize`: every image is needed."""
+    is before and behind it), `draw` (the annotated video), and `rest`, all else that comes after."""
 
     decode: float
     key: float
     packet: float
     infer: float
     rest: float
-    visualize: bool
+    draw: float
 
     @property
     def alone(self) -> float:
@@ -70,11 +71,16 @@ class Costs:
     @property
     def known(self) -> float:
         """Of the tracker, for a frame that others have done."""
-        return self.rest + (self.decode + self.key if self.visualize else self.packet)
+        return self.rest + self.packet
 
     @property
     def helper(self) -> float:
-        return self.decode + self.infer + self.key + (0 if self.visualize else self.packet)
+        return self.decode + self.infer + self.key + self.packet
+
+    @property
+    def drawn(self) -> float:
+        """Of whoever draws a frame that is tracked."""
+        return self.decode + self.key + self.draw if self.draw else 0.0
 
 
 def repeated(source: Path, target: Path, times: int) -> int:
@@ -152,11 +158,16 @@ def run(folder: Path, videos: Path, count: int, config: Mapping[str, Any]) -> Ra
     known = sum(event["frames"] for event in events if event["event"] == "known ahead")
     suffixes = (".tracks.jsonl", ".mot.txt", ".mp4")
     made = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        path.name: hashlib.sha256(_times_in(path) if path.suffix == ".mp4" else path.read_bytes()).hexdigest()
         for path in sorted(output.iterdir())
         if path.name.endswith(suffixes)
     }
     return Ran(count, wall_s, cpu, known, made)
+
+
+def _times_in(path: Path) -> bytes:
+    with av.open(str(path)) as container:
+        return repr([(packet.pts, packet.duration) for packet in container.demux(video=0)]).encode()
 
 
 def _first_progress(job: Job) -> float:
@@ -192,8 +203,9 @@ def costs(folder: Path, video: Path, config: Mapping[str, Any]) -> Costs:
     a_frame = {stage: seconds / frames for stage, seconds in spent.items()}
     infer = sum(a_frame.get(stage, 0.0) for stage in INFERENCE)
     decode = a_frame.get("decode", 0.0)
-    rest = sum(a_frame.values()) - infer - decode
-    return Costs(decode, _key_s(video), _packet_s(video), infer, rest, bool(config["visualize"]))
+    draw = a_frame.get("sink video", 0.0)
+    rest = sum(a_frame.values()) - infer - decode - draw
+    return Costs(decode, _key_s(video), _packet_s(video), infer, rest, draw)
 
 
 def _key_s(video: Path) -> float:
@@ -246,7 +258,9 @@ def simulated(cost: Costs, frames: int, a_piece: int, workers: int, *, start_s: 
                 if (chosen := _chosen(at, sizes, found_at, cost)) is not None:
                     found_at[chosen] = now + sizes[chosen] * cost.helper
                     heapq.heappush(helpers, found_at[chosen])
-    return now
+    if workers == 1:
+        return now + frames * cost.draw
+    return now + math.ceil(len(sizes) / workers) * a_piece * cost.drawn
 
 
 def _chosen(at: float, sizes: Sequence[int], taken: Mapping[int, float], cost: Costs) -> int | None:
@@ -277,7 +291,7 @@ def main() -> None:
         videos.mkdir()
         frames = repeated(asset(f"videos/{VIDEO}"), videos / "long.mp4", chosen.times)
         cost = costs(folder, asset(f"videos/{VIDEO}"), config)
-        told = ", ".join(f"{name} {seconds * 1e3:.2f}" for name, seconds in asdict(cost).items() if name != "visualize")
+        told = ", ".join(f"{name} {seconds * 1e3:.2f}" for name, seconds in asdict(cost).items())
         print(f"{frames:,} frames; ms a frame on one core: {told}")
         with EmbeddedBroker(folder / "b", state=folder / "data") as broker:
             names = {"CELERY_BROKER_URL": broker.url, "CELERY_RESULT_BACKEND": broker.url}
@@ -294,12 +308,12 @@ def main() -> None:
             ]
             ran = [replace(each, cpu_s=[cpu_s - begun_s for cpu_s in each.cpu_s]) for each in ran]
         one, two = ran
-        assert one.outputs == two.outputs, "two workers gave other bytes than one"
+        assert one.outputs == two.outputs, "two workers gave other rows or times than one"
         print(f"1 worker:  {one.wall_s:.1f} s, CPU {one.cpu_s[0]:.1f} s")
         print(
             f"2 workers: {two.wall_s:.1f} s, CPU {' and '.join(f'{each:.1f}' for each in two.cpu_s)} s, "
             f"{two.known:,} frames by the helper: {one.wall_s / two.wall_s:.2f} times as fast, by CPU "
-            f"{one.cpu_s[0] / max(two.cpu_s):.2f}. Same bytes."
+            f"{one.cpu_s[0] / max(two.cpu_s):.2f}. Same rows and times."
         )
         rate = Fraction(25)
         long, piece = round(chosen.hours * 3600 * rate), round(60 * rate)
@@ -309,7 +323,8 @@ def main() -> None:
             f"simulated, {chosen.hours:g} h in pieces of 60 s: "
             + ", ".join(f"{n}: {gain:.1f}" for n, gain in gains.items())
         )
-        print(f"limit, by what the tracker does with every frame: {cost.alone / cost.known:.1f}")
+        limit = (cost.alone + cost.draw) / cost.known
+        print(f"limit, by what the tracker does with every frame: {limit:.1f}")
         if chosen.json:
             kept = {
                 "machine": machine,

@@ -470,8 +470,8 @@ class EngineConfig(TrackerKeys):
 
     split_s: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=3600)] | None = None
     """Of a job: workers that have no video of their own look for objects in pieces, of this length, of videos that are
-    longer; results stay the same. Seconds, or a text such as 90s, 10m or 1h. None: videos stay whole. See
-    docs/jobs.md."""
+    longer, and draw the annotated video in pieces; results stay the same. Seconds, or a text such as 90s, 10m or 1h.
+    None: videos stay whole. See docs/jobs.md."""
 
     label: Annotated[tuple[Literal["class", "id", "score"], ...], BeforeValidator(_parts)] = ("class", "id")
     """Contents of the label of each track in an annotated video, in this order; "none" for no labels. If the label

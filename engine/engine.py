@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
 import av
@@ -26,8 +26,9 @@ from engine import results as report
 from engine.analytics.naming import name_of
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.choices import defaults
+from engine.choices.backends import gpu_number
 from engine.config import EngineConfig
-from engine.errors import ConfigError, InputError, OutputError, PlanError, VideoError
+from engine.errors import ConfigError, DrawingStopped, InputError, OutputError, PlanError, SinkError, VideoError
 from engine.files.folders import Folder
 from engine.files.objects import open_input
 from engine.inference.backends.base import Backend, frame_backend
@@ -36,14 +37,14 @@ from engine.inference.letterbox import Letterboxes
 from engine.inference.model import LoadedModel, available_cores, check_wanted, load_model
 from engine.inference.plausible import LOOKED_AT, FirstLook
 from engine.inference.tensor_shape import TensorShape
-from engine.inference.trt.aside import PlanAside, command_of, number_of, why_not
+from engine.inference.trt.aside import PlanAside, command_of, why_not
 from engine.media.inputs import Video, find_videos
 from engine.media.listing import LeftOut, told
 from engine.media.source import LIVE_SCHEMES, Source, scheme
 from engine.output_folder.corrections import make_room
 from engine.output_folder.hashes import made_of, sealed
 from engine.output_folder.own_files import STATE_FOLDER
-from engine.pipeline.assignment import Assignment, PieceAssignment, PiecesOf, not_fenced
+from engine.pipeline.assignment import Assignment, Drawing, DrawingAssignment, PieceAssignment, PiecesOf, not_fenced
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.groups import GroupRecorder
 from engine.pipeline.order import Order
@@ -79,8 +80,10 @@ from engine.trackers import registry
 if TYPE_CHECKING:
     from engine.alarms import Alarms, AlarmSettings, Kept, StreamWatch
     from engine.analytics.answering import CameraAnswers
+    from engine.pipeline.drawing import PieceVideo
     from engine.profiling.bottleneck import Verdict
     from engine.run.follow_up import Followed
+    from engine.sinks.video import AnnotatedVideo
     from engine.storage.outputs import StoredOutput
 
 # What only some runs need is imported where they need it: it would double the time in which the others start.
@@ -306,6 +309,8 @@ class Engine:
                     stream = self._run_of(pipeline, key, videos[key], work, *tries[key], identities, place=placed)
                     recorded.add(stream)
                     yield stream
+                if self.config.goes_on:
+                    _follow_up()  # is loaded while frames are inferred
 
             def ended(stream: StreamRun) -> None:
                 self._settle(stream, work)
@@ -381,6 +386,7 @@ class Engine:
                 if stored is not None:
                     stored.tell_pages()
                 manifest["files"] = made_of(folder, manifest)
+                manifest = recorded.with_earlier(manifest)
                 if stored is not None:
                     manifest = stored.told(manifest)
                 make_room(place, "manifest.json", overwrite=self.config.overwrite)  # it may have come meanwhile
@@ -410,10 +416,10 @@ class Engine:
                 summary, self.config, {}, started_at, None, self._answering, self.model.manifest.classes
             )
             make_room(place, "manifest.json", overwrite=self.config.overwrite)
-            report.write_json(place, "manifest.json", sealed(manifest))
+            report.write_json(place, "manifest.json", sealed(recorded.with_earlier(manifest)))
 
         facts = {"name": self.model.manifest.name, "sha256": self.model.sha256}
-        return Recorded(facts, lambda: report.backend_of(self.model), put)
+        return (recorded := Recorded(facts, lambda: report.backend_of(self.model), put))
 
     def _waiting(self, place: Folder) -> Kept | None:
         """Return the store for events of live sources, after queueing those that a killed run left in it."""
@@ -437,12 +443,12 @@ class Engine:
 
     def work(
         self,
-        assignments: Iterable[Assignment | PieceAssignment],
+        assignments: Iterable[Assignment | PieceAssignment | DrawingAssignment],
         output: str | os.PathLike[str],
         *,
         begun: Callable[[Assignment], None] | None = None,
         done: Callable[[Assignment, VideoJson], None],
-        piece_done: Callable[[PieceAssignment, Outcome], None] = lambda assignment, outcome: None,
+        piece_done: Callable[[PieceAssignment | DrawingAssignment, Outcome], None] = lambda assignment, outcome: None,
         progress: Callable[[list[Progress]], None] | None = None,
         roots: Sequence[Path] = (),
     ) -> None:
@@ -469,7 +475,7 @@ class Engine:
         run = self._begin(self.streams)
         pipeline = run.pipeline
         under_way: dict[int, Assignment] = {}
-        pieces: dict[int, PieceAssignment] = {}
+        pieces: dict[int, PieceAssignment | DrawingAssignment] = {}
         broken_off = threading.Event()
         identities = Identities(lambda: broken_off.is_set() or pipeline.stopped, roots)
 
@@ -481,13 +487,21 @@ class Engine:
                     pieces[key] = assignment
                     yield self._run_of_piece(pipeline, key, assignment, roots)
                     continue
+                if isinstance(assignment, DrawingAssignment):
+                    pieces[key] = assignment
+                    of = Video(assignment.video.path, assignment.of)
+                    yield self._run_of_drawing(pipeline, key, assignment.video, of, [assignment.drawing], roots)
+                    continue
                 under_way[key] = assignment
                 work = Work(folder, place, assignment.job)
                 attempt = self._attempt(assignment.video, work, assignment)
                 on_begin = partial(begun, assignment) if begun is not None else None
                 behind = self._place_of(assignment, folder)
-                ahead = self._ahead(assignment.pieces)
-                yield self._run_of(pipeline, key, assignment.video, work, *attempt, identities, on_begin, behind, ahead)
+                apart = self._drawn_apart(pipeline, key, assignment, attempt[1], roots)
+                ahead = self._ahead(assignment.pieces, apart=apart is not None)
+                yield self._run_of(
+                    pipeline, key, assignment.video, work, *attempt, identities, on_begin, behind, ahead, apart
+                )
 
         def ended(run: StreamRun) -> None:
             if (piece := pieces.pop(run.key, None)) is not None:
@@ -567,13 +581,14 @@ class Engine:
         on_begin: Callable[[], None] | None = None,
         place: Place | None = None,
         ahead: Ahead | None = None,
+        video_of: Callable[..., AnnotatedVideo] | None = None,
     ) -> StreamRun:
         """Return a run of a video into files of a folder."""
         name = _name_of(video)
         return StreamRun(
             key,
             video,
-            self._outputs.sinks(video, work.folder, self._answering.scene(name)),
+            self._outputs.sinks(video, work.folder, self._answering.scene(name), video_of=video_of),
             self._counters(objects=True),
             pipeline.window,
             attempt=attempt,
@@ -605,10 +620,77 @@ class Engine:
             recorder=recorder,
         )
 
-    def _ahead(self, pieces: PiecesOf | None) -> Ahead | None:
+    def _run_of_drawing(
+        self,
+        pipeline: Pipeline,
+        key: int,
+        piece: Video,
+        of: Video,
+        drawings: Sequence[Drawing],
+        roots: Sequence[Path],
+        *,
+        whole: bool = False,
+        gives_up: bool = False,
+    ) -> StreamRun:
+        """Return a run that draws pieces of the video `of`: several if it is read from its beginning, `whole`."""
+        drawing = _drawing()
+        scene = self._answering.scene(_name_of(of))
+        sink = drawing.PieceDrawing(
+            drawings, lambda path: self._outputs.annotated(drawing.PieceVideo.of, path, scene), gives_up=gives_up
+        )
+        part, gone = None, None
+        try:
+            part = None if whole else drawing.Notes.read(drawings[0].notes).part
+        except SinkError as error:  # as where somebody has finished the video meanwhile
+            gone = error
+        run = StreamRun(
+            key,
+            piece,
+            {drawing.PieceDrawing.kind: (sink, Path())},
+            self._counters(),
+            pipeline.window,
+            open_file=lambda: open_input(of.path, roots),
+            piece=part,
+            draws=True,
+        )
+        if gone is not None:
+            run.fail(gone)
+        return run
+
+    def _drawn_apart(
+        self,
+        pipeline: Pipeline,
+        key: int,
+        assignment: Assignment,
+        checkpoints: Checkpoints | None,
+        roots: Sequence[Path],
+    ) -> Callable[..., AnnotatedVideo] | None:
+        """Return what makes an annotated video of which others draw pieces; None if it is made in one go."""
+        pieces, video = assignment.pieces, assignment.video
+        if pieces is None or not pieces.drawn or checkpoints is None:
+            return None
+        drawing = _drawing()
+        scene = self._answering.scene(_name_of(video))
+
+        def make(path: Path) -> PieceVideo:
+            made: PieceVideo = self._outputs.annotated(drawing.PieceVideo.of, path, scene)
+            return made
+
+        def draw(drawings: Sequence[Drawing], whole: bool) -> str | None:
+            piece = Video(video.path, video.stem.with_name(f"{video.stem.name}.drawn"))
+            run = self._run_of_drawing(pipeline, ~key, piece, video, drawings, roots, whole=whole, gives_up=True)
+            outcome = pipeline.draw(run)
+            if outcome.unfinished:
+                raise DrawingStopped("stopped while its video was drawn")
+            return outcome.error if outcome.status is VideoStatus.FAILED else None
+
+        return partial(drawing.VideoInPieces.of, pieces=pieces, draw=draw, make=make)
+
+    def _ahead(self, pieces: PiecesOf | None, *, apart: bool = False) -> Ahead | None:
+        """`apart`: the annotated video is drawn later, from images that are decoded for it."""
         if pieces is None:
             return None
-        needs_images = self.config.visualize or self.config.crops
+        needs_images = (self.config.visualize and not apart) or self.config.crops
         return Ahead(pieces, self._made_with, len(self.model.manifest.classes), needs_images=needs_images)
 
     def _check_loiter(self, alarms: AlarmSettings) -> None:
@@ -884,7 +966,7 @@ class Engine:
             log.info("no TensorRT plan is built: %s", reason or "the model is no file")
             return
         command = command_of(self.config, self.config.batch or defaults.GPU_BATCH)
-        self._aside = PlanAside(command, number_of(self.config), self._take_plan)
+        self._aside = PlanAside(command, gpu_number(self.config.device), self._take_plan)
 
     def _take_plan(self) -> None:
         """Open the plan that was built, and change over to it. Raises PlanError, BackendMissing and BackendError."""
@@ -966,6 +1048,13 @@ def _salvage(place: Folder, labels: list[str]) -> None:
     """Turn the recordings of live sources that a killed run left into valid files. Never raise."""
     if labels:
         salvage(place, labels)
+
+
+def _drawing() -> ModuleType:
+    """Return what draws videos in pieces, loaded."""
+    from engine.pipeline import drawing
+
+    return drawing
 
 
 def _follow_up() -> Callable[..., Followed]:

@@ -118,6 +118,10 @@ class Unencodable(SinkError):
     unaffected."""
 
 
+class DrawingStopped(VideoError):
+    """The run was stopped while the pieces of an annotated video were drawn."""
+
+
 class LeaseLost(VideoError):
     """The video now belongs to another attempt. The files on the disk are that attempt's, and are left alone."""
 

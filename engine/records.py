@@ -365,7 +365,8 @@ class Frame:
     `known` has detections of images, perhaps this one, that were made elsewhere (engine.pipeline.pieces). `recalled` is
     set instead of `image` where those of this very frame are known and no output needs its image. `left_out` counts the
     frames just before it that are not in the stream (engine.stages.scan). `inferred_by` is the provider that inferred
-    it, where that may change within a run.
+    it, where that may change within a run. `key` is that of its image (engine.pipeline.pieces), where somebody has
+    computed it.
     """
 
     stream: int
@@ -386,6 +387,7 @@ class Frame:
     left_out: int = 0
     recalled: Recalled | None = None
     inferred_by: str | None = None
+    key: bytes | None = None
 
     @property
     def is_lost(self) -> bool:
@@ -522,6 +524,11 @@ class Tracks:
     steps: float = 1.0
     agreements: Agreements | None = None
     alive: NDArray[np.int64] | None = None
+
+    @classmethod
+    def none_of(cls, frame: Frame) -> Tracks:
+        """Return those of a frame that has none."""
+        return cls(frame, np.empty((0, 4)), np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
 
     def __len__(self) -> int:
         return len(self.track_ids)

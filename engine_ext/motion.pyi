@@ -1,27 +1,27 @@
 """Motion: where the frames of a stream differ from what was looked at last.
 
-Luma is summed to a reduced plane of at most 320 pixels along its longer side: a reduced pixel is `factor` columns, a
-power of two, of two rows out of as many. Blocks are 8x8 of these. All is counted in whole numbers, so that the answer
-is the same on every machine.
+Luma is summed to a reduced plane of at most 320 pixels along its longer side: a reduced pixel is the sum of `factor`
+columns, a power of two, in two of as many rows. Blocks are 8x8 reduced pixels. All sums are integers, so that the
+results are the same on every machine.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 class MotionMap:
-    """What one stream's frames are compared with: each block as it was when it was last accepted.
+    """The reference with which one stream's frames are compared: each block as it was when it was last accepted.
 
-    Not safe for several threads.
+    Not thread-safe.
     """
 
     def __init__(self, size_wh: tuple[int, int]) -> None:
-        """`size_wh`: of the frames, each side in [1, 32768]; else ValueError."""
+        """`size_wh`: of the frames. Raises ValueError unless each side is in [1, 32768]."""
 
     @property
     def size_wh(self) -> tuple[int, int]: ...
     @property
     def blocks_hw(self) -> tuple[int, int]:
-        """Rows and columns of blocks, those that are cut off at the right and at the bottom included."""
+        """Rows and columns of blocks, including those that are cut off at the right and at the bottom."""
 
     @property
     def block_px(self) -> int:
@@ -29,7 +29,7 @@ class MotionMap:
 
     @property
     def changed(self) -> npt.NDArray[np.bool_]:
-        """(rows, columns) of blocks: those that the frame looked at last has otherwise. A copy."""
+        """(rows, columns) of blocks: whether they differ in the last frame. A copy."""
 
     @property
     def share(self) -> float:
@@ -37,30 +37,30 @@ class MotionMap:
 
     @property
     def shift(self) -> float:
-        """By how many levels of luma the light of the whole has shifted: the median over blocks of their mean
-        difference, in whole levels, cut towards minus infinity. It is no change of a block."""
+        """The shift in brightness of the whole frame, in levels of luma: the median over blocks of their mean
+        difference, rounded down. It does not count as a change of a block."""
 
     def look(
         self, luma: npt.NDArray[np.uint8], *, threshold: float = 4.0, noises: float = 3.0, pixels: int = 2
     ) -> None:
-        """Compare a frame with what was accepted. Before anything was, nothing has changed.
+        """Compare a frame with what was accepted. Until then, nothing has changed.
 
         luma (in): at least (height, width), the bytes of a row contiguous.
-        threshold, noises: a reduced pixel has changed where it differs, beside the shift of the whole, by more than
-            `threshold` levels, in [0.5, 255], and `noises` times its block's noise, in [0, 100]. Noise is the mean
-            difference of the block's pixels while it has not changed, a mean that fades over 16 frames. Higher misses
-            faint objects, lower takes noise for change.
-        pixels: so many of them, in [1, 64], make a block a changed one.
+        threshold, noises: a reduced pixel has changed if it differs, apart from the shift of the whole frame, by more
+            than `threshold` levels, in [0.5, 255], and `noises` times its block's noise, in [0, 100]. Noise is the mean
+            difference of the block's pixels while it has not changed, a mean that fades over 16 frames. Higher values
+            miss faint objects, lower ones take noise for change.
+        pixels: the number of changed reduced pixels, in [1, 64], that make a block a changed one.
 
-        ValueError: luma or a number is none of these. The GIL is released.
+        Raises ValueError if luma or a number is not as described. The GIL is released.
         """
 
     def accept(self, blocks: npt.NDArray[np.bool_] | None = None) -> None:
-        """Let later frames be compared with the frame looked at last, in the `blocks` that are true, (rows, columns);
-        None: in all. ValueError: of another shape."""
+        """Make the last frame the reference for later ones, in the `blocks` that are True, (rows, columns); None: in
+        all. Raises ValueError for another shape."""
 
     def get_state(self) -> bytes:
-        """Return everything that later answers depend on."""
+        """Return everything that later results depend on."""
 
     def set_state(self, state: bytes) -> None:
-        """Go on where `get_state` was called, of a map of the same size. Raises ValueError for anything else."""
+        """Continue from the state of a map of the same size. Raises ValueError for anything else."""

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 LIGHT: int
-"""The colour, for `draw_lines` and `draw_texts`, that is white."""
+"""White, as a colour of `draw_lines` and `draw_texts`."""
 DARK: int
-"""The colour, for `draw_lines` and `draw_texts`, that is nearly black."""
+"""Nearly black, as a colour of `draw_lines` and `draw_texts`."""
 
 def line_thickness(frame_wh: tuple[int, int]) -> int:
     """Return the thickness in pixels of outlines and lines where none is given."""
@@ -32,8 +32,8 @@ def draw_tracks(
 ) -> None:
     """Draw the tracks' boxes and labels on a yuv420p frame, in place.
 
-    planes (in-out): the frame's Y, U and V, each 2-D uint8 and writable, a row a line of the image. There may be more
-        rows, and more bytes in a row, than the image has: they are not touched. From PyAV, after
+    planes (in-out): the frame's Y, U and V, each 2-D uint8 and writable, one row per line of the image. There may be
+        more rows, and more bytes in a row, than the image has: they are not touched. From PyAV, after
         `frame.make_writable()`, a plane is `np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)`.
     frame_wh: width and height of the image in pixels, each at least 1. U and V hold half of it, rounded up.
     boxes_xyxy (in): (N, 4) float64 or float32, the columns left, top, right, bottom in pixels of the frame. Edges are
@@ -52,9 +52,9 @@ def draw_tracks(
     font_size: pixels per em, [1, 200]; the largest of font.SIZES that is no larger is taken. None: 5 and 1/75 of the
         frame's shorter side, 19 at 1080p.
     taken (in): (K, 4) int64, left, top, right and bottom of rectangles in pixels on which no label may stand.
-    slots (in-out): (N,) int64, for each track what stood here behind the frame in which it was drawn last, -1 where
-        it was not. Its label stays where it stood, as long as it covers no other label and hardly more of heads
-        than elsewhere, and those that can stay go before those that have to look for a place. None: all have to look.
+    slots (in-out): (N,) int64, for each track the value left here when it was last drawn, -1 if it was not yet. Its
+        label stays where it was as long as it covers no other label and hardly more of heads than elsewhere; labels
+        that can stay are placed before those that need a new place. None: all need one.
 
     A label stands above its box where that covers nothing, else beside, below or inside it: where it covers fewest
     cells of a grid in which the upper middle of a box lies (a head, of people), the nearer places first. No label lies
@@ -69,7 +69,7 @@ def draw_tracks(
     Zero tracks: nothing is touched. The same arguments give the same bytes. The GIL is released while drawing.
 
     ValueError: a shape, a size, a value or the number of planes, ids or labels does not fit; a plane is read-only.
-    TypeError: a wrong dtype, or something else than an array or a str. Nothing has been drawn in either case.
+    TypeError: a wrong dtype, or anything other than an array or a str. Nothing has been drawn in either case.
     """
 
 def draw_lines(
@@ -87,7 +87,8 @@ def draw_lines(
 
     points (in): (P, 2) float64, x and y in pixels of the frame, the points of all lines one after the other. A piece
         between two of them is left out where one is not finite or beyond 1e7.
-    ends (in): (K,) int64, where in `points` each line ends, exclusive; they don't fall. A line of one point is none.
+    ends (in): (K,) int64, where in `points` each line ends, exclusive, never descending. A line of one point is not
+        drawn.
     colours (in): (K,) int64, as those of `draw_tracks`, or LIGHT or DARK.
 
     All else as in `draw_tracks`.
@@ -116,5 +117,5 @@ def draw_texts(
 def text_sizes(
     texts: Sequence[str], frame_wh: tuple[int, int], *, font_size: int | None = None
 ) -> npt.NDArray[np.int64]:
-    """Return the (N, 2) width and height in pixels of texts as `draw_texts` draws them; 0, 0 for an empty one. Of one
-    that is wider than the frame, what is beyond its right edge may be left out."""
+    """Return the (N, 2) width and height in pixels of texts as `draw_texts` draws them; 0, 0 for an empty one. For a
+    text wider than the frame, what is beyond its right edge may be left out."""

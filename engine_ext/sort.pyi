@@ -21,16 +21,16 @@ class SortTracker(Tracker):
     min_hits: int >= 0. Updates in a row that must find a detection before a track is reported (the first one, which
         starts the track, not counted; in the first min_hits frames every track is). Raising it keeps false detections
         out, and reports each object later.
-    iou_threshold: number in [0, 1]. Least IoU of a detection and the predicted box of its track. Raising it splits the
-        tracks of fast or small objects, lowering it swaps ids in crowds. Boxes that don't overlap never match,
-        at 0 too.
+    iou_threshold: number in [0, 1]. Minimum IoU of a detection and the predicted box of its track. Raising it splits
+        the tracks of fast or small objects, lowering it swaps ids in crowds. Boxes that don't overlap never match,
+        even at 0.
     class_aware: whether a detection matches tracks of its own class only, where classes are given.
 
     Rows are the filtered boxes of the tracks that found a detection in this frame and have done so min_hits times in a
     row, newest track first.
 
     Equally good assignments are settled as in the authors' program up to 64 detections and 64 tracks. Above, they are
-    settled in a fixed, but not the same way, and new tracks are numbered in the order of their detections.
+    settled deterministically, but not always alike, and new tracks are numbered in the order of their detections.
 
     Raises TypeError or ValueError for an argument of another type or out of range.
     """

@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 class Tracker:
     """Tracks the boxes of one stream. Ids count from 1 in each tracker; two trackers share nothing.
 
-    The common base of `SortTracker`, `ByteTracker`, `OCSortTracker` and `CBIoUTracker`; it can't be made itself.
+    The common base of `SortTracker`, `ByteTracker`, `OCSortTracker` and `CBIoUTracker`; it can't be instantiated
+    itself.
 
-    One tracker may be used by one thread at a time: the work runs without the GIL, and a second thread that comes in
+    One tracker may be used by one thread at a time: the work runs without the GIL, and a second thread that enters
     meanwhile gets a RuntimeError.
 
     Time counts in steps, the time between two frames at the nominal rate. One update with dt = 3 moves and ages tracks
@@ -26,9 +27,9 @@ class Tracker:
         """Take one frame's detections and return the tracks that found one. Call it for every frame, empty ones too.
 
         dets: (N, 5) real, read: x1 y1 x2 y2 score, pixels. (0, 5), (0, 4) and [] are none. C-contiguous float64 is read
-            in place; anything else is copied first. A row that is no box is ignored, and neither starts nor updates a
-            track: a coordinate that is not finite, x2 <= x1, y2 <= y1, or sizes whose area or aspect is no positive
-            finite number. Where scores are used, so is a row whose score is not a number in [-1e6, 1e6].
+            in place; anything else is copied first. A row that is not a box is ignored, and neither starts nor updates
+            a track: a coordinate that is not finite, x2 <= x1, y2 <= y1, or sizes whose area or aspect is not a
+            positive finite number. Where scores are used, so is a row whose score is not a number in [-1e6, 1e6].
         class_ids: (N,) int, read: the class of each detection. A track keeps the class of the detection that started
             it, and each class is matched by itself, as if it had a tracker of its own. None means class 0 for all.
         dt: steps since the last `update` or `predict`, in (0, 1e9].
@@ -79,7 +80,7 @@ class Tracker:
         """
 
     def set_state(self, state: bytes) -> None:
-        """Go on, to the last bit, where the tracker stood that gave these bytes. `last_matches` comes back too.
+        """Continue, bit for bit, where the tracker that returned these bytes was. `last_matches` is restored, too.
 
         Raises TypeError if `state` is not bytes, and ValueError for bytes that are not from `get_state`, damaged, of
         another version or of a tracker of another kind or with other parameters. The tracker is unchanged then.

@@ -4,7 +4,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -51,7 +51,7 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     if (parts := parts_of(meta_of(model))) is not None:
         return _joined_model(resolved, model, parts, cache_dir if cache_dir is not None else _default_folder())
     safe = batch_safe(model)
-    if resolved.manifest.layout in ("detr", "detr-post"):  # joined already
+    if resolved.manifest.layout in _STRETCHED_LAYOUTS:  # joined already, or in one output from the start
         return FreedModel(resolved.path, safe, dynamic=False, reason=_STRETCHED)
     weights = {tensor.name for tensor in model.graph.initializer}
     picture = next(value for value in model.graph.input if value.name not in weights)
@@ -78,11 +78,12 @@ def freed_model(resolved: ResolvedModel, cache_dir: Path | None = None) -> Freed
     return FreedModel(target, safe, dynamic=True)
 
 
-_STRETCHED = "a DETR kind of detector was made for one size, to which images are stretched"
+_STRETCHED_LAYOUTS = ("detr", "detr-post", "nanodet-plus", "picodet")
+_STRETCHED = "such a detector was made for one size, to which images are stretched"
 
 
 def _joined_model(resolved: ResolvedModel, model: onnx.ModelProto, parts: Parts, folder: Path) -> FreedModel:
-    """Return the model with its outputs joined (models.join). Its axes stay as they are."""
+    """Return the model with its outputs joined (models.join). Its axes stay as they are, but for layout nanodet."""
     manifest = resolved.manifest
     locations = external_locations(model)
     hw, classes = (manifest.input.height, manifest.input.width), len(manifest.classes)
@@ -102,6 +103,8 @@ def _joined_model(resolved: ResolvedModel, model: onnx.ModelProto, parts: Parts,
             with atomic_write(target) as stream:
                 stream.write(data)
             accept(target, sha256_of(target))
+    if manifest.layout == "nanodet":
+        return freed_model(replace(resolved, path=target, sha256=sha256_of(target)), folder)
     reason = "its axes are fixed" if parts.layout == "rtmdet" else _STRETCHED
     return FreedModel(target, safe, dynamic=free, reason=None if free else reason)
 

@@ -16,6 +16,11 @@ IMAGENET: InputParts = {
     "mean": (123.675, 116.28, 103.53),
     "scale": (1 / 58.395, 1 / 57.12, 1 / 57.375),
 }
+IMAGENET_BGR: InputParts = {
+    "channel_order": "bgr",
+    "mean": (103.53, 116.28, 123.675),
+    "scale": (1 / 57.375, 1 / 57.12, 1 / 58.395),
+}
 _FLOAT16_MAX = 65504
 
 # The placement of an image and the rounding of its size, as in each family's own programs.
@@ -26,12 +31,10 @@ _OF_LAYOUT: dict[str, InputParts] = {
     "end2end": {"pad": "center"},
     "detr": {"pad": "stretch", "channel_order": "rgb", "stride": 1},
     "detr-post": {"pad": "stretch", "channel_order": "rgb", "stride": 1},
-    "rtmdet": {
-        "pad": "topleft",
-        "channel_order": "bgr",
-        "mean": (103.53, 116.28, 123.675),
-        "scale": (1 / 57.375, 1 / 57.12, 1 / 58.395),
-    },
+    "rtmdet": {"pad": "topleft", **IMAGENET_BGR},
+    "nanodet": {"pad": "center", "pad_value": 0.0, **IMAGENET_BGR},
+    "nanodet-plus": {"pad": "stretch", **IMAGENET_BGR},
+    "picodet": {"pad": "stretch", **IMAGENET},
 }
 
 _KNOWN = (

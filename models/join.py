@@ -1,12 +1,14 @@
 """Joins the outputs of detectors with separate boxes, scores and classes.
 
-DETR kinds and MMDetection's RTMDet have two or three outputs, and some take the size of the frame as a second input.
-The engine expects a single output. So nodes are added to the graph: outputs are joined along their last axis, and the
-second input becomes a constant, the size of the model's own input, so that boxes are in its pixels as with all layouts.
+DETR kinds and MMDetection's RTMDet have two or three outputs, NanoDet and PicoDet two for each level, and some take the
+size of the frame as a second input. The engine expects a single output. So nodes are added to the graph: outputs are
+joined along their last axis, levels along that of the anchors, and the second input becomes a constant, the size of the
+model's own input, so that boxes are in its pixels as with all layouts.
 
     detr       logits (N, Q, C), boxes (N, Q, 4)            -> (N, Q, 4 + C), boxes first
     detr-post  labels (N, K), boxes (N, K, 4), scores (N, K) -> (N, K, 6): x1 y1 x2 y2 score class
     rtmdet     dets (N, K, 5), labels (N, K)                 -> (N, K, 6): the same
+    nanodet    scores (N, A, C), sides (N, A, 32), per level -> (N, all A, C + 32)
 """
 
 from collections.abc import Sequence
@@ -37,6 +39,11 @@ def join(model: onnx.ModelProto, parts: Parts, input_hw: tuple[int, int], classe
     elif parts.layout == "detr-post":
         labels, boxes, scores = (graph.floats(name, 3 if name == parts.outputs[1] else 2) for name in parts.outputs)
         joined = graph.op("Concat", boxes, graph.column(scores), graph.column(labels), axis=2)
+    elif parts.layout == "nanodet":
+        scores, sides = (
+            graph.op("Concat", *(graph.floats(name, 3) for name in parts.outputs[kind::2]), axis=1) for kind in (0, 1)
+        )
+        joined = graph.op("Concat", scores, sides, axis=2)
     else:
         dets, labels = parts.outputs
         joined = graph.op("Concat", graph.floats(dets, 3), graph.column(graph.floats(labels, 2)), axis=2)

@@ -3,5 +3,7 @@ help of every command needs these names and nothing else of a manifest."""
 
 from typing import Literal, get_args
 
-LayoutName = Literal["yolox", "yolov5", "yolov8", "end2end", "detr", "detr-post", "rtmdet"]
+LayoutName = Literal[
+    "yolox", "yolov5", "yolov8", "end2end", "detr", "detr-post", "rtmdet", "nanodet", "nanodet-plus", "picodet"
+]
 LAYOUTS: tuple[LayoutName, ...] = get_args(LayoutName)

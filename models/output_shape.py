@@ -13,22 +13,37 @@ SHAPES = {
     "detr": "logits (N, Q, C) and boxes (N, Q, 4), a row for each query",
     "detr-post": "labels (N, D), boxes (N, D, 4) and scores (N, D), beside an input orig_target_sizes",
     "rtmdet": "dets (N, D, 5) and labels (N, D)",
+    "nanodet": "scores (N, A, C) and sides (N, A, 32) of three levels, in outputs of their own",
+    "nanodet-plus": "(N, A, C+32), scores and sides of four levels",
+    "picodet": "scores (N, A, C) and sides (N, A, 32) of four levels, in outputs of their own",
 }
 
 # Finished detections, whose shape does not show the number of classes.
 FINISHED = ("end2end", "detr-post", "rtmdet")
 
+# A distribution over the distance to each side of a box, behind the class scores.
+DISTRIBUTED = ("nanodet", "nanodet-plus", "picodet")
+BINS = 8  # 0 to 7 strides: all models that NanoDet and PicoDet publish, but for NanoDet-g
+SIDES = 4 * BINS
+
 _MAX_DETECTIONS = 2000
 
 
+def strides_of(layout: str) -> tuple[int, ...]:
+    """Return the usual cell sizes of a layout's levels, in the order of the output."""
+    return (8, 16, 32, 64) if layout in ("nanodet-plus", "picodet") else (8, 16, 32)
+
+
 def cells(height: int, width: int, strides: tuple[int, ...]) -> int:
-    """Return the total number of grid cells of all levels."""
-    return sum((height // s) * (width // s) for s in strides)
+    """Return the total number of grid cells of all levels; the last of a row or column may reach over the edge."""
+    return sum(-(-height // s) * -(-width // s) for s in strides)
 
 
 def class_count(layout: str, dims: Dims) -> int | None:
     """Return C from the output's shape; None if it is unknown (a dynamic axis, or finished detections)."""
     at = {"yolox": (2, 5), "yolov5": (2, 5), "yolov8": (1, 4), "detr": (2, 4)}.get(layout)
+    if layout in DISTRIBUTED:
+        at = (2, SIDES)
     if at is None:
         return None
     axis, fields = at
@@ -54,7 +69,7 @@ def fits(layout: str, dims: Dims, cell_count: int | None) -> bool:
     anchors = columns if layout == "yolov8" else rows
     if not isinstance(anchors, int):
         return True
-    if layout == "yolox":
+    if layout == "yolox" or layout in DISTRIBUTED:
         return cell_count is None or anchors == cell_count
     return count is None or anchors > count + 5
 
@@ -80,9 +95,9 @@ def are_queries(layout: str, dims: Dims, hw: tuple[int, int], strides: tuple[int
 
 def candidates(dims: Dims, hw: tuple[int, int], strides: tuple[int, ...]) -> list[str]:
     """Return the layouts that are possible for `dims`, the shape of a file's only output."""
-    count = cells(*hw, strides)
+    counts = {"nanodet-plus": cells(*hw, strides_of("nanodet-plus"))}
     return [
         layout
-        for layout in ("yolox", "yolov5", "yolov8", "end2end")
-        if fits(layout, dims, count) and not are_queries(layout, dims, hw, strides)
+        for layout in ("yolox", "yolov5", "yolov8", "end2end", "nanodet-plus")
+        if fits(layout, dims, counts.get(layout, cells(*hw, strides))) and not are_queries(layout, dims, hw, strides)
     ]

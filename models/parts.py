@@ -5,9 +5,10 @@ joins them.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from models.output_shape import SIDES
 from models.tensor_info import Dims, OnnxMeta, TensorInfo
 
-JOINED = ("detr", "detr-post", "rtmdet")
+JOINED = ("detr", "detr-post", "rtmdet", "nanodet", "picodet")
 OUTPUT = "joined"
 
 _SIZES = ("orig_target_sizes", "orig_size", "orig_sizes", "target_sizes")
@@ -20,12 +21,12 @@ _MAX_QUERIES = 2000
 class Parts:
     """Which outputs of a file belong together.
 
-    layout   the layout after joining
-    outputs  their names: logits and boxes; labels, boxes and scores; or dets and labels
+    layout   the layout after joining; nanodet stands for picodet, too, which is joined alike
+    outputs  their names: logits and boxes; labels, boxes and scores; dets and labels; or scores and sides of each level
     picture  the input that takes the image
     sizes    the input that takes the frame's size; None if there is none
     certain  whether names and shapes are unambiguous. `detr` is certain only for RF-DETR, since some relatives of DETR
-             need a softmax instead of a sigmoid; the user, or metadata, must state it
+             need a softmax instead of a sigmoid, and nanodet never; the user, or metadata, must state it
     """
 
     layout: str
@@ -33,6 +34,10 @@ class Parts:
     picture: str
     sizes: str | None = None
     certain: bool = True
+
+    def may_be(self, layout: str | None) -> bool:
+        """Return whether these outputs are joined to this layout."""
+        return layout == self.layout or (layout == "picodet" and self.layout == "nanodet")
 
 
 def parts_of(meta: OnnxMeta) -> Parts | None:
@@ -51,7 +56,22 @@ def parts_of(meta: OnnxMeta) -> Parts | None:
         return Parts("detr-post", names, picture, others[0].name)
     if set(by_name) == {"dets", "labels"} and by_name["dets"].dims[2:] == (5,) and len(by_name["labels"].dims) == 2:
         return Parts("rtmdet", (by_name["dets"].name, by_name["labels"].name), picture)
-    return _queries(meta.outputs, picture)
+    return _levels(meta.outputs, picture) or _queries(meta.outputs, picture)
+
+
+def _levels(outputs: Sequence[TensorInfo], picture: str) -> Parts | None:
+    """Return scores (N, A, C) and sides (N, A, SIDES) of at least two levels, those with most anchors first."""
+    by_anchors: dict[int, list[TensorInfo]] = {}
+    for each in outputs:
+        if len(each.dims) != 3 or not isinstance(each.dims[1], int):
+            return None
+        by_anchors.setdefault(each.dims[1], []).append(each)
+    pairs = [sorted(pair, key=lambda each: each.dims[2] == SIDES) for _, pair in sorted(by_anchors.items())[::-1]]
+    if len(pairs) < 2 or any(len(pair) != 2 for pair in pairs):
+        return None
+    if any(sides.dims[2] != SIDES or scores.dims[2] in (SIDES, 4, None) for scores, sides in pairs):
+        return None
+    return Parts("nanodet", tuple(each.name for pair in pairs for each in pair), picture, certain=False)
 
 
 def _queries(outputs: Sequence[TensorInfo], picture: str) -> Parts | None:
@@ -76,6 +96,10 @@ def as_joined(meta: OnnxMeta, parts: Parts) -> OnnxMeta:
     if parts.layout == "detr":
         fields = first[2] + 4 if isinstance(first[2], int) else None
         dims: Dims = (first[0], first[1], fields)
+    elif parts.layout == "nanodet":
+        anchors = [by_name[name].dims[1] for name in parts.outputs[::2]]
+        fields = first[2] + SIDES if isinstance(first[2], int) else None
+        dims = (first[0], sum(count for count in anchors if isinstance(count, int)), fields)
     else:
         boxes = by_name[parts.outputs[1 if parts.layout == "detr-post" else 0]].dims
         dims = (boxes[0] if len(boxes) == 3 else 1, boxes[-2], 6)

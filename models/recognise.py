@@ -15,8 +15,8 @@ _MAX_QUERIES = 2000
 _MIN_BINS = 8  # of a side's distribution
 
 _ONE_OUTPUT = (
-    "Only detectors that give boxes and scores in one output of three dimensions, or as layout detr, detr-post or "
-    "rtmdet has them, can be run"
+    "Only detectors that give boxes and scores in one output of three dimensions, or as layout detr, detr-post, "
+    "rtmdet, nanodet or picodet has them, can be run"
 )
 _DETR = "a DETR kind of detector (RT-DETR, D-FINE, DEIM and the like)"
 

@@ -29,7 +29,7 @@ from models.manifest import (
     read_parts,
 )
 from models.metadata import declared_parts
-from models.output_shape import FINISHED, SHAPES, are_queries, candidates, cells, class_count, fits
+from models.output_shape import FINISHED, SHAPES, are_queries, candidates, cells, class_count, fits, strides_of
 from models.parts import JOINED, OUTPUT, Parts, as_joined, parts_of
 from models.printable import printable
 from models.recognise import may_be_pose, told_by_inputs, told_by_outputs
@@ -207,7 +207,7 @@ def _describe(
     for source in (_of_parts(joined, meta), declared, transformers_parts(path, joined, meta), side_car, given):
         parts.update(source)
         spec.update(source.get("input", {}))
-    strides = parts.setdefault("strides", (8, 16, 32))
+    strides = parts.setdefault("strides", strides_of(parts.get("layout", "")))
     spec = {**_input_size(tensor, spec), **spec, "dtype": tensor.dtype}
     _check_joined(parts.get("layout"), joined, meta.outputs[0].name == OUTPUT, path)
     if "layout" not in parts:
@@ -241,16 +241,25 @@ def _check_joined(layout: str | None, joined: Parts | None, already: bool, path:
             raise LayoutError(f"{path}: layout {layout} needs {SHAPES[layout]}. The file has no such outputs.")
         return
     names = ", ".join(joined.outputs)
+    if layout is None and joined.layout == "nanodet":
+        raise LayoutError(
+            f"{path}: its outputs {names} are class scores and distributions of the boxes' sides, level by level, and "
+            "the file does not say of which family. Pass `--layout nanodet` for NanoDet, `--layout picodet` for "
+            "PicoDet."
+        )
     if layout is None:
         raise LayoutError(
             f"{path}: its outputs {names} are those of a DETR-style detector, and the file does not say which. If it "
             "computes scores with a sigmoid (RT-DETR, D-FINE, DEIM, RF-DETR, deformable DETR), pass `--layout detr`. "
             "DETR itself and YOLOS use a softmax and can't be run here."
         )
-    if layout != joined.layout:
+    if not joined.may_be(layout):
         raise LayoutError(
             f"{path}: layout must be {joined.layout} for the outputs {names}, which belong to a DETR-style detector or "
             f"to one with its own post-processing. Got {layout!r}."
+            if joined.layout != "nanodet"
+            else f"{path}: layout must be nanodet or picodet for the outputs {names}, which are distributions of the "
+            f"boxes' sides and class scores, level by level. Got {layout!r}."
         )
 
 

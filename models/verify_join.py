@@ -37,6 +37,8 @@ def check_joined(original: onnx.ModelProto, joined: bytes, parts: Parts, input_h
         wanted = np.concatenate(
             [boxes.reshape(count, -1, 4), scores.reshape(count, -1, 1), labels.reshape(count, -1, 1)], axis=2
         )
+    elif parts.layout == "nanodet":
+        wanted = np.concatenate([np.concatenate(expected[kind::2], axis=1) for kind in (0, 1)], axis=2)
     else:
         wanted = np.concatenate([expected[0], expected[1].reshape(*expected[0].shape[:2], 1)], axis=2)
     if got.shape != wanted.shape:

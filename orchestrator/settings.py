@@ -8,8 +8,8 @@ Values come from the environment, then from a TOML file named by `YOLO_SETTINGS`
 
     CELERY_BROKER_URL, CELERY_RESULT_BACKEND   redis://, rediss://, redis+socket://, amqp:// or amqps:// URLs
     YOLO_BOARD                                 the folder that all machines of a RabbitMQ share
-    YOLO_VIDEO_ROOTS, YOLO_OUTPUT_ROOTS        folders, separated by ":", that jobs may read from and write to; to
-                                               read from, also s3:// URLs
+    YOLO_VIDEO_ROOTS, YOLO_OUTPUT_ROOTS        folders and s3:// URLs, separated by ":", that jobs may read from
+                                               and write to
     YOLO_STATE_DIR                             where this machine remembers its jobs and its embedded broker
 """
 
@@ -42,6 +42,7 @@ def worker_command(queue: str) -> str:
 
 
 _FOLDER = "filesystem://"
+_URL = re.compile(r"(s3|gs|az):/")
 _ROOTS = re.compile(rf"(?<!s3)(?<!gs)(?<!az){os.pathsep}|{os.pathsep}(?!//)")  # between folders, and not in a URL
 
 
@@ -97,9 +98,10 @@ class Settings(BaseModel):
     """With RabbitMQ: the folder, shared by all machines, of what workers say of themselves. None: `.yolo-board` in the
     first output root; without roots, in `state_dir`; if the broker is a folder, in that folder."""
     video_roots: tuple[Path, ...] = ()
-    """Folders that jobs may read from. Empty: any, but only with a broker on this machine."""
+    """Folders, and URLs of objects, that jobs may read from. Empty: any, but only with a broker on this machine."""
     output_roots: tuple[Path, ...] = ()
-    """Folders that jobs may write to. Empty: any, but only with a broker on this machine."""
+    """Folders, and URLs of objects, that jobs may write to. Empty: any, but only with a broker on this machine. The
+    first folder also has the records of jobs that write to URLs."""
     state_dir: Path = Path("~/.local/state/yolo-engine")
     """Where this machine remembers its jobs and its embedded broker."""
 
@@ -162,7 +164,8 @@ class Settings(BaseModel):
             return self.board
         if (folder := broker_folder(self.broker_url)) is not None:
             return folder / "board"
-        return self.output_roots[0] / ".yolo-board" if self.output_roots else self.state_dir / "board"
+        folders = [root for root in self.output_roots if not _URL.match(str(root))]
+        return folders[0] / ".yolo-board" if folders else self.state_dir / "board"
 
     @property
     def broker_state(self) -> Path:

@@ -29,7 +29,7 @@ ROOMS = {
         "records": set(),
         "errors": {"text"},
         "logs": {"text"},
-        "storage": {"errors", "install"},
+        "storage": {"errors", "install", "text"},
         "files": {"errors", "storage"},
         "profiling": set(),
         "summary": {"profiling"},

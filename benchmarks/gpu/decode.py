@@ -15,6 +15,7 @@ from benchmarks.limit import decode_all
 from benchmarks.machine import cores
 from benchmarks.record import Row, checked
 from benchmarks.rounds import alternate
+from engine.choices.backends import gpu_number
 
 OURS, CARD = "FFmpeg, a video a core", "the card's decoder, one video"
 
@@ -61,7 +62,7 @@ def measure(setting: Setting) -> Iterator[Row]:
 def hardware_frames(setting: Setting) -> Iterator[Any]:
     from engine.inference.gpu.decode import hardware_planes
 
-    return hardware_planes(setting.video, int(setting.device.partition(":")[2] or 0))
+    return hardware_planes(setting.video, gpu_number(setting.device))
 
 
 def compared(setting: Setting) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def compared(setting: Setting) -> dict[str, Any]:
 
     from engine.inference.gpu.decode import hardware_decoding
 
-    problem = hardware_decoding(int(setting.device.partition(":")[2] or 0)).problem
+    problem = hardware_decoding(gpu_number(setting.device)).problem
     if problem is not None:
         return {"problem": problem}
     differing = 0

@@ -12,7 +12,7 @@ In the order of the data: `samples` (rows as arrays), `scene` (lines and zones),
 together), `bins` and `tables`. For runs: `settings` (what a configuration requests), `naming` (of videos and cameras),
 `timeline` (the files of a camera), `ignore` (regions without detections), `vocabulary` (names that can occur), `live`
 (counts as frames arrive), `answering` (answers for a manifest), `run_answers` (answers that a run writes), `heatmap`,
-`paths` (simplified tracks for pages), `verdicts` (a reviewer's rejections), `export` (files).
+`paths` (simplified tracks for pages), `verdicts` and `reviewed` (a reviewer's rejections), `export` (files).
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ __all__ = [
     "paths",
     "read_mot",
     "read_tracks",
+    "reviewed",
     "run_answers",
     "samples",
     "scene",

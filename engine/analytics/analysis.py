@@ -6,8 +6,9 @@ It reads rows in chunks; between chunks it keeps a few numbers per track, and th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from engine.analytics.clock import Clock, ClockOrigin
 from engine.analytics.crossings import Crossing, Crossings
@@ -16,6 +17,8 @@ from engine.analytics.samples import Moment, Samples, Tracked
 from engine.analytics.scene import Scene, SceneLine, SceneZone
 from engine.analytics.stays import Stay, Stays
 from engine.analytics.trajectories import Trajectories, Trajectory
+
+_NO_CLOCK = Clock(None, ClockOrigin.NONE)
 
 
 class EventKind(StrEnum):
@@ -27,8 +30,7 @@ class EventKind(StrEnum):
     LEAVE = "leave"
 
 
-@dataclass(frozen=True)
-class Recording:
+class Recording(NamedTuple):
     """One video of a camera, with its tracks.
 
     `offset_s` plus a container time is a time on the camera's timeline. `examined_s` is the examined part of the
@@ -56,8 +58,7 @@ class Recording:
             yield first, end
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """Something that happened, when and where. `place` names the line or zone, `direction` the way across a line. Only
     a stay has `dwell_s`, `born_inside` (it began with the track) and `ended_inside` (the track ended first).
     """
@@ -73,8 +74,7 @@ class Event:
     ended_inside: bool = False
 
 
-@dataclass(frozen=True)
-class Answers:
+class Answers(NamedTuple):
     """All results of one camera: tracks sorted by id, events by time, the examined intervals, and the clock at time 0
     of the timeline."""
 
@@ -82,7 +82,7 @@ class Answers:
     tracks: tuple[Trajectory, ...]
     events: tuple[Event, ...]
     examined_s: tuple[tuple[float, float], ...]
-    clock: Clock = field(default_factory=lambda: Clock(None, ClockOrigin.NONE))
+    clock: Clock = _NO_CLOCK
     scene: Scene | None = None
     ground_residual_m: float | None = None
 
@@ -111,7 +111,7 @@ def analyse(
         tuple(tracks),
         tuple(events),
         tuple(examined),
-        clock or Clock(None, ClockOrigin.NONE),
+        clock or _NO_CLOCK,
         scene,
         finder.ground.residual_m if finder is not None and finder.ground is not None else None,
     )

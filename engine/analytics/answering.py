@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,19 +18,21 @@ from engine.analytics.analysis import Answers, EventKind, Recording, analyse
 from engine.analytics.heatmap import Heatmap, read_file
 from engine.analytics.naming import camera_of, name_of
 from engine.analytics.paths import Paths, TrackPath
+from engine.analytics.reviewed import Reviewed, rejected_tracks, without_rejected
 from engine.analytics.samples import Samples, read_mot, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.stitching import Fragments, Objects, count_objects
 from engine.analytics.timeline import Film, lay_out
-from engine.analytics.verdicts import Judged, Reviewed, rejected_tracks, without_rejected
 from engine.errors import InputError
 from engine.summary import CameraJson
+
+if TYPE_CHECKING:
+    from engine.analytics.verdicts import Judged
 
 Entry = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class CameraAnswers:
+class CameraAnswers(NamedTuple):
     """One camera's answers and number of objects, and, if requested, its heatmap, the path of each track and the
     outcome of a review. `offsets_s` has, by video name, the offset from container times to the camera's timeline."""
 
@@ -50,7 +53,13 @@ def with_segments(entries: Iterable[Entry]) -> list[Entry]:
 def _segments(entry: Entry) -> list[Entry]:
     name, place = name_of(entry), PurePosixPath(entry["stem"]).parent
     found: list[Entry] = []
+    session, ahead_s, end_s = None, 0.0, 0.0
+    first = entry["segments"][0]
     for segment in entry["segments"]:
+        joined = bool(found) and segment.get("session") == session
+        if found and not joined:  # its times restart: it is placed by the clock, behind what there is
+            ahead_s = max(first["at_s"] + _seconds_between(first, segment), end_s) - segment["at_s"]
+        session, end_s = segment.get("session"), ahead_s + segment["at_s"] + segment["duration_s"]
         media = {**(entry.get("media") or {}), "first_s": 0.0, "examined_s": [0.0, segment["duration_s"]]}
         found.append(
             {
@@ -60,11 +69,21 @@ def _segments(entry: Entry) -> list[Entry]:
                 "error": None,
                 **{key: segment[key] for key in ("frames", "detections", "tracks", "duration_s", "outputs")},
                 "media": {**media, "creation_time": segment["started_at"]},
-                "sequence": {"offset_s": segment["at_s"], "joined": bool(found)},
+                "sequence": {"offset_s": round(ahead_s + segment["at_s"], 6), "joined": joined},
                 "recording": name,
+                "session": session,
             }
         )
     return found
+
+
+def _seconds_between(first: Entry, segment: Entry) -> float:
+    """Return by how much a segment began later, by the clock; 0 if that does not tell."""
+    try:
+        later, earlier = (datetime.fromisoformat(each["started_at"]) for each in (segment, first))
+        return (later - earlier).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
 
 
 def films_of(
@@ -101,6 +120,7 @@ def films_of(
                 sequence_offset_s=_of_sequence(entry, settings, name).get("offset_s"),
                 sequence_joined=bool(_of_sequence(entry, settings, name).get("joined")),
                 recording=entry.get("recording"),
+                session=entry.get("session"),
                 heatmap=_beside(folder, stem, outputs.get("heatmap")) if just_tracked else None,
                 objects=_objects(entry) if just_tracked else None,
                 left_out_s=tuple(sorted((first, last) for first, last in media.get("not_examined_s", ()))),
@@ -179,8 +199,10 @@ def _of_camera(
     alone = shown[0] if len(shown) == 1 else None
     objects = alone.film.objects if alone is not None and verdicts is None else None
     fragments = Fragments() if objects is None else None
-    own_ids = all(film.sequence_offset_s is not None for film in films if film.examined_s is not None)
-    highest = 0
+    in_sequence = all(film.sequence_offset_s is not None for film in films if film.examined_s is not None)
+    own_ids = have_own_ids(film for film in films if film.examined_s is not None)
+    highest = base = 0
+    session = placed[0].film.session if placed else None
     size_wh = next((each.film.size_wh for each in placed if each.film.size_wh is not None), None)
     judged = [each for each in verdicts or () if each.camera == camera]
     out = np.array(sorted(rejected_tracks(judged)), np.int64)
@@ -192,10 +214,11 @@ def _of_camera(
     ways = Paths() if paths else None
 
     def rows(film: Film, offset_s: float) -> Iterator[Samples]:
-        nonlocal highest
+        nonlocal highest, base, session
         if film.tracks is None:
             return
-        base = 0 if own_ids else highest  # ids that restart in each file become unique within the camera
+        if not in_sequence or film.session != session:  # ids that restart become unique within the camera
+            base, session = highest, film.session
         for samples in read(film.tracks):
             ids = samples.track_ids + base
             highest = max(highest, int(ids.max()))
@@ -238,6 +261,12 @@ def _of_camera(
         ways.ended() if ways is not None else None,
         reviewed,
     )
+
+
+def have_own_ids(films: Iterable[Film]) -> bool:
+    """Return whether no track id of these films of a camera stands for two tracks."""
+    films = list(films)
+    return all(film.sequence_offset_s is not None for film in films) and len({film.session for film in films}) <= 1
 
 
 def _sum_of_heatmaps(films: Sequence[Film], own_ids: bool) -> Heatmap | None:

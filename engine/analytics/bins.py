@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from engine.analytics.analysis import Answers, EventKind
 from engine.analytics.settings import DEFAULT_BIN_S
@@ -17,8 +18,7 @@ from engine.analytics.settings import DEFAULT_BIN_S
 _ROUNDED_S = 1e-6
 
 
-@dataclass(frozen=True)
-class Bin:
+class Bin(NamedTuple):
     """An interval of a camera's timeline, in seconds, and from `starts` to `ends` on the wall clock if there is one."""
 
     start_s: float
@@ -28,7 +28,7 @@ class Bin:
     examined_s: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Count:
     """How often one class crossed a line one way within a bin. None: nothing of the bin was examined, and it has no
     crossing."""

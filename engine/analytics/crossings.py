@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,7 @@ from engine.analytics.geometry import PolyLine
 from engine.analytics.samples import Moment, Row, Samples, Tracked
 
 
-@dataclass(frozen=True)
-class Crossing:
+class Crossing(NamedTuple):
     """One crossing. `positive`: from the left to the right of the line, seen along its direction from first to last
     point."""
 
@@ -29,7 +29,7 @@ class Crossing:
     at: Moment
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Approach:
     """A track's state at a line. `side` is that of the last sample off the line, 0 before there is one; `change` holds
     the two samples between which it last left the `settled` side."""
@@ -76,11 +76,14 @@ class Crossings:
             track.side = track.settled = int(sides[off_line[0]])
         found: list[Crossing] = []
         # Runs of samples on one side; samples on the line belong to the preceding run.
-        bounds = off_line[np.flatnonzero(np.diff(sides[off_line], prepend=track.side))].tolist()
+        own = sides[off_line]
+        before = own.copy()
+        before[1:], before[:1] = own[:-1], track.side
+        bounds = off_line[own != before].tolist()
         for start, stop in pairwise((0, *bounds, len(samples))):
             if start in bounds:
-                before = samples.row(start - 1) if start else track.last
-                track.side, track.change = int(sides[start]), (before, samples.row(start))
+                last = samples.row(start - 1) if start else track.last
+                track.side, track.change = int(sides[start]), (last, samples.row(start))
             if track.side != track.settled and far[start:stop].any():
                 found += self._settle(track_id, track)
         return found

@@ -135,13 +135,15 @@ class PolyLine(Shape):
 
     def _sides_of_one(self, points: Floats, boxes: Floats) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
         (px, py), (qx, qy) = self.pixels
-        first, second = (qx - px) * (points[:, 1] - py), (qy - py) * (points[:, 0] - px)
+        x, y = np.ascontiguousarray(points.T)
+        first, second = (qx - px) * (y - py), (qy - py) * (x - px)
         signed = first - second
-        doubt = _DOUBT * (np.abs(first) + np.abs(second) + np.abs(self.pixels).sum() ** 2 + np.abs(points).sum(axis=1))
+        doubt = _DOUBT * (np.abs(first) + np.abs(second) + np.abs(self.pixels).sum() ** 2 + np.abs(x) + np.abs(y))
         bound = float(self.exact_margin) * float(np.hypot(qx - px, qy - py))
         side = np.sign(signed).astype(np.int8)
-        far = np.abs(signed) >= bound
-        unsure = np.flatnonzero((np.abs(signed) <= doubt) | (np.abs(np.abs(signed) - bound) <= doubt))
+        away = np.abs(signed)
+        far = away >= bound
+        unsure = np.flatnonzero((away <= doubt) | (np.abs(away - bound) <= doubt))
         for index in unsure:
             p, q = self.exact_points
             value = _cross(p, q, exact_anchor(boxes[index].tolist(), self.anchor))
@@ -223,7 +225,7 @@ class Polygon(Shape):
 
     def _even_odd(self, points: Floats) -> NDArray[np.bool_]:
         inner = np.zeros(len(points), dtype=np.bool_)
-        x, y = points.T
+        x, y = np.ascontiguousarray(points.T)
         with np.errstate(divide="ignore", invalid="ignore"):
             for (px, py), (qx, qy) in zip(self.pixels, np.roll(self.pixels, -1, axis=0), strict=True):
                 passes = (py > y) != (qy > y)
@@ -232,13 +234,16 @@ class Polygon(Shape):
 
     def _distance(self, points: Floats) -> Floats:
         squared = np.full(len(points), np.inf)
-        for p, q in zip(self.pixels, np.roll(self.pixels, -1, axis=0), strict=True):
-            step = q - p
-            length = step @ step
-            along = np.clip((points - p) @ step / length, 0, 1) if length else np.zeros(len(points))
-            rest = points - p - along[:, None] * step
-            x, y = rest.T
-            squared = np.minimum(squared, x * x + y * y)
+        x, y = np.ascontiguousarray(points.T)  # by column: a third of the time
+        for (px, py), (qx, qy) in zip(self.pixels, np.roll(self.pixels, -1, axis=0), strict=True):
+            step_x, step_y = qx - px, qy - py
+            length = step_x * step_x + step_y * step_y
+            rest_x, rest_y = x - px, y - py
+            if length:
+                along = np.clip((rest_x * step_x + rest_y * step_y) / length, 0, 1)
+                rest_x -= along * step_x
+                rest_y -= along * step_y
+            np.minimum(squared, rest_x * rest_x + rest_y * rest_y, out=squared)
         return np.asarray(np.sqrt(squared))
 
     def _exactly_inside(self, point: ExactPoint) -> bool:

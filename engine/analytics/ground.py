@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,7 @@ from engine.analytics.scene import SceneMap
 from engine.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class Ground:
+class Ground(NamedTuple):
     """A plane homography (3, 3) from pixels to metres, and the RMS error of its points in metres."""
 
     matrix: NDArray[np.float64]

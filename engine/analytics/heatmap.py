@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypedDict, cast
+from typing import Annotated, NamedTuple, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,15 @@ _LONGEST_STEP_US = 1_000_000
 _Count = Annotated[int, Field(ge=0)]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Class:
+    """The sums of one class, by cell."""
+
     dwell_us: NDArray[np.int64]
     tracks: NDArray[np.int64]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Track:
     """The time, cell and class of a track's last row, and the cells it visited, by class."""
 
@@ -46,8 +48,7 @@ class _Track:
     been: dict[str, set[int]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class TrackState:
+class TrackState(NamedTuple):
     """A live track, for a checkpoint or for the next file of its camera: the time of its last row in microseconds, its
     cell and class there, and the cells it visited, by class."""
 
@@ -76,8 +77,7 @@ class HeatmapStateJson(TypedDict):
     tracks: list[TrackStateJson]
 
 
-@dataclass(frozen=True)
-class HeatmapState:
+class HeatmapState(NamedTuple):
     """A snapshot of a heatmap for a checkpoint: the non-empty cells of each class as (cell, tracks, microseconds), and
     the live tracks."""
 
@@ -86,7 +86,8 @@ class HeatmapState:
     tracks: list[TrackState]
 
     def to_json(self) -> HeatmapStateJson:
-        return cast("HeatmapStateJson", asdict(self))
+        tracks = [cast("TrackStateJson", each._asdict()) for each in self.tracks]
+        return {"size_wh": self.size_wh, "cells": self.cells, "tracks": tracks}
 
     @classmethod
     def from_json(cls, value: object) -> HeatmapState:
@@ -162,9 +163,9 @@ class Heatmap:
         """Add the cells of another heatmap, of frames of the same size and of other tracks."""
         for name, cells in state.cells.items():
             found = self._class(name)
-            for cell, tracks, dwell_us in cells:
-                found.tracks[cell] += tracks
-                found.dwell_us[cell] += dwell_us
+            at, tracks, dwell_us = np.array(cells, np.int64).reshape(-1, 3).T
+            np.add.at(found.tracks, at, tracks)
+            np.add.at(found.dwell_us, at, dwell_us)
 
     def go_on(self, tracks: Iterable[TrackState], offset_us: int = 0) -> None:
         """Continue live tracks of an earlier file, whose times are `offset_us` ahead of those of the coming rows."""
@@ -214,16 +215,10 @@ class Heatmap:
         seconds). With six decimals they are exact."""
         classes = {}
         for name, found in sorted(self._classes.items()):
-            at = np.flatnonzero(found.tracks | found.dwell_us).tolist()
-            classes[name] = [
-                [
-                    cell % COLUMNS,
-                    cell // COLUMNS,
-                    int(found.tracks[cell]),
-                    round(int(found.dwell_us[cell]) / 1e6, decimals),
-                ]
-                for cell in at
-            ]
+            at = np.flatnonzero(found.tracks | found.dwell_us)
+            places = (at % COLUMNS).tolist(), (at // COLUMNS).tolist()
+            dwell_s = _rounded_s(found.dwell_us[at], decimals)
+            classes[name] = list(map(list, zip(*places, found.tracks[at].tolist(), dwell_s, strict=True)))
         return {"cells": [self.shape[1], self.shape[0]], "size_wh": list(self.size_wh), "classes": classes}
 
     def _class(self, name: str) -> _Class:
@@ -231,6 +226,17 @@ class Heatmap:
             count = self.shape[0] * self.shape[1]
             self._classes[name] = _Class(np.zeros(count, np.int64), np.zeros(count, np.int64))
         return self._classes[name]
+
+
+def _rounded_s(times_us: NDArray[np.int64], decimals: int) -> list[float]:
+    """Return `round(time / 1e6, decimals)` of each time in whole microseconds; `decimals` is at most 6. Whole numbers
+    are rounded in a tenth of the time that decimals take."""
+    step = 10 ** (6 - decimals)
+    found: list[float] = ((times_us + step // 2) // step / 10.0**decimals).tolist()
+    # Midway between two, the float decides, which is not exactly there.
+    for index in np.flatnonzero(times_us % step * 2 == step).tolist():
+        found[index] = round(int(times_us[index]) / 1e6, decimals)
+    return found
 
 
 def microseconds(times_s: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,16 +21,17 @@ TOLERANCE = 4.0
 _Point = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class TrackPath:
+class TrackPath(NamedTuple):
     """The path of a track: x, y of each point in thousandths of the frame, flattened."""
 
     track_id: int
     points: tuple[int, ...]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class _Growing:
+    """A path so far, its last point, and every how many rows one is kept."""
+
     points: list[_Point] = field(default_factory=list)
     last: _Point = (0, 0)
     rows: int = 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.analytics.answering import CameraAnswers, answer, cameras_json, films_of
 from engine.analytics.export import write_tables, write_whole
@@ -23,8 +23,7 @@ ANSWER_KEYS = frozenset(
 _HEATMAP = "heatmap.json"
 
 
-@dataclass(frozen=True)
-class Counted:
+class Counted(NamedTuple):
     """The counts of a run: as the summary has them, and per camera (none after an error)."""
 
     summary: AnswersJson

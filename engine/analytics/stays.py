@@ -6,8 +6,9 @@ least the margin, or with the track. A gap in a track does not end a stay.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,7 @@ from engine.analytics.geometry import Polygon
 from engine.analytics.samples import Moment, Samples, Tracked
 
 
-@dataclass(frozen=True)
-class Stay:
+class Stay(NamedTuple):
     """One stay, from the first to the last sample *inside*. `born_inside`: it begins with the track; `ended_inside`:
     the track ended before it left."""
 
@@ -56,7 +56,7 @@ class Stays:
                 self._open[track_id] = None
                 continue
             if throughout and stay is not None:
-                self._open[track_id] = replace(stay, last=tracks.samples.moment(stop - 1, self._zone.anchor))
+                self._open[track_id] = stay._replace(last=tracks.samples.moment(stop - 1, self._zone.anchor))
                 continue
             samples = tracks.samples.take(slice(start, stop))
             found += self._follow(track_id, samples, inside[start:stop], left[start:stop])
@@ -65,7 +65,7 @@ class Stays:
     def _follow(
         self, track_id: int, samples: Samples, inside: NDArray[np.bool_], left: NDArray[np.bool_]
     ) -> list[Stay]:
-        within, leaves = np.flatnonzero(inside), np.flatnonzero(left)
+        within, leaves = np.flatnonzero(inside).tolist(), np.flatnonzero(left).tolist()
         new = track_id not in self._open
         stay = self._open.get(track_id)
         ended: list[Stay] = []
@@ -80,9 +80,9 @@ class Stays:
                     begin = samples.moment(first, self._zone.anchor)
                     stay = Stay(track_id, begin, moment, born_inside=new and first == 0, ended_inside=True)
                 else:
-                    stay = replace(stay, last=moment)
+                    stay = stay._replace(last=moment)
             if until < len(samples) and stay is not None:
-                ended.append(replace(stay, ended_inside=False))
+                ended.append(stay._replace(ended_inside=False))
                 stay = None
             at = max(until + 1, _next(within, until, len(samples))) if until < len(samples) else until
         self._open[track_id] = stay
@@ -111,13 +111,13 @@ class Stays:
         self._open = dict(state)
 
 
-def _next(places: NDArray[np.intp], at: int, none: int) -> int:
+def _next(places: list[int], at: int, none: int) -> int:
     """Return the first of the sorted `places` at or after `at`; `none` if there is none."""
-    index = int(np.searchsorted(places, at))
-    return int(places[index]) if index < len(places) else none
+    index = bisect_left(places, at)
+    return places[index] if index < len(places) else none
 
 
-def _last(places: NDArray[np.intp], before: int) -> int:
+def _last(places: list[int], before: int) -> int:
     """Return the last of the sorted `places` before `before`; 0 if there is none."""
-    index = int(np.searchsorted(places, before)) - 1
-    return int(places[index]) if index >= 0 else 0
+    index = bisect_left(places, before) - 1
+    return places[index] if index >= 0 else 0

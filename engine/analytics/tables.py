@@ -65,9 +65,13 @@ def to_csv(name: str, rows: Sequence[Row]) -> str:
 def csv_of(columns: Sequence[str], rows: Sequence[Row]) -> str:
     """Return rows as `to_csv` does, with any columns."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows({key: _plain(value) for key, value in row.items()} for row in rows)
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(columns)
+    # A DictWriter, and a call for each value, take four times as long.
+    writer.writerows(
+        [f"'{value}" if isinstance(value := row[key], str) and value.startswith(_FORMULA) else value for key in columns]
+        for row in rows
+    )
     return out.getvalue()
 
 
@@ -205,10 +209,6 @@ def _seconds(value: float) -> float:
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def _plain(value: Value) -> Value:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _unescaped(value: str) -> str:

@@ -29,8 +29,8 @@ class Film:
     examined, and `left_out_s` are the intervals within it that were not. `tracks` is the file of its rows, if any.
     `sequence_offset_s` and `sequence_joined` are set if it was tracked as part of its camera's sequence, with ids
     unique within the camera: its position on the timeline then. `recording` names the live source of which it is a
-    segment. `heatmap` is the file of the sums made while tracking, if still valid, so that rows need not be read;
-    `objects` is the number of objects counted then.
+    segment, and `session` the run that recorded it: track ids restart with each. `heatmap` is the file of the sums made
+    while tracking, if still valid, so that rows need not be read; `objects` is the number of objects counted then.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Film:
     sequence_offset_s: float | None = None
     sequence_joined: bool = False
     recording: str | None = None
+    session: str | None = None
     heatmap: Path | None = None
     objects: Objects | None = None
     left_out_s: tuple[tuple[float, float], ...] = ()

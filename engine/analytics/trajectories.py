@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from math import hypot
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +17,7 @@ from engine.analytics.samples import Samples, Tracked
 _MAX_PLACES = 64
 
 
-@dataclass(frozen=True)
-class Trajectory:
+class Trajectory(NamedTuple):
     """A whole track. Times are seconds of its camera's timeline, lengths are pixels. `votes` has the sum of scores of
     each class, `class_name` is the one with the largest. In `best_frame` the object is large, its score high, and it is
     clear of the frame's edge."""
@@ -44,7 +44,7 @@ class Trajectory:
         return self.last_s - self.first_s
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Growing:
     video: str
     first_frame: int

@@ -11,21 +11,15 @@ scene there are other events: a verdict on one that no longer exists is reported
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from engine.analytics.analysis import Answers, Event, EventKind
+from engine.analytics.reviewed import EventKey
 from engine.errors import ConfigError, describe_os_error
 
 _MAX_FILE_BYTES = 256 << 20
-_SAME_MOMENT_S = 1e-6
-
-_Key: TypeAlias = tuple[str, int, str, str, str, int]
 
 
 class Judged(BaseModel):
@@ -50,7 +44,7 @@ class Judged(BaseModel):
         return self
 
     @property
-    def key(self) -> _Key:
+    def key(self) -> EventKey:
         return (self.kind, self.track_id, self.place or "", self.direction or "", self.video or "", self.pts or 0)
 
 
@@ -59,18 +53,6 @@ class _File(BaseModel):
 
     schema_: Annotated[Literal[1], Field(alias="schema")]
     verdicts: tuple[Judged, ...]
-
-
-@dataclass(frozen=True)
-class Reviewed:
-    """The outcome of the verdicts on one camera. `unknown` counts those that name nothing that exists."""
-
-    confirmed: int = 0
-    rejected: int = 0
-    unknown: int = 0
-
-    def __add__(self, other: Reviewed) -> Reviewed:
-        return Reviewed(self.confirmed + other.confirmed, self.rejected + other.rejected, self.unknown + other.unknown)
 
 
 def read_verdicts(path: Path) -> tuple[Judged, ...]:
@@ -94,42 +76,3 @@ def read_verdicts(path: Path) -> tuple[Judged, ...]:
             f"Verdicts {path}: {f'{place}: ' if place else ''}{rule[0].lower()}{rule[1:]}. The page of a report saves"
             " such a file."
         ) from None
-
-
-def rejected_tracks(judged: Iterable[Judged]) -> frozenset[int]:
-    """Return the ids of rejected tracks."""
-    return frozenset(each.track_id for each in judged if each.kind == "track" and each.verdict == "rejected")
-
-
-def without_rejected(answers: Answers, judged: Collection[Judged], tracks: Collection[int]) -> tuple[Answers, Reviewed]:
-    """Return the answers without rejected events, and the outcome of the verdicts. `tracks` are all track ids in the
-    rows, including rejected ones."""
-    events = {_key(event): event for event in answers.events}
-    verdicts = {each.key: each for each in judged}
-    met = [
-        each for each in verdicts.values() if (each.track_id in tracks if each.kind == "track" else each.key in events)
-    ]
-    gone = {each.key for each in met if each.verdict == "rejected" and each.kind != "track"}
-    stays: defaultdict[tuple[int, str], list[Event]] = defaultdict(list)
-    for key in gone:
-        if key[0] == EventKind.STAY:
-            stays[events[key].track_id, events[key].place].append(events[key])
-    kept = tuple(
-        event
-        for event in answers.events
-        if _key(event) not in gone
-        and not any(_is_end_of(event, stay) for stay in stays.get((event.track_id, event.place), ()))
-    )
-    rejected = sum(each.verdict == "rejected" for each in met)
-    return replace(answers, events=kept), Reviewed(len(met) - rejected, rejected, len(verdicts) - len(met))
-
-
-def _key(event: Event) -> _Key:
-    return (event.kind.value, event.track_id, event.place, event.direction, event.at.video, event.at.pts)
-
-
-def _is_end_of(event: Event, stay: Event) -> bool:
-    """Return whether an event is the enter or leave of a stay."""
-    begins, ends = stay.at.time_s, stay.at.time_s + (stay.dwell_s or 0.0)
-    moment = {EventKind.ENTER: begins, EventKind.LEAVE: ends}.get(event.kind)
-    return moment is not None and abs(event.at.time_s - moment) < _SAME_MOMENT_S

@@ -53,6 +53,11 @@ BACKENDS: dict[str, BackendKind] = {
 }
 
 
+def gpu_number(device: str) -> int:
+    """Return the number of the GPU that `device` (cuda or cuda:N) names; 0 if it names none."""
+    return int(device.partition(":")[2] or 0)
+
+
 def needs_gpu(name: str) -> bool:
     """Return whether a backend of that name exists and runs on GPUs only."""
     return name in BACKENDS and BACKENDS[name].cpu is None

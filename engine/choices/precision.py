@@ -1,7 +1,7 @@
 """Numeric precisions on a CPU (float32, bfloat16, 8-bit integers), and which of them a processor supports.
 
     f32    the file as it is, in our executor or in ONNX Runtime: the same bits whatever else is installed; deformable
-           attention in OpenVINO where that is installed
+           attention and shuffled channels in OpenVINO where that is installed
     bf16   float32 weights and activations rounded to 8 bits of mantissa, in our executor on AMX, otherwise in OpenVINO
     int8   a file made by `yolo-engine quantize`, in OpenVINO
 

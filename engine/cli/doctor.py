@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -107,9 +108,14 @@ def _kernels() -> Finding:
     return Finding("kernels", "ok", ", ".join(kernels))
 
 
-def _decoding() -> Finding:
+def _pyav() -> Any:
     import av
 
+    return av
+
+
+def _decoding() -> Finding:
+    av = _pyav()
     missing = [name for name in _DECODERS if name not in av.codecs_available]
     state = "broken" if "h264" in missing else "ok"
     lacks = f"; not in this build: {', '.join(missing)}" if missing else ""
@@ -117,10 +123,8 @@ def _decoding() -> Finding:
 
 
 def _encoding() -> Finding:
-    import av
-
     try:
-        encoder = av.CodecContext.create("libx264", "w")
+        encoder = _pyav().CodecContext.create("libx264", "w")
     except ValueError:
         return Finding("encoding", "broken", "this FFmpeg has no libx264: run with --no-visualize, or pip install av")
     return Finding("encoding", "ok", f"H.264 by {encoder.codec.name}")

@@ -174,26 +174,20 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
 
 def _on_cpu(config: EngineConfig, model: CpuModel) -> OnCpu:
     """Return the CPU backend, by the rule in docs/models.md."""
-    if config.precision != "f32":
-        from engine.inference.in_precision import in_precision
-
-        return in_precision(config, model)
-    name = config.backend
-    if name == AUTO:
+    name, unknown = config.backend, ""
+    if config.precision == "f32" and name == AUTO:
         try:
             backend = _made("native", model)
             return OnCpu(backend, f"our executor knows all operators, and computes f32 with {backend.provider}")
         except BackendMissing as error:
-            from engine.inference.deformable import FASTER, deformable_in_openvino
+            unknown = str(error).partition(". Repair:")[0]
+    elif config.precision == "f32":
+        if config.device.startswith("cuda") and not BACKENDS[name].gpu:
+            raise BackendMissing(f"--device {config.device} was requested, but --backend {name} runs on the CPU.")
+        return OnCpu(_made(name, model))
+    from engine.inference import elsewhere, in_precision
 
-            why = f"not our executor: {str(error).partition('. Repair:')[0]}"
-            if (found := deformable_in_openvino(model)) is not None:
-                return OnCpu(found, f"{why}; {FASTER}")
-            log.info("ONNX Runtime computes: %s", error)
-            return OnCpu(_made("onnxruntime", model), why)
-    if config.device.startswith("cuda") and not BACKENDS[name].gpu:
-        raise BackendMissing(f"--device {config.device} was requested, but --backend {name} runs on the CPU.")
-    return OnCpu(_made(name, model))
+    return elsewhere.elsewhere(model, unknown) if unknown else in_precision.in_precision(config, model)
 
 
 def _made(name: str, model: CpuModel) -> Backend:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from engine.choices.backends import AUTO, BACKENDS, needs_gpu
+from engine.choices.backends import AUTO, BACKENDS, gpu_number, needs_gpu
 from engine.choices.precision import processor
 from engine.config import EngineConfig
 from engine.errors import BackendMissing, ConfigError, PlanError
@@ -53,7 +53,7 @@ class _Asked:
 
     @property
     def number(self) -> int:
-        return int(self.config.device.partition(":")[2] or 0)
+        return gpu_number(self.config.device)
 
     @cached_property
     def gpu(self) -> Gpu | None:

@@ -19,6 +19,7 @@ from engine.output_folder.own_files import STATE_FOLDER
 from engine.storage.urls import place_of
 from engine.summary import SCHEMA, ManifestJson
 from engine.text.printable import printable
+from engine.text.within import with_texts
 
 # The largest time; 2**32 s is the year 2106, for containers that keep a camera's epoch.
 _LATEST_S = 2.0**33
@@ -108,6 +109,7 @@ class _Sequence(_Facts):
 
 class _Segment(_Facts):
     segment: Below
+    session: Text = _ABSENT
     started_at: Text
     at_s: Seconds
     frames: Count
@@ -279,7 +281,7 @@ def checked(values: object, path: Path) -> ManifestJson:
             f"{path} was written by an older version, its videos have no stem: run again, with --no-resume."
         )
     try:
-        manifest = _Manifest.model_validate(_as_text(values))
+        manifest = _Manifest.model_validate(with_texts(values, _as_text, keys=True))
     except ValidationError as error:
         raise InputError(f"{path} is not the manifest of a run: {_sentence(error)}.") from None
     except RecursionError:
@@ -297,14 +299,9 @@ def _is_of_an_older_version(values: object) -> bool:
     return isinstance(videos, list) and any(isinstance(each, dict) and "stem" not in each for each in videos)
 
 
-def _as_text(value: Any) -> Any:
-    """Return a copy in which undecodable bytes of file names are replaced, because pydantic accepts only valid text.
-    The value itself is not changed."""
-    if isinstance(value, str):
-        return value if value.isascii() else _NO_TEXT.sub("?", value)
-    if isinstance(value, dict):
-        return {_as_text(key): _as_text(each) for key, each in value.items()}
-    return [_as_text(each) for each in value] if isinstance(value, list) else value
+def _as_text(text: str) -> str:
+    """Replace undecodable bytes of file names, because pydantic accepts only valid text."""
+    return text if text.isascii() else _NO_TEXT.sub("?", text)
 
 
 def _schema_of(values: object) -> object:

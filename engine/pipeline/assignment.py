@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a worker's parent knows assignments, and holds no media library
     from engine.media.inputs import Video
 
 PIECE_SUFFIX = ".bin"
+NOTES_SUFFIX = ".notes"
+DRAWN_SUFFIX = ".drawn"
 
 
 def not_fenced() -> None:
@@ -28,17 +30,31 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A piece of an annotated video: the file that says what is to be drawn, and that of the encoded packets."""
+
+    notes: Path
+    file: Path
+
+
+@dataclass(frozen=True)
 class PiecesOf:
     """The pieces of a video, each `length_s` long, which may come to be there: their files have numbers behind
-    `base`."""
+    `base`. `drawn`: others also draw pieces of its annotated video."""
 
     base: Path
     length_s: float
+    drawn: bool = False
 
     def piece(self, number: int) -> Piece:
         """Return the piece of this number, from 0."""
         file = self.base.with_name(f"{self.base.name}-{number:05d}{PIECE_SUFFIX}")
         return Piece(number * self.length_s, (number + 1) * self.length_s, file)
+
+    def drawing(self, number: int) -> Drawing:
+        """Return where a piece of the annotated video is noted, and where it comes to be."""
+        file = self.piece(number).file
+        return Drawing(file.with_suffix(NOTES_SUFFIX), file.with_suffix(DRAWN_SUFFIX))
 
 
 @dataclass(frozen=True)
@@ -69,3 +85,13 @@ class PieceAssignment:
 
     video: Video
     piece: Piece
+
+
+@dataclass(frozen=True)
+class DrawingAssignment:
+    """A piece of an annotated video to be drawn, of a video with the stem `of` that somebody else has tracked. The
+    video's own stem names this piece alone."""
+
+    video: Video
+    drawing: Drawing
+    of: PurePosixPath

@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from engine.choices.formats import CROPS_SUFFIX, FORMATS, HEATMAP_SUFFIX, STORE_SUFFIX, VIDEO_SUFFIX, table_names
 from engine.config import EngineConfig
@@ -25,6 +25,9 @@ from engine.trackers import registry
 if TYPE_CHECKING:
     from engine.analytics import Clock, Scene
     from engine.sinks.scene_overlay import SceneOverlay
+    from engine.sinks.video import AnnotatedVideo
+
+V = TypeVar("V")
 
 SinkFactory = Callable[[Video], dict[str, tuple[Sink, Path]]]
 
@@ -46,10 +49,11 @@ class Outputs:
         clock: Clock | None = None,
         *,
         whole: bool = True,
+        video_of: Callable[..., AnnotatedVideo] | None = None,
     ) -> dict[str, tuple[Sink, Path]]:
         """Return the configured sinks, each with its final path. For a segment of a live source, which is not `whole`,
         sinks that accumulate over the whole source are left out. `scene` is the video's; `clock` is that of its first
-        frame, for frames without their own."""
+        frame, for frames without their own. `video_of` makes the annotated video, if not the usual one."""
         config, names = self._config, self._names
         paths = paths_of(config, video, folder)
         limit = max(
@@ -80,9 +84,13 @@ class Outputs:
         if (path := paths.get("video")) is not None:
             from engine.sinks.video import AnnotatedVideo
 
-            drawn = scene_overlay(config, scene, clock)
-            sinks["video"] = (AnnotatedVideo.of(config, path, names, threads=self._threads, scene=drawn), path)
+            sinks["video"] = (self.annotated(video_of or AnnotatedVideo.of, path, scene, clock), path)
         return sinks
+
+    def annotated(self, of: Callable[..., V], path: Path, scene: Scene | None, clock: Clock | None = None) -> V:
+        """Return what draws and encodes an annotated video, made by `of`, the method of that name of its kind."""
+        drawn = scene_overlay(self._config, scene, clock)
+        return of(self._config, path, self._names, threads=self._threads, scene=drawn)
 
     def refuse_overwriting(self, named: list[str], videos: list[Video], folder: Path) -> None:
         """Raise OutputError if an output, or the file it grows in, would overwrite a source or a file that this program

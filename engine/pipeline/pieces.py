@@ -57,11 +57,12 @@ Found = Mapping[bytes, Detections]
 
 
 class KnownFrame(NamedTuple):
-    """A frame of a piece: its container's times, and what was detected in it."""
+    """A frame of a piece: its container's times, what was detected in it, and the key of its image."""
 
     pts: int
     duration: int
     detections: Detections
+    key: bytes
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def _parsed(body: bytes, at: int, end: int, class_count: int) -> FoundPiece:
         if count and not 0 <= int(class_ids.min()) <= int(class_ids.max()) < class_count:
             raise ValueError("a class has no name")
         images[key] = Detections(boxes, scores, class_ids, non_finite, without_area)
-        frames.append(KnownFrame(pts, duration, images[key]))
+        frames.append(KnownFrame(pts, duration, images[key], key))
     groups: dict[int, KnownGroup] = {}
     for _ in range(group_count):
         first_pts, first, count, digest = _GROUP.unpack_from(body, at)

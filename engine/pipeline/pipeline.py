@@ -27,7 +27,7 @@ from engine.pipeline.reader import LARGE, ReaderSettings, StreamReader
 from engine.pipeline.stream import Outcome, Progress, StreamRun
 from engine.profiling.metrics import DRAIN, IDLE, INPUT, ROOM, Clock, Metrics
 from engine.profiling.thread_usage import Usage
-from engine.records import Detections, EndOfStream, Frame, FrameBatch, StartOfStream, StreamInfo, TrackerState
+from engine.records import Detections, EndOfStream, Frame, FrameBatch, StartOfStream, StreamInfo, TrackerState, Tracks
 from engine.resume.checkpoint import Checkpoint
 from engine.stages.decode import frame_bytes
 from engine.stages.infer import Runner
@@ -230,8 +230,47 @@ class Pipeline:
         finally:
             source.close()
 
+    def draw(self, run: StreamRun) -> Outcome:
+        """Draw pieces of a video on this thread, within the run of that video, and return the outcome."""
+        with self._lock:
+            self._active[run.key] = run
+        try:
+            run.begin()
+            with Metrics().clock("draw") as clock:
+                self._one(run, clock)
+        except BaseException as error:  # noqa: BLE001 - as in _slot
+            run.fail(error)
+        finally:
+            with self._lock:
+                del self._active[run.key]
+        if run.outcome is None:
+            run.abandon(VideoError("the run was aborted"))
+        if run.file is not None:
+            run.file.close()
+        return _outcome(run)
+
+    def _draw(self, run: StreamRun, source: Source, clock: Clock) -> None:
+        """Decode pieces of a video into their sink, on this thread."""
+        part = run.piece
+        begins = 0.0 if part is None else part.start_s
+        settings = replace(self._reader, start_s=begins, end_s=None if part is None else part.end_s)
+        with where("source", run.video.shown):
+            reader = StreamReader(source, run, settings)
+            reader.open()
+            if part is not None:
+                reader.go_to_piece()
+        run.open_sinks(reader.info)
+        for frame in reader.frames(clock):
+            run.write(Tracks.none_of(frame), clock)
+            if run.failed:
+                break
+        run.finish(reader.end())
+
     def _feed(self, run: StreamRun, source: Source, clock: Clock) -> None:
         """Decode a video into the pipeline, including its end, and wait until its sinks are done."""
+        if run.draws:
+            self._draw(run, source, clock)
+            return
         with where("source", run.video.shown):
             part = run.piece
             settings = self._reader if part is None else replace(self._reader, start_s=part.start_s, end_s=part.end_s)
@@ -394,7 +433,8 @@ class Pipeline:
             found = None
             if frame.known is not None and not self._stages.postprocess.looks_at(frame):
                 assert frame.image is not None
-                found = frame.known.get(key_of(frame.image))
+                frame.key = key_of(frame.image)
+                found = frame.known.get(frame.key)
             if found is None:
                 left.append(frame)
                 continue

@@ -23,10 +23,10 @@ from engine.media.lead import Astray, Lead
 from engine.media.planes import planes_of
 from engine.media.source import Source
 from engine.pipeline.groups import Boundaries, Packets, Seen
-from engine.pipeline.pieces import FoundPiece, KnownGroup, key_of
+from engine.pipeline.pieces import FoundPiece, KnownFrame, KnownGroup, key_of
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import ROOM, Clock
-from engine.records import Barrier, Detections, EndOfStream, Frame, Look, Recalled, StreamInfo
+from engine.records import Barrier, EndOfStream, Frame, Look, Recalled, StreamInfo
 from engine.resume.audio_cursor import SoundGate
 from engine.resume.fingerprint import seed_of
 from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
@@ -96,8 +96,8 @@ class ReaderSettings:
     scan: bool = False
 
 
-Item = tuple[av.VideoFrame | Detections, int, int]
-"""A frame's image, or what was detected in it by others, its pts and its duration."""
+Item = tuple[av.VideoFrame | KnownFrame, int, int]
+"""A frame's image, or what others know of it, its pts and its duration."""
 
 
 class _Held:
@@ -379,7 +379,7 @@ class StreamReader:
                         self._drop_sound(float(pts * self._decoder.time_base))
                         clock.lap(stage)
                         continue
-                    if isinstance(image, Detections):
+                    if isinstance(image, KnownFrame):
                         frame = self._recalled(image, pts, duration)
                         clock.lap("recall", 1)
                         yield frame
@@ -725,7 +725,7 @@ class StreamReader:
             if held.piece is self._trusted:
                 for frame in held.group.frames:
                     self._decoder.pass_over(frame.pts, at_key_frame=frame.pts == held.packets[0].pts)
-                    yield frame.detections, frame.pts, frame.duration
+                    yield frame, frame.pts, frame.duration
                 return
         self._sets = held.begin.sets
         for packet in held.packets:
@@ -881,7 +881,7 @@ class StreamReader:
         told = (infer, audio, mark, step_s, look, wall, plan)
         return Frame(self._run.key, index, pts, duration, base, image, *told, known=known, left_out=left_out)
 
-    def _recalled(self, found: Detections, pts: int, duration: int) -> Frame:
+    def _recalled(self, known: KnownFrame, pts: int, duration: int) -> Frame:
         """Return a frame that was not decoded, because what is in it is known."""
         index, image, clock = self._index, self._last_image, self._wall_clock
         assert image is not None
@@ -898,7 +898,8 @@ class StreamReader:
             step_s=self.info.step_s,
             look=False,
             wall=clock.at(self._seconds(pts)) if clock is not None else None,
-            recalled=Recalled((image.width, image.height), found),
+            recalled=Recalled((image.width, image.height), known.detections),
+            key=known.key,
         )
 
     def _check_waiting(self, image: av.VideoFrame) -> None:

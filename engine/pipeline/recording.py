@@ -17,7 +17,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -138,11 +138,19 @@ class Recording:
 
     def entries(self) -> list[SegmentJson]:
         """Return the segments of this session, as they are in the list, but with whole paths."""
-        listed = self._list.entries()
-        found = [entry for entry in listed if entry.get("session") == self._session and not entry.get("salvaged")]
-        for entry in found:
-            entry["outputs"] = {kind: str(self._place.shown / path) for kind, path in entry["outputs"].items()}
-        return found
+        return [entry for entry in self._complete(self._list.entries()) if entry.get("session") == self._session]
+
+    def earlier(self) -> list[SegmentJson]:
+        """Return the segments of sessions before this one whose files are all still there, with whole paths."""
+        listed = self._complete(self._list.entries(everything=True))
+        found = (entry for entry in listed if entry.get("session") not in (None, self._session))
+        return [entry for entry in found if all(map(os.path.isfile, entry["outputs"].values()))]
+
+    def _complete(self, listed: list[SegmentJson]) -> Iterator[SegmentJson]:
+        for entry in listed:
+            if not entry.get("salvaged"):
+                entry["outputs"] = {kind: str(self._place.shown / path) for kind, path in entry["outputs"].items()}
+                yield entry
 
     def _end(self) -> None:
         assert self._segment is not None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from engine.analytics.ignore import IgnoreRegions
 from engine.errors import (
     CheckpointMismatch,
+    DrawingStopped,
     EngineError,
     LeaseLost,
     SinkError,
@@ -131,7 +132,8 @@ class StreamRun:
     replaces the sinks if the source proves to be live; its segments have their own attempts. `scene` is what to count
     in it, `place` the file's place in its camera's sequence, and `carried` what it passes on to the next file. `clock`
     returns its wall clock, given the container's creation time. For a video in pieces, `ahead` has the detections of
-    others; `piece`: this is a piece, and only its detections are needed, beside what `recorder` is told of it.
+    others; `piece`: this is a piece, and only its detections are needed, beside what `recorder` is told of it. `draws`:
+    its frames are drawn as was noted, and not inferred.
     """
 
     def __init__(
@@ -155,11 +157,13 @@ class StreamRun:
         ahead: Ahead | None = None,
         piece: Piece | None = None,
         recorder: GroupRecorder | None = None,
+        draws: bool = False,
     ) -> None:
         self.key = key
         self.ahead = ahead
         self.piece = piece
         self.recorder = recorder
+        self.draws = draws
         self.video = video
         self.ignore = IgnoreRegions.of(scene)
         self._scene = scene
@@ -536,6 +540,10 @@ class StreamRun:
                 self._take_away_partials()
             self.attempt.sweep()
             self.attempt.tidy()
+        except DrawingStopped as error:  # the notes are there, and another run continues with them
+            self._unfinished = True
+            self.fail(error)
+            return {}
         except BaseException as error:  # noqa: BLE001 - as in write
             self.fail(error)
             return {}
@@ -604,7 +612,7 @@ class StreamRun:
                 files = {
                     kind: (path, checkpoint.outputs[kind]["offset"], self.attempt.part(path))
                     for kind, (sink, path) in self._sinks.items()
-                    if isinstance(sink, FileSink)
+                    if isinstance(sink, FileSink) and "apart" not in checkpoint.outputs[kind]
                 }
                 outputs = {kind: str(path) for kind, path in set_aside(self.file, self.attempt, files).items()}
         except BaseException as error:  # noqa: BLE001 - as in write

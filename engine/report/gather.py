@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from engine.analytics import Answers, bins_of, counts_of
-from engine.analytics.answering import CameraAnswers, answer, films_of, with_segments
+from engine.analytics.answering import CameraAnswers, answer, films_of, have_own_ids, with_segments
 from engine.analytics.naming import camera_of, name_of
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
@@ -101,7 +101,7 @@ def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]
         (found,) = answer(films, work.settings, heatmap=True, paths=True, tick=work.tick, verdicts=work.verdicts)
     answers = found.answers
     # If a camera has several files, ids that restart in each are changed, and crops can't be assigned to them.
-    own_ids = len(films) == 1 or all(film.sequence_offset_s is not None for film in films if film.tracks is not None)
+    own_ids = len(films) == 1 or have_own_ids(film for film in films if film.tracks is not None)
     videos = tuple(_video(work, entries[film.name], film.camera) for film in films)
     return CameraReport(
         name=answers.camera,

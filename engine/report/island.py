@@ -95,7 +95,7 @@ def island_of(camera: CameraReport, classes: Sequence[str], at_most: int) -> Isl
 def _only(camera: CameraReport, track_ids: set[int]) -> CameraReport:
     """Return the camera with only these tracks."""
     tracks = tuple(track for track in camera.answers.tracks if track.track_id in track_ids)
-    return replace(camera, answers=replace(camera.answers, tracks=tracks))
+    return replace(camera, answers=camera.answers._replace(tracks=tracks))
 
 
 def _coarser(path: TrackPath) -> TrackPath:

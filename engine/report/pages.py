@@ -16,8 +16,9 @@ from markupsafe import Markup
 from engine.analytics import Event, EventKind
 from engine.analytics.answering import CameraAnswers
 from engine.analytics.export import write_whole
+from engine.analytics.reviewed import Reviewed
 from engine.analytics.settings import AnswerSettings
-from engine.analytics.verdicts import Judged, Reviewed
+from engine.analytics.verdicts import Judged
 from engine.errors import OutputError, describe_os_error
 from engine.files.folders import Folder
 from engine.output_folder.own_files import foreign, is_own_in, refuse_foreign

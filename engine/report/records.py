@@ -8,7 +8,7 @@ from datetime import datetime
 
 from engine.analytics import Answers, Bin, Count, Objects, Scene
 from engine.analytics.paths import TrackPath
-from engine.analytics.verdicts import Reviewed
+from engine.analytics.reviewed import Reviewed
 from engine.report.crops import Crop
 from engine.report.stills import Still
 

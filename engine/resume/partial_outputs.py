@@ -69,7 +69,7 @@ def salvage(
             return {}, None
         files = {}
         for kind, state in last.journal["checkpoint"]["outputs"].items():
-            if "lost" not in state:
+            if "lost" not in state and "apart" not in state:
                 path = last.journal["outputs"][kind]
                 files[kind] = (folder / path, state["offset"], last.parts(path))
         with contextlib.ExitStack() as stack:

@@ -6,8 +6,8 @@ The code for clips and exports is loaded only if requested: loading it takes lon
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.analytics.answering import CameraAnswers
 from engine.analytics.run_answers import answers_of
@@ -17,8 +17,7 @@ from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.summary import FollowUpJson, VideoJson
 
 
-@dataclass(frozen=True)
-class Followed:
+class Followed(NamedTuple):
     """The outcome: as the summary has it, and the answers of each camera."""
 
     made: FollowUpJson

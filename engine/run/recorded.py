@@ -12,7 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from engine.errors import OutputError
 from engine.pipeline.stream import StreamRun
-from engine.summary import BackendJson, RunSummary, SegmentJson, SummaryJson, Totals, VideoResult, VideoStatus
+from engine.summary import (
+    BackendJson,
+    ManifestJson,
+    RunSummary,
+    SegmentJson,
+    SummaryJson,
+    Totals,
+    VideoJson,
+    VideoResult,
+    VideoStatus,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +44,17 @@ class Recorded:
         """Add a stream that may turn out to be live."""
         if stream.recording is not None:
             self._streams.append(stream)
+
+    def with_earlier(self, manifest: ManifestJson) -> ManifestJson:
+        """Return a manifest in which each live source has the segments of earlier runs into the same folder, too."""
+        earlier = {
+            str(each.video.stem): each.recording.earlier() for each in self._streams if each.recording is not None
+        }
+        videos: list[VideoJson] = []
+        for video in manifest["videos"]:
+            before = earlier.get(video["stem"]) if video.get("segments") else None
+            videos.append({**video, "segments": [*before, *video["segments"]]} if before else video)
+        return {**manifest, "videos": videos}
 
     def look(self) -> None:
         """Have the summary written if a segment has been completed since. An OutputError is only logged: the summary is

@@ -17,6 +17,7 @@ __all__ = [
     "mot",
     "mux",
     "overlay",
+    "packet_log",
     "rows",
     "scene_overlay",
     "sound_head",

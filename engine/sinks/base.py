@@ -33,11 +33,12 @@ class DrawnState(TypedDict, total=False):
 
 class OutputState(DrawnState, total=False):
     """The state of an output: its first `offset` bytes are durable; or the reason why it is `lost`, that is, no longer
-    written. `blur` is the state of blurring (engine/sinks/blur.py), `heatmap` that of the heatmap
-    (engine/sinks/heatmap.py)."""
+    written. `apart`: it is drawn in pieces, and these are only notes (engine/pipeline/drawing.py). `blur` is the state
+    of blurring (engine/sinks/blur.py), `heatmap` that of the heatmap (engine/sinks/heatmap.py)."""
 
     offset: int
     lost: str
+    apart: bool
     blur: Sequence[Mapping[str, object]]
     heatmap: Mapping[str, Any]
 

@@ -14,6 +14,7 @@ JPEGs through PyAV, directly from the frame's planes.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import struct
@@ -23,7 +24,8 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import IO, Annotated, Any, cast
+from typing import IO, Annotated, Any, NamedTuple, cast
+from zlib import crc32
 
 import av
 import av.error
@@ -46,27 +48,30 @@ from engine.sinks.base import (
     reopened,
     spare_path,
 )
+from engine_ext.crop_planes import around, cut_out, put_looked_up
 from engine_ext.jpeg_planes import jpeg_planes
 from engine_ext.sharpness import worths
 
 INDEX = "index.jsonl"
 
 _MAX_PX = 320  # of a crop's longer side
-_AROUND = 0.08  # of the box's sides, that is shown around it
 _BETTER = 1.2
 _EVERY = 8  # inferred frames in which a track is looked at
 _MAX_WAITING_PX = 512  # of a longer side, in memory: scaling takes longer than cutting, and most are never used
-_BLOCK = 16  # pixels of a JPEG's block, with its chroma
 _ENCODERS = 12  # kept, of 0.4 MB each
 _QUALITY = 4  # FFmpeg's scale: 2 is the best
 _RECORD = struct.Struct("<qII")  # track id, bytes of the line of the index, of the JPEG
 _LONGEST = 1 << 26
+_SMALL = 1 << 24  # bytes of a log of which the archive is made in memory
+_PLANAR = ("yuv420p", "yuvj420p")
+_PACKED = ("rgb24", "bgr24")
 _ALWAYS = (1980, 1, 1, 0, 0, 0)  # a ZIP's first moment: the same crops give the same bytes
 _MATRIX = {"bt601": 5, "bt709": 1, "bt2020": 9}  # swscale's numbers
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
 
 
-@dataclass(frozen=True)
+# Here and below: a frozen data class takes six times as long to make as a named tuple, and a run has half a second.
+@dataclass(eq=False, repr=False)
 class CropsState:
     """The crops at one moment, for a checkpoint: their log's size, the inferred frames, and of each track that is alive
     its id and the worth of its best crop."""
@@ -76,8 +81,7 @@ class CropsState:
     alive: list[tuple[int, FiniteFloat]]
 
 
-@dataclass(slots=True)
-class _Shown:
+class _Shown(NamedTuple):
     """What a crop shows: a row of the tracks, and the part of the frame."""
 
     class_id: int
@@ -89,25 +93,37 @@ class _Shown:
     crop_xyxy: tuple[int, int, int, int]
 
 
-@dataclass(slots=True)
-class _Cut:
-    """A part of a frame: copies of its planes, and the frame's matrix and whether its range is full."""
+class _Part(NamedTuple):
+    """A part of a planar 4:2:0 frame: its planes one after the other, and the frame's matrix and whether its range is
+    full."""
 
     width: int
     height: int
-    layout: str
-    planes: list[NDArray[np.uint8]]
+    data: bytes
     matrix: str
     full_range: bool
 
+    def planes(self) -> list[NDArray[np.uint8]]:
+        """Return views of luma, blue and red chroma."""
+        luma, half = self.width * self.height, (-(-self.height // 2), -(-self.width // 2))
+        ends = luma, luma + half[0] * half[1]
+        values = np.frombuffer(self.data, np.uint8)
+        return [
+            values[:luma].reshape(self.height, self.width),
+            values[luma : ends[1]].reshape(half),
+            values[ends[1] :].reshape(half),
+        ]
 
-@dataclass(slots=True)
+
 class _Best:
     """Of a track that is alive, its best crop so far; `image` None: it is in the log."""
 
-    worth: float
-    shown: _Shown | None = None
-    image: _Cut | av.VideoFrame | None = None
+    __slots__ = ("image", "shown", "worth")
+
+    def __init__(self, worth: float, shown: _Shown | None = None, image: _Part | av.VideoFrame | None = None) -> None:
+        self.worth = worth
+        self.shown = shown
+        self.image = image
 
 
 class Crops(FileSink):
@@ -120,6 +136,7 @@ class Crops(FileSink):
         self._names = class_names
         self._best: dict[int, _Best] = {}
         self._frames = 0
+        self._quoted: dict[int, str] = {}  # names of classes, as JSON
         self._jpegs = JpegEncoders()
         self._file: IO[bytes] | None = None
         self._size = 0
@@ -171,40 +188,32 @@ class Crops(FileSink):
             boxes, scores = boxes[due], scores[due]
         before = [self._best.get(ids[row]) for row in due]
         least = np.array([_BETTER * best.worth if best is not None else 0.0 for best in before])
-        planes = planes_of(image)
-        packed = 3 if image.format.name in ("rgb24", "bgr24") else 1
-        found = worths(planes[0], boxes, scores, least, size_wh, components=packed)
-        for number in np.flatnonzero(found).tolist():
+        planes, layout = planes_of(image), image.format.name
+        found = worths(planes[0], boxes, scores, least, size_wh, components=3 if layout in _PACKED else 1)
+        better = np.flatnonzero(found).tolist()
+        if not better:
+            return
+        colours, frame = colour_of(image), tracks.frame
+        moment = frame.index, frame.pts, frame.time_s
+        worth_of, score_of, kinds = found.tolist(), scores.tolist(), tracks.class_ids.tolist()
+        for number in better:
             row, box = due[number], boxes[number].tolist()
-            x1, y1, x2, y2 = box
-            crop = _around((max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))), width, height)
-            shown = _Shown(
-                int(tracks.class_ids[row]),
-                tracks.frame.index,
-                tracks.frame.pts,
-                tracks.frame.time_s,
-                float(scores[number]),
-                box,
-                crop,
-            )
-            self._best[ids[row]] = _Best(float(found[number]), shown, _cut(image, planes, crop))
+            left, top, right, bottom = box
+            crop = around(left, top, right, bottom, width, height)
+            shown = _Shown(kinds[row], *moment, score_of[number], box, crop)
+            self._best[ids[row]] = _Best(worth_of[number], shown, _cut(planes, layout, crop, colours))
 
-    def _line(self, track_id: int, worth: float, shown: _Shown, image: av.VideoFrame) -> bytes:
-        values = {
-            "track_id": track_id,
-            "file": name_of(track_id),
-            "class_id": shown.class_id,
-            "class": self._names[shown.class_id],
-            "frame": shown.frame,
-            "pts": shown.pts,
-            "time_s": round(shown.time_s, 6),
-            "score": round(shown.score, 4),
-            "box_xyxy": [round(side, 2) for side in shown.box_xyxy],
-            "crop_xyxy": list(shown.crop_xyxy),
-            "size_wh": [image.width, image.height],
-            "worth": round(worth, 3),
-        }
-        return json.dumps(values).encode() + b"\n"
+    def _line(self, track_id: int, worth: float, shown: _Shown, size_wh: tuple[int, int]) -> bytes:
+        """Return the track's line of the index, the bytes that `json.dumps` would give, in a third of its time."""
+        name = self._quoted.get(shown.class_id)
+        if name is None:
+            name = self._quoted[shown.class_id] = json.dumps(self._names[shown.class_id])
+        return (
+            f'{{"track_id": {track_id}, "file": "{name_of(track_id)}", "class_id": {shown.class_id}, "class": {name}, '
+            f'"frame": {shown.frame}, "pts": {shown.pts}, "time_s": {round(shown.time_s, 6)!r}, '
+            f'"score": {round(shown.score, 4)!r}, "box_xyxy": {[round(side, 2) for side in shown.box_xyxy]}, '
+            f'"crop_xyxy": {list(shown.crop_xyxy)}, "size_wh": {list(size_wh)}, "worth": {round(worth, 3)!r}}}\n'
+        ).encode()
 
     def _keep(self, track_id: int) -> None:
         """Append a track's best crop to the log, if it is not there."""
@@ -213,8 +222,8 @@ class Crops(FileSink):
             return
         assert self._file is not None
         try:
-            image = _for_jpeg(best.image) if isinstance(best.image, _Cut) else best.image
-            jpeg, line = self._jpegs.encoded(image), self._line(track_id, best.worth, best.shown, image)
+            size_wh, jpeg = self._jpegs.encoded(best.image)
+            line = self._line(track_id, best.worth, best.shown, size_wh)
             record = _RECORD.pack(track_id, len(line), len(jpeg)) + line + jpeg
             self._file.write(record)
         except (OSError, av.error.FFmpegError) as error:
@@ -280,17 +289,65 @@ def make_archive(log: Path, target: Path, size: int | None = None) -> None:
     """Make the ZIP of the first `size` bytes of a log, None: of all, durable. Raises OSError, CheckpointMismatch if
     the log is no file, and ValueError if it is damaged."""
     with existing(log) as file, fresh(target) as made:
-        found = dict(_records(file, os.fstat(file.fileno()).st_size if size is None else size))
-        with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as archive:
-            with archive.open(_entry(INDEX), "w", force_zip64=True) as index:
-                for _, (place, line, _) in sorted(found.items()):
-                    file.seek(place)
-                    index.write(file.read(line))
-            for track_id, (place, line, jpeg) in sorted(found.items()):
-                file.seek(place + line)
-                archive.writestr(_entry(name_of(track_id)), file.read(jpeg))
+        size = os.fstat(file.fileno()).st_size if size is None else size
+        if size <= _SMALL:
+            with io.BytesIO(file.read(size)) as content:
+                found = sorted(dict(_records(content, size)).items())
+                at = content.getbuffer()
+                index = b"".join([at[place : place + line] for _, (place, line, _) in found])
+                jpegs = [
+                    (name_of(track_id), at[place + line : place + line + jpeg])
+                    for track_id, (place, line, jpeg) in found
+                ]
+                made.write(small_archive(index, jpegs))
+                del jpegs, at  # views of what is closed here
+        else:
+            _write_archive(file, made, size)
         made.flush()
         os.fsync(made.fileno())
+
+
+def _write_archive(file: IO[bytes], made: IO[bytes], size: int) -> None:
+    """Write the ZIP of a log of any size, of which little is in memory at a time."""
+    found = dict(_records(file, size))
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as archive:
+        with archive.open(_entry(INDEX), "w", force_zip64=True) as index:
+            for _, (place, line, _) in sorted(found.items()):
+                file.seek(place)
+                index.write(file.read(line))
+        for track_id, (place, line, jpeg) in sorted(found.items()):
+            file.seek(place + line)
+            archive.writestr(_entry(name_of(track_id)), file.read(jpeg))
+
+
+_LOCAL = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s4B4H3I5H2I")
+_END = struct.Struct("<4s4H2IH")
+_LONG = struct.Struct("<2H2Q")  # sizes of 64 bits
+_PLAIN_ZIP, _ZIP64 = 20, 45  # versions that a reader needs
+_FIRST_DAY = 1 << 5 | 1
+
+
+def small_archive(index: bytes, jpegs: Sequence[tuple[str, bytes | memoryview]]) -> bytes:
+    """Return the bytes that `_write_archive` gives for an index and the JPEGs by name. `zipfile` seeks back for each,
+    and takes three times as long. Fewer than 65,536 of less than 4 GB, all together."""
+    parts: list[bytes | memoryview] = []
+    directory: list[bytes] = []
+    place = 0
+    unread = 0xFFFFFFFF  # the sizes stand in what follows the name
+    for name, content in ((INDEX, index), *jpegs):
+        title, length, check = name.encode(), len(content), crc32(content)
+        version, sizes, more = _PLAIN_ZIP, (length, length), b""
+        if content is index:  # its length was not known beforehand
+            version, sizes, more = _ZIP64, (unread, unread), _LONG.pack(1, 16, length, length)
+        facts = 0, zipfile.ZIP_STORED, 0, _FIRST_DAY, check
+        head = _LOCAL.pack(b"PK\x03\x04", version, *facts, *sizes, len(title), len(more))
+        parts += (head, title, more, content)
+        names = len(title), 0, 0, 0, 0, 0o100644 << 16, place
+        directory += (_CENTRAL.pack(b"PK\x01\x02", version, 3, version, 0, *facts, length, length, *names), title)
+        place += _LOCAL.size + len(title) + len(more) + length
+    listed, count = b"".join(directory), len(jpegs) + 1
+    return b"".join((*parts, listed, _END.pack(b"PK\x05\x06", 0, 0, count, count, len(listed), place, 0)))
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
@@ -316,37 +373,21 @@ def _records(file: IO[bytes], size: int) -> Iterator[tuple[int, tuple[int, int, 
 
 
 def _cut(
-    image: av.VideoFrame, planes: Sequence[NDArray[np.uint8]], box: tuple[int, int, int, int]
-) -> _Cut | av.VideoFrame:
-    """Return a copy of the part of a frame inside a box, scaled down where it is large."""
+    planes: Sequence[NDArray[np.uint8]], layout: str, box: tuple[int, int, int, int], colours: tuple[str, bool]
+) -> _Part | av.VideoFrame:
+    """Return a copy of the part of a frame inside a box; scaled down where it is large, or if it is not planar."""
     left, top, right, bottom = box
-    layout = image.format.name
+    width, height = right - left, bottom - top
+    if layout in _PLANAR:
+        part = _Part(width, height, cut_out(planes[0], planes[1], planes[2], box), *colours)
+        return _scaled(part) if max(width, height) > _MAX_WAITING_PX else part
     parts = []
     for number, plane in enumerate(planes):
         half = 2 if number else 1  # chroma
-        wide = 2 if number and layout == "nv12" else 3 if layout in ("rgb24", "bgr24") else 1
+        wide = 2 if number and layout == "nv12" else 3 if layout in _PACKED else 1
         rows = slice(top // half, -(-bottom // half))
-        parts.append(plane[rows, left // half * wide : -(-right // half) * wide].copy())
-    part = _Cut(right - left, bottom - top, layout, parts, *colour_of(image))
-    return _for_jpeg(part) if max(part.width, part.height) > _MAX_WAITING_PX else part
-
-
-def _around(box: tuple[float, float, float, float], width: int, height: int) -> tuple[int, int, int, int]:
-    """Return the part of a frame that is shown of a box: in whole blocks of a JPEG, where the frame has room, so that
-    many crops are of one size."""
-    left, top, right, bottom = box
-    around_x, around_y = _AROUND * (right - left), _AROUND * (bottom - top)
-    x1, x2 = _in_blocks(left - around_x, right + around_x, width)
-    y1, y2 = _in_blocks(top - around_y, bottom + around_y, height)
-    return x1, y1, x2, y2
-
-
-def _in_blocks(low: float, high: float, size: int) -> tuple[int, int]:
-    """Return whole blocks around a stretch, from an even pixel, where chroma begins, too; cut off at the frame."""
-    first, last = max(0, int(low)), min(size, int(high) + 1)
-    length = -(-(last - first) // _BLOCK) * _BLOCK
-    first = max(0, min(first - (length - last + first) // 2, size - length)) // 2 * 2
-    return first, min(size, max(last, first + length))
+        parts.append(plane[rows, left // half * wide : -(-right // half) * wide])
+    return _reformatted(_frame(width, height, layout, parts), *colours)
 
 
 # Of the red and the blue in a grey (ITU-T H.273), by matrix.
@@ -376,43 +417,41 @@ def _tables(full_range: bool) -> tuple[bytes, bytes]:
     return _levels(luma).tobytes(), _levels((np.arange(256) - 128) * weights[1, 1] + 128).tobytes()
 
 
-def _looked_up(plane: NDArray[np.uint8], table: bytes) -> NDArray[np.uint8]:
-    """Return `table[plane]`: as bytes in a seventh of the time that NumPy takes."""
-    return np.frombuffer(plane.tobytes().translate(table), np.uint8).reshape(plane.shape)
-
-
 def _levels(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
-def _recoloured(part: _Cut) -> list[NDArray[np.uint8]]:
-    """Return the planes of a 4:2:0 part as JPEG has its colours. swscale takes a quarter of a millisecond to begin with
-    each size, and this a quarter of that for a crop."""
-    luma, blue, red = part.planes
+def _put(part: _Part, planes: Sequence[NDArray[np.uint8]]) -> None:
+    """Put a part into the planes of a frame as JPEG has its colours. swscale takes a quarter of a millisecond to begin
+    with each size, and this a hundredth of that for a crop."""
     if part.matrix == "bt601":  # each plane for itself
-        grey, colour = _tables(part.full_range)
-        if part.full_range:
-            return part.planes
-        return [_looked_up(luma, grey), _looked_up(blue, colour), _looked_up(red, colour)]
+        tables = _tables(part.full_range)
+        put_looked_up(part.data, planes[0], planes[1], planes[2], part.width, part.height, *tables)
+        return
+    luma, blue, red = part.planes()
     weights = _to_jpeg(part.matrix, part.full_range)
-    return list(jpeg_planes(luma, blue, red, weights, 0 if part.full_range else 16))
+    made = jpeg_planes(luma, blue, red, weights, 0 if part.full_range else 16)
+    for target, plane in zip(planes, made, strict=True):
+        target[: plane.shape[0], : plane.shape[1]] = plane
 
 
-def _for_jpeg(part: _Cut) -> av.VideoFrame:
-    """Return a crop as JPEG has it, full-range BT.601 4:2:0, scaled down where it is large."""
-    scale = min(1.0, _MAX_PX / max(part.width, part.height))
-    width, height = max(2, round(part.width * scale)), max(2, round(part.height * scale))
-    if (part.width, part.height) == (width, height) and part.layout in ("yuv420p", "yuvj420p"):
-        return _frame(width, height, "yuvj420p", _recoloured(part))
+def _scaled(part: _Part) -> av.VideoFrame:
+    """Return a large part as JPEG has it, scaled down."""
+    return _reformatted(_frame(part.width, part.height, "yuv420p", part.planes()), part.matrix, part.full_range)
+
+
+def _reformatted(image: av.VideoFrame, matrix: str, full_range: bool) -> av.VideoFrame:
+    """Return a frame as JPEG has it, full-range BT.601 4:2:0, scaled down where it is large."""
+    scale = min(1.0, _MAX_PX / max(image.width, image.height))
     colours: dict[str, int] = {}
-    if part.layout not in ("rgb24", "bgr24", "gray"):
+    if image.format.name not in (*_PACKED, "gray"):
         colours = {
-            "src_colorspace": _MATRIX[part.matrix],
-            "src_color_range": _FULL_RANGE if part.full_range else _LIMITED_RANGE,
+            "src_colorspace": _MATRIX[matrix],
+            "src_color_range": _FULL_RANGE if full_range else _LIMITED_RANGE,
         }
-    return _frame(part.width, part.height, part.layout, part.planes).reformat(
-        width=width,
-        height=height,
+    return image.reformat(
+        width=max(2, round(image.width * scale)),
+        height=max(2, round(image.height * scale)),
         format="yuvj420p",
         dst_colorspace=_MATRIX["bt601"],
         dst_color_range=_FULL_RANGE,
@@ -427,32 +466,48 @@ def _frame(width: int, height: int, layout: str, planes: Sequence[NDArray[np.uin
     return image
 
 
+class _Encoder:
+    """The encoder of one size, and the frame from which it encodes parts, with its planes."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.context = _opened(width, height)
+        self.image = av.VideoFrame(width, height, "yuvj420p")
+        self.planes = planes_of(self.image)
+
+
 class JpegEncoders:
     """Makes JPEGs. The encoders of the sizes that came last are kept: to begin takes as long as a small crop does."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, int], av.VideoCodecContext] = {}
+        self._kept: dict[tuple[int, int], _Encoder] = {}
         self._made = 0
 
-    def encoded(self, image: av.VideoFrame) -> bytes:
-        """Return a frame of full-range 4:2:0 as JPEG, whatever came before. Raises av.error.FFmpegError."""
-        size = image.width, image.height
-        encoder = self._kept.pop(size, None) or self._opened(*size)
+    def encoded(self, crop: _Part | av.VideoFrame) -> tuple[tuple[int, int], bytes]:
+        """Return a crop as JPEG, whatever came before, and its size; a frame is of full-range 4:2:0. Raises
+        av.error.FFmpegError."""
+        if isinstance(crop, _Part) and max(crop.width, crop.height) > _MAX_PX:
+            crop = _scaled(crop)
+        size = crop.width, crop.height
+        encoder = self._kept.pop(size, None) or _Encoder(*size)
         self._kept[size] = encoder  # the last one
         if len(self._kept) > _ENCODERS:
             del self._kept[next(iter(self._kept))]
+        image = crop
+        if isinstance(image, _Part):
+            _put(image, encoder.planes)
+            image = encoder.image
         self._made += 1
         image.pts = self._made
-        return b"".join(map(bytes, encoder.encode(image)))
+        return size, b"".join(map(bytes, encoder.context.encode(image)))
 
-    @staticmethod
-    def _opened(width: int, height: int) -> av.VideoCodecContext:
-        encoder = cast("av.VideoCodecContext", av.CodecContext.create("mjpeg", "w"))
-        encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuvj420p"
-        encoder.time_base = Fraction(1, 25)
-        encoder.color_range = _FULL_RANGE
-        encoder.flags |= av.codec.context.Flags.bitexact  # without the library's version
-        encoder.qmin = encoder.qmax = _QUALITY
-        encoder.thread_count = 1
-        encoder.options = {"huffman": "default"}  # tables of its own take half as long again, and save a seventh
-        return encoder
+
+def _opened(width: int, height: int) -> av.VideoCodecContext:
+    encoder = cast("av.VideoCodecContext", av.CodecContext.create("mjpeg", "w"))
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuvj420p"
+    encoder.time_base = Fraction(1, 25)
+    encoder.color_range = _FULL_RANGE
+    encoder.flags |= av.codec.context.Flags.bitexact  # without the library's version
+    encoder.qmin = encoder.qmax = _QUALITY
+    encoder.thread_count = 1
+    encoder.options = {"huffman": "default"}  # tables of its own take half as long again, and save a seventh
+    return encoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from engine.errors import SinkError, Unencodable, describe_os_error
 from engine.media.annotated import NOTE
 from engine.records import StreamInfo
 from engine.sinks.base import fresh
-from engine.sinks.packet_log import VIDEO, LogHeader, read_header, read_packets
+from engine.sinks.packet_log import FRAME, VIDEO, LogHeader, read_header, read_packets
 
 # What the MP4 muxer takes beyond doubt. Other audio is left out and named in the result.
 _MP4_AUDIO = frozenset("aac mp2 mp3 ac3 eac3 dts alac opus flac".split())
@@ -96,10 +96,17 @@ def _video_of(container: OutputContainer, header: LogHeader, threads: int) -> Vi
     return stream
 
 
-def mux(log: Path, target: Path, audio: av.AudioStream | None, size: int | None = None) -> list[str]:
+def mux(
+    log: Path,
+    target: Path,
+    audio: av.AudioStream | None,
+    size: int | None = None,
+    drawn: Iterator[av.Packet] | None = None,
+) -> list[str]:
     """Write the packets in the first `size` bytes of a log (None: all) as an MP4, and return what is to be noted.
 
-    `audio` is the input's audio stream, as long as its container is open, or None. Raises one of MUX_ERRORS.
+    `audio` is the input's audio stream, as long as its container is open, or None. `drawn` gives the packets of a video
+    that was drawn in pieces, in the order of its frames. Raises one of MUX_ERRORS.
     """
     header = read_header(log)
     options = {"movflags": "+faststart", "movie_timescale": str(header["movie_timescale"])}
@@ -107,18 +114,34 @@ def mux(log: Path, target: Path, audio: av.AudioStream | None, size: int | None 
         container.metadata["comment"] = NOTE  # by which a later run knows that it is no source
         muxer = _Muxer(container, header, audio)
         for kind, packet, base in read_packets(log, size):
-            if kind == VIDEO:
+            if kind == FRAME:
+                muxer.video(_drawn(drawn, packet), base)
+            elif kind == VIDEO:
                 muxer.video(packet, base)
             else:
                 muxer.audio(packet, base)
     return muxer.notes
 
 
-def mux_into(target: Path, log: Path, audio: av.AudioStream | None, size: int | None = None) -> list[str]:
+def _drawn(packets: Iterator[av.Packet] | None, note: av.Packet) -> av.Packet:
+    """Return the next packet, which must be that of the noted frame. Raises ValueError."""
+    packet = None if packets is None else next(packets, None)
+    if packet is None or (packet.pts, packet.duration) != (note.pts, note.duration):
+        raise ValueError("a frame is missing in a piece of the video")
+    return packet
+
+
+def mux_into(
+    target: Path,
+    log: Path,
+    audio: av.AudioStream | None,
+    size: int | None = None,
+    drawn: Iterator[av.Packet] | None = None,
+) -> list[str]:
     """As `mux`, into a new file at `target`, made durable. FFmpeg would write to whatever it finds at a path: it is
     given the open file."""
     with fresh(target) as file:
-        notes = mux(log, Path(f"/proc/self/fd/{file.fileno()}"), audio, size)
+        notes = mux(log, Path(f"/proc/self/fd/{file.fileno()}"), audio, size, drawn)
         os.fsync(file.fileno())
     return notes
 

@@ -79,6 +79,8 @@ class Overlay:
         if scene is not None:
             if tracks.frame.image is not None:  # without what was added to make its size even
                 upright_wh = (tracks.frame.image.width, tracks.frame.image.height)
+            elif tracks.frame.recalled is not None:
+                upright_wh = tracks.frame.recalled.size_wh
             samples = samples_of(replace(tracks, boxes_xyxy=boxes), self._names)
             scene.see(tracks.frame, samples, upright_wh, tracks.alive)
             for strokes in scene.strokes(upright_wh):

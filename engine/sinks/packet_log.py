@@ -6,7 +6,8 @@ continued. Records follow each other without gaps:
     kind, flags, pts, dts, duration, time base (numerator, denominator), size | payload
 
 The first record is the header: JSON, the parameters of the encoder and its extradata. Side data is in a record of
-its own, in front of the packet it belongs to.
+its own, in front of the packet it belongs to. A video that is drawn in pieces (engine.pipeline.drawing) has notes
+instead of its packets: FRAME, what is to be drawn on a frame, and STATE, what was drawn before a piece.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import struct
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, TypedDict, cast
+from typing import IO, NamedTuple, TypedDict, cast
 
 import av
 from av.packet import PacketSideData, packet_sidedata_type_from_literal
 
 from engine.sinks.base import existing
 
-_HEADER, VIDEO, AUDIO, _SIDE_DATA = range(4)
+_HEADER, VIDEO, AUDIO, _SIDE_DATA, FRAME, STATE = range(6)
 _RECORD = struct.Struct("<BB3q2iI")
 _NO_TIME = -(2**63)
 _KEY_FRAME = 1
@@ -52,6 +53,17 @@ class LogHeader(TypedDict):
     extradata: str
 
 
+class Note(NamedTuple):
+    """A FRAME or STATE record, which begins at byte `at` of its log. A FRAME has its frame's times."""
+
+    kind: int
+    pts: int
+    duration: int
+    time_base: Fraction
+    payload: bytes
+    at: int
+
+
 class PacketLog:
     """Writes a log to an open, empty or cut, file."""
 
@@ -71,6 +83,17 @@ class PacketLog:
         flags = _KEY_FRAME if packet.is_keyframe else 0
         self._record(kind, flags, pts, dts, packet.duration or 0, packet.time_base, bytes(packet))
 
+    def frame(self, pts: int, duration: int, base: Fraction, payload: bytes) -> None:
+        """Add a note in place of a frame's packet."""
+        self._record(FRAME, 0, pts, pts, duration, base, payload)
+
+    def state(self, payload: bytes) -> None:
+        self._record(STATE, 0, 0, 0, 0, Fraction(1), payload)
+
+    def flush(self) -> None:
+        """Let readers see everything written so far."""
+        self._file.flush()
+
     def sync(self) -> None:
         """Make everything written so far durable."""
         self._file.flush()
@@ -84,6 +107,11 @@ class PacketLog:
         self._file.write(head)
         self._file.write(payload)
         self.size += len(head) + len(payload)
+
+
+def state_bytes(size: int) -> int:
+    """Return how many bytes a STATE record of a payload of `size` bytes takes."""
+    return _RECORD.size + size
 
 
 def read_header(path: Path) -> LogHeader:
@@ -103,7 +131,7 @@ def read_header(path: Path) -> LogHeader:
 
 def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.Packet, Fraction]]:
     """Yield VIDEO or AUDIO, the packet, and its time base, for every packet in the first `size` bytes; None: all of
-    them. Equal time bases are the same object.
+    them. Equal time bases are the same object. For a FRAME, the packet has its times and no data.
 
     Raises OSError, and ValueError if the log ends within a record.
     """
@@ -114,9 +142,10 @@ def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.
                 # PyAV has no other way to make side data than by its number and size.
                 side_data.append(PacketSideData(flags, len(payload)))  # type: ignore[call-arg]  # not in its stub
                 side_data[-1].update(payload)
-            elif kind in (VIDEO, AUDIO):
-                packet = av.Packet(len(payload))
-                if payload:
+            elif kind in (VIDEO, AUDIO, FRAME):
+                data_size = 0 if kind == FRAME else len(payload)
+                packet = av.Packet(data_size)
+                if data_size:
                     packet.update(payload)
                 packet.time_base = base
                 packet.pts, packet.dts = (None if value == _NO_TIME else value for value in (pts, dts))
@@ -126,6 +155,19 @@ def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.
                     packet.set_sidedata(data)
                 side_data = []
                 yield kind, packet, base
+
+
+def read_notes(path: Path, begin: int = 0, size: int | None = None) -> Iterator[Note]:
+    """Yield the notes of a log, from the record that begins at byte `begin` up to byte `size`; None: up to its end.
+    Raises as read_packets does."""
+    with existing(path) as file:
+        file.seek(begin)
+        at = begin
+        left = (os.fstat(file.fileno()).st_size if size is None else size) - begin
+        for kind, _, pts, _, duration, base, payload in _records(file, left):
+            if kind in (FRAME, STATE):
+                yield Note(kind, pts, duration, base, payload, at)
+            at += _RECORD.size + len(payload)
 
 
 def _records(file: IO[bytes], size: int | None) -> Iterator[tuple[int, int, int, int, int, Fraction, bytes]]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import av
 import av.error
@@ -107,9 +107,16 @@ class AnnotatedVideo(FileSink):
 
     @classmethod
     def of(
-        cls, config: EngineConfig, path: Path, class_names: Sequence[str], *, threads: int, scene: SceneOverlay | None
+        cls,
+        config: EngineConfig,
+        path: Path,
+        class_names: Sequence[str],
+        *,
+        threads: int,
+        scene: SceneOverlay | None,
+        **more: Any,
     ) -> Self:
-        """Return the sink for a video as the configuration asks for it."""
+        """Return the sink for a video as the configuration asks for it. `more` are arguments of a subclass."""
         return cls(
             path,
             class_names,
@@ -119,6 +126,7 @@ class AnnotatedVideo(FileSink):
             style=OverlayStyle.of(config),
             blur=BlurSettings.of(config),
             scene=scene,
+            **more,
         )
 
     @property
@@ -140,6 +148,8 @@ class AnnotatedVideo(FileSink):
             raise self._error(error) from error
 
     def resume(self, info: StreamInfo, state: OutputState, part: Path) -> None:
+        if "apart" in state:
+            raise CheckpointMismatch("the annotated video was drawn in pieces before")
         self._begin(info)
         try:
             self._log = PacketLog(reopened(self._part, state["offset"], part))
@@ -167,7 +177,7 @@ class AnnotatedVideo(FileSink):
 
     def write(self, tracks: Tracks) -> None:
         try:
-            image = _drawable(tracks.frame.image)
+            image = drawable(tracks.frame.image)
             if self._encoder is None:
                 self._configure(image, tracks.frame)
             self._taken += 1
@@ -388,7 +398,7 @@ def _look(image: av.VideoFrame) -> tuple[int, int, str, int, int]:
     return image.width, image.height, image.format.name, int(image.colorspace), int(image.color_range)
 
 
-def _drawable(image: av.VideoFrame) -> av.VideoFrame:
+def drawable(image: av.VideoFrame) -> av.VideoFrame:
     """Return a private 4:2:0 copy of even size, because the decoder may still need the original."""
     if image.format.name in ("rgb24", "bgr24", "gray"):
         # Players read the matrix from the tag, and guess by the size if there is none. RGB's own tag (0) is no

@@ -65,6 +65,12 @@ _ENDPOINTS = {
 }
 
 
+def _slept(seconds: float) -> bool:
+    """Pause, and return that the answer is wanted still."""
+    time.sleep(seconds)
+    return False
+
+
 class ObjectFacts(NamedTuple):
     """An object as its store lists it."""
 
@@ -123,31 +129,25 @@ class Store:
             for each in batch:
                 yield ObjectFacts(str(each["path"]), int(each["size"]), str(each["e_tag"] or ""), each["last_modified"])
 
-    def read(self, key: str, start: int, end: int, etag: str, wait: Callable[[float], bool] = lambda s: False) -> bytes:
+    def read(self, key: str, start: int, end: int, etag: str, wait: Callable[[float], bool]) -> bytes:
         """Return the bytes from `start` to before `end` of the object as it was when it had this etag. Repeated while
         it may help; `wait` pauses for some seconds and returns whether nobody wants them any more."""
         options: GetOptions = {"range": (start, end)}
         if etag:
             options["if_match"] = etag
-        for pause_s in (*PAUSES_S, None):
-            try:
-                data = self._tried(lambda: bytes(obstore.get(self._client, key, options=options).bytes()), key)
-                if len(data) == end - start:
-                    return data
-                problem = StorageError("an answer broke off", transient=True)
-            except StorageError as error:
-                problem = error
-            if not problem.transient or pause_s is None:
-                raise problem
-            log.info("%s: %s; asked again in %g s", self._at._replace(key=key).url, problem, pause_s)
-            if wait(pause_s):
-                raise problem
-        raise AssertionError
+
+        def ask() -> bytes:
+            data = bytes(obstore.get(self._client, key, options=options).bytes())
+            if len(data) != end - start:
+                raise StorageError("an answer broke off", transient=True)
+            return data
+
+        return self._repeated(ask, key, wait)
 
     def get(self, key: str) -> bytes | None:
         """Return a small object as a whole; None if there is none."""
         try:
-            return self._tried(lambda: bytes(obstore.get(self._client, key).bytes()), key)
+            return self._repeated(lambda: bytes(obstore.get(self._client, key).bytes()), key)
         except StorageError as error:
             if error.missing:
                 return None
@@ -162,29 +162,22 @@ class Store:
             for part in obstore.get(self._client, key).stream(min_chunk_size=_PART_BYTES):
                 file.write(part)
 
-        self._tried(copy, key)
+        self._repeated(copy, key)
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Write an object, which appears as a whole or not at all. A large file goes in parts; what of them was sent
         is dropped if it can't be completed."""
-        for pause_s in (*PAUSES_S, None):
-            try:
-                self._tried(
-                    lambda: obstore.put(
-                        self._client,
-                        key,
-                        data,
-                        use_multipart=isinstance(data, Path) and data.stat().st_size > _ONE_REQUEST_BYTES,
-                        chunk_size=_PART_BYTES,
-                        max_concurrency=4,
-                    ),
-                    key,
-                )
-                return
-            except StorageError as error:
-                if not error.transient or pause_s is None:
-                    raise
-                time.sleep(pause_s)
+        in_parts = not self.takes_at_once(data)
+        self._repeated(
+            lambda: obstore.put(
+                self._client, key, data, use_multipart=in_parts, chunk_size=_PART_BYTES, max_concurrency=4
+            ),
+            key,
+        )
+
+    def takes_at_once(self, data: bytes | Path) -> bool:
+        """Return whether this is written with one request, which may have a condition, and not in parts."""
+        return not isinstance(data, Path) or data.stat().st_size <= _ONE_REQUEST_BYTES
 
     def create(self, key: str, data: bytes) -> str | None:
         """Write an object where there is none (If-None-Match: *), and return its etag; None if there is one."""
@@ -197,7 +190,7 @@ class Store:
 
     def _on_condition(self, key: str, data: bytes, mode: PutMode) -> str | None:
         try:
-            put = self._tried(lambda: obstore.put(self._client, key, data, mode=mode), key)
+            put = self._repeated(lambda: obstore.put(self._client, key, data, mode=mode), key)
         except FileExistsError:
             return None
         except StorageError as error:
@@ -209,15 +202,31 @@ class Store:
     def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error."""
         try:
-            self._tried(lambda: obstore.delete(self._client, key), key)
+            self._repeated(lambda: obstore.delete(self._client, key), key)
         except StorageError as error:
             if not error.missing:
                 raise
+
+    def _repeated(self, ask: Callable[[], R], key: str, wait: Callable[[float], bool] = _slept) -> R:
+        """Return the answer, asked for again while that may help. `wait` pauses for some seconds and returns whether
+        nobody wants it any more. Raises what `_tried` raises."""
+        for pause_s in PAUSES_S:
+            try:
+                return self._tried(ask, key)
+            except StorageError as error:
+                if not error.transient:
+                    raise
+                log.info("%s: %s; asked again in %g s", self._at._replace(key=key).url, error, pause_s)
+                if wait(pause_s):
+                    raise
+        return self._tried(ask, key)
 
     def _tried(self, ask: Callable[[], R], key: str) -> R:
         """Return the answer. Raises StorageError, and FileExistsError where something must not be there and is."""
         try:
             return ask()
+        except StorageError:
+            raise
         except exceptions.AlreadyExistsError as error:
             raise FileExistsError(key) from error
         except (exceptions.BaseError, OSError) as error:

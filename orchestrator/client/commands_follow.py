@@ -32,7 +32,7 @@ def follow(options: SubmitOptions) -> int:
     """Print a line of JSON for each event after `after`, until the job has ended. Returns 0 if it completed, otherwise
     1. Raises UnknownJob."""
     given = resolved_settings()
-    job = find_job(options.job_id, given, *outputs_of(options.output))
+    job = find_job(options.job_id, given, *outputs_of(options.output, given))
     with interrupting(signal.SIGINT):
         try:
             for event in _events(job, given):

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from engine.storage.urls import is_object
 from engine.text.printable import printable
 from orchestrator.broker import health
 from orchestrator.broker.publish import queue_for
@@ -17,6 +18,7 @@ from orchestrator.client import views
 from orchestrator.client.commands_submit import configuration
 from orchestrator.client.options import SubmitOptions
 from orchestrator.job.job_config import JobConfig
+from orchestrator.job.paths import output_folder
 from orchestrator.settings import LOG_QUEUE
 
 
@@ -25,13 +27,14 @@ def health_check(options: SubmitOptions) -> int:
     given = resolved_settings()
     config = configuration(options)
     checked = JobConfig.parse(config).engine
+    wanted = options.output or str(checked.output_folder)
     began = time.monotonic()
     checks = health.check_health(
         given.broker_url,
         given.results_url,
         queues=tuple(dict.fromkeys((queue_for("complete_pipeline", options.queue, config), LOG_QUEUE))),
         model=None if checked.backend == "fake" else checked.model,
-        output=Path(options.output) if options.output else checked.output_folder,
+        output=output_folder(wanted, given) if is_object(wanted) else Path(wanted),
         given=given,
     )
     status = health.exit_status(checks)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from engine.cli.answers_table import print_answers
 from engine.cli.follow_up_lines import follow_up_lines
+from engine.storage.urls import is_object
 from engine.summary import AnswersJson, SummaryJson
 from engine.text.counted import counted
 from engine.text.say import say
@@ -25,6 +26,7 @@ from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import FAILED, INTERRUPTED
 from orchestrator.job.jobdir import Job, who
 from orchestrator.job.outcomes import Language, end_state, message_of, state_of
+from orchestrator.job.paths import output_folder
 from orchestrator.job.records import JobState, PipelineResult, StartRecord
 from orchestrator.job.registry import find_job
 from orchestrator.settings import Settings
@@ -39,7 +41,7 @@ RESULTS_S = 2.0
 def status(options: SubmitOptions) -> int:
     """Show a job. Returns 0 if it is done or in progress, 1 if it failed or was cancelled. Raises UnknownJob."""
     given, as_json = resolved_settings(), options.as_json
-    job = find_job(options.job_id, given, *outputs_of(options.output))
+    job = find_job(options.job_id, given, *outputs_of(options.output, given))
     if options.monitor:
         with interrupting(signal.SIGINT):
             try:
@@ -72,7 +74,7 @@ def status(options: SubmitOptions) -> int:
 def cancel(options: SubmitOptions) -> int:
     """Cancel a job. Returns 0 if it has ended in any way, 1 if not within 10 s. Raises UnknownJob and OSError."""
     given = resolved_settings()
-    job = find_job(options.job_id, given, *outputs_of(options.output))
+    job = find_job(options.job_id, given, *outputs_of(options.output, given))
     note = broker_note(given)
     before = state_of(job, given.lease_s)
     state, shown = before, before
@@ -147,15 +149,15 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
                 say(f"Error: {shot.refused}", err=True)
         return 0 if success else FAILED
     result = _result(job, given)
-    manifest, celery_result = job.output / "manifest.json", job.output / f"celery_result_{job.id}.json"
+    manifest, celery_result = f"{job.results}/manifest.json", f"{job.results}/{job.result_name}"
     if as_json:
-        files = {"manifest": str(manifest), "celery_result": str(celery_result)}
+        files = {"manifest": manifest, "celery_result": celery_result}
         value = {
             **result.to_json(),
             "success": success,
             "id": job.id,
             "state": shot.state,
-            "output_folder": str(job.output),
+            "output_folder": job.results,
         }
         click.echo(json.dumps({**value, **files}))
         return 0 if success else FAILED
@@ -170,7 +172,7 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
             say(line)
     say(message_of(job, end_state(job, result.summary), result.summary, language_of()))
     say(f"  state    {shot.state}")
-    say(f"  outputs  {job.output}")
+    say(f"  outputs  {job.results}")
     say(f"  manifest {manifest}")
     totals = result.summary.totals
     if told := views.cost(totals.cpu_s, totals.cpu_s_per_hour):
@@ -181,8 +183,10 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
     return 0 if success else FAILED
 
 
-def outputs_of(output: str | None) -> tuple[Path, ...]:
-    """Return the folders to search for a job that this machine does not remember."""
+def outputs_of(output: str | None, given: Settings) -> tuple[Path, ...]:
+    """Return the folders to search for a job that this machine does not remember. Raises PathRefused."""
+    if output is not None and is_object(output):
+        return (output_folder(output, given),)
     return (Path(output or "output_videos").absolute(),)
 
 
@@ -191,7 +195,7 @@ def _result(job: Job, given: Settings) -> PipelineResult:
     from orchestrator.worker import steps  # as above
 
     ends = time.monotonic() + RESULTS_S
-    while time.monotonic() < ends and not (job.output / f"celery_result_{job.id}.json").exists():
+    while time.monotonic() < ends and not job.result_path.exists():
         time.sleep(0.05)
     return steps.end(job, steps.Context(who(), given))  # makes missing ones again
 
@@ -206,14 +210,14 @@ def _error(job: Job, language: Language | None = None) -> str | None:
 
 def _cancelled_text(shot: Snapshot, before: JobState) -> str:
     if before.ended:
-        return f"Job {shot.id} had already ended: {before}, {views.counts(shot)}. Its outputs are in {shot.output}."
+        return f"Job {shot.id} had already ended: {before}, {views.counts(shot)}. Its outputs are in {shot.results}."
     if not shot.ended:
         return (
             f"Job {shot.id} is still {shot.state}: its worker has not answered yet. It ends by itself; see "
             f"`yolo-submit --status {shot.id}`."
         )
     if shot.state is not JobState.CANCELLED:
-        return f"Job {shot.id} ended first: {shot.state}. Its outputs are in {shot.output}."
+        return f"Job {shot.id} ended first: {shot.state}. Its outputs are in {shot.results}."
     if not shot.videos:
         return f"Job {shot.id} is cancelled. It had not been started."
     return f"Job {shot.id} is cancelled: {views.counts(shot)}. {views.kept(shot)}"

@@ -19,6 +19,7 @@ from engine.sinks.base import sole_writer
 from engine.text.say import say
 from orchestrator.broker.resolve import resolved_settings
 from orchestrator.client import views
+from orchestrator.client.commands_jobs import outputs_of
 from orchestrator.client.options import SubmitOptions
 from orchestrator.errors import reason_of
 from orchestrator.job.atomic_json import MAX_LIST_BYTES, object_in
@@ -58,7 +59,7 @@ def prune(options: SubmitOptions) -> int:
             "--prune asks first, and there is no terminal to ask on. Add --yes to prune without asking, or --dry-run."
         )
     given = resolved_settings()
-    found = jobs_in(Path(options.output).absolute()) if options.output else list(known_jobs(given))
+    found = jobs_in(*outputs_of(options.output, given)) if options.output else list(known_jobs(given))
     old, spared = _old(found, options, given)
     if ask and old:
         size = sum(each.size for each in old)
@@ -100,7 +101,7 @@ def _old(jobs: Iterable[Job], options: SubmitOptions, given: Settings) -> tuple[
     going = {job.id for _, job in chosen}
     old = []
     for end, job in chosen:
-        files = tuple(_results(job, going)) if options.results else (job.output / f"celery_result_{job.id}.json",)
+        files = tuple(_results(job, going)) if options.results else (job.result_path,)
         old.append(_Old(job, end, files, _size(job.folder) + sum(map(_size, files))))
     return old, spared
 
@@ -125,7 +126,7 @@ def _results(job: Job, going: set[str]) -> set[Path]:
 def _named(job: Job) -> set[Path]:
     """Return the files named in a job's manifest that are below its output folder."""
     manifest = object_in(job.folder / "manifest.json", MAX_LIST_BYTES) or {}
-    found = {job.output / f"celery_result_{job.id}.json"}
+    found = {job.result_path}
     files = manifest.get("files")
     found |= {job.output / name for name in files} if isinstance(files, dict) else set()
     videos = manifest.get("videos")

@@ -99,7 +99,7 @@ def submit(request: submission.JobRequest, follow: bool, as_json: bool) -> int:
         _warn(f"{monitor.no_worker(queue)}. The job waits until then.")
     other = submission.writer_before(job, given)
     if other is not None:
-        _warn(f"Job {other.id} writes to {job.output} as well and has not ended: this one waits for it.")
+        _warn(f"Job {other.id} writes to {job.results} as well and has not ended: this one waits for it.")
     submission.send(job, given)
     if not follow:
         _tell(job, given, as_json, queue, len(workers or []), other)
@@ -162,10 +162,10 @@ def _check_writer_before(job: Job, given: Settings) -> None:
         return
     if not other.live(given.lease_s):
         raise RequestError(
-            f"Job {other.id} has started writing to {job.output} and is waiting for a worker. Cancel it (its work is "
+            f"Job {other.id} has started writing to {job.results} and is waiting for a worker. Cancel it (its work is "
             f"kept): `yolo-submit --cancel {other.id}`. Or choose another output folder with --output DIR."
         )
-    _warn(f"Job {other.id} writes to {job.output} as well and is being worked on: this one waits for it.")
+    _warn(f"Job {other.id} writes to {job.results} as well and is being worked on: this one waits for it.")
 
 
 def _cancel_embedded(job: Job, given: Settings, local: Embedded, as_json: bool) -> int:
@@ -193,13 +193,13 @@ def _tell(job: Job, given: Settings, as_json: bool, queue: str, workers: int, ot
         click.echo(json.dumps({"success": True, **views.as_json(shot), **about}))
         return
     say(f"Job {job.id} is on queue {queue}.")
-    say(f"  output  {job.output}")
+    say(f"  output  {job.results}")
     say(f"  follow  yolo-submit --status {job.id} --monitor")
     say(f"  cancel  yolo-submit --cancel {job.id}")
 
 
 def _introduce(job: Job) -> None:
-    say(f"Job {job.id}: {job.spec.video_folder} -> {job.output}", err=True)
+    say(f"Job {job.id}: {job.spec.video_folder} -> {job.results}", err=True)
 
 
 def _workers(given: Settings, queue: str) -> list[Heartbeat] | None:

@@ -76,6 +76,7 @@ class Snapshot:
     video_folder: str
     source: Path
     output: Path
+    results: str
     created_at: str
     started_at: str | None
     ended_at: str | None
@@ -136,6 +137,7 @@ class Reader:
             video_folder=job.spec.video_folder,
             source=Path(job.spec.inputs[0]),
             output=job.output,
+            results=job.results,
             created_at=job.spec.created_at,
             started_at=start.started_at,
             ended_at=end.ended_at if end else None,
@@ -193,6 +195,8 @@ class Reader:
             # The same result as outcomes.state_of, which reads the lease of every video.
             if self.job.cancelled:
                 return JobState.CANCELLING
+            if "end" in steps:
+                return JobState.ENDING
             return JobState.PROCESSING if self._start else JobState.STARTING
         return outcomes.state_of(self.job, self._lease_s)
 

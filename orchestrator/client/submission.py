@@ -17,7 +17,7 @@ from engine.errors import InputError
 from engine.media.inputs import find_videos
 from engine.media.listing import FolderWalk, told
 from engine.media.suffixes import VIDEO_SUFFIXES
-from engine.storage.urls import is_object
+from engine.storage.urls import Place, is_object
 from engine.text.counted import counted
 from engine.text.did_you_mean import near
 from orchestrator.broker.connection import without_password
@@ -29,7 +29,7 @@ from orchestrator.errors import BrokerUnreachable, JobError, PathRefused, Reques
 from orchestrator.job import outcomes
 from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import Job, jobs_in
-from orchestrator.job.paths import output_folder, video_folder
+from orchestrator.job.paths import output_folder, stored_output, video_folder
 from orchestrator.job.records import JobState, Priority
 from orchestrator.settings import LOG_QUEUE, Settings
 from orchestrator.worker import steps
@@ -77,9 +77,14 @@ class JobRequest:
         """Return the queue that matters most for the job."""
         return queue_for(self.task, self.queue, self.config.given)
 
+    @property
+    def wanted_output(self) -> str:
+        """Return the output as it was given: a folder, or a place in storage."""
+        return self.output or str(self.config.engine.output_folder)
+
     def output_folder(self, settings: Settings) -> Path:
         """Return the job's output folder. Raises PathRefused."""
-        return output_folder(self.output or str(self.config.engine.output_folder), settings)
+        return output_folder(self.wanted_output, settings)
 
 
 def check(request: Request, settings: Settings) -> JobRequest:
@@ -97,7 +102,9 @@ def check(request: Request, settings: Settings) -> JobRequest:
         request.video_folder, request.task, config, request.output, request.workers, request.queue, request.priority
     )
     if request.task != "log_end":
-        _check_for_videos(request.video_folder, checked.output_folder(settings))
+        _check_for_videos(
+            request.video_folder, checked.output_folder(settings), stored_output(checked.wanted_output, settings)
+        )
     return checked
 
 
@@ -263,11 +270,11 @@ def _check_folder(given: str) -> None:
         raise PathRefused(f"Folder {given} can't be read: permission denied. Allow it: `chmod -R u+rX {given}`.")
 
 
-def _check_for_videos(given: str, output: Path) -> None:
+def _check_for_videos(given: str, output: Path, stored: Place | None) -> None:
     """Raise RequestError for a folder without a video."""
     if is_object(given):
         try:
-            find_videos([given], output)
+            find_videos([given], output, stored=stored)
         except InputError as error:
             raise RequestError(str(error)) from error
         return

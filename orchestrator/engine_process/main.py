@@ -3,8 +3,9 @@
     python -m orchestrator.engine_process.main EVENTS_FD ORDERS_FD PARENT
 
 The first message is the task: probe inputs, process videos that are requested one by one, salvage what an ended attempt
-left, or do the work that follows all videos and write a job's report. A file that crashes a library only takes this
-process with it; the worker sees the end of the pipe and continues. When the worker dies, this process dies with it.
+left, do the work that follows all videos and write a job's report, or send the rest of a job's results to storage. A
+file that crashes a library only takes this process with it; the worker sees the end of the pipe and continues. When the
+worker dies, this process dies with it.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from orchestrator.engine_process.messages import (
     Order,
     Probe,
     Salvage,
+    SendRest,
     Work,
     order_of,
     task_of,
 )
+from orchestrator.engine_process.send_rest import send_rest
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,8 @@ def _do(task: AnyTask, events: Sender, orders: Iterator[Order]) -> None:
         from orchestrator.engine_process.salvage import salvage
 
         salvage(task, events)
+    elif isinstance(task, SendRest):
+        send_rest(task, events)
     else:
         from orchestrator.engine_process.follow_up import follow_up
 

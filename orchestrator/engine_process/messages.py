@@ -104,7 +104,8 @@ class Task(Message):
 @dataclass(frozen=True, kw_only=True)
 class Probe(Task):
     """Find the videos of `inputs` (`only` these, unless that is None) and probe each, except those to `skip`. Files
-    must be below one of `roots`, if given."""
+    must be below one of `roots`, if given. `stored` is the place of the results in storage,
+    where objects of others are replaced only with `overwrite`."""
 
     kind = "probe"
     inputs: tuple[str, ...]
@@ -113,12 +114,15 @@ class Probe(Task):
     only: tuple[str, ...] | None = None
     skip: tuple[str, ...] = ()
     roots: tuple[str, ...] = ()
+    stored: str | None = None
+    overwrite: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Task):
     """Process videos that are requested one by one, for the job with this id, into `output`. `on_event`, `event_kinds`
-    and `event_loiter_s` are the worker's settings."""
+    and `event_loiter_s` are the worker's settings. With `stored`, results are sent to that place in storage, and the
+    folder `notes` says what was; objects of others are replaced only with `overwrite`."""
 
     kind = "work"
     output: str
@@ -128,6 +132,9 @@ class Work(Task):
     on_event: tuple[str, ...] = ()
     event_kinds: tuple[str, ...] = ()
     event_loiter_s: float | None = None
+    stored: str | None = None
+    notes: str = ""
+    overwrite: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +166,23 @@ class FollowUp(Task):
     made: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class SendRest(Task):
+    """Send what a job has made and not sent yet from `output` to the place `stored`, the file `name` with `result`, and
+    last the manifest. `settled`: the job is complete."""
+
+    kind = "send rest"
+    output: str
+    stored: str
+    notes: str
+    job: str
+    name: str
+    result: Mapping[str, object]
+    manifest: Mapping[str, object]
+    overwrite: bool
+    settled: bool
+
+
 # -- orders -----------------------------------------------------------------------------------------------------------
 
 
@@ -166,7 +190,7 @@ class FollowUp(Task):
 class GiveVideo(Message):
     """Process this video; the answer to `Next`. The attempt is over once the file `successor` or `end` exists. `behind`
     are the stems of the camera's previous files, the latest first. `pieces` is the folder for detections by others, in
-    pieces of `piece_s` seconds; None: it stays whole."""
+    pieces of `piece_s` seconds; None: it stays whole. `drawn`: others also draw pieces of its annotated video."""
 
     kind = "video"
     index: int
@@ -178,6 +202,7 @@ class GiveVideo(Message):
     behind: tuple[str, ...] = ()
     pieces: str | None = None
     piece_s: float = 0.0
+    drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,6 +215,19 @@ class GivePiece(Message):
     stem: str
     start_s: float
     end_s: float
+    file: str
+
+
+@dataclass(frozen=True)
+class GiveDrawing(Message):
+    """Draw a piece of the annotated video of the video with the stem `of`, as `notes` say, into `file`; an answer to
+    `Next`. `stem` names the piece."""
+
+    kind = "drawing"
+    path: str
+    stem: str
+    of: str
+    notes: str
     file: str
 
 
@@ -378,7 +416,7 @@ class Salvaged(Message):
 
 @dataclass(frozen=True)
 class Reading(Message):
-    """The work that follows the videos is in progress."""
+    """The work that follows the videos, or sending, is in progress."""
 
     kind = "reading"
 
@@ -394,6 +432,13 @@ class FollowedUp(Message):
 
 
 @dataclass(frozen=True)
+class AllSent(Message):
+    """All of a job is in storage."""
+
+    kind = "all sent"
+
+
+@dataclass(frozen=True)
 class Reported(Message):
     """The path of a job's report."""
 
@@ -401,8 +446,8 @@ class Reported(Message):
     path: str
 
 
-AnyTask = Probe | Work | Salvage | FollowUp
-Order = GiveVideo | GivePiece | NoMoreVideos | Kept | Stop | WriteReport
+AnyTask = Probe | Work | Salvage | FollowUp | SendRest
+Order = GiveVideo | GivePiece | GiveDrawing | NoMoreVideos | Kept | Stop | WriteReport
 Event = (
     LeftOut
     | Found
@@ -421,6 +466,7 @@ Event = (
     | Salvaged
     | Reading
     | FollowedUp
+    | AllSent
     | Reported
 )
 

@@ -16,9 +16,11 @@ from engine.inference.model import check_wanted, resolved_model
 from engine.media import listing
 from engine.media.inputs import Video, find_videos
 from engine.media.source import Source
-from engine.pipeline.outputs import refuse_foreign_outputs
+from engine.pipeline.outputs import paths_of, refuse_foreign_outputs
 from engine.pipeline.sequence import chains
 from engine.stages.decode import never_begun
+from engine.storage.shared_output import refuse_foreign
+from engine.storage.urls import place_of
 from models.errors import ModelError
 from orchestrator.engine_process.ipc import Sender
 from orchestrator.engine_process.messages import Found, LeftOut, Looked, ModelFound, Opening, Probe
@@ -33,11 +35,17 @@ def probe(task: Probe, events: Sender) -> None:
     output = Path(task.output)
     roots = list(map(Path, task.roots))
     left_out: list[listing.LeftOut] = []
-    found = find_videos(task.inputs, output, roots, left_out=left_out)
+    stored = place_of(task.stored or "")
+    found = find_videos(task.inputs, output, roots, left_out=left_out, stored=stored)
     wanted = None if task.only is None else set(task.only)
     videos = [video for video in found if wanted is None or video.path in wanted]
     config = EngineConfig(**task.config)
     refuse_foreign_outputs(config, videos, output, report=True)
+    if stored is not None and not task.overwrite:
+        names = (
+            path.relative_to(output).as_posix() for each in videos for path in paths_of(config, each, output).values()
+        )
+        refuse_foreign(stored, names)
     answering = AnswerSettings.of(config)  # a scene that is none is known before anything is done
     events.send(LeftOut((*listing.told(left_out), *_without_videos(answering, videos, task.only is not None))))
     before = chains(videos, answering)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from engine.alarms import SECRET, AlarmSettings
 from engine.config import EngineConfig
 from engine.engine import Engine
+from engine.errors import LeaseLost
 from engine.media.inputs import Video
 from engine.observe.meter import Meter
-from engine.pipeline.assignment import Assignment, Piece, PieceAssignment, PiecesOf
+from engine.pipeline.assignment import Assignment, Drawing, DrawingAssignment, Piece, PieceAssignment, PiecesOf
 from engine.pipeline.stream import Outcome, Progress
+from engine.resume.attempts import label
+from engine.storage.shared_output import SharedOutput
+from engine.storage.written import Foreign
 from engine.summary import VideoJson, VideoStatus
 from orchestrator.engine_process.fence import Fence
 from orchestrator.engine_process.ipc import Sender
@@ -23,6 +29,7 @@ from orchestrator.engine_process.messages import (
     AlarmsTold,
     Done,
     Finished,
+    GiveDrawing,
     GivePiece,
     GiveVideo,
     Kept,
@@ -37,7 +44,9 @@ from orchestrator.engine_process.messages import (
     StreamProgress,
     Work,
 )
-from orchestrator.job.records import BackendFacts, EngineFacts, ModelFacts, VideoEntry
+from orchestrator.engine_process.reading import ticker
+from orchestrator.engine_process.storage import storage_of
+from orchestrator.job.records import BackendFacts, EngineFacts, EntryStatus, ModelFacts, VideoEntry
 
 PROGRESS_EVERY_S = 0.5
 _MEASURED_EVERY = 4  # times that progress is told
@@ -59,9 +68,10 @@ def _alarms(task: Work) -> AlarmSettings | None:
 class _Work:
     def __init__(self, task: Work, events: Sender, orders: Iterator[Order]) -> None:
         self._events = events
-        self._answers: queue.SimpleQueue[GiveVideo | GivePiece | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[GiveVideo | GivePiece | GiveDrawing | None] = queue.SimpleQueue()
         self._index: dict[str, int] = {}
         self._kept: dict[int, threading.Event] = {}
+        self._stored: SharedOutput | None = None
         self._stopped: Stop | None = None
         self._task = task
         self._engine: Engine | None = None
@@ -78,7 +88,7 @@ class _Work:
         facts = EngineFacts(ModelFacts(model.manifest.name, model.sha256), computing)
         self._events.send(Ready(facts))
         meter = Meter(engine)
-        with engine:
+        with engine, self._storage(engine.config.blur is not None):
             engine.work(
                 self._assignments(),
                 self._task.output,
@@ -92,7 +102,7 @@ class _Work:
             self._events.send(Measured(meter.read()))
         self._events.send(Finished())
 
-    def _assignments(self) -> Iterator[Assignment | PieceAssignment]:
+    def _assignments(self) -> Iterator[Assignment | PieceAssignment | DrawingAssignment]:
         """Yield one video after the other, as the worker leases them to us."""
         while True:
             self._events.send(Next())
@@ -103,6 +113,10 @@ class _Work:
                 piece = Piece(given.start_s, given.end_s, Path(given.file))
                 yield PieceAssignment(Video(given.path, PurePosixPath(given.stem)), piece)
                 continue
+            if isinstance(given, GiveDrawing):
+                drawing = Drawing(Path(given.notes), Path(given.file))
+                yield DrawingAssignment(Video(given.path, PurePosixPath(given.stem)), drawing, PurePosixPath(given.of))
+                continue
             self._index[given.stem] = given.index
             self._kept[given.index] = threading.Event()
             yield Assignment(
@@ -111,7 +125,7 @@ class _Work:
                 fence=Fence(Path(given.successor), Path(given.end)),
                 job=self._task.job,
                 behind=tuple(map(PurePosixPath, given.behind)),
-                pieces=None if given.pieces is None else PiecesOf(Path(given.pieces), given.piece_s),
+                pieces=None if given.pieces is None else PiecesOf(Path(given.pieces), given.piece_s, given.drawn),
             )
 
     def _done(self, assignment: Assignment, entry: VideoJson) -> None:
@@ -121,10 +135,35 @@ class _Work:
         # "resumed_from" is left out where it never stopped.
         left_out = (*flags, "known_ahead", *(() if entry["resumed_from"] else ("resumed_from",)))
         told = VideoEntry.from_json({key: value for key, value in entry.items() if key not in left_out})
+        if not any(flags.values()):
+            try:
+                told = self._sent(assignment, told)
+            except LeaseLost as error:
+                told, flags["lost"] = replace(told, error=str(error)), True
         self._events.send(Done(index, told, **flags, known_ahead=entry.get("known_ahead", 0)))
         self._kept[index].wait()
 
-    def _piece_done(self, assignment: PieceAssignment, outcome: Outcome) -> None:
+    def _storage(self, keeps_videos: bool) -> contextlib.AbstractContextManager[object]:
+        """Return the place of the results in storage, if that is where they go. It is taken as long as this process
+        works: a run that finds it idle would take it over."""
+        if self._task.stored is None:
+            return contextlib.nullcontext()
+        self._stored = storage_of(self._task, keeps_videos=keeps_videos)
+        return self._stored
+
+    def _sent(self, assignment: Assignment, entry: VideoEntry) -> VideoEntry:
+        """Send a video's outputs to storage, if results go there, and return its entry. Raises LeaseLost, and
+        OutputError if storage can't be written, for which no video is to blame."""
+        if self._stored is None or not entry.outputs:
+            return entry
+        paths = map(Path, entry.outputs.values())
+        try:
+            self._stored.send_video(label(assignment.video.stem), paths, assignment.fence, ticker(self._events))
+        except Foreign as error:
+            return replace(entry, status=EntryStatus.FAILED, error=str(error), outputs={})
+        return entry
+
+    def _piece_done(self, assignment: PieceAssignment | DrawingAssignment, outcome: Outcome) -> None:
         error = outcome.error if outcome.status is VideoStatus.FAILED else None
         stem = str(assignment.video.stem)
         self._events.send(PieceDone(stem, outcome.tally.frames, error, unfinished=outcome.unfinished))
@@ -146,7 +185,7 @@ class _Work:
 
     def _listen(self, orders: Iterator[Order]) -> None:
         for order in orders:
-            if isinstance(order, GiveVideo | GivePiece):
+            if isinstance(order, GiveVideo | GivePiece | GiveDrawing):
                 self._answers.put(order)
             elif isinstance(order, NoMoreVideos):
                 self._answers.put(None)

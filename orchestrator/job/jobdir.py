@@ -11,6 +11,7 @@
     pieces/0007-00012.bin    the detections in piece 12 of video 7, a long one (see pieces.py)
     cancel.json              a request to cancel it
     given-up.json            why nobody can continue it: its folder has disappeared, a machine refuses it
+    sent.json                the end record, once all results are in storage; then the output folder is emptied
     end.json                 the end record, with the pipeline's result; its existence ends the job
     manifest.json            a copy of the one in the output folder; written last: nothing is left to do
     events.jsonl             its history, one event per line
@@ -47,6 +48,9 @@ JOBS_FOLDER = ".yolo-jobs"
 PARTS = ("videos", "tasks")
 PIECES = "pieces"
 """The folder of pieces, if there are any."""
+SENT = "sent.json"
+NOTES = ".sent"
+"""The folder, beside the jobs, of notes on what was sent to storage."""
 
 _DONE = re.compile(r"([0-9]{4,9})\.done\.json")
 _LEASE = re.compile(r"([^.]+)\.([1-9][0-9]{0,8})\.json")
@@ -128,8 +132,34 @@ class Job:
         return Path(self.spec.output)
 
     @property
+    def results(self) -> str:
+        """Return where the results are for people: the output folder, or the place in storage."""
+        return self.spec.stored or self.spec.output
+
+    @property
+    def result_path(self) -> Path:
+        """Return the path of the file with the result of the pipeline."""
+        return (self.output if self.spec.stored is None else self.folder) / self.result_name
+
+    @property
+    def result_name(self) -> str:
+        return f"celery_result_{self.id}.json"
+
+    @property
+    def notes(self) -> Path:
+        """Return the folder of notes on what was sent to storage, which the next job into the same place reads, too."""
+        return self.folder.parent / NOTES
+
+    @property
     def config(self) -> dict[str, object]:
         return dict(self.spec.config)
+
+    @property
+    def for_engine(self) -> dict[str, object]:
+        """Return the configuration for engine processes. A folder from which results go to storage holds nothing
+        else: whether they may replace what is there is asked of storage."""
+        stored = {} if self.spec.stored is None else {"overwrite": True}
+        return {**self.config, "output_folder": str(self.output), **stored}
 
     @property
     def workers(self) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from engine.output_folder.hashes import sealed
+from engine.storage.spooled import told as told_of_storage
 from engine.versions import versions
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.leases import Lease, latest
@@ -196,19 +197,28 @@ def without_long_lists(start: StartRecord) -> dict[str, object]:
 
 def build_manifest(job: Job, summary: JobSummary) -> dict[str, object]:
     """Return the summary as JSON, with what is needed to verify or repeat it."""
-    text = json.dumps(job.config, sort_keys=True).encode()
+    config = job.config
+    if job.spec.stored is not None:
+        config = told_of_storage(config, job.output, job.spec.stored)
+    text = json.dumps(config, sort_keys=True).encode()
     start = job.start_record()
     manifest: dict[str, object] = {
         **summary.to_json(),
         "job": job.id,
         "started_at": start.started_at if start else None,
         **({"classes": list(start.model.classes)} if start is not None and start.model.classes else {}),
-        "config": job.config,
+        "config": config,
         "config_sha256": hashlib.sha256(text).hexdigest(),
         "versions": versions(),
         "files": dict(summary.files),
     }
     return sealed(manifest)
+
+
+def final_manifest(job: Job, summary: JobSummary) -> dict[str, object]:
+    """Return the manifest as it is where the results are."""
+    manifest = build_manifest(job, summary)
+    return manifest if job.spec.stored is None else sealed(told_of_storage(manifest, job.output, job.spec.stored))
 
 
 def end_state(job: Job, summary: JobSummary) -> JobState:
@@ -232,9 +242,9 @@ def state_of(job: Job, lease_s: float) -> JobState:
         return JobState.STARTING if live else JobState.QUEUED
     if job.spec.task == "log_start":
         return JobState.FAILED if start.refused else JobState.COMPLETED
-    if live:
+    if live and not any(lease.base == job.task_base("end") for lease in live):
         return JobState.PROCESSING
-    return JobState.ENDING if len(job.done_indices()) == len(start.videos) else JobState.WAITING
+    return JobState.ENDING if live or len(job.done_indices()) == len(start.videos) else JobState.WAITING
 
 
 def failed_entry(

@@ -8,6 +8,7 @@ machine reaches, none are needed, because a job can do no more than its user.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tomllib
@@ -29,7 +30,7 @@ def video_folder(given: str, settings: Settings) -> Path:
     """Resolve the folder or file of videos that a job names; object storage is returned as a URL. Raises
     PathRefused."""
     if (place := _object(given)) is not None:
-        return _stored(place, settings)
+        return _stored(place, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
     path = _resolved(given, "video folder")
     try:
         mode = path.stat().st_mode
@@ -50,7 +51,7 @@ def input_is_away(given: str, settings: Settings) -> str | None:
     None if it can, or if it is in object storage, where each video reports it. Raises PathRefused if it is outside the
     roots."""
     if (place := _object(given)) is not None:
-        _stored(place, settings)
+        _stored(place, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
         return None
     path = _resolved(given, "video folder")
     _below(path, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
@@ -64,12 +65,11 @@ def input_is_away(given: str, settings: Settings) -> str | None:
 
 
 def output_folder(given: str, settings: Settings) -> Path:
-    """Resolve a job's output folder, which need not exist yet. Raises PathRefused."""
-    if (place := _object(given)) is not None:
-        raise PathRefused(
-            f"A job keeps its records in its output folder, which can't be {place.url}: name a folder that all workers "
-            "share, and copy the results from there. Only `yolo-engine run` writes to object storage."
-        )
+    """Resolve a job's output folder, which need not exist yet. For results that go to storage, it is the folder from
+    which they are sent, and in which the job keeps its records. Raises PathRefused."""
+    if (place := stored_output(given, settings)) is not None:
+        name = f"{place.bucket}-{hashlib.sha256(place.url.encode()).hexdigest()[:16]}"
+        return output_folder(str(_spool(place, settings) / name), settings)
     path = _resolved(given, "output folder")
     try:
         if not stat.S_ISDIR(path.stat().st_mode):
@@ -81,6 +81,30 @@ def output_folder(given: str, settings: Settings) -> Path:
     return _below(path, settings.output_roots, settings, "Output folder", "YOLO_OUTPUT_ROOTS")
 
 
+def stored_output(given: str, settings: Settings) -> Place | None:
+    """Return the place in storage to which a job's results go; None for a folder. Raises PathRefused."""
+    if (place := _object(given)) is None:
+        return None
+    place = place._replace(key=place.key.strip("/"))
+    _stored(place, settings.output_roots, settings, "Output", "YOLO_OUTPUT_ROOTS")
+    return place
+
+
+def _spool(place: Place, settings: Settings) -> Path:
+    """Return the folder that has a folder for each place in storage: below the first output root that is a folder;
+    without roots, in this machine's state. Raises PathRefused if all roots are URLs."""
+    folders = [root for root in settings.output_roots if _object(str(root)) is None]
+    if folders:
+        return folders[0] / ".yolo-stored"
+    if settings.output_roots:
+        shown = _shown(settings.output_roots)
+        raise PathRefused(
+            f"A job that writes to {place.url} keeps its records in a folder that all workers share, and "
+            f"YOLO_OUTPUT_ROOTS ({shown}) names none. Add one: export YOLO_OUTPUT_ROOTS=/srv/jobs{os.pathsep}{shown}"
+        )
+    return settings.state_dir / "stored"
+
+
 def confined_video(path: str, settings: Settings) -> str:
     """Check a video of a job's list before it is opened: it must be a regular file below a root, links resolved, or an
     object below a root that is a URL.
@@ -88,7 +112,7 @@ def confined_video(path: str, settings: Settings) -> str:
     Raises PathRefused.
     """
     if (place := _object(path)) is not None:
-        _stored(place, settings)
+        _stored(place, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
         return path
     resolved = _resolved(path, "video")
     try:
@@ -187,21 +211,24 @@ def _object(given: object) -> Place | None:
     return place_of(given) if isinstance(given, str) else None
 
 
-def _stored(place: Place, settings: Settings) -> Path:
-    """Return the URL of objects that a job may read. Raises PathRefused."""
-    roots = settings.video_roots
+def _stored(place: Place, roots: tuple[Path, ...], settings: Settings, what: str, variable: str) -> Path:
+    """Return the URL of objects that a job may use. Raises PathRefused."""
     if not roots:
-        return _below(Path(place.url), roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
+        bucket = f"{place.scheme}://{place.bucket}"
+        example = bucket if variable == "YOLO_VIDEO_ROOTS" else f"/srv/jobs{os.pathsep}{bucket}"
+        return _below(Path(place.url), roots, settings, what, variable, example)
     if not any(is_below(place, root) for root in roots):
-        shown = os.pathsep.join(map(str, roots))
+        shown = _shown(roots)
         raise PathRefused(
-            f"{place.url} is not below YOLO_VIDEO_ROOTS ({shown}). Add its bucket or a prefix: "
-            f"export YOLO_VIDEO_ROOTS={shown}{os.pathsep}{place.scheme}://{place.bucket}"
+            f"{place.url} is not below {variable} ({shown}). Add its bucket or a prefix: "
+            f"export {variable}={shown}{os.pathsep}{place.scheme}://{place.bucket}"
         )
     return Path(place.url)
 
 
-def _below(path: Path, roots: tuple[Path, ...], settings: Settings, what: str, variable: str) -> Path:
+def _below(
+    path: Path, roots: tuple[Path, ...], settings: Settings, what: str, variable: str, example: str = ""
+) -> Path:
     if not roots:
         if broker_is_local(settings.broker_url):
             return path
@@ -212,16 +239,22 @@ def _below(path: Path, roots: tuple[Path, ...], settings: Settings, what: str, v
         )
         raise PathRefused(
             f"{reached}: whoever can write to it could name any path. Set {variable} to the folders that jobs may use, "
-            f"e.g. export {variable}={path.parent}"
+            f"e.g. export {variable}={example or path.parent}"
         )
     for root in roots:
         if path.is_relative_to(os.path.realpath(root)):
             return path
-    shown = os.pathsep.join(map(str, roots))
+    shown = _shown(roots)
     raise PathRefused(
         f"{what} {path} is not below {variable} ({shown}). Move it there, or add its folder: "
         f"export {variable}={shown}{os.pathsep}{path if path.is_dir() else path.parent}"
     )
+
+
+def _shown(roots: tuple[Path, ...]) -> str:
+    """Return roots as in their variable."""
+    places = [(root, place_of(root)) for root in roots]
+    return os.pathsep.join(str(root) if place is None else place.url.rstrip("/") for root, place in places)
 
 
 def _kind(mode: int) -> str:

@@ -3,11 +3,15 @@
     pieces/0007-00012.bin         the detections in piece 12 of video 7 (engine/pipeline/pieces.py)
     pieces/0007-00012.1.json      the lease of that piece
     pieces/0007-00012.1.end.json  how the work on it ended
+    pieces/0007-00012.notes       what is to be drawn in it (engine/pipeline/drawing.py)
+    pieces/0007-00012.drawn       the packets of the annotated video
+    pieces/0007-00012d.1.json     the lease of the drawing
 
 The worker that tracks a video uses the pieces that exist and infers the rest itself, so it never waits for a piece: one
 that is abandoned or can't be made only costs time. A piece is useful if it is done before the tracker reaches it. The
 first such piece is taken, and those before it are left to the tracker, so that both work all the time and finish
-together.
+together. The pieces of an annotated video can be drawn once they are tracked: helpers begin with the last one, and the
+worker that tracked the video with the first.
 """
 
 from __future__ import annotations
@@ -20,11 +24,12 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from engine.config import EngineConfig
 from engine.errors import OutputError
 from engine.files.folders import Folder
-from engine.pipeline.assignment import PIECE_SUFFIX, Piece, PiecesOf
+from engine.pipeline.assignment import DRAWN_SUFFIX, NOTES_SUFFIX, PIECE_SUFFIX, Drawing, Piece, PiecesOf
 from orchestrator.errors import PathRefused, reason_of
 from orchestrator.job.atomic_json import there
 from orchestrator.job.jobdir import PIECES, Job
@@ -35,7 +40,8 @@ from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(rf"([0-9]{{4,9}})-([0-9]{{5,9}})(?:\.([1-9][0-9]{{0,3}})(\.end)?\.json|{re.escape(PIECE_SUFFIX)})")
+_FILES = "|".join(map(re.escape, (PIECE_SUFFIX, NOTES_SUFFIX, DRAWN_SUFFIX)))
+_NAME = re.compile(rf"([0-9]{{4,9}})-([0-9]{{5,9}})(?:(d?)\.([1-9][0-9]{{0,3}})(\.end)?\.json|({_FILES}))")
 
 # A tracker's time for a finished piece, relative to inferring it. Measured: an eighth to a third if it decodes the
 # images, and a thirtieth if nothing needs them.
@@ -62,7 +68,16 @@ def pieces_of(job: Job, config: EngineConfig, video: VideoFacts) -> PiecesOf | N
     """Return the pieces of a video, for the worker that tracks it; None if it stays whole."""
     if config.split_s is None or not is_split(config, video):
         return None
-    return PiecesOf(job.folder / PIECES / f"{video.index:04d}", config.split_s)
+    drawn = _is_drawn_apart(job, config)
+    return PiecesOf(job.folder / PIECES / f"{video.index:04d}", config.split_s, drawn)
+
+
+def _is_drawn_apart(job: Job, config: EngineConfig) -> bool:
+    """Return whether the annotated videos of a job are drawn in pieces: if there may be others who help, and nothing
+    that is drawn depends on images or files before the piece."""
+    by_itself = not (config.blur or config.crops or config.camera or config.start_s or config.part_ends_s)
+    goes_on = config.resume and config.save_intermediate_results
+    return config.visualize and by_itself and goes_on and job.workers > 1
 
 
 def forget_pieces(job: Job, index: int | None = None) -> None:
@@ -73,7 +88,7 @@ def forget_pieces(job: Job, index: int | None = None) -> None:
             return
         with folder.sub(PIECES) as pieces:
             for name in pieces.names():
-                if (match := _NAME.fullmatch(name)) and int(match[1]) == index and match[3] is None:
+                if (match := _NAME.fullmatch(name)) and int(match[1]) == index and match[6]:
                     pieces.remove(name)
 
 
@@ -106,17 +121,19 @@ def choice(
 
 @dataclass(frozen=True)
 class PieceClaim:
-    """A piece leased to this worker. `stem` identifies it among the worker's videos and pieces."""
+    """A piece leased to this worker, for its detections or, with `drawing`, to be drawn. `stem` identifies it among the
+    worker's videos and pieces."""
 
     video: VideoFacts
     number: int
     piece: Piece
     lease: Lease
+    drawing: Drawing | None = None
     since: float = field(default_factory=time.monotonic)
 
     @property
     def stem(self) -> str:
-        return f"{self.video.stem}.piece-{self.number}"
+        return f"{self.video.stem}.{'piece' if self.drawing is None else 'drawing'}-{self.number}"
 
 
 @dataclass
@@ -126,6 +143,20 @@ class _Seen:
     done: bool = False
     attempts: int = 0
     over: bool = False  # the last attempt has ended in some way
+
+    def lease(self, attempt: int, *, ended: bool) -> None:
+        self.over = attempt >= self.attempts if ended else self.over and attempt <= self.attempts
+        self.attempts = max(self.attempts, attempt)
+
+
+@dataclass
+class _SeenVideo:
+    """The pieces of a video according to the folder: their detections and their drawings, by number, and which can be
+    drawn."""
+
+    found: dict[int, _Seen] = field(default_factory=dict)
+    drawn: dict[int, _Seen] = field(default_factory=dict)
+    noted: set[int] = field(default_factory=set)
 
 
 class Pieces:
@@ -150,6 +181,7 @@ class Pieces:
         split = [video for video in videos if is_split(config, video)]
         self._videos = sorted(split, key=lambda video: (-(video.duration_s or 0.0), video.index))
         self._whole: set[int] = set()  # videos of which no more pieces are taken
+        self._not_drawn: set[int] = set()  # videos of which no more pieces are drawn
         self.took_s = 0.0
         """Seconds for the latest piece; 0: none was done."""
 
@@ -178,23 +210,32 @@ class Pieces:
             return None
         seen = self._look()
         told = self._told()
-        for early in (True, False):
-            for video in self._videos:
-                if not self._is_tracked(video):
-                    continue
-                rows = seen.get(video.index, {})
-                number = self._choice(video, rows, told.get(video.index), early=early)
-                if number is not None and (claim := self._take(video, number)) is not None:
+        tracked = [video for video in self._videos if self._is_tracked(video)]
+        for early, draws in ((True, False), (False, True), (False, False)):
+            for video in tracked:
+                here = seen.get(video.index, _SeenVideo())
+                if draws:
+                    number = self._to_draw(video, here)
+                else:
+                    number = self._choice(video, here.found, told.get(video.index), early=early)
+                if number is not None and (claim := self._take(video, number, draws=draws)) is not None:
                     return claim
         return None
+
+    @property
+    def waits(self) -> bool:
+        """Whether pieces of a video may soon be there to draw."""
+        if self._job.given_up or not _is_drawn_apart(self._job, self._config):
+            return False
+        return any(self._is_tracked(video) for video in self._videos if video.index not in self._not_drawn)
 
     def release(self, claim: PieceClaim, how: How, *, error: str | None = None) -> None:
         """Release a piece, and record how the work on it ended."""
         self.held.pop(claim.stem, None)
-        if how == How.DONE:
+        if how == How.DONE and claim.drawing is None:
             self.took_s = time.monotonic() - claim.since
         if how not in _INNOCENT:  # the video's other pieces may do the same to this worker
-            self._whole.add(claim.video.index)
+            (self._whole if claim.drawing is None else self._not_drawn).add(claim.video.index)
         try:
             claim.lease.release(how, error=error)
             if there(self._job.done_path(claim.video.index)):  # it came too late
@@ -225,9 +266,9 @@ class Pieces:
             return False
         return lease is not None and lease.held(self._settings.lease_s)
 
-    def _look(self) -> dict[int, dict[int, _Seen]]:
-        """Return the state of each piece in the folder, by video and number."""
-        seen: dict[int, dict[int, _Seen]] = {}
+    def _look(self) -> dict[int, _SeenVideo]:
+        """Return the state of each piece in the folder, by video."""
+        seen: dict[int, _SeenVideo] = {}
         try:
             names = os.listdir(self._job.folder / PIECES)
         except OSError:  # none was ever taken
@@ -235,12 +276,16 @@ class Pieces:
         for name in sorted(names):
             if not (match := _NAME.fullmatch(name)):
                 continue
-            row = seen.setdefault(int(match[1]), {}).setdefault(int(match[2]), _Seen())
-            if match[3] is None:
-                row.done = True
+            video, number = seen.setdefault(int(match[1]), _SeenVideo()), int(match[2])
+            if match[6] == NOTES_SUFFIX:
+                video.noted.add(number)
                 continue
-            row.over = int(match[3]) >= row.attempts if match[4] else row.over and int(match[3]) <= row.attempts
-            row.attempts = max(row.attempts, int(match[3]))
+            draws = match[3] == "d" or match[6] == DRAWN_SUFFIX
+            row = (video.drawn if draws else video.found).setdefault(number, _Seen())
+            if match[6]:
+                row.done = True
+            else:
+                row.lease(int(match[4]), ended=bool(match[5]))
         return seen
 
     def _told(self) -> dict[int, tuple[VideoProgress, float]]:
@@ -269,7 +314,8 @@ class Pieces:
             at_s += a_frame_s * min(progress.frames + rate * age_s, total)
         first, current = int(config.start_s // length_s), int(at_s // length_s)
         passed, there = current - first, sum(row.done for number, row in rows.items() if first <= number < current)
-        known = _KNOWN if config.visualize or config.crops else _KNOWN_WITHOUT_IMAGES
+        apart = _is_drawn_apart(self._job, config)
+        known = _KNOWN if (config.visualize and not apart) or config.crops else _KNOWN_WITHOUT_IMAGES
         its_s = length_s / a_frame_s / rate if rate and a_frame_s else self.took_s  # the tracker's for a piece
         if passed > 0:
             its_s /= 1 - (1 - known) * min(1.0, there / passed)
@@ -283,22 +329,31 @@ class Pieces:
             known=known,
         )
 
-    def _is_taken(self, video: VideoFacts, row: _Seen | None, number: int) -> bool:
+    def _to_draw(self, video: VideoFacts, seen: _SeenVideo) -> int | None:
+        """Return which piece of a video to draw; None if there is none. The last one comes first: whoever tracked the
+        video draws from the beginning."""
+        if video.index in self._not_drawn or not _is_drawn_apart(self._job, self._config):
+            return None
+        numbers = sorted(seen.noted, reverse=True)
+        free = (n for n in numbers if not self._is_taken(video, seen.drawn.get(n), n, draws=True))
+        return next(free, None)
+
+    def _is_taken(self, video: VideoFacts, row: _Seen | None, number: int, *, draws: bool = False) -> bool:
         """Return whether a piece is done, in progress, or must not be tried again."""
         if row is None:
             return False
         if row.done or row.attempts >= _ATTEMPTS:
             return True
-        lease = self._lease(video.index, number, row.attempts)
+        lease = Lease(self._base(video.index, number, draws=draws), row.attempts)
         if not row.over:
             return lease.held(self._settings.lease_s)
         ending = lease.ending()
         return ending is None or ending.how not in _INNOCENT
 
-    def _lease(self, index: int, number: int, attempt: int) -> Lease:
-        return Lease(self._job.folder / PIECES / f"{index:04d}-{number:05d}", attempt)
+    def _base(self, index: int, number: int, *, draws: bool) -> Path:
+        return self._job.folder / PIECES / f"{index:04d}-{number:05d}{'d' if draws else ''}"
 
-    def _take(self, video: VideoFacts, number: int) -> PieceClaim | None:
+    def _take(self, video: VideoFacts, number: int, *, draws: bool) -> PieceClaim | None:
         pieces = pieces_of(self._job, self._config, video)
         assert pieces is not None
         piece = pieces.piece(number)
@@ -306,13 +361,13 @@ class Pieces:
             confined_video(video.path, self._settings)
             with Folder.at(self._job.folder) as folder:
                 folder.sub(PIECES, make=True).close()
-            lease = take(piece.file.with_suffix(""), self._owner, self._settings.lease_s)
+            lease = take(self._base(video.index, number, draws=draws), self._owner, self._settings.lease_s)
         except (PathRefused, OSError, OutputError) as error:
             self._whole.add(video.index)
             log.warning("job %s: no piece of %s can be taken: %s", self._job.id, video.path, reason_of(error))
             return None
         if lease is None:
             return None
-        claim = PieceClaim(video, number, piece, lease)
+        claim = PieceClaim(video, number, piece, lease, pieces.drawing(number) if draws else None)
         self.held[claim.stem] = claim
         return claim

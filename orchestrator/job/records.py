@@ -188,6 +188,7 @@ _JOB: _Shape = {
     "[queue]": (_or_none(_text), "a text"),
     "[priority]": _one_of(Priority),
     "output": (_text, "a path"),
+    "[stored]": (_or_none(_text), "a URL or null"),
     "created_at": (_time, "a time with its zone"),
 }
 
@@ -398,6 +399,8 @@ class JobSpec:
     priority: Priority = Priority.NORMAL
     client: Mapping[str, object] = field(default_factory=dict)
     """Who made it: host, user, pid."""
+    stored: str | None = None
+    """The place in storage to which the results go from `output`."""
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -417,6 +420,7 @@ class JobSpec:
             queue=found.get("queue"),
             priority=Priority(found.get("priority", Priority.NORMAL)),
             client=found.get("client", {}),
+            stored=found.get("stored"),
         )
 
     def to_json(self) -> dict[str, object]:
@@ -432,6 +436,7 @@ class JobSpec:
             "queue": self.queue,
             **({} if self.priority is Priority.NORMAL else {"priority": self.priority.value}),
             "output": self.output,
+            **({} if self.stored is None else {"stored": self.stored}),
             "created_at": self.created_at,
             "client": dict(self.client),
         }

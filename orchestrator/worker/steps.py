@@ -22,14 +22,17 @@ from pathlib import Path, PurePosixPath
 
 from engine.config import EngineConfig
 from engine.errors import OutputError
+from engine.files.folders import Folder
 from engine.output_folder.hashes import made_of
 from engine.resume import attempts
+from engine.storage.spooled import tell_pages, told
 from engine.storage.urls import place_of
 from engine.summary import AlarmsJson
 from engine.text.printable import printable
 from orchestrator.broker.publish import later_level
 from orchestrator.engine_process.handle import EngineProcess
 from orchestrator.engine_process.messages import (
+    AllSent,
     Fatal,
     FollowedUp,
     FollowUp,
@@ -39,6 +42,7 @@ from orchestrator.engine_process.messages import (
     Opening,
     Probe,
     Reported,
+    SendRest,
     WriteReport,
 )
 from orchestrator.errors import (
@@ -55,9 +59,27 @@ from orchestrator.job import outcomes, shared_folder
 from orchestrator.job.atomic_json import MAX_LIST_BYTES, object_in, write_json, write_once
 from orchestrator.job.claims import Claims
 from orchestrator.job.job_config import JobConfig
-from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, PIECES, Job, is_id, new_id, now, this_client
+from orchestrator.job.jobdir import (
+    JOBS_FOLDER,
+    NOTES,
+    PARTS,
+    PIECES,
+    SENT,
+    Job,
+    is_id,
+    new_id,
+    now,
+    this_client,
+)
 from orchestrator.job.leases import Lease, Owner, take
-from orchestrator.job.paths import input_is_away, output_folder, scene_tables, trusted_model, video_folder
+from orchestrator.job.paths import (
+    input_is_away,
+    output_folder,
+    scene_tables,
+    stored_output,
+    trusted_model,
+    video_folder,
+)
 from orchestrator.job.pieces import Pieces, forget_pieces
 from orchestrator.job.records import (
     MAX_WORKERS,
@@ -157,8 +179,9 @@ def begin(
     checked = parsed.engine
     trusted_model(checked.model, settings)
     source = video_folder(given_folder, settings)
-    target = output_folder(output or str(checked.output_folder), settings)
-    if checked.visualize and source == target:
+    target = output_folder(wanted := output or str(checked.output_folder), settings)
+    place, stored = place_of(source), stored_output(wanted, settings)
+    if checked.visualize and (source == target or (place and stored and place.url.rstrip("/") == stored.url)):
         raise RequestError(
             f"{given_folder} is the input, and annotated videos can't go there: a second run would take them for "
             "sources. Name another output folder with --output DIR."
@@ -172,7 +195,7 @@ def begin(
         id=job_id or new_id(),
         task=task,
         video_folder=given_folder,
-        inputs=(str(source) if (place := place_of(source)) is None else place.url,),
+        inputs=(str(source) if place is None else place.url,),
         only=None if only is None else tuple(only),
         config={**kept, "output_folder": str(target)},
         workers=workers,
@@ -181,6 +204,7 @@ def begin(
         output=str(target),
         created_at=now(),
         client=this_client(),
+        stored=None if stored is None else stored.url,
     )
     job = Job.create(spec)
     remember(job, settings)
@@ -239,6 +263,8 @@ def job_at(folder: str, settings: Settings) -> Job:
     job = Job.open(here)
     if job.output != output:
         raise PathRefused(f"Job {job.id} names the output folder {job.output}, and lies in {output}.")
+    if job.spec.stored is not None and stored_output(job.spec.stored, settings) is None:
+        raise PathRefused(f"Job {job.id} sends its results to {job.spec.stored[:200]}, which is no place in storage.")
     remember(job, settings)
     return job
 
@@ -352,42 +378,118 @@ def end(job: Job, context: Context) -> PipelineResult:
 
     It needs no broker and no worker: a client uses it to end a job that was cancelled before it started.
     """
-    record, told = job.end_record(), None
-    if record is None:
-        if job.cancelled:
-            _salvage(job, context)
-        error = _fatal(job)
-        summary = outcomes.summarise(job, error)
-        summary = _with_alarms(job, summary)
-        if not job.cancelled and error is None:  # of a refused job, the configuration may be none
-            summary = _hashed(job, _followed_up(job, summary, context), context)
-        state = outcomes.end_state(job, summary)
-        ended_at = now()
-        end_log = {
-            "ended_at": ended_at,
-            "worker": context.node,
-            "state": state.value,
-            **summary.totals.to_json(),
-            "attempts": sum(1 if video.attempts is None else video.attempts for video in summary.videos),
-            "output_folder": str(job.output),
-            "manifest": str(job.output / "manifest.json"),
-        }
-        forget_pieces(job)
-        if state is JobState.COMPLETED:
-            _forget_journals(job)  # before the end is there: after it, another job may write to the folder
-        made = EndRecord(state, ended_at, outcomes.pipeline_result(job, state, summary, end_log))
-        if write_once(job.folder / "end.json", made.to_json()):
-            job.note("ended", state=state.value, worker=context.node)
-            log.info("job %s: %s", job.id, state, extra={"job": job.id, "state": state.value})
-            told = made
-        elif job.end_record() is None:  # it is damaged
-            write_json(job.folder / "end.json", made.to_json())
-        record = job.end_record() or made
+    record, ended_now = job.end_record(), None
+    if record is None and job.spec.stored is not None:
+        with _step(job, "end", context) as step:  # of two that send results, the second would find none
+            touch = context.renewal(step.lease)
+            record, ended_now = _ended(job, replace(context, alive=touch))
+    elif record is None:
+        record, ended_now = _ended(job, context)
     _write_results(job, record.result)
     settle(job.id, context.settings)
-    if told is not None:  # it was this one that ended it
-        tracing.tell(job, told, context.settings)
+    if ended_now is not None:  # it was this one that ended it
+        tracing.tell(job, ended_now, context.settings)
     return record.result
+
+
+def _ended(job: Job, context: Context) -> tuple[EndRecord, EndRecord | None]:
+    """Record the end, and return the record; also as the second value if it was this call that ended the job."""
+    made = _sent_record(job)
+    if made is None:
+        made, sent = _made(job, context)
+        if sent and made.state is JobState.COMPLETED:
+            write_json(job.folder / SENT, made.to_json())
+    if (job.folder / SENT).exists():  # nothing here is needed, and before the end is there, nobody writes here
+        _empty(job.output)
+    if write_once(job.folder / "end.json", made.to_json()):
+        job.note("ended", state=made.state.value, worker=context.node)
+        log.info("job %s: %s", job.id, made.state, extra={"job": job.id, "state": made.state.value})
+        return made, made
+    if job.end_record() is None:  # it is damaged
+        write_json(job.folder / "end.json", made.to_json())
+    return job.end_record() or made, None
+
+
+def _made(job: Job, context: Context) -> tuple[EndRecord, bool]:
+    """Do the work that follows the videos. Return what the end record will be, and whether all results are in storage,
+    if that is where they go."""
+    if job.cancelled:
+        _salvage(job, context)
+    error = _fatal(job)
+    summary = outcomes.summarise(job, error)
+    summary = _with_alarms(job, summary)
+    if not job.cancelled and error is None:  # of a refused job, the configuration may be none
+        summary = _hashed(job, _followed_up(job, summary, context), context)
+    record = _end_record(job, summary, context)
+    forget_pieces(job)
+    why, begun = None, job.start_record()
+    sends = job.spec.stored is not None and begun is not None and begun.refused is None
+    if sends and (why := _send_rest(job, summary, record, context)) is not None:
+        log.error("job %s: %s", job.id, why, extra={"job": job.id})
+        record = _end_record(job, replace(summary, success=False, error=summary.error or why), context)
+    if record.state is JobState.COMPLETED:
+        _forget_journals(job)  # before the end is there: after it, another job may write to the folder
+    return record, sends and why is None
+
+
+def _end_record(job: Job, summary: JobSummary, context: Context) -> EndRecord:
+    state, ended_at = outcomes.end_state(job, summary), now()
+    end_log = {
+        "ended_at": ended_at,
+        "worker": context.node,
+        "state": state.value,
+        **summary.totals.to_json(),
+        "attempts": sum(1 if video.attempts is None else video.attempts for video in summary.videos),
+        "output_folder": str(job.output),
+        "manifest": str(job.output / "manifest.json"),
+    }
+    made = EndRecord(state, ended_at, outcomes.pipeline_result(job, state, summary, end_log))
+    return made if job.spec.stored is None else EndRecord.from_json(told(made.to_json(), job.output, job.spec.stored))
+
+
+def _sent_record(job: Job) -> EndRecord | None:
+    """Return the end record of a job whose results are all in storage, and whose end was not recorded yet."""
+    try:
+        value = object_in(job.folder / SENT, MAX_LIST_BYTES)
+        return None if value is None else EndRecord.from_json(value)
+    except ValueError:
+        return None
+
+
+def _send_rest(job: Job, summary: JobSummary, record: EndRecord, context: Context) -> str | None:
+    """Send what is not in storage yet, and the manifest last; return why that failed, None if it did not."""
+    assert job.spec.stored is not None
+    task = SendRest(
+        output=str(job.output),
+        stored=job.spec.stored,
+        notes=str(job.notes),
+        job=job.id,
+        name=job.result_name,
+        result=record.result.to_json(),
+        manifest=outcomes.final_manifest(job, summary),
+        overwrite=job.config.get("overwrite") is True,
+        settled=record.state is JobState.COMPLETED,
+    )
+    try:
+        with EngineProcess(task) as engine:
+            for event in engine.events(_ANSWERS_SILENCE_S, _ANSWERS_SILENCE_S, context.renewal()):
+                if isinstance(event, AllSent):
+                    return None
+                if isinstance(event, Fatal):
+                    return event.error
+            return f"the program that sends the results to {job.spec.stored} {engine.ended()}"
+    except TimeoutError:
+        return f"sending the results to {job.spec.stored} took too long"
+
+
+def _empty(output: Path) -> None:
+    """Remove the results from a folder, and what is noted of their objects; the jobs' records stay. Best effort."""
+    with contextlib.suppress(OSError, OutputError), Folder.at(output) as folder:
+        for name in folder.names():
+            if not name.startswith("."):
+                folder.remove_folder(name) if (output / name).is_dir() else folder.remove(name)
+        with folder.sub(JOBS_FOLDER) as jobs:
+            jobs.remove_folder(NOTES)
 
 
 def cancel(job: Job, who: str, context: Context) -> JobState:
@@ -395,7 +497,8 @@ def cancel(job: Job, who: str, context: Context) -> JobState:
     if not job.ended:
         job.cancel(who)
     if not job.settled and not job.live(context.settings.lease_s):
-        end(job, context)
+        with contextlib.suppress(Duplicate):  # somebody else is ending it
+            end(job, context)
     return outcomes.state_of(job, context.settings.lease_s)
 
 
@@ -471,7 +574,7 @@ def _wait_for_turn(job: Job, key: str, context: Context) -> None:
     """Raise FolderTaken if another job writes to the folder, QuotaFull if there is no room for another step."""
     other = Turns(context.settings.lease_s).must_wait(job, key)
     if other is not None:
-        raise FolderTaken(f"step {key} of job {job.id} waits: job {other.id} writes to {job.output} as well")
+        raise FolderTaken(f"step {key} of job {job.id} waits: job {other.id} writes to {job.results} as well")
     group = context.crowded(job, key)
     if group is not None:
         quotas.set_aside(job, key, group)
@@ -501,8 +604,10 @@ def probe(job: Job, settings: Settings, meanwhile: Callable[[], None]) -> Found:
             only=job.spec.only,
             output=str(job.output),
             roots=tuple(map(str, settings.video_roots)),
-            config=job.config,
+            config=job.for_engine,
             skip=skip,
+            stored=job.spec.stored,
+            overwrite=job.config.get("overwrite") is True,
         )
         videos: list[VideoFacts] = []
         left_out: tuple[str, ...] = ()
@@ -545,12 +650,12 @@ def _fatal(job: Job) -> str | None:
 def _write_results(job: Job, result: PipelineResult) -> None:
     """Write `celery_result_<id>.json` and the manifest from the end record, if they are missing; the job's own copy of
     the manifest comes last and settles the job. Raises OSError; the step is then repeated."""
-    path = job.output / f"celery_result_{job.id}.json"
+    path = job.result_path
     if not path.exists():
         write_json(path, result.to_json())
     if not job.kept_manifest.exists():
-        manifest = outcomes.build_manifest(job, result.summary)
-        if not _is_of_a_later_job(job.output / "manifest.json", job):
+        manifest = outcomes.final_manifest(job, result.summary)
+        if job.spec.stored is None and not _is_of_a_later_job(job.output / "manifest.json", job):
             write_json(job.output / "manifest.json", manifest)
         write_json(job.kept_manifest, manifest)
 
@@ -589,7 +694,7 @@ def _followed_up(job: Job, summary: JobSummary, context: Context) -> JobSummary:
     entries = [video.to_json() for video in summary.videos]
     task = FollowUp(
         output=str(job.output),
-        config=job.config,
+        config=job.for_engine,
         videos=tuple({key: entry[key] for key in _TO_GO_ON if key in entry} for entry in entries),
         model=summary.model,
         roots=tuple(map(str, context.settings.video_roots)),
@@ -613,6 +718,8 @@ def _followed_up(job: Job, summary: JobSummary, context: Context) -> JobSummary:
     if reported and page is None:
         log.warning("job %s: no report: %s", job.id, why, extra={"job": job.id})
         job.note("no report", error=why)
+    if job.spec.stored is not None:
+        tell_pages(job.output, job.spec.stored)
     return replace(_with_made(summary, found, config), report=page)
 
 

@@ -22,6 +22,7 @@ from orchestrator.engine_process.messages import (
     Event,
     Fatal,
     Finished,
+    GiveDrawing,
     GivePiece,
     GiveVideo,
     Kept,
@@ -134,7 +135,7 @@ def process_videos(watch: Watch, claims: Claims, pieces: Pieces) -> How:
             claim = claims.next(suspect=True)
         piece = pieces.next() if claim is None else None
         if claim is None and piece is None:
-            if not claims.waits:
+            if not (claims.waits or pieces.waits):
                 return How.EXHAUSTED
             if waits_until is None:
                 waits_until = time.monotonic() + _WAITS_S
@@ -177,7 +178,7 @@ class SupervisedRun:
 
     def go(self) -> How:
         watch = self._watch
-        config = {**watch.job.config, "output_folder": str(watch.job.output)}
+        config = watch.job.for_engine
         if self._alone:
             config["streams"] = 1
         level, form = logging_of_worker()
@@ -189,6 +190,9 @@ class SupervisedRun:
             on_event=watch.settings.on_event,
             event_kinds=tuple(watch.settings.event_kinds),
             event_loiter_s=watch.settings.event_loiter_s,
+            stored=watch.job.spec.stored,
+            notes=str(watch.job.notes),
+            overwrite=watch.job.config.get("overwrite") is True,
             log_level=level,
             log_format=form,
         )
@@ -273,7 +277,7 @@ class SupervisedRun:
         if claim is None and free and not self._claims.held and (piece := self._pieces.next()) is not None:
             self._give_piece(engine, piece)
             return
-        if claim is None and free and self._pieces.held:
+        if claim is None and free and (self._pieces.held or self._pieces.waits):
             self._asked += 1
             return
         if claim is None:
@@ -291,13 +295,18 @@ class SupervisedRun:
                 end=str(self._watch.job.folder / "end.json"),
                 pieces=None if pieces is None else str(pieces.base),
                 piece_s=0.0 if pieces is None else pieces.length_s,
+                drawn=pieces is not None and pieces.drawn,
             )
         )
         facts = {"job": self._watch.job.id, "video": claim.video.path, "attempt": claim.lease.number}
         log.info("%s: attempt %d begun", claim.video.path, claim.lease.number, extra=facts)
 
     def _give_piece(self, engine: EngineProcess, claim: PieceClaim) -> None:
-        piece = claim.piece
+        piece, drawing = claim.piece, claim.drawing
+        if drawing is not None:
+            of = claim.video
+            engine.order(GiveDrawing(of.path, claim.stem, of.stem, str(drawing.notes), str(drawing.file)))
+            return
         engine.order(GivePiece(claim.video.path, claim.stem, piece.start_s, piece.end_s, str(piece.file)))
 
     def _keep_piece(self, done: PieceDone) -> None:
@@ -310,7 +319,7 @@ class SupervisedRun:
         about = {"video": claim.video.path, "piece": claim.number, "frames": done.frames, "worker": watch.node}
         if done.error is None:
             self._pieces.release(claim, How.DONE)
-            watch.job.note("piece ended", **about)
+            watch.job.note("piece ended" if claim.drawing is None else "piece drawn", **about)
             return
         self._pieces.release(claim, How.FAILED, error=done.error)
         watch.job.note("piece failed", **about, error=done.error)

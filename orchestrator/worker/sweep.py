@@ -91,7 +91,7 @@ def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, objec
             settings,
             task="sweep",
             job_id=job_id,
-            output=str(output),
+            output=str(watch.output),
             workers=watch.workers,
             only=sorted(new),
         )

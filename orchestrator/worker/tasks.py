@@ -161,7 +161,7 @@ def log_end_yolo(self: Task, video_folder: str, config: Config = None, job: str 
     opened = jobs.job_at(job, resolved_settings()) if job else _last_job(video_folder, config)
     if job is None and not opened.ended and jobs.next_step(opened, context.settings.lease_s) != ["end"]:
         raise RequestError(
-            f"Job {opened.id} is under way in {opened.output}: its end is recorded when its videos are done, or ask "
+            f"Job {opened.id} is under way in {opened.results}: its end is recorded when its videos are done, or ask "
             f"for it with `yolo-submit --cancel {opened.id}`."
         )
     result = _ended(self, opened, context)
@@ -209,7 +209,7 @@ def _ended(task: Task, job: Job, context: jobs.Context) -> PipelineResult:
     """End the job, and put the next one that waits for its folder on the queue."""
     try:
         result = jobs.end(job, context)
-    except OSError as error:
+    except (Duplicate, OSError) as error:
         raise _waits(job, error) from error
     following = turns.next_waiting(job.output, context.settings.lease_s)
     if following is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from engine.records import Detections, Frame, Tracks
+from engine.sinks import crops
 from engine.sinks.crops import INDEX, Crops
 from tests.e2e.runs import clip, fake_engine, left_over
 
@@ -163,6 +164,28 @@ def test_an_interrupted_run_leaves_a_valid_archive(tmp_path):
     assert not (tmp_path / "out" / "a.partial.crops.zip").exists()
     fake_engine(**SETTINGS, workers=1).run([video], tmp_path / "whole")
     assert (tmp_path / "out" / "a.crops.zip").read_bytes() == (tmp_path / "whole" / "a.crops.zip").read_bytes()
+
+
+def test_an_archive_that_is_made_in_memory_is_the_one_that_zipfile_writes(tmp_path, monkeypatch):
+    path = tmp_path / "a.crops.zip"
+    sink = Crops(path, ['a "name"', "\u00fc"])
+    sink.open(None)
+    image = next(pictures(200, 160, 1))
+    for number in range(9):
+        box = np.array([[10.0 + number, 10, 40, 90.125], [60, 20.005, 100, 120]])
+        columns = np.array([number, 7 + number]), np.array([0, 1], np.int32), np.array([0.5, 1 / 3], np.float32)
+        sink.write(Tracks(Frame(0, number, number, 1, Fraction(1, 25), image), box, *columns, Detections()))
+        sink.mark()()
+    sink.complete(None)
+    found = []
+    for small in (1 << 24, 0):
+        monkeypatch.setattr(crops, "_SMALL", small)
+        crops.make_archive(tmp_path / "a.crops.zip.part", path)
+        found.append(path.read_bytes())
+    assert found[0] == found[1]
+    with zipfile.ZipFile(path) as archive:
+        for line in archive.read(INDEX).decode().splitlines():
+            assert json.dumps(json.loads(line)) == line
 
 
 def test_a_damaged_state_starts_over(tmp_path):

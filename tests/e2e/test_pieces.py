@@ -21,6 +21,7 @@ from engine.summary import VideoStatus
 from tests.assets import require_asset
 from tests.e2e.clips import Shot, make
 from tests.e2e.runs import fake_engine
+from tests.e2e.videos import times_in
 
 FORMATS = ("tracks", "mot", "detections")
 STEM = PurePosixPath("clip")
@@ -79,11 +80,6 @@ class Ran:
     @property
     def known(self) -> int:
         return self.entry.get("known_ahead", 0)
-
-
-def times_in(path: Path) -> list[int]:
-    with av.open(str(path)) as container:
-        return [frame.pts for frame in container.decode(video=0)]
 
 
 def track(video: Path, folder: Path, pieces: PiecesOf | None = None, **settings) -> Ran:

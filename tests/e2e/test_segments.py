@@ -18,6 +18,7 @@ import av
 import numpy as np
 import pytest
 
+from engine.analytics.answering import answer
 from engine.audit import audit
 from engine.clips import ClipSettings, cut_clips
 from engine.errors import SinkError
@@ -148,6 +149,31 @@ def test_a_restart_goes_on_with_new_segments(ts: Path, tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in before} == before
     assert len(list(tmp_path.glob("cam-*.mp4"))) == 2
     assert len(rows(tmp_path / "cam.segments.jsonl")) == 2
+
+
+def test_the_manifest_lists_what_earlier_runs_recorded(ts: Path, tmp_path: Path) -> None:
+    """As far as it is still there. Their track ids are others than those of this run."""
+    with Camera(ts, Play(70), Play(30), Play(30)) as camera:
+        first = _run(camera.url, tmp_path)["segments"]
+        second = _run(camera.url, tmp_path)["segments"]
+        assert _listed(tmp_path) == [each["segment"] for each in [*first, *second]]
+        assert audit(tmp_path, frames=0).passed
+        run = FinishedRun.load(tmp_path)
+        (found,) = answer(run.films, run.settings)
+        begins = [found.offsets_s[video.name] for video in run.videos]
+        assert begins[:2] == [0.0, 2.0]
+        assert begins[2] >= 2.8
+        ids = [{row["track_id"] for row in rows(tmp_path / f"{each}.tracks.jsonl")} for each in _listed(tmp_path)]
+        assert ids[2] <= ids[0] | ids[1]
+        assert len(found.answers.tracks) == len(ids[0] | ids[1]) + len(ids[2])
+        (tmp_path / f"{first[0]['segment']}.mp4").unlink()
+        third = _run(camera.url, tmp_path)["segments"]
+        assert _listed(tmp_path) == [each["segment"] for each in [*first[1:], *second, *third]]
+
+
+def _listed(out: Path) -> list[str]:
+    (video,) = json.loads((out / "manifest.json").read_text())["videos"]
+    return [segment["segment"] for segment in video["segments"]]
 
 
 def test_a_segment_appears_when_it_ends(ts: Path, tmp_path: Path) -> None:
@@ -345,7 +371,7 @@ def test_a_recording_that_has_begun_is_not_salvaged(ts: Path, tmp_path: Path, mo
         assert begun.wait(20)
         salvage(place, left)
 
-    monkeypatch.setattr("engine.pipeline.recording.salvage", late)
+    monkeypatch.setattr("engine.engine.salvage", late)
 
     def progress(streams: list[Any]) -> None:
         if any(stream.frames > 20 for stream in streams):

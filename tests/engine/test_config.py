@@ -248,7 +248,8 @@ def test_accepted(key, given, kept):
         (
             "layout",
             "yolo",
-            "one of 'yolox', 'yolov5', 'yolov8', 'end2end', 'detr', 'detr-post' or 'rtmdet'. Got 'yolo'",
+            "one of 'yolox', 'yolov5', 'yolov8', 'end2end', 'detr', 'detr-post', 'rtmdet', 'nanodet', 'nanodet-plus' "
+            "or 'picodet'. Got 'yolo'",
         ),
         ("class_names", [], "a list of at least one name. Got []"),
         ("classes", "", "a list of at least one name. Got ''"),  # would find nothing, without a word

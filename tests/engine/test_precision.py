@@ -209,32 +209,40 @@ def test_what_computes_is_told(tmp_path, build, layout, part):
         assert "Repair" not in engine.model.why
 
 
-def deformable(operator="GridSample"):
-    """Four finished detections that are sampled from the image, as deformable attention samples features."""
-    graph = builders.Graph((1, 3, 64, 64), opset=16)
-    grid = np.zeros((1, 4, 2, 2), np.float32)
-    picture = "images" if operator == "GridSample" else builders.dequantized(graph, "images")
-    sampled = graph.op("GridSample", picture, graph.const(grid))
-    return graph.model(graph.op("Reshape", sampled, graph.const(np.array([1, 4, 6]))), (1, 4, 6))
+def sampled(graph, picture):
+    """Of an image (1, 3, 64, 64), as deformable attention samples features."""
+    return graph.op("GridSample", picture, graph.const(np.zeros((1, 4, 2, 2), np.float32)))
+
+
+def shuffled(graph, picture):
+    """As ShuffleNet shuffles channels."""
+    groups = graph.op("Reshape", graph.op("MaxPool", picture, kernel_shape=[32, 32], strides=[32, 32]),
+                      graph.const(np.array([1, 3, 1, 2, 2])))  # fmt: skip
+    turned = graph.op("Reshape", graph.op("Transpose", groups, perm=[0, 2, 1, 3, 4]), graph.const(np.array([1, 3, 4])))
+    return graph.op("Concat", turned, turned, axis=1)
 
 
 @pytest.mark.parametrize(
-    ("operator", "there", "name"),
+    ("operator", "quantized", "there", "named"),
     [
-        ("GridSample", True, "openvino"),
-        ("GridSample", False, "onnxruntime"),  # nothing else changes where it is not installed
-        ("DynamicQuantizeLinear", True, "onnxruntime"),
+        (sampled, False, True, "deformable attention"),
+        (shuffled, False, True, "shuffled channels"),
+        (sampled, False, False, None),  # nothing else changes where it is not installed
+        (sampled, True, True, None),
     ],
 )
-def test_deformable_attention_is_for_openvino(tmp_path, monkeypatch, operator, there, name):
+def test_what_openvino_computes_faster_is_its(tmp_path, monkeypatch, operator, quantized, there, named):
     if there:
         pytest.importorskip("openvino")
     else:
         monkeypatch.setitem(sys.modules, "openvino", None)
-    path = save(deformable(operator), tmp_path / "m.onnx")
+    graph = builders.Graph((1, 3, 64, 64), opset=16)
+    picture = builders.dequantized(graph, "images") if quantized else "images"
+    rows = graph.op("Reshape", operator(graph, picture), graph.const(np.array([1, 4, 6])))
+    path = save(graph.model(rows, (1, 4, 6)), tmp_path / "m.onnx")
     given = NAMES | {"layout": "end2end", "channel_order": "rgb", "input_scale": 1.0}
     with Engine(EngineConfig(model=str(path), **given)) as engine:
-        assert engine.model.backend.name == name
+        assert engine.model.backend.name == ("openvino" if named else "onnxruntime")
         assert "can't be run by --backend native" in engine.model.why
-        assert ("OpenVINO computes deformable attention faster" in engine.model.why) == (name == "openvino")
+        assert f"; OpenVINO computes {named} faster" in engine.model.why or not named
         assert engine.model.backend.run(np.zeros((1, 3, 64, 64), np.float32)).shape == (1, 4, 6)

@@ -58,7 +58,8 @@ def test_a_complete_manifest(tmp_path):
         (
             'layout = "yolov8"',
             'layout = "yolo8"',
-            "layout must be yolox, yolov5, yolov8, end2end, detr, detr-post or rtmdet. Got 'yolo8'.",
+            "layout must be yolox, yolov5, yolov8, end2end, detr, detr-post, rtmdet, "
+            "nanodet, nanodet-plus or picodet. Got 'yolo8'.",
         ),
         ("scale = 0.5", "scale = 0", "input.scale must be a number above 0"),  # zero means zero
         ("scale = 0.5", "scale = [1, 2]", "input.scale must be three numbers"),  # one a channel, or one for all

@@ -1,15 +1,18 @@
 """The surgery on real exports, judged by their boxes on a real photograph."""
 
+import av
 import numpy as np
 import onnxruntime
 import pytest
 
 from engine import Engine, EngineConfig
+from engine.inference.letterbox import Letterboxes
 from engine_ext.letterbox import Letterbox
 from models.dynamic_axes import freed_model
 from models.resolution import resolve
 from models.verify_dynamic_axes import check_freed
 from tests.assets import require_asset
+from tests.reference import decode_heads as reference
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -141,3 +144,36 @@ def test_deimv2_gives_what_its_own_post_processing_gives():
             np.testing.assert_allclose(detections.boxes_xyxy, clipped, atol=1e-3)
             found += len(detections)
     assert found > 20
+
+
+# file, layout, names of the image and of scores and sides by level, strides
+DISTRIBUTED = [
+    ("nanodet_m.onnx", "nanodet", "input.1", ("792", "814", "836", "795", "817", "839"), (8, 16, 32)),
+    ("picodet_s_320_coco.onnx", "picodet", "image", tuple(f"save_infer_model/scale_{i}.tmp_1" for i in range(8)),
+     (8, 16, 32, 64)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "layout", "entry", "names", "strides"), DISTRIBUTED)
+def test_distributions_are_decoded_from_the_joined_levels(file, layout, entry, names, strides):
+    """Against plain ONNX Runtime on the same tensor, each level's outputs by name, and the NumPy twin."""
+    images = sorted(require_asset("images/coco-val").glob("*.jpg"))[:6]
+    path = require_asset(f"models2/{file}")
+    plain = session(path)
+    found = 0
+    with Engine(EngineConfig(model=str(path), layout=layout, class_names="coco80", device="cpu")) as engine:
+        spec = engine.model.manifest.input
+        hw = (spec.height, spec.width)
+        for image in images:
+            tensor = np.empty((1, 3, *hw), np.float32)
+            Letterboxes(spec, "float32").fill(av.VideoFrame.from_image(Image.open(image).convert("RGB")), tensor[0])
+            levels = plain.run(list(names), {entry: tensor})
+            scores, sides = (np.concatenate(part, axis=1) for part in (levels[: len(strides)], levels[len(strides) :]))
+            rows = np.concatenate([scores, sides], axis=2)[0]
+            expected = reference.decode_distributed(rows, hw, 0.3, strides=strides, centre=0.5)
+            boxes, scores, class_ids = engine.model.layout.decode(engine.model.backend.run(tensor)[0], hw, 0.3)
+            np.testing.assert_array_equal(class_ids, expected[2])
+            np.testing.assert_allclose(scores, expected[1], atol=1e-5)
+            np.testing.assert_allclose(boxes, expected[0], atol=0.01)
+            found += len(boxes)
+    assert found > 50

@@ -43,7 +43,10 @@ KINDS = {
     "segmentation of YOLOv5": (declared((1, 25200, 117), (1, 32, 160, 160)), "an instance segmentation model"),
     "segmentation, free": (declared((1, 116, "a"), ("b", 32, "h", "w")), "an instance segmentation model"),
     "NanoDet": (
-        declared((1, 6400, 80), (1, 1600, 80), (1, 400, 80), (1, 6400, 32), (1, 1600, 32), (1, 400, 32)), "NanoDet"),
+        declared((1, 6400, 80), (1, 1600, 80), (1, 400, 80), (1, 6400, 32), (1, 1600, 32), (1, 400, 32)),
+        "distributions of the boxes' sides"),
+    "NanoDet with more bins": (
+        declared((1, 6400, 80), (1, 1600, 80), (1, 400, 80), (1, 6400, 44), (1, 1600, 44), (1, 400, 44)), "NanoDet"),
     "RT-DETR of Ultralytics": (
         declared((1, 300, 84), metadata={**BY_ULTRALYTICS, "head": "RTDETRDecoder", "description": "rtdetr-l"}),
         "RT-DETR"),
@@ -84,13 +87,26 @@ def test_another_kind_is_named_and_no_layout_helps(tmp_path, kind, layout):
         assert "Choose one with `--layout" not in text
 
 
-@pytest.mark.parametrize(("file", "named"), [
-    ("nanodet_m.onnx", "NanoDet or PicoDet"), ("picodet_s_320_coco.onnx", "NanoDet or PicoDet"),
+@pytest.mark.parametrize(("layout", "message"), [
+    (None, "not say of which family. Pass `--layout nanodet` for NanoDet, `--layout picodet` for PicoDet"),
+    ("yolov8", "layout must be nanodet or picodet for the outputs .* Got 'yolov8'"),
+    ("nanodet", r"layout nanodet needs an output scores .* of three levels.* Got \(1, 2125, 112\)"),
 ])  # fmt: skip
-@pytest.mark.parametrize("layout", [None, "yolov5", "yolov8", "yolox", "end2end"])
-def test_real_files_of_other_kinds(file, named, layout):
-    with pytest.raises(OnnxFileError, match=named):
-        resolve(require_asset(f"models2/{file}"), layout=layout, **FED)
+def test_distributions_are_of_a_family_that_is_stated(layout, message):
+    with pytest.raises(LayoutError, match=message):
+        resolve(require_asset("models2/picodet_s_320_coco.onnx"), layout=layout, classes="coco80")
+
+
+def test_nanodet_plus_has_one_output(tmp_path):
+    path = save(declared((1, 8500, 112)), tmp_path / "m.onnx")
+    with pytest.raises(LayoutError, match=r"fits yolov5 \[.*\], nanodet-plus \[.*\]"):
+        resolve(path, **FED)
+    manifest = resolve(path, layout="nanodet-plus").manifest
+    spec = manifest.input
+    assert (len(manifest.classes), manifest.strides) == (80, (8, 16, 32, 64))
+    assert (spec.channel_order, spec.pad, spec.mean) == ("bgr", "stretch", (103.53, 116.28, 123.675))
+    with pytest.raises(LayoutError, match="needs an output"):
+        resolve(save(declared((1, 8400, 112)), tmp_path / "n.onnx"), layout="nanodet-plus")
 
 
 def test_grids_behind_a_decoded_output_do_no_harm(tmp_path):

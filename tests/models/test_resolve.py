@@ -139,7 +139,8 @@ def test_options_of_a_known_model(tmp_path, monkeypatch, known, options, message
     [
         (
             {"layout": "yolo"},
-            "model options: layout must be yolox, yolov5, yolov8, end2end, detr, detr-post or rtmdet. Got 'yolo'.",
+            "model options: layout must be yolox, yolov5, yolov8, end2end, detr, detr-post, rtmdet, "
+            "nanodet, nanodet-plus or picodet. Got 'yolo'.",
         ),
         ({"channel_order": "RGB"}, "model options: input.channel_order must be rgb or bgr. Got 'RGB'."),
         ({"input_size": 0}, "model options: input.height must be an int in [32, 8192]. Got 0."),

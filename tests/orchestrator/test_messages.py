@@ -9,6 +9,7 @@ import pytest
 from engine.observe.snapshot import Snapshot, Stage
 from orchestrator.engine_process.messages import (
     AlarmsTold,
+    AllSent,
     AnyTask,
     Done,
     Event,
@@ -17,6 +18,7 @@ from orchestrator.engine_process.messages import (
     FollowedUp,
     FollowUp,
     Found,
+    GiveDrawing,
     GivePiece,
     GiveVideo,
     Kept,
@@ -36,6 +38,7 @@ from orchestrator.engine_process.messages import (
     Reported,
     Salvage,
     Salvaged,
+    SendRest,
     Stop,
     StreamProgress,
     Work,
@@ -55,10 +58,22 @@ TASKS = [
     Work(output="out", config={}, job="j", on_event=("http://x",), event_kinds=("stay",), event_loiter_s=3.0),
     Salvage(path="a.mp4", stem="a", output="out", job="j", successor="0000.2.json"),
     FollowUp(output="out", config={}, videos=({"path": "a.mp4"},), model=ModelFacts("m"), reported=True, made=True),
+    SendRest(
+        output="out",
+        stored="s3://b/out",
+        notes="n",
+        job="j",
+        name="r",
+        result={},
+        manifest={},
+        overwrite=True,
+        settled=True,
+    ),
 ]
 ORDERS = [
     GiveVideo(3, "a.mp4", "a", 2, "s", "e", ("b",), "pieces/0003", 60.0),
     GivePiece("a.mp4", "a.piece-2", 120.0, 180.0, "pieces/0003-00002.bin"),
+    GiveDrawing("a.mp4", "a.drawing-2", "a", "pieces/0003-00002.notes", "pieces/0003-00002.drawn"),
     NoMoreVideos(),
     Kept(3),
     Stop(hand_over=True),
@@ -84,6 +99,7 @@ EVENTS = [
     Reading(),
     FollowedUp({"answers": {"cameras": [], "tables": {}}}, ({"origin": "none"}, None), "why"),
     FollowedUp(),
+    AllSent(),
     Reported("report.html"),
 ]
 ALL = [*((task_of, each) for each in TASKS), *((order_of, each) for each in ORDERS), *((event_of, e) for e in EVENTS)]

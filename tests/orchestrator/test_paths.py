@@ -68,9 +68,27 @@ def test_objects_are_below_roots_that_are_urls(tmp_path, url, roots, refused):
         assert input_is_away(url, settings) is None
 
 
-def test_nobody_writes_a_job_to_objects(tmp_path):
-    with pytest.raises(PathRefused, match="name a folder that all workers share"):
-        output_folder("s3://results/out", Settings(broker_url=REMOTE, state_dir=tmp_path))
+@pytest.mark.parametrize(
+    ("roots", "refused"),
+    [
+        ((), "export YOLO_OUTPUT_ROOTS=/srv/jobs:s3://results"),
+        (("s3://results",), "names none. Add one: export YOLO_OUTPUT_ROOTS=/srv/jobs:s3://results"),
+        (("/srv/jobs", "s3://results/other"), "is not below YOLO_OUTPUT_ROOTS"),
+        (("/srv/jobs",), "export YOLO_OUTPUT_ROOTS=/srv/jobs:s3://results"),
+    ],
+)
+def test_a_job_writes_to_objects_below_its_roots_alone(tmp_path, roots, refused):
+    with pytest.raises(PathRefused) as caught:
+        output_folder("s3://results/out", Settings(broker_url=REMOTE, state_dir=tmp_path, output_roots=roots))
+    assert refused in str(caught.value)
+
+
+def test_a_job_that_writes_to_objects_has_a_folder_for_each_place(tmp_path):
+    settings = Settings(broker_url=REMOTE, state_dir=tmp_path, output_roots=("s3://results", tmp_path / "jobs"))
+    folder = output_folder("s3://results/out", settings)
+    assert folder.parent == tmp_path / "jobs" / ".yolo-stored"
+    assert folder == output_folder("s3:/results/out/", settings) != output_folder("s3://results/out2", settings)
+    assert output_folder("s3://results/out", Settings(state_dir=tmp_path)).parent == tmp_path / "stored"
 
 
 BAD_TEXTS = [

@@ -19,6 +19,7 @@ from orchestrator.job.records import How, Progress, Stage, VideoFacts, VideoProg
 from orchestrator.settings import Settings
 from orchestrator.worker import steps as jobs
 from tests.e2e.runs import clip
+from tests.e2e.videos import same_video
 from tests.orchestrator import handmade as made
 from tests.waiting import until
 
@@ -221,12 +222,73 @@ def test_a_piece_that_comes_too_late_goes(job, settings):
     assert not pieces.are_of_no_use
 
 
+# -- which to draw ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drawn_job(tmp_path, settings) -> Job:
+    """A job of two workers, of whose video the first three pieces are tracked, and the tracker is in the last one."""
+    job = made.make_job(tmp_path, settings, config={"split_s": 10}, workers=2)
+    (tmp_path / "videos" / "long.mp4").touch()
+    (job.folder / PIECES).mkdir()
+    for number in range(3):
+        (job.folder / PIECES / f"0000-0000{number}.notes").touch()
+    tracked(job)
+    tell(job, 2300, 92.0)
+    return job
+
+
+DRAWN = EngineConfig(split_s=10, visualize=True)
+
+
+def test_of_what_is_tracked_the_last_piece_is_drawn_first(drawn_job, settings):
+    pieces = seen_by(drawn_job, settings, config=DRAWN, at_once=9)
+    claims = list(iter(pieces.next, None))
+    assert [(claim.number, claim.stem) for claim in claims] == [
+        (2, "long.drawing-2"),
+        (1, "long.drawing-1"),
+        (0, "long.drawing-0"),
+    ]
+    assert claims[0].drawing.file == drawn_job.folder / PIECES / "0000-00002.drawn"
+    assert pieces.waits
+    pieces.release(claims[0], How.HANDED_BACK)
+    other = seen_by(drawn_job, settings, "other@here", config=DRAWN, at_once=9)
+    assert [claim.number for claim in iter(other.next, None)] == [2]
+    claims[1].drawing.file.touch()
+    pieces.release(claims[1], How.DONE)
+    pieces.release(claims[2], How.FAILED, error="why")
+    assert (pieces.next(), pieces.waits) == (None, False), "this worker has had enough of the video"
+    assert (other.next(), other.waits) == (None, True)
+
+
+def test_detections_that_are_needed_come_before_drawings(drawn_job, settings):
+    tell(drawn_job, 300, 12.0)
+    pieces = seen_by(drawn_job, settings, config=DRAWN)
+    assert pieces.next().drawing is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"visualize": False}, {"blur": ("person",)}, {"crops": True}, {"start_s": 5}, {"resume": False}]
+)
+def test_what_is_not_drawn_in_pieces(drawn_job, settings, changes):
+    pieces = seen_by(drawn_job, settings, config=EngineConfig(**{"split_s": 10, "visualize": True, **changes}))
+    assert (pieces.next(), pieces.waits) == (None, False)
+
+
+def test_drawings_are_forgotten_with_the_video(drawn_job, settings):
+    (drawn_job.folder / PIECES / "0000-00002.drawn").touch()
+    (claim,) = [seen_by(drawn_job, settings, config=DRAWN).next()]
+    forget_pieces(drawn_job, 0)
+    assert [path.name for path in (drawn_job.folder / PIECES).iterdir()] == [claim.lease.path.name]
+
+
 # -- two workers ------------------------------------------------------------------------------------------------------
 
 CONFIG = {
     "backend": "fake",
     "min_hits": 1,
     "visualize": True,
+    "video_crf": 0,  # without loss, so that images can be compared
     "split_s": 1.0,
     "workers": 1,
     "formats": ["tracks", "mot", "detections"],
@@ -270,6 +332,15 @@ class Two:
         (self.tracker,) = self.engines()
         self.begin("process-2", delay_s=helper_s)
 
+    def both_until_one_draws(self, *, helper_s: float) -> list[dict]:
+        """The same, until the second has drawn a piece. While `held` exists, the first draws only what it infers."""
+        self.held = self.folder / "held"
+        self.held.touch()
+        self._env.setenv("FAULT_DRAW_HOLD", str(self.held))
+        self.both(helper_s=helper_s)
+        until(lambda: self.events("piece drawn"), 60, self.tail)
+        return self.events("piece drawn")
+
     def end(self) -> None:
         for thread in self.threads:
             thread.join(60)
@@ -303,8 +374,8 @@ class Two:
         ended = {path.name.removesuffix(".end.json") for path in folder.glob("*.end.json")}
         return [path for path in folder.glob("*[0-9].json") if path.name.removesuffix(".json") not in ended]
 
-    def judge(self, *, same_video: bool = True) -> None:
-        """The results are those of one worker, to the byte; the annotated video where it was made in one go."""
+    def judge(self) -> None:
+        """The results are those of one worker, to the byte; of the annotated video, its times and its images."""
         self.end()
         entry = self.job.done(0).entry
         assert (entry.status, entry.frames, entry.error) == ("ok", FRAMES, None)
@@ -313,20 +384,24 @@ class Two:
         with Engine(EngineConfig(**config)) as engine:
             assert engine.run([self.folder / "videos"], alone)["success"]
         for path in sorted(path for path in alone.iterdir() if path.name.startswith("long.")):
-            if path.suffix == ".mp4" and not same_video:
-                continue
             made = self.folder / "out" / path.name
+            if path.suffix == ".mp4":
+                same_video(made, path)
+                continue
             assert hashlib.sha256(made.read_bytes()).digest() == hashlib.sha256(path.read_bytes()).digest(), path.name
 
 
 def test_two_work_on_one_video(tmp_path, monkeypatch):
+    """One tracks it and draws from its beginning, the other finds what is in pieces, and draws from its end."""
     two = Two(tmp_path, monkeypatch)
-    two.both(helper_s=0.005)
+    drawn = two.both_until_one_draws(helper_s=0.005)
+    two.held.unlink()
     two.judge()
     assert two.hows == {"process-1": How.EXHAUSTED, "process-2": How.EXHAUSTED}
     ended = two.events("piece ended")
     assert ended
     assert {each["worker"] for each in ended} == {"process-2@here"}
+    assert {each["worker"] for each in drawn} == {"process-2@here"}
     (known,) = two.events("known ahead")
     assert 0 < known["frames"] <= FRAMES - 25
     assert jobs.end(two.job, two.context("process-1")).success
@@ -343,7 +418,18 @@ def test_both_engines_are_killed(tmp_path, monkeypatch):
     os.kill(helper, signal.SIGKILL)
     until(lambda: two.events("crashed"), 10, two.tail)
     os.kill(two.tracker, signal.SIGKILL)
-    two.judge(same_video=False)
+    two.judge()
+    assert two.job.done(0).attempt == 2
+    assert len(two.events("crashed")) == 2
+
+
+def test_both_engines_are_killed_while_they_draw(tmp_path, monkeypatch):
+    two = Two(tmp_path, monkeypatch)
+    two.both_until_one_draws(helper_s=0.005)
+    for engine in two.engines():
+        os.kill(engine, signal.SIGKILL)
+    two.held.unlink()
+    two.judge()
     assert two.job.done(0).attempt == 2
     assert len(two.events("crashed")) == 2
 

@@ -62,6 +62,13 @@ def test_new_and_complete_videos_once_each(place):
     assert place.sweep() is None
 
 
+def test_its_results_may_go_to_storage(place):
+    place.watch = place.watch.model_copy(update={"output": Path("s3://lab/out")})
+    place.put("a.mp4")
+    job, _ = sweep(place.watch, place.settings)
+    assert (job.spec.stored, job.output.parent) == ("s3://lab/out", place.settings.state_dir / "stored")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "age_s", "why"),
     [

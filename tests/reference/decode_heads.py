@@ -61,6 +61,22 @@ def decode_detr(output, input_hw, conf, *, class_mask=None):
     return corners[passes], flat[best][passes], class_ids[passes]
 
 
+def decode_distributed(output, input_hw, conf, *, strides, centre, class_mask=None):
+    """As the post-processing of NanoDet and PicoDet: the mean of each side's distribution, from the cell's centre."""
+    rows = output.astype(np.float32)
+    classes, points, scale = rows.shape[1] - 32, [], []
+    for stride in strides:
+        y, x = np.mgrid[: -(-input_hw[0] // stride), : -(-input_hw[1] // stride)]
+        points.append((np.stack([x.ravel(), y.ravel()], axis=1) + centre) * stride)
+        scale.append(np.full(x.size, stride))
+    points, scale = np.concatenate(points), np.concatenate(scale)[:, None]
+    bins = np.exp(rows[:, classes:].reshape(-1, 4, 8).astype(np.float64))
+    sides = (bins * np.arange(8)).sum(axis=2) / bins.sum(axis=2) * scale
+    boxes = np.concatenate([sides[:, :2] * -1, sides[:, 2:]], axis=1) + np.tile(points, 2)
+    cxcywh = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
+    return _select(cxcywh.astype(np.float32), None, rows[:, :classes], conf, class_mask)
+
+
 def _select(boxes_cxcywh, objectness, class_scores, conf, class_mask):
     conf = np.float32(conf)
     class_scores = np.where(np.isnan(class_scores), np.float32(-np.inf), class_scores)

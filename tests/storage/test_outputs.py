@@ -126,7 +126,7 @@ def test_the_lock_of_a_process_that_is_gone_is_taken(bucket, tmp_path):
 
 
 def test_a_lock_that_was_taken_over_stops_the_run(bucket, tmp_path, monkeypatch):
-    monkeypatch.setattr("engine.storage.outputs.RENEWED_EVERY_S", 0.02)
+    monkeypatch.setattr("engine.storage.lock.RENEWED_EVERY_S", 0.02)
     with StoredOutput(place_of(f"{bucket.url}/out"), root=tmp_path) as stored:
         stores.store("s3", bucket.name).put("out/.yolo-engine/lock.json", b"{}")
         until(lambda: not stored.held)

@@ -15,11 +15,12 @@ from engine.analytics import read_mot, read_tracks
 from engine.analytics.answering import CameraAnswers, answer, cameras_json, film_of_rows, films_of
 from engine.analytics.export import write_tables
 from engine.analytics.naming import camera_of
+from engine.analytics.reviewed import Reviewed
 from engine.analytics.run_answers import config_for_answers, write_heatmap
 from engine.analytics.samples import classes_in
 from engine.analytics.settings import AnswerSettings, check_formats
 from engine.analytics.timeline import Film
-from engine.analytics.verdicts import Judged, Reviewed, read_verdicts
+from engine.analytics.verdicts import Judged, read_verdicts
 from engine.analytics.vocabulary import check_places
 from engine.cli.answers_table import print_answers
 from engine.cli.console import screen

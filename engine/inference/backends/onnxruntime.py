@@ -18,6 +18,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from engine.choices.backends import gpu_number
 from engine.choices.defaults import GPU_BATCH
 from engine.errors import BackendError, BackendMissing, ModelError
 from engine.inference.backends.base import CpuModel, GpuModel, OnGpu
@@ -117,8 +118,8 @@ class OnnxRuntimeBackend:
         self.on_gpu = device.startswith("cuda")
         self.batch_safe = batch_safe
         named = "the model" if isinstance(path, bytes) else path
-        providers = _providers(ort, device, tensorrt=tensorrt)
-        self._number = int(device.partition(":")[2] or 0)
+        self._number = gpu_number(device)
+        providers = _providers(ort, device, self._number, tensorrt=tensorrt)
         options = ort.SessionOptions()
         # Its errors are raised as exceptions. On standard error they would appear a second time, with unescaped names
         # from the model and lengthy text about missing CUDA libraries, which is reported below in one sentence.
@@ -250,7 +251,7 @@ def engine_options(path: Path, engines: Path, shapes: Shapes | None) -> dict[str
     return options
 
 
-def _providers(ort: Any, device: str, *, tensorrt: bool) -> list[Any]:
+def _providers(ort: Any, device: str, number: int, *, tensorrt: bool) -> list[Any]:
     """Return the requested provider, followed by those that run the operators for which it has no kernel."""
     if not device.startswith("cuda"):
         return ["CPUExecutionProvider"]
@@ -264,7 +265,6 @@ def _providers(ort: Any, device: str, *, tensorrt: bool) -> list[Any]:
             or f"the installed build has no {wanted[0]} ({', '.join(installed_builds())}). Repair: {onnxruntime_gpu()}"
         )
         raise BackendMissing(f"{asked} was requested, but {reason}; or {without}.")
-    number = int(device.partition(":")[2] or 0)
     return [*((name, {"device_id": number}) for name in wanted), "CPUExecutionProvider"]
 
 

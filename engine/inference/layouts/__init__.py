@@ -8,6 +8,7 @@ from types import MappingProxyType
 from engine.inference.layouts.base import Decoded, Layout
 from engine.inference.layouts.detr import DetrLayout
 from engine.inference.layouts.detr_post import DetrPostLayout
+from engine.inference.layouts.distributed import DistributedLayout
 from engine.inference.layouts.end2end import End2endLayout
 from engine.inference.layouts.rtmdet import RtmdetLayout
 from engine.inference.layouts.yolov5 import Yolov5Layout
@@ -24,6 +25,9 @@ _ALL: tuple[Layout, ...] = (
     DetrLayout(),
     DetrPostLayout(),
     RtmdetLayout(),
+    DistributedLayout("nanodet", centre=0.5),
+    DistributedLayout("nanodet-plus", centre=0.0),
+    DistributedLayout("picodet", centre=0.5),
 )
 LAYOUTS: MappingProxyType[str, Layout] = MappingProxyType({layout.name: layout for layout in _ALL})
 

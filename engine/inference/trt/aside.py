@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from engine.choices.backends import gpu_number
 from engine.errors import EngineError
 from engine.inference.trt.command import description
 from engine.inference.trt.gpu import find_gpu
@@ -37,7 +38,7 @@ def why_not(config: EngineConfig, backend: str) -> str | None:
         return f"precision {config.precision} is that of CPUs"
     if config.device == "cpu":
         return "--device is cpu"
-    return None if find_gpu(number_of(config)) is not None else "no NVIDIA GPU was found"
+    return None if find_gpu(gpu_number(config.device)) is not None else "no NVIDIA GPU was found"
 
 
 def command_of(config: EngineConfig, batch: int) -> list[str]:
@@ -110,8 +111,3 @@ class PlanAside:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
         self._thread.join()
-
-
-def number_of(config: EngineConfig) -> int:
-    """Return the number of the GPU that a run asks for."""
-    return int(config.device.partition(":")[2] or 0)

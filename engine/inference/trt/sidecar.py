@@ -225,13 +225,11 @@ def check_plan(
     layout: str | None = None,
     flavor: Flavor | None = None,
     gpu: Gpu | None = None,
-    shape: tuple[int, ...] | None = None,
 ) -> PlanRecord:
     """Return the record of a plan that is complete and fits. Raises PlanError with the command that fixes it.
 
     onnx_sha256, layout   of the model to be run; None: those of the plan
     flavor, gpu           what will load it, and where; None: not compared
-    shape                 (N, 3, H, W) that it must accept
     """
     record = read_record(plan)
     again = f"Build it again: `{record.command}`."
@@ -260,11 +258,6 @@ def check_plan(
         _check_flavor(plan, record, flavor, again)
     if gpu is not None:
         _check_gpu(plan, record, gpu)
-    if shape is not None and not record.profile.takes(shape):
-        raise PlanError(
-            f"{plan}: takes inputs from {_dims(record.profile.least)} to {_dims(record.profile.most)}, and "
-            f"{_dims(shape)} was requested. Build one that does: `{record.command}` with other --max-batch or --shape."
-        )
     return record
 
 
@@ -312,7 +305,3 @@ def _replaced(command: str, option: str, value: str) -> str:
     else:
         words += [option, value]
     return shlex.join(words)
-
-
-def _dims(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

@@ -14,7 +14,6 @@ from engine.inference import select as choose
 from engine.inference.backends import onnxruntime as ort_backend
 from engine.inference.backends import tensorrt as trt_backend
 from engine.inference.backends.fake import FakeBackend
-from engine.inference.trt import flavors
 from engine.inference.trt.flavors import FLAVORS, Flavor
 from engine.inference.trt.gpu import Gpu
 from engine.inference.trt.profile import Profile
@@ -60,7 +59,7 @@ def machine(monkeypatch):
     flavor = Flavor(FLAVORS["rtx"], SimpleNamespace(__version__="1.7.1.116"))
     monkeypatch.setattr(trt_backend, "TensorRtBackend", plan_backend)
     monkeypatch.setattr(ort_backend, "OnnxRuntimeBackend", ort)
-    monkeypatch.setattr(flavors, "load_flavor", lambda name: flavor)
+    monkeypatch.setattr(trt_backend, "load_flavor", lambda name: flavor)
     monkeypatch.setattr(choose, "find_gpu", lambda number=0: None if "gpu" in lacks or number > 1 else GPU)
     return lacks
 

@@ -3,7 +3,8 @@
 FAULT is KIND@PLACE: what happens (segv, exit, halt, raise) and where (import, load, open, frame, done). A file that is
 opened counts when its name starts with `bad`; with FAULT_ONCE, a file that is removed by the first strike, nothing
 happens after it. FAULT_DELAY_S is how long the fake model takes for a frame; while the file FAULT_HOLD exists, it gives
-no more than a few answers. Checkpoints come five times a second.
+no more than a few answers; while FAULT_DRAW_HOLD exists, whoever tracked a video draws no pieces of it. Checkpoints
+come five times a second.
 """
 
 import os
@@ -56,6 +57,10 @@ if "orchestrator.engine_process.main" in sys.orig_argv:
     FakeBackend.__init__.__kwdefaults__["delay_s"] = float(os.environ.get("FAULT_DELAY_S", "0"))
     if held := os.environ.get("FAULT_HOLD"):
         before(FakeBackend, "run", lambda backend, *_: backend.calls >= 5, lambda: hold(held))
+    if not_drawn := os.environ.get("FAULT_DRAW_HOLD"):
+        from engine.pipeline.drawing import PieceDrawing
+
+        before(PieceDrawing, "write", lambda drawing, *_: drawing.gives_up, lambda: hold(not_drawn))
     if place == "import":
         strike()
     elif place == "load":

@@ -1,0 +1,45 @@
+"""Files that lie in a folder on disk until they are in storage: what is told of them, and what is left of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from engine.errors import OutputError
+from engine.text.within import with_texts
+
+V = TypeVar("V", bound=Mapping[str, Any])
+
+FREED_SUFFIX = ".mp4"
+"""Of the files that are freed once they are sent: annotated videos."""
+
+
+def told(values: V, folder: Path, url: str) -> V:
+    """Return JSON values in which paths below `folder` are URLs below `url`."""
+    here, there = str(folder), url.rstrip("/")
+
+    def change(text: str) -> str:
+        return f"{there}{text.removeprefix(here)}" if text == here or text.startswith(f"{here}/") else text
+
+    return cast("V", with_texts(values, change))
+
+
+def tell_pages(folder: Path, url: str) -> None:
+    """Replace paths below `folder` by URLs in the pages that a report in it consists of. Raises OutputError."""
+    here, there = os.fsencode(folder), url.rstrip("/").encode()
+    try:
+        for page in folder.rglob("*.html"):
+            page.write_bytes(page.read_bytes().replace(here, there))
+    except OSError as error:
+        raise OutputError(f"{folder} can't be written: {error.strerror}.") from error
+
+
+def free(path: Path) -> None:
+    """Put a file without content, of the same size and time, in the place of one that was sent."""
+    facts, empty = path.stat(), path.with_name(f".{path.name}.sent")
+    with open(empty, "wb") as file:
+        file.truncate(facts.st_size)
+    os.utime(empty, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    empty.replace(path)

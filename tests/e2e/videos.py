@@ -1,0 +1,36 @@
+"""What is in a video: its times, its sound and its images."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+def times_in(path: Path) -> list[int]:
+    """The times of a video's frames."""
+    with av.open(str(path)) as container:
+        return [frame.pts for frame in container.decode(video=0)]
+
+
+def packets_in(path: Path, kind: str) -> list[tuple]:
+    """The times of the packets of a stream, and of sound their bytes."""
+    with av.open(str(path)) as container:
+        found = [packet for packet in container.demux(**{kind: 0}) if packet.size]
+        return [(each.pts, each.duration, bytes(each) if kind == "audio" else b"") for each in found]
+
+
+def images_in(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray() for frame in container.decode(video=0)]
+
+
+def same_video(one: Path, other: Path) -> None:
+    """The times, the sound and, byte for byte, the images of two videos are the same."""
+    assert times_in(one) == times_in(other)
+    assert packets_in(one, "video") == packets_in(other, "video")
+    with av.open(str(one)) as container:
+        sounds = bool(container.streams.audio)
+    if sounds:
+        assert packets_in(one, "audio") == packets_in(other, "audio")
+    for number, (here, there) in enumerate(zip(images_in(one), images_in(other), strict=True)):
+        assert np.array_equal(here, there), number
