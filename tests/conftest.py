@@ -8,6 +8,10 @@ import pytest
 
 from engine.cli import leaving
 
+# NumPy's threads for large matrices spin for 50 ms of computing time in each of the hundreds of processes that tests
+# start. NumPy reads this when it is imported, which no test module has done yet.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 @pytest.fixture(autouse=True)
 def tests_go_on(monkeypatch):

@@ -34,6 +34,8 @@ class EngineProcess:
         environment = dict(os.environ)
         if cores is not None:
             environment["YOLO_ENGINE_CORES"] = str(cores)
+        if "OMP_NUM_THREADS" not in environment:  # as on the command line (engine.cli.deferred), for the same bytes
+            environment.setdefault("OPENBLAS_NUM_THREADS", "1")
         # An editable or unpacked checkout may not be on the path of a worker that was started elsewhere.
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), environment.get("PYTHONPATH")]))
         # -P: the current folder may contain files that shadow our modules.

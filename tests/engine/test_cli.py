@@ -493,6 +493,27 @@ def test_the_collector_rests_while_a_command_is_loaded(tmp_path):
     assert done.stdout.strip() == "(False, True, True)"
 
 
+@pytest.mark.parametrize(("given", "loaded_with"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
+def test_a_command_is_loaded_without_threads_for_matrices(given, loaded_with, tmp_path):
+    """But the processes that it starts find the environment of the user."""
+    read = "os.environ.get('OPENBLAS_NUM_THREADS')"
+    (tmp_path / "told.py").write_text(f"import os\nLOADED = {read}\ndef answer(): return LOADED, {read}\n")
+    code = (
+        "import engine.cli.commands as c; from engine.cli.deferred import deferred\n"
+        f"c.__path__.append({str(tmp_path)!r}); print(*deferred('told:answer')(lambda: None)())"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+        env=environment | given,
+    )
+    assert done.stdout.split() == [loaded_with, str(given.get("OPENBLAS_NUM_THREADS"))]
+
+
 @pytest.mark.parametrize("loading", ["click", "engine.errors", "engine.cli.run"])
 def test_ctrl_c_while_the_command_line_itself_loads(loading):
     """It comes when a part of it is imported, on whose behalf this raises what the signal would."""
