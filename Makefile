@@ -58,7 +58,7 @@ endef
 export PREREQUISITES
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-eval test-openvino test-storage test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq test-kubernetes train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-fast test-eval test-openvino test-storage test-sqs test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq test-kubernetes train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -111,6 +111,7 @@ export REQUIREMENTS
 WITH_openvino := opencv-python-headless
 # A server that speaks S3, and what it serves with: `moto[server]` would bring 300 MB more for other services.
 WITH_storage := 'moto[s3]>=5.1' flask flask-cors
+WITH_sqs := 'moto[sqs]>=5.1' flask flask-cors
 
 build/extras/%/.installed: $(STAMP)
 	rm -rf $(@D) && $(PYTHON) -m venv $(@D)
@@ -126,6 +127,9 @@ test-openvino: build build/extras/openvino/.installed ## Run the tests of the Op
 
 test-storage: build build/extras/storage/.installed ## Run the tests of object storage, on a server of their own
 	build/extras/storage/bin/python -m pytest tests/storage tests/engine/test_storage.py
+
+test-sqs: build build/extras/sqs/.installed ## Run the tests of Amazon SQS as the broker, on a server of their own
+	build/extras/sqs/bin/python -m pytest tests/sqs
 
 test-bare: build build/extras/bare/.installed ## Run what must work, or say what it lacks, without any extra and ONNX Runtime
 	build/extras/bare/bin/python -m pytest tests/extras

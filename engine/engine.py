@@ -309,8 +309,6 @@ class Engine:
                     stream = self._run_of(pipeline, key, videos[key], work, *tries[key], identities, place=placed)
                     recorded.add(stream)
                     yield stream
-                if self.config.goes_on:
-                    _follow_up()  # is loaded while frames are inferred
 
             def ended(stream: StreamRun) -> None:
                 self._settle(stream, work)
@@ -806,15 +804,10 @@ class Engine:
             streams=streams,
             workers=self.workers,
             window=self._window(streams),
-            reader=ReaderSettings(
+            reader=replace(
+                ReaderSettings.of(self.config, max(1, self._cores // streams)),
                 between=self.config.frames_between_inferences,
-                decode_threads=max(1, self._cores // streams),
                 checkpoint_s=self._checkpoint_s,
-                start_s=self.config.start_s,
-                end_s=self.config.part_ends_s,
-                max_pixels=self.config.max_pixels,
-                max_frame_bytes=self.config.max_frame_bytes,
-                max_duration_s=self.config.max_duration_s,
                 max_decode_s=self.config.max_decode_s,
                 both=self.config.fill == "both",
                 gate=self._gate(),

@@ -6,7 +6,7 @@ launchers start nothing without it.
 
 Values come from the environment, then from a TOML file named by `YOLO_SETTINGS`:
 
-    CELERY_BROKER_URL, CELERY_RESULT_BACKEND   redis://, rediss://, redis+socket://, amqp:// or amqps:// URLs
+    CELERY_BROKER_URL, CELERY_RESULT_BACKEND   redis://, rediss://, redis+socket://, amqp[s]:// or sqs:// URLs
     YOLO_BOARD                                 the folder that all machines of a RabbitMQ share
     YOLO_VIDEO_ROOTS, YOLO_OUTPUT_ROOTS        folders and s3:// URLs, separated by ":", that jobs may read from
                                                and write to
@@ -53,12 +53,17 @@ def broker_folder(url: str) -> Path | None:
 
 def keeps_messages_alone(url: str) -> bool:
     """Return whether a broker has no place for what is known beside its messages."""
-    return is_amqp(url) or broker_folder(url) is not None
+    return is_amqp(url) or is_sqs(url) or broker_folder(url) is not None
 
 
 def is_amqp(url: str) -> bool:
     """Return whether a URL names a RabbitMQ."""
     return url.partition("://")[0] in ("amqp", "amqps")
+
+
+def is_sqs(url: str) -> bool:
+    """Return whether a URL names an Amazon SQS."""
+    return url.startswith("sqs://")
 
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
@@ -89,7 +94,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     broker_url: str = DEFAULT_URL
-    """`redis://`, `rediss://` (TLS) or `redis+socket://`; `amqp://` or `amqps://` for RabbitMQ; `filesystem:///FOLDER`
+    """`redis://`, `rediss://` (TLS) or `redis+socket://`; `amqp://` or `amqps://` for RabbitMQ; `sqs://`; `filesystem:///FOLDER`
     for a shared folder. If it is not set, an embedded broker of this machine is preferred."""
     result_backend: str | None = None
     """URL of the result store: a Redis, or a folder (`file:///FOLDER`). None: the broker; with RabbitMQ or a folder as
@@ -256,7 +261,8 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
     """Return Celery's configuration. Everything that processes must agree on is the same for both roles; a client
     differs only in how long it waits for an unreachable broker."""
     visibility = {"visibility_timeout": given.visibility_timeout_s}
-    amqp, folder = is_amqp(given.broker_url), broker_folder(given.broker_url)
+    amqp = is_amqp(given.broker_url)
+    polled = keeps_messages_alone(given.broker_url) and not amqp  # nothing reaches all workers at once
     transport = _transport(given)
     shared: dict[str, object] = {
         "broker_url": given.broker_url,
@@ -288,7 +294,7 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         "task_track_started": True,
         "result_extended": True,
         "result_expires": RESULTS_KEPT_S,
-        "task_send_sent_event": folder is None,
+        "task_send_sent_event": not polled,
         "timezone": "UTC",
         "enable_utc": True,
     }
@@ -298,7 +304,7 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
             "broker_transport_options": {
                 **transport,
                 **({"read_timeout": 4, "write_timeout": 4} if amqp else {}),
-                **({} if amqp or folder else {"socket_connect_timeout": 3, "socket_timeout": 3}),
+                **({} if amqp or polled else {"socket_connect_timeout": 3, "socket_timeout": 3}),
             },
             "broker_connection_timeout": 3,
             "broker_connection_retry": False,
@@ -315,9 +321,8 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         **shared,
         "worker_concurrency": 1,
         "worker_prefetch_multiplier": 1,
-        "worker_disable_prefetch": not (amqp or folder),  # there the prefetch count is exact
-        # Both are for all at once, which a folder is not.
-        "worker_enable_remote_control": folder is None,
+        "worker_disable_prefetch": not (amqp or polled),  # there the prefetch count is exact
+        "worker_enable_remote_control": not polled,
         "broker_heartbeat": 30,
         # Forking a process with threads deadlocks; a spawned child starts clean.
         "worker_pool_start_method": "spawn",
@@ -325,7 +330,7 @@ def celery_settings(given: Settings, role: Role) -> dict[str, object]:
         "worker_soft_shutdown_timeout": given.grace_s + 10,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
-        "worker_send_task_events": folder is None,
+        "worker_send_task_events": not polled,
         "task_time_limit": given.task_time_limit_s,
         "result_backend_always_retry": True,
         # An hour of work must not be lost because the broker is unreachable at its end.
@@ -344,6 +349,8 @@ def _transport(given: Settings) -> dict[str, object]:
         return {"confirm_publish": True}  # else a publish may be dropped without a word
     if (folder := broker_folder(given.broker_url)) is not None:
         return {"folder": str(folder)}
+    if is_sqs(given.broker_url):
+        return {"url": given.broker_url, "visibility_timeout": given.visibility_timeout_s}
     return {
         "visibility_timeout": given.visibility_timeout_s,
         "unacked_restore_interval": 10,

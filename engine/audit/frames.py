@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -113,15 +113,8 @@ def _decoded(
     scene = AnswerSettings.of(config).scene(name_of({"path": claim.name, "stem": str(claim.stem)}))
     stream = StreamRun(0, Video(shown, claim.stem), {}, Counters(), 8, scene=scene)
     source = Source(shown, options=never_begun(config.max_frame_bytes))
-    settings = ReaderSettings(
-        between=config.frames_between_inferences,
-        decode_threads=available_cores(),
-        start_s=config.start_s,
-        end_s=config.part_ends_s,
-        max_pixels=config.max_pixels,
-        max_frame_bytes=config.max_frame_bytes,
-        max_duration_s=config.max_duration_s,
-        scan=config.scan,
+    settings = replace(
+        ReaderSettings.of(config, available_cores()), between=config.frames_between_inferences, scan=config.scan
     )
     looked: list[_Looked] = []
     times: list[float] = []

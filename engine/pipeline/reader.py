@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import av
 import numpy as np
@@ -36,6 +36,7 @@ from engine.text.counted import counted
 
 if TYPE_CHECKING:
     from engine.analytics import Clock as WallClock
+    from engine.config import EngineConfig
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,19 @@ class ReaderSettings:
     both: bool = False
     gate: GateSettings | None = None
     scan: bool = False
+
+    @classmethod
+    def of(cls, config: EngineConfig, decode_threads: int) -> Self:
+        """Return a configuration's part of the video and its limits, without what decides which frames are
+        inferred."""
+        return cls(
+            decode_threads=decode_threads,
+            start_s=config.start_s,
+            end_s=config.part_ends_s,
+            max_pixels=config.max_pixels,
+            max_frame_bytes=config.max_frame_bytes,
+            max_duration_s=config.max_duration_s,
+        )
 
 
 Item = tuple[av.VideoFrame | KnownFrame, int, int]

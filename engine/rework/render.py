@@ -153,7 +153,7 @@ def _one(
             scene=settings.scene(video.name),
             clock=partial(settings.clock, video.name),
         )
-        reader = StreamReader(reading, run, _settings(config))
+        reader = StreamReader(reading, run, ReaderSettings.of(config, available_cores()))
         info = reader.open()
         reader.go_to_start()
         frames, due = 0, next(rows, None)
@@ -210,17 +210,6 @@ class _Names(list[str]):
 
     def __getitem__(self, class_id: Any) -> Any:
         return self._known.get(int(class_id), str(class_id))
-
-
-def _settings(config: EngineConfig) -> ReaderSettings:
-    return ReaderSettings(
-        decode_threads=available_cores(),
-        start_s=config.start_s,
-        end_s=config.part_ends_s,
-        max_pixels=config.max_pixels,
-        max_frame_bytes=config.max_frame_bytes,
-        max_duration_s=config.max_duration_s,
-    )
 
 
 def _longest_gap(path: Path, step_s: Fraction | None) -> float:

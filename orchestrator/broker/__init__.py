@@ -2,8 +2,9 @@
 
 `view` is the interface to all brokers, and `opened` chooses the implementation: `redis_broker` (keys and `queues`);
 `amqp_broker` (RabbitMQ), which stores everything but messages on the `board` and reads from the jobs' directories which
-messages wait (`sent`), with `amqp_transport` and `amqp_preflight`; or `folder_broker` (a folder), with `folder_queues`
-and `folder_transport`. Results of the last two are files (`folder_results`, `folder_backend`).
+messages wait (`sent`), with `amqp_transport` and `amqp_preflight`; `sqs_broker` (Amazon SQS), which does the same, with
+`sqs_queues` and `sqs_transport`; or `folder_broker` (a folder), with `folder_queues` and `folder_transport`. Results of
+all but the first are files (`folder_results`, `folder_backend`).
 
 `resolve` (which broker), `connection` and `preflight` (does it serve us, known within 5 s), `publish` (a job's next
 step), `transport` and `inbound` (parse each message strictly and rebuild it from the parts that passed), `keys` (our

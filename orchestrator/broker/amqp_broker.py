@@ -31,7 +31,7 @@ from amqp import exceptions
 from orchestrator.broker.board_side import BoardSide
 from orchestrator.broker.connection import without_password
 from orchestrator.broker.messages import MAX_LISTED, Message, level_of, message_of
-from orchestrator.broker.sent import waits_by_directories
+from orchestrator.broker.sent import those_that_wait
 from orchestrator.broker.view import Untold
 from orchestrator.errors import BrokerUrlError
 from orchestrator.settings import Settings
@@ -155,13 +155,7 @@ class AmqpBroker(BoardSide):
         return set()
 
     def waiting(self, names: Iterable[str], limit: int = MAX_LISTED) -> list[Message]:
-        lengths = {queue: count for queue, count in self.lengths(names).items() if count}
-        found = waits_by_directories(self._settings, self.announced(MAX_LISTED)) if lengths else []
-        return [
-            message
-            for queue, count in lengths.items()
-            for message in [each for each in found if each.queue == queue][: min(limit, count)]
-        ]
+        return those_that_wait(self._settings, self.announced(MAX_LISTED), self.lengths(names), limit)
 
     def held_back(self) -> list[Message]:
         return []

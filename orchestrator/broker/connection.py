@@ -34,7 +34,6 @@ _CAN_NOT = {
     "memory": "only one process can see it",
     "sqla": "Celery removes a message from a database when a worker takes it, and there are no priorities",
     "sqlalchemy": "Celery removes a message from a database when a worker takes it, and there are no priorities",
-    "sqs": "SQS has no priorities and does not report which messages wait",
 }
 _NEXT_URL = re.compile(r";(?=[a-z][a-z0-9+]*://)")
 
@@ -97,7 +96,7 @@ def one_broker(url: str) -> None:
     if ";" in url and _NEXT_URL.search(url):
         raise BrokerUrlError(f"{shown}: this names several brokers. Name one: jobs need one place that holds them.")
     scheme = url.partition("://")[0] if "://" in url else ""
-    if scheme in (*_SCHEMES, "amqp", "amqps"):
+    if scheme in (*_SCHEMES, "amqp", "amqps", "sqs"):
         return
     if (folder := broker_folder(url)) is not None:
         if folder.is_absolute():
@@ -111,8 +110,8 @@ def one_broker(url: str) -> None:
             "machine bring its own: `yolo-server --worker --embedded`."
         )
     raise BrokerUrlError(
-        f"{shown}: a broker's URL must start with redis://, rediss://, redis+socket://, amqp://, amqps:// or "
-        "filesystem://, "
+        f"{shown}: a broker's URL must start with redis://, rediss://, redis+socket://, amqp://, amqps://, "
+        "sqs:// or filesystem://, "
         f"like redis://localhost:6379/0. Got {scheme or 'none of them'}."
     )
 

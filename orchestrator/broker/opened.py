@@ -6,8 +6,9 @@ from orchestrator.broker.amqp_broker import AmqpBroker
 from orchestrator.broker.connection import client, one_broker
 from orchestrator.broker.folder_broker import FolderBroker
 from orchestrator.broker.redis_broker import RedisBroker
+from orchestrator.broker.sqs_broker import SqsBroker
 from orchestrator.broker.view import Broker
-from orchestrator.settings import Settings, broker_folder, is_amqp
+from orchestrator.settings import Settings, broker_folder, is_amqp, is_sqs
 
 
 def open_broker(given: Settings, timeout_s: float = 2.0) -> Broker:
@@ -18,4 +19,6 @@ def open_broker(given: Settings, timeout_s: float = 2.0) -> Broker:
         return AmqpBroker(given, timeout_s)
     if (folder := broker_folder(given.broker_url)) is not None:
         return FolderBroker(given, folder)
+    if is_sqs(given.broker_url):
+        return SqsBroker(given, timeout_s)
     return RedisBroker(client(given.broker_url, timeout_s))

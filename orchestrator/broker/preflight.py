@@ -25,8 +25,9 @@ from orchestrator.broker import amqp_preflight, folder_results, keys
 from orchestrator.broker.amqp_broker import Address, AmqpFailed
 from orchestrator.broker.connection import client, one_broker, without_password
 from orchestrator.broker.folder_queues import FolderQueues
+from orchestrator.broker.sqs_queues import SqsQueues
 from orchestrator.errors import BrokerUnreachable
-from orchestrator.settings import broker_folder, is_amqp
+from orchestrator.settings import QUEUE, broker_folder, is_amqp, is_sqs
 
 ANSWER_S = 2.0
 _RECORD_BYTES = 16_384  # of TLS, at most
@@ -102,6 +103,8 @@ def _questions(url: str, write: bool) -> Iterator[float | None]:
     if is_amqp(url):
         Address.of(url)
         return amqp_preflight.asked(url, ANSWER_S, write=write)
+    if is_sqs(url):
+        return _of_sqs(SqsQueues(url, timeout_s=ANSWER_S))
     return _asked(client(url, ANSWER_S), write)
 
 
@@ -112,6 +115,11 @@ def _of_folder(url: str) -> Iterator[None]:
 
 def _of_queues(queues: FolderQueues) -> Iterator[None]:
     queues.probe()
+    yield None
+
+
+def _of_sqs(queues: SqsQueues) -> Iterator[None]:
+    queues.probe(QUEUE)
     yield None
 
 
@@ -252,6 +260,12 @@ def explain(error: BaseException, url: str, variable: str = "CELERY_BROKER_URL")
         return found
     if folder_results.is_folder(url) or broker_folder(url) is not None:
         return f"can't be written: {_reason(causes)}", f"Name a folder that workers and programs share: {variable}."
+    if is_sqs(url):
+        return (
+            f"SQS does not serve: {error}",
+            "Check the region (`?region=`, AWS_REGION) and the credentials, which must be allowed to create, read and "
+            "write queues (docs/operations.md).",
+        )
     if has(socket.gaierror):
         return "the name of the host is not known", f"Check its spelling and the network. {own}"
     if has(ConnectionRefusedError):

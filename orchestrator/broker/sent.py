@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.broker.messages import Message, step_of
@@ -24,6 +24,19 @@ def waits_by_directories(settings: Settings, announced: Iterable[tuple[str, str]
     the announced ones that it may read."""
     found = [message for job in _jobs(settings, announced) for message in _of_job(job, settings.lease_s)]
     return [message for _, message in sorted(found, key=lambda pair: (pair[1].level, -pair[0]))]
+
+
+def those_that_wait(
+    settings: Settings, announced: Iterable[tuple[str, str]], lengths: Mapping[str, int], limit: int
+) -> list[Message]:
+    """Return the same by queue, of each at most `limit` and as many as are said to wait in it."""
+    counts = {queue: count for queue, count in lengths.items() if count}
+    found = waits_by_directories(settings, announced) if counts else []
+    return [
+        message
+        for queue, count in counts.items()
+        for message in [each for each in found if each.queue == queue][: min(limit, count)]
+    ]
 
 
 def _jobs(settings: Settings, announced: Iterable[tuple[str, str]]) -> Iterator[Job]:

@@ -24,11 +24,13 @@ log = logging.getLogger(__name__)
 
 
 def install() -> None:
-    """Make this process use the transports of this file, amqp_transport.py and folder_transport.py."""
+    """Make this process use the transports of this file, amqp_transport.py, folder_transport.py and
+    sqs_transport.py."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
     TRANSPORT_ALIASES["amqp"] = "orchestrator.broker.amqp_transport:Transport"
     TRANSPORT_ALIASES["filesystem"] = "orchestrator.broker.folder_transport:Transport"
+    TRANSPORT_ALIASES["sqs"] = "orchestrator.broker.sqs_transport:Transport"
     TRANSPORT_ALIASES["amqps"] = "orchestrator.broker.amqp_transport:SSLTransport"
 
 

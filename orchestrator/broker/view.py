@@ -6,6 +6,7 @@ only reports how many messages wait.
 
     RedisBroker (redis_broker.py)    Redis, Valkey
     AmqpBroker (amqp_broker.py)      RabbitMQ
+    SqsBroker (sqs_broker.py)        Amazon SQS
     FolderBroker (folder_broker.py)  a shared folder
 """
 

@@ -175,6 +175,8 @@ def _is_local(url: str) -> bool:
         parts = urlsplit(url)
         if parts.scheme in ("redis", "rediss", "amqp", "amqps"):
             return (parts.hostname or "") in _LOCAL_HOSTS
+        if parts.scheme == "sqs":  # without a host it is AWS
+            return parts.hostname is not None and parts.hostname in _LOCAL_HOSTS
     except ValueError:
         return False
     return parts.scheme in ("redis+socket", "unix", "memory")

@@ -64,7 +64,7 @@ def test_the_parts_of_a_url(url, host, port, user, vhost):
     assert (address.tls is not None) == url.startswith("amqps")
 
 
-@pytest.mark.parametrize("scheme", ["memory", "sqla+sqlite", "sqlalchemy", "sqs"])
+@pytest.mark.parametrize("scheme", ["memory", "sqla+sqlite", "sqlalchemy"])
 def test_what_can_not_carry_jobs_is_refused_with_the_reason(scheme, tmp_path):
     with pytest.raises(BrokerUrlError, match=r"(?s)can't carry jobs.*amqp://localhost//.*--embedded"):
         open_broker(Settings(broker_url=f"{scheme}://x:secret@host/", state_dir=tmp_path))

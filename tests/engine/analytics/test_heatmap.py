@@ -49,3 +49,23 @@ def test_a_hole_is_no_dwell_and_coming_back_no_second_track():
 
 def test_beyond_the_frame_counts_at_its_edge():
     assert heatmap([(0, 1, 0, 2000, -5)])["classes"]["car"] == [[COLUMNS - 1, 0, 1, 0.0]]
+
+
+@pytest.mark.parametrize("most", [5, 1 << 16, 1 << 40])
+@pytest.mark.parametrize("count", [0, 1, 500])
+def test_rows_are_grouped_by_track_in_the_order_of_the_first_ones(count, most):
+    ids = np.random.default_rng(count).integers(0, most, count)
+    rows = np.arange(count)
+    found = Samples(rows, rows, rows / 10, ids, 0 * ids, 0.5 * ids, np.zeros((count, 4))).by_track()
+    assert found.ids == list(dict.fromkeys(ids.tolist()))
+    groups = [found.samples.frames[start:stop].tolist() for _, start, stop in found.spans]
+    assert groups == [np.flatnonzero(ids == each).tolist() for each in found.ids]
+
+
+@pytest.mark.parametrize("decimals", [3, 6])
+def test_times_are_rounded_as_python_rounds_them(decimals):
+    times = np.concatenate((np.arange(0, 20_000, 250), np.random.default_rng(1).integers(0, 1 << 40, 2000)))
+    table = Heatmap((64, 64))
+    table._class("car").dwell_us[: len(times)] = times
+    cells = table.table(decimals)["classes"]["car"]
+    assert [each[3] for each in cells] == [round(time / 1e6, decimals) for time in times.tolist() if time]
