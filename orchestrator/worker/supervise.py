@@ -60,6 +60,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.1
 _PROGRESS_EVERY_S = 1.0
+# Share of the time that an engine computes at least if it does anything; telling of itself takes less.
+_LEAST_CPU_SHARE = 0.02
 _SALVAGE_S = 120.0
 # A worker without work waits so long for a file whose turn comes after one that another worker has.
 _WAITS_S = 60.0
@@ -174,7 +176,7 @@ class SupervisedRun:
         self._told_at = 0.0
         self._asked = 0  # times that the engine asked for a video and there was none yet
         self._yielded_at: float | None = None
-        self._moved = (time.monotonic(), -1)
+        self._moved = (time.monotonic(), -1, 0.0)  # when the engine last got on, with how many frames and CPU seconds
 
     def go(self) -> How:
         watch = self._watch
@@ -412,9 +414,15 @@ class SupervisedRun:
             self._claims.release(claim, how, error=error)
 
     def _note_movement(self, event: Event) -> None:
-        frames = sum(stream.frames for stream in self._streams)
-        if not isinstance(event, Progressed) or frames != self._moved[1]:
-            self._moved = (time.monotonic(), frames)
+        """Note when the engine last got on: with more frames, or with computing, as where it surveys or joins a long
+        video. That it tells of itself is no sign of it: it does so even while its decoder hangs. One that has asked for
+        work and has none does nothing wrong."""
+        present, frames, cpu_s = time.monotonic(), sum(each.frames for each in self._streams), self._watch.taken.cpu_s
+        since, frames_then, cpu_then_s = self._moved
+        waits = self._asked > 0 and not self._claims.held and not self._pieces.held
+        computes = cpu_s - cpu_then_s > _LEAST_CPU_SHARE * (present - since)
+        if not isinstance(event, Progressed | Measured) or frames != frames_then or computes or waits:
+            self._moved = (present, frames, cpu_s)
 
     def _tell(self, stage: Stage) -> None:
         watch = self._watch

@@ -306,10 +306,11 @@ def test_an_engine_that_says_it_can_not(tmp_path, fault):
     assert jobs.next_step(place.job, 30) == ["end"]
 
 
-def test_a_halted_engine_has_stalled(tmp_path, fault):
+def test_an_engine_of_which_a_thread_hangs_has_stalled(tmp_path, fault):
+    """Its other threads still tell of it."""
     place = Place(tmp_path, "a.mp4", "b.mp4", stall_s=10.0)  # what it may take to load on a busy machine
     place.start()
-    fault("halt@frame", once=True)
+    fault("hang@frame", once=True)
     assert place.process().how == "exhausted"
     assert place.statuses() == {"a": "ok", "b": "ok"}
     assert "stalled" in place.endings(0) + place.endings(1)

@@ -1,15 +1,16 @@
 """Loaded by every Python process of a test with faults; acts only in the engine's process.
 
-FAULT is KIND@PLACE: what happens (segv, exit, halt, raise) and where (import, load, open, frame, done). A file that is
-opened counts when its name starts with `bad`; with FAULT_ONCE, a file that is removed by the first strike, nothing
-happens after it. FAULT_DELAY_S is how long the fake model takes for a frame; while the file FAULT_HOLD exists, it gives
-no more than a few answers; while FAULT_DRAW_HOLD exists, whoever tracked a video draws no pieces of it. Checkpoints
-come five times a second.
+FAULT is KIND@PLACE: what happens (segv, exit, halt, hang, raise) and where (import, load, open, frame, done). A file
+that is opened counts when its name starts with `bad`; with FAULT_ONCE, a file that is removed by the first strike,
+nothing happens after it. FAULT_DELAY_S is how long the fake model takes for a frame; while the file FAULT_HOLD exists,
+it gives no more than a few answers; while FAULT_DRAW_HOLD exists, whoever tracked a video draws no pieces of it.
+Checkpoints come five times a second.
 """
 
 import os
 import signal
 import sys
+import threading
 import time
 
 
@@ -25,6 +26,8 @@ def strike() -> None:
         os._exit(7)
     elif kind == "halt":
         os.kill(os.getpid(), signal.SIGSTOP)
+    elif kind == "hang":  # this thread alone
+        threading.Event().wait()
     elif kind == "raise":
         raise RuntimeError("struck")
 
