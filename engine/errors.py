@@ -17,6 +17,7 @@ EngineError
     │   └── OverLimit     exceeds a limit of the configuration
     ├── SinkError         its results can't be written
     │   └── Unencodable   its annotated video can't be encoded; its rows are kept
+    ├── DrawingStopped    stopped while the pieces of its annotated video were drawn
     ├── LeaseLost         it now belongs to another attempt: nothing of it is touched any more
     └── CheckpointMismatch  can't resume from its checkpoint: the engine starts it over by itself
 

@@ -127,7 +127,7 @@ class Heatmap:
         # Each row's own class: the vote of the whole track is not known before its end.
         for kind, name in names.items():
             # Integers that float64 represents exactly.
-            self._class(name).dwell_us += np.bincount(
+            self.of_class(name).dwell_us += np.bincount(
                 cells, np.where(kinds == kind, steps, 0), minlength=width * height
             ).astype(np.int64)
         first_us, first_cells = times[starts].tolist(), cells[starts].tolist()
@@ -140,7 +140,7 @@ class Heatmap:
                 track = self._tracks[track_id] = _Track(first_us[number], first_cells[number], "")
             else:  # from the previous chunk
                 step = first_us[number] - track.last_us
-                self._class(track.kind).dwell_us[track.cell] += step if 0 <= step <= _LONGEST_STEP_US else 0
+                self.of_class(track.kind).dwell_us[track.cell] += step if 0 <= step <= _LONGEST_STEP_US else 0
             track.last_us, track.cell, track.kind = last_us[number], last_cells[number], names[last_kinds[number]]
             found.append(track)
         # Rows where a track enters another cell or changes class: most rows equal the previous one.
@@ -162,7 +162,7 @@ class Heatmap:
     def add(self, state: HeatmapState) -> None:
         """Add the cells of another heatmap, of frames of the same size and of other tracks."""
         for name, cells in state.cells.items():
-            found = self._class(name)
+            found = self.of_class(name)
             at, tracks, dwell_us = np.array(cells, np.int64).reshape(-1, 3).T
             np.add.at(found.tracks, at, tracks)
             np.add.at(found.dwell_us, at, dwell_us)
@@ -221,7 +221,8 @@ class Heatmap:
             classes[name] = list(map(list, zip(*places, found.tracks[at].tolist(), dwell_s, strict=True)))
         return {"cells": [self.shape[1], self.shape[0]], "size_wh": list(self.size_wh), "classes": classes}
 
-    def _class(self, name: str) -> _Class:
+    def of_class(self, name: str) -> _Class:
+        """Return the counts of a class, zeros if it is new."""
         if name not in self._classes:
             count = self.shape[0] * self.shape[1]
             self._classes[name] = _Class(np.zeros(count, np.int64), np.zeros(count, np.int64))

@@ -18,7 +18,7 @@ NOT_EXAMINED = "-"
 """Shown instead of a number if nothing was examined, which is not zero."""
 
 
-class _Rows:
+class Rows:
     """A table as text: its columns, those of numbers with a `>`, and the cells of each row."""
 
     def __init__(self, *columns: str) -> None:
@@ -38,7 +38,7 @@ class _Rows:
         widths = [max(map(len, column)) for column in zip(names, *self._rows, strict=True)]
         narrow = all(cell.isascii() for row in self._rows for cell in row)
         if console.is_terminal or not narrow or sum(widths) + 2 * len(widths) > console.width:
-            console.print(self._table())
+            console.print(self.table())
             return
 
         def aligned(cell: str, column: str, width: int) -> str:
@@ -48,7 +48,8 @@ class _Rows:
             cells = starmap(aligned, zip(row, self._columns, widths, strict=True))
             console.out("  ".join(cells).rstrip(), highlight=False)
 
-    def _table(self) -> Table:
+    def table(self) -> Table:
+        """Return it as Rich's table."""
         table = Table(box=None, pad_edge=False)
         for name in self._columns:
             table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
@@ -82,8 +83,8 @@ def objects_text(ids: int, objects: list[int]) -> str:
     return f"{counted(ids, 'id')}, {many}" if not ids == low == high else many
 
 
-def _counts(cameras: list[CameraJson]) -> _Rows:
-    rows = _Rows("camera", "line", "direction", ">count", "classes")
+def _counts(cameras: list[CameraJson]) -> Rows:
+    rows = Rows("camera", "line", "direction", ">count", "classes")
     for camera in cameras[:_MAX_CAMERAS]:
         for row in camera["lines"]:
             classes = ", ".join(f"{number:,} {name}" for name, number in _most_first(row["by_class"]))
@@ -91,8 +92,8 @@ def _counts(cameras: list[CameraJson]) -> _Rows:
     return rows
 
 
-def _stays(cameras: list[CameraJson]) -> _Rows:
-    rows = _Rows("camera", "zone", ">stays", ">median, s")
+def _stays(cameras: list[CameraJson]) -> Rows:
+    rows = Rows("camera", "zone", ">stays", ">median, s")
     for camera in cameras[:_MAX_CAMERAS]:
         for row in camera["zones"]:
             dwell = "" if row["median_dwell_s"] is None else f"{row['median_dwell_s']:,.1f}"
@@ -100,8 +101,8 @@ def _stays(cameras: list[CameraJson]) -> _Rows:
     return rows
 
 
-def _objects(cameras: list[CameraJson]) -> _Rows:
-    rows = _Rows("camera", "objects")
+def _objects(cameras: list[CameraJson]) -> Rows:
+    rows = Rows("camera", "objects")
     for camera in cameras[:_MAX_CAMERAS]:
         ids, objects = camera["ids"], camera["objects"]
         known = objects_text(ids, objects) if ids is not None and objects is not None else "not examined"

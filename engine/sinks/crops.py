@@ -62,7 +62,7 @@ _ENCODERS = 12  # kept, of 0.4 MB each
 _QUALITY = 4  # FFmpeg's scale: 2 is the best
 _RECORD = struct.Struct("<qII")  # track id, bytes of the line of the index, of the JPEG
 _LONGEST = 1 << 26
-_SMALL = 1 << 24  # bytes of a log of which the archive is made in memory
+SMALL_LOG = 1 << 24  # bytes of a log of which the archive is made in memory
 _PLANAR = ("yuv420p", "yuvj420p")
 _PACKED = ("rgb24", "bgr24")
 _ALWAYS = (1980, 1, 1, 0, 0, 0)  # a ZIP's first moment: the same crops give the same bytes
@@ -290,7 +290,7 @@ def make_archive(log: Path, target: Path, size: int | None = None) -> None:
     the log is no file, and ValueError if it is damaged."""
     with existing(log) as file, fresh(target) as made:
         size = os.fstat(file.fileno()).st_size if size is None else size
-        if size <= _SMALL:
+        if size <= SMALL_LOG:
             with io.BytesIO(file.read(size)) as content:
                 found = sorted(dict(_records(content, size)).items())
                 at = content.getbuffer()

@@ -23,7 +23,7 @@ _MAX_PATIENCE = 64
 # Frames in a row for which it is asked how well they are interpolated, at most; and what must have been compared before
 # the answer counts: windows, and boxes of both sides.
 MAX_REACH = 4
-_LEAST_WINDOWS, _LEAST_BOXES = 3, 40
+_MIN_WINDOWS, MIN_BOXES = 3, 40
 # Of the disagreement that the target allows, what interpolation may cost: parts and carried boxes have a share, too.
 _OF_ALLOWED = 0.75
 
@@ -85,7 +85,7 @@ class Auditor:
         goal = 1 - _OF_ALLOWED * (1 - self._target)
         known = [seen.between_agreeing or [0] * MAX_REACH, seen.between_boxes or [0] * MAX_REACH]
         seen.between_agreeing, seen.between_boxes = [], []
-        holds = self._target > 0 and seen.boxes.windows >= _LEAST_WINDOWS and seen.boxes.value >= self._target
+        holds = self._target > 0 and seen.boxes.windows >= _MIN_WINDOWS and seen.boxes.value >= self._target
         reach = 0
         for many in range(1, MAX_REACH + 1):
             agreeing, boxes = (each[many - 1] * 3 // 4 for each in known)
@@ -100,7 +100,7 @@ class Auditor:
                         boxes += len(made) + len(true)
             seen.between_agreeing.append(agreeing)
             seen.between_boxes.append(boxes)
-            holds = holds and boxes >= _LEAST_BOXES and agreeing >= goal * boxes
+            holds = holds and boxes >= MIN_BOXES and agreeing >= goal * boxes
             reach = many if holds else reach
         seen.reach = reach
 

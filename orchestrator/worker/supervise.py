@@ -61,7 +61,7 @@ log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.1
 _PROGRESS_EVERY_S = 1.0
 # Share of the time that an engine computes at least if it does anything; telling of itself takes less.
-_LEAST_CPU_SHARE = 0.02
+_MIN_CPU_SHARE = 0.02
 _SALVAGE_S = 120.0
 # A worker without work waits so long for a file whose turn comes after one that another worker has.
 _WAITS_S = 60.0
@@ -420,7 +420,7 @@ class SupervisedRun:
         present, frames, cpu_s = time.monotonic(), sum(each.frames for each in self._streams), self._watch.taken.cpu_s
         since, frames_then, cpu_then_s = self._moved
         waits = self._asked > 0 and not self._claims.held and not self._pieces.held
-        computes = cpu_s - cpu_then_s > _LEAST_CPU_SHARE * (present - since)
+        computes = cpu_s - cpu_then_s > _MIN_CPU_SHARE * (present - since)
         if not isinstance(event, Progressed | Measured) or frames != frames_then or computes or waits:
             self._moved = (present, frames, cpu_s)
 

@@ -179,7 +179,7 @@ def test_an_archive_that_is_made_in_memory_is_the_one_that_zipfile_writes(tmp_pa
     sink.complete(None)
     found = []
     for small in (1 << 24, 0):
-        monkeypatch.setattr(crops, "_SMALL", small)
+        monkeypatch.setattr(crops, "SMALL_LOG", small)
         crops.make_archive(tmp_path / "a.crops.zip.part", path)
         found.append(path.read_bytes())
     assert found[0] == found[1]

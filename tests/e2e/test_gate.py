@@ -298,7 +298,7 @@ def test_a_gate_that_opens_goes_on_where_it_was(blinking: Path, tmp_path: Path) 
 
 def test_what_moves_steadily_is_inferred_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the third window on, however often the run is broken off."""
-    monkeypatch.setattr(agreement, "_LEAST_BOXES", 10)
+    monkeypatch.setattr(agreement, "MIN_BOXES", 10)
     path = film(tmp_path / "pacing.mp4", 420, paces=True)
     (whole,) = engine().run([path], tmp_path / "whole")["videos"]
     assert whole["gate"]["audit"]["reach"] == 4

@@ -66,6 +66,6 @@ def test_rows_are_grouped_by_track_in_the_order_of_the_first_ones(count, most):
 def test_times_are_rounded_as_python_rounds_them(decimals):
     times = np.concatenate((np.arange(0, 20_000, 250), np.random.default_rng(1).integers(0, 1 << 40, 2000)))
     table = Heatmap((64, 64))
-    table._class("car").dwell_us[: len(times)] = times
+    table.of_class("car").dwell_us[: len(times)] = times
     cells = table.table(decimals)["classes"]["car"]
     assert [each[3] for each in cells] == [round(time / 1e6, decimals) for time in times.tolist() if time]
