@@ -28,10 +28,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import amqp
 from amqp import exceptions
 
-from orchestrator.broker.board_side import BoardSide
 from orchestrator.broker.connection import without_password
-from orchestrator.broker.messages import MAX_LISTED, Message, level_of, message_of
-from orchestrator.broker.sent import those_that_wait
+from orchestrator.broker.messages import Message, level_of, message_of
+from orchestrator.broker.sent import CountingBroker
 from orchestrator.broker.view import Untold
 from orchestrator.errors import BrokerUrlError
 from orchestrator.settings import Settings
@@ -108,10 +107,9 @@ def _tls(query: Mapping[str, str]) -> dict[str, object]:
     return found
 
 
-class AmqpBroker(BoardSide):
+class AmqpBroker(CountingBroker):
     """The view of a RabbitMQ. Thread-safe: requests are serialised."""
 
-    tells_which = False
     untold: Sequence[Untold] = (
         Untold("memory", "it stops taking messages at its limits: `rabbitmq-diagnostics alarms`"),
         Untold("messages", "it only reports how many wait: which ones is known from the jobs' directories"),
@@ -120,7 +118,6 @@ class AmqpBroker(BoardSide):
     def __init__(self, given: Settings, timeout_s: float = 2.0, *, url: str | None = None) -> None:
         """Parse the URL; nothing is sent yet. Raises BrokerUrlError."""
         super().__init__(given)
-        self._settings = given
         self._address = Address.of(url or given.broker_url)
         self._timeout_s = timeout_s
         self._one_asks = threading.Lock()
@@ -150,15 +147,6 @@ class AmqpBroker(BoardSide):
             if isinstance(error.__cause__, exceptions.NotFound):  # no such queue (yet)
                 return 0
             raise
-
-    def message_ids(self, names: Iterable[str]) -> set[str] | None:
-        return set()
-
-    def waiting(self, names: Iterable[str], limit: int = MAX_LISTED) -> list[Message]:
-        return those_that_wait(self._settings, self.announced(MAX_LISTED), self.lengths(names), limit)
-
-    def held_back(self) -> list[Message]:
-        return []
 
     def take_away(self, names: Iterable[str]) -> list[Message]:
         found: list[Message] = []

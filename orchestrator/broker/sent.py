@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from orchestrator.broker.messages import Message, step_of
+from orchestrator.broker.board_side import BoardSide
+from orchestrator.broker.messages import MAX_LISTED, Message, step_of
 from orchestrator.broker.publish import level_of
 from orchestrator.errors import JobError
 from orchestrator.job import turns
@@ -17,6 +19,28 @@ from orchestrator.job.registry import open_jobs
 from orchestrator.settings import Settings
 
 _SENT = ".sent.json"
+
+
+class CountingBroker(BoardSide, ABC):
+    """The part of a broker's view (view.py) that is common to those that only report how many messages wait."""
+
+    tells_which = False
+
+    def __init__(self, given: Settings) -> None:
+        super().__init__(given)
+        self._settings = given
+
+    @abstractmethod
+    def lengths(self, names: Iterable[str]) -> Mapping[str, int]: ...
+
+    def message_ids(self, names: Iterable[str]) -> set[str] | None:
+        return set()
+
+    def waiting(self, names: Iterable[str], limit: int = MAX_LISTED) -> list[Message]:
+        return those_that_wait(self._settings, self.announced(MAX_LISTED), self.lengths(names), limit)
+
+    def held_back(self) -> list[Message]:
+        return []
 
 
 def waits_by_directories(settings: Settings, announced: Iterable[tuple[str, str]]) -> list[Message]:

@@ -9,20 +9,18 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 
-from orchestrator.broker.board_side import BoardSide
-from orchestrator.broker.messages import MAX_LISTED, Message
+from orchestrator.broker.messages import Message
 from orchestrator.broker.queues import read_message
-from orchestrator.broker.sent import those_that_wait
+from orchestrator.broker.sent import CountingBroker
 from orchestrator.broker.sqs_queues import SqsFailed, SqsQueues, held_here
 from orchestrator.broker.view import Untold
 from orchestrator.settings import Settings
 
 
-class SqsBroker(BoardSide):
+class SqsBroker(CountingBroker):
     """The view of an SQS. Thread-safe."""
 
     name = "SQS"
-    tells_which = False
     untold: Sequence[Untold] = (
         Untold("messages", "it reports about how many wait: which ones is known from the jobs' directories"),
     )
@@ -30,7 +28,6 @@ class SqsBroker(BoardSide):
     def __init__(self, given: Settings, timeout_s: float = 2.0) -> None:
         """Parse the URL; nothing is sent yet. Raises BrokerUrlError."""
         super().__init__(given)
-        self._settings = given
         self._queues = SqsQueues(given.broker_url, hidden_s=given.visibility_timeout_s, timeout_s=timeout_s)
 
     def ping(self) -> None:
@@ -38,15 +35,6 @@ class SqsBroker(BoardSide):
 
     def lengths(self, names: Iterable[str]) -> Mapping[str, int]:
         return {name: self._queues.length(name) for name in names}
-
-    def message_ids(self, names: Iterable[str]) -> set[str] | None:
-        return set()
-
-    def waiting(self, names: Iterable[str], limit: int = MAX_LISTED) -> list[Message]:
-        return those_that_wait(self._settings, self.announced(MAX_LISTED), self.lengths(names), limit)
-
-    def held_back(self) -> list[Message]:
-        return []
 
     def take_away(self, names: Iterable[str]) -> list[Message]:
         return [read_message(raw, name, 0) for name in names for raw in self._queues.take_away(name)]

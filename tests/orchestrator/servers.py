@@ -107,9 +107,10 @@ def worker(url: str, folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def client_app(url: str) -> Iterator[celery.Celery]:
-    """The application as a client has it."""
+def client_app(broker: str | Settings, **changed: object) -> Iterator[celery.Celery]:
+    """The application as a client has it, but for what is `changed` of its configuration."""
+    given = broker if isinstance(broker, Settings) else Settings(broker_url=broker)
     app = celery.Celery("tiny", set_as_current=False)
-    app.conf.update(celery_settings(Settings(broker_url=url), "client"))
+    app.conf.update(celery_settings(given, "client"), **changed)
     with contextlib.closing(app):
         yield app

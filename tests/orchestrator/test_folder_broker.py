@@ -1,11 +1,9 @@
 """A folder as the broker: queues of files, and a whole job on them."""
 
-import contextlib
 import json
 import os
 import time
 
-import celery
 import pytest
 
 from orchestrator.broker import health, preflight, transport
@@ -18,6 +16,7 @@ from orchestrator.job.paths import broker_is_local, video_folder
 from orchestrator.settings import Settings, celery_settings, settings
 from tests.chaos.farm import Farm
 from tests.orchestrator.racers import race, take_messages
+from tests.orchestrator.servers import client_app
 
 
 @pytest.fixture
@@ -27,6 +26,7 @@ def queues(tmp_path):
 
 @pytest.fixture
 def given(tmp_path):
+    transport.install()
     return Settings(broker_url=f"filesystem://{tmp_path}/queue", state_dir=tmp_path / "state")
 
 
@@ -107,18 +107,8 @@ def test_a_retried_rename_has_taken_it(queues, monkeypatch):
 # -- the view ---------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def client(given):
-    transport.install()
-    app = celery.Celery("tiny", set_as_current=False)
-    app.conf.update(celery_settings(given, "client"))
-    app.conf.result_backend = None
-    with contextlib.closing(app):
-        yield app
-
-
 def test_what_is_sent_waits_by_its_level_and_is_taken_away(given):
-    with client(given) as app, open_broker(given) as broker:
+    with client_app(given, result_backend=None) as app, open_broker(given) as broker:
         assert isinstance(broker, FolderBroker)
         for level in (9, 6, 0, 3):
             app.send_task(
@@ -141,7 +131,7 @@ def test_a_worker_gets_what_passed_and_sets_the_rest_aside(given, monkeypatch, t
     queues = FolderQueues(tmp_path / "queue")
     queues.put("yolo", 0, b"garbage")
     queues.put("yolo", 0, b"x" * (2 << 20))
-    with client(given) as app:
+    with client_app(given, result_backend=None) as app:
         app.send_task("process_videos_yolo", args=("/v",), task_id="a.process-1", queue="yolo")
         with app.connection_for_read() as connection:
             channel = connection.default_channel

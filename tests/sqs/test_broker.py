@@ -1,11 +1,9 @@
 """Amazon SQS as the broker, on a server that speaks like it: queues, the view of them, and whole jobs."""
 
-import contextlib
 import json
 import subprocess
 import sys
 
-import celery
 import pytest
 
 from orchestrator.broker import health, preflight, transport
@@ -20,11 +18,13 @@ from orchestrator.settings import Settings, celery_settings, settings
 from tests.assets import ROOT
 from tests.chaos import brokers
 from tests.chaos.farm import Farm
+from tests.orchestrator.servers import client_app
 from tests.waiting import until
 
 
 @pytest.fixture
 def given(tmp_path, url) -> Settings:
+    transport.install()
     return Settings(broker_url=url, state_dir=tmp_path / "state")
 
 
@@ -71,18 +71,8 @@ def test_a_server_that_is_not_there_is_an_error_in_time(url):
 # -- the view ---------------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def client(given):
-    transport.install()
-    app = celery.Celery("tiny", set_as_current=False)
-    app.conf.update(celery_settings(given, "client"))
-    app.conf.result_backend = None
-    with contextlib.closing(app):
-        yield app
-
-
 def test_what_is_sent_waits_and_is_taken_away(given):
-    with client(given) as app, open_broker(given) as broker:
+    with client_app(given, result_backend=None) as app, open_broker(given) as broker:
         assert isinstance(broker, SqsBroker)
         for level in (9, 6, 0, 3):
             app.send_task("process_videos_yolo", task_id=f"j{level}.process-1", queue="yolo", priority=level)
@@ -97,7 +87,7 @@ def test_a_worker_gets_what_passed_and_sets_the_rest_aside(given, monkeypatch, t
     monkeypatch.setenv("YOLO_STATE_DIR", str(given.state_dir))
     settings.cache_clear()
     queues = SqsQueues(given.broker_url)
-    with client(given) as app:
+    with client_app(given, result_backend=None) as app:
         queues.put("yolo", 0, b"{}")
         app.send_task("process_videos_yolo", args=("/v", {}), task_id="j.process-1", queue="yolo", kwargs={"job": "/o"})
         with app.connection_for_read() as connection:
