@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from engine.analytics.analysis import Answers, Event, EventKind
 
 if TYPE_CHECKING:
-    from engine.analytics.verdicts import Judged
+    from engine.analytics.verdicts import EventKey, Judged
 
 _SAME_MOMENT_S = 1e-6
-
-EventKey: TypeAlias = tuple[str, int, str, str, str, int]
-"""What a verdict names an event by: kind, track, place, direction, video and pts."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -12,14 +12,17 @@ scene there are other events: a verdict on one that no longer exists is reported
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from engine.analytics.reviewed import EventKey
 from engine.errors import ConfigError, describe_os_error
 
 _MAX_FILE_BYTES = 256 << 20
+
+
+EventKey: TypeAlias = tuple[str, int, str, str, str, int]
+"""What a verdict names an event by: kind, track, place, direction, video and pts."""
 
 
 class Judged(BaseModel):
