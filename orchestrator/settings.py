@@ -94,8 +94,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     broker_url: str = DEFAULT_URL
-    """`redis://`, `rediss://` (TLS) or `redis+socket://`; `amqp://` or `amqps://` for RabbitMQ; `sqs://`; `filesystem:///FOLDER`
-    for a shared folder. If it is not set, an embedded broker of this machine is preferred."""
+    """`redis://`, `rediss://` (TLS) or `redis+socket://`; `amqp://` or `amqps://` for RabbitMQ; `sqs://`;
+    `filesystem:///FOLDER` for a shared folder. If it is not set, an embedded broker of this machine is preferred."""
     result_backend: str | None = None
     """URL of the result store: a Redis, or a folder (`file:///FOLDER`). None: the broker; with RabbitMQ or a folder as
     the broker, the board."""

@@ -37,7 +37,13 @@ class CountingBroker(BoardSide, ABC):
         return set()
 
     def waiting(self, names: Iterable[str], limit: int = MAX_LISTED) -> list[Message]:
-        return those_that_wait(self._settings, self.announced(MAX_LISTED), self.lengths(names), limit)
+        counts = {queue: count for queue, count in self.lengths(names).items() if count}
+        found = waits_by_directories(self._settings, self.announced(MAX_LISTED)) if counts else []
+        return [
+            message
+            for queue, count in counts.items()
+            for message in [each for each in found if each.queue == queue][: min(limit, count)]
+        ]
 
     def held_back(self) -> list[Message]:
         return []
@@ -48,19 +54,6 @@ def waits_by_directories(settings: Settings, announced: Iterable[tuple[str, str]
     the announced ones that it may read."""
     found = [message for job in _jobs(settings, announced) for message in _of_job(job, settings.lease_s)]
     return [message for _, message in sorted(found, key=lambda pair: (pair[1].level, -pair[0]))]
-
-
-def those_that_wait(
-    settings: Settings, announced: Iterable[tuple[str, str]], lengths: Mapping[str, int], limit: int
-) -> list[Message]:
-    """Return the same by queue, of each at most `limit` and as many as are said to wait in it."""
-    counts = {queue: count for queue, count in lengths.items() if count}
-    found = waits_by_directories(settings, announced) if counts else []
-    return [
-        message
-        for queue, count in counts.items()
-        for message in [each for each in found if each.queue == queue][: min(limit, count)]
-    ]
 
 
 def _jobs(settings: Settings, announced: Iterable[tuple[str, str]]) -> Iterator[Job]:

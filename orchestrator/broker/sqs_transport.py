@@ -6,76 +6,33 @@ kombu's own transport of that name has one level per queue, and needs pycurl; it
 from __future__ import annotations
 
 import contextlib
-import json
 from functools import cached_property
-from queue import Empty
-from typing import Any
 from uuid import uuid4
 
-from kombu.transport import virtual
-
 from orchestrator.broker import polled
-from orchestrator.broker.board import Board
-from orchestrator.broker.dropped import set_aside
-from orchestrator.broker.inbound import Refused, checked
 from orchestrator.broker.sqs_queues import SqsFailed, SqsQueues, held_here
-from orchestrator.settings import settings
-
-
-class QoS(virtual.QoS):  # type: ignore[misc]
-    """Acknowledges messages at the SQS."""
-
-    def ack(self, delivery_tag: str) -> None:
-        """Remove the message."""
-        held = held_here.pop(delivery_tag, None)
-        if held is not None:
-            self.channel.queues.done(*held)
-        super().ack(delivery_tag)
-
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Give the message back, or remove it."""
-        held = held_here.pop(delivery_tag, None)
-        if held is not None and requeue:
-            with contextlib.suppress(SqsFailed):  # it was delivered again already
-                self.channel.queues.hide(*held, for_s=0)
-        elif held is not None:
-            self.channel.queues.done(*held)
-        self._quick_ack(delivery_tag)
 
 
 class Channel(polled.Channel):
-    """The queues of an SQS; messages from queues of jobs are checked."""
+    """The queues of an SQS."""
 
-    QoS = QoS
+    held = held_here
 
     @cached_property
     def queues(self) -> SqsQueues:
         options = self.connection.client.transport_options
         return SqsQueues(str(options["url"]), hidden_s=float(options["visibility_timeout"]))
 
-    def _put(self, queue: str, message: dict[str, Any], **_: object) -> None:
-        level = message["properties"].get("priority") or 0
-        self.queues.put(queue, level if isinstance(level, int) else 0, json.dumps(message).encode())
+    def take(self, queue: str) -> tuple[bytes, str, tuple[str, str]] | None:
+        taken = self.queues.take(queue)
+        return None if taken is None else (taken.raw, str(uuid4()), (taken.queue_url, taken.receipt))
 
-    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
-        while (taken := self.queues.take(queue)) is not None:
-            try:
-                message: dict[str, Any] = json.loads(checked(taken.raw, queue, settings().known_queues))
-            except Refused as refused:
-                set_aside(taken.raw, queue, str(refused), Board(settings().board_folder).set_aside)
-                self.queues.done(taken.queue_url, taken.receipt)
-                continue
-            tag = message["properties"]["delivery_tag"] = str(uuid4())
-            held_here[tag] = taken.queue_url, taken.receipt
-            return message
-        raise Empty
+    def done(self, held: tuple[str, str]) -> None:
+        self.queues.done(*held)
 
-    def _restore(self, message: Any) -> None:
-        """Give back a message that was taken but not acknowledged."""
-        held = held_here.pop(message.delivery_tag, None)
-        if held is not None:
-            with contextlib.suppress(SqsFailed):
-                self.queues.hide(*held, for_s=0)
+    def give_back(self, held: tuple[str, str]) -> None:
+        with contextlib.suppress(SqsFailed):  # it was delivered again already
+            self.queues.hide(*held, for_s=0)
 
 
 class Transport(polled.Transport):

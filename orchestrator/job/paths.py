@@ -30,7 +30,7 @@ def video_folder(given: str, settings: Settings) -> Path:
     """Resolve the folder or file of videos that a job names; object storage is returned as a URL. Raises
     PathRefused."""
     if (place := _object(given)) is not None:
-        return _stored(place, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
+        return _stored_videos(place, settings)
     path = _resolved(given, "video folder")
     try:
         mode = path.stat().st_mode
@@ -51,7 +51,7 @@ def input_is_away(given: str, settings: Settings) -> str | None:
     None if it can, or if it is in object storage, where each video reports it. Raises PathRefused if it is outside the
     roots."""
     if (place := _object(given)) is not None:
-        _stored(place, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
+        _stored_videos(place, settings)
         return None
     path = _resolved(given, "video folder")
     _below(path, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
@@ -112,7 +112,7 @@ def confined_video(path: str, settings: Settings) -> str:
     Raises PathRefused.
     """
     if (place := _object(path)) is not None:
-        _stored(place, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
+        _stored_videos(place, settings)
         return path
     resolved = _resolved(path, "video")
     try:
@@ -211,6 +211,11 @@ def _resolved(given: str, what: str) -> Path:
 def _object(given: object) -> Place | None:
     """Return the place in object storage that a text names; None for anything else."""
     return place_of(given) if isinstance(given, str) else None
+
+
+def _stored_videos(place: Place, settings: Settings) -> Path:
+    """Return the URL of videos that a job may read. Raises PathRefused."""
+    return _stored(place, settings.video_roots, settings, "Video folder", "YOLO_VIDEO_ROOTS")
 
 
 def _stored(place: Place, roots: tuple[Path, ...], settings: Settings, what: str, variable: str) -> Path:
