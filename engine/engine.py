@@ -632,10 +632,7 @@ class Engine:
     ) -> StreamRun:
         """Return a run that draws pieces of the video `of`: several if it is read from its beginning, `whole`."""
         drawing = _drawing()
-        scene = self._answering.scene(_name_of(of))
-        sink = drawing.PieceDrawing(
-            drawings, lambda path: self._outputs.annotated(drawing.PieceVideo.of, path, scene), gives_up=gives_up
-        )
+        sink = drawing.PieceDrawing(drawings, self._piece_video(of), gives_up=gives_up)
         part, gone = None, None
         try:
             part = None if whole else drawing.Notes.read(drawings[0].notes).part
@@ -667,12 +664,6 @@ class Engine:
         pieces, video = assignment.pieces, assignment.video
         if pieces is None or not pieces.drawn or checkpoints is None:
             return None
-        drawing = _drawing()
-        scene = self._answering.scene(_name_of(video))
-
-        def make(path: Path) -> PieceVideo:
-            made: PieceVideo = self._outputs.annotated(drawing.PieceVideo.of, path, scene)
-            return made
 
         def draw(drawings: Sequence[Drawing], whole: bool) -> str | None:
             piece = Video(video.path, video.stem.with_name(f"{video.stem.name}.drawn"))
@@ -682,7 +673,11 @@ class Engine:
                 raise DrawingStopped("stopped while its video was drawn")
             return outcome.error if outcome.status is VideoStatus.FAILED else None
 
-        return partial(drawing.VideoInPieces.of, pieces=pieces, draw=draw, make=make)
+        return partial(_drawing().VideoInPieces.of, pieces=pieces, draw=draw, make=self._piece_video(video))
+
+    def _piece_video(self, of: Video) -> Callable[[Path], PieceVideo]:
+        """Return what makes the video of a piece of `of`, given its file."""
+        return partial(self._outputs.annotated, _drawing().PieceVideo.of, scene=self._answering.scene(_name_of(of)))
 
     def _ahead(self, pieces: PiecesOf | None, *, apart: bool = False) -> Ahead | None:
         """`apart`: the annotated video is drawn later, from images that are decoded for it."""

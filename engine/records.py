@@ -405,6 +405,13 @@ class Frame:
     key: bytes | None = None
 
     @property
+    def size_wh(self) -> tuple[int, int] | None:
+        """Width and height of its image, also if that was not decoded; None if there is none."""
+        if self.image is not None:
+            return self.image.width, self.image.height
+        return self.recalled.size_wh if self.recalled is not None else None
+
+    @property
     def is_lost(self) -> bool:
         """Whether it was dropped, and only keeps its place in the order."""
         return self.image is None and self.recalled is None

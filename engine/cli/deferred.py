@@ -19,6 +19,10 @@ Command = Callable[..., Any]
 
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
+_NEW_AT_ONCE = 5_000
+"""So many objects more than before make the garbage collector look at them, seven times as many as Python's default:
+little of what a command makes is ever garbage that only the collector finds."""
+
 
 def deferred(home: str) -> Callable[[Command], Command]:
     """Return a decorator for a function that only has a docstring, a command's help. When called, it runs the function
@@ -33,11 +37,6 @@ def deferred(home: str) -> Callable[[Command], Command]:
         return command
 
     return decorate
-
-
-_NEW_AT_ONCE = 5_000
-"""So many objects more than before make the garbage collector look at them, seven times as many as Python's default:
-little of what a command makes is ever garbage that only the collector finds."""
 
 
 class DeferredGroup(click.Group):

@@ -174,20 +174,20 @@ def _load(config: EngineConfig, workers: int) -> LoadedModel:
 
 def _on_cpu(config: EngineConfig, model: CpuModel) -> OnCpu:
     """Return the CPU backend, by the rule in docs/models.md."""
-    name, unknown = config.backend, ""
-    if config.precision == "f32" and name == AUTO:
+    name, unknown = config.backend, None
+    if config.precision == "f32" and name != AUTO:
+        if config.device.startswith("cuda") and not BACKENDS[name].gpu:
+            raise BackendMissing(f"--device {config.device} was requested, but --backend {name} runs on the CPU.")
+        return OnCpu(_made(name, model))
+    if config.precision == "f32":
         try:
             backend = _made("native", model)
             return OnCpu(backend, f"our executor knows all operators, and computes f32 with {backend.provider}")
         except BackendMissing as error:
             unknown = str(error).partition(". Repair:")[0]
-    elif config.precision == "f32":
-        if config.device.startswith("cuda") and not BACKENDS[name].gpu:
-            raise BackendMissing(f"--device {config.device} was requested, but --backend {name} runs on the CPU.")
-        return OnCpu(_made(name, model))
     from engine.inference import elsewhere, in_precision
 
-    return elsewhere.elsewhere(model, unknown) if unknown else in_precision.in_precision(config, model)
+    return in_precision.in_precision(config, model) if unknown is None else elsewhere.elsewhere(model, unknown)
 
 
 def _made(name: str, model: CpuModel) -> Backend:

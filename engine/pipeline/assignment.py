@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
@@ -27,6 +28,11 @@ class Piece:
     start_s: float
     end_s: float
     file: Path
+
+
+def spare_of(file: Path) -> Path:
+    """Return a path beside a file that nobody else uses, from which it is renamed."""
+    return file.with_name(f".{file.name}.{secrets.token_hex(8)}")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +28,7 @@ import av
 import numpy as np
 
 from engine.errors import CheckpointMismatch, SinkError, describe_os_error
-from engine.pipeline.assignment import Drawing, Piece, PiecesOf
+from engine.pipeline.assignment import Drawing, Piece, PiecesOf, spare_of
 from engine.pipeline.pieces import key_of
 from engine.records import EndOfStream, Frame, StreamInfo, Tracks
 from engine.sinks.base import DrawnState, OutputState, State, discard, existing, fresh, reopened
@@ -127,6 +126,7 @@ class VideoInPieces(AnnotatedVideo):
             self._keep_audio(frame.audio)
             self._log.frame(pts, frame.duration, frame.time_base, _noted(tracks))
             if self._at_once is not None and frame.image is None:
+                self._overlay.restore(self._at_once.drawn_state)
                 self._drop_at_once()
             if self._at_once is not None:
                 self._at_once.write(replace(tracks, frame=replace(frame, audio=())))
@@ -198,14 +198,11 @@ class VideoInPieces(AnnotatedVideo):
     def _drop_at_once(self) -> None:
         """Leave the piece in hand to whoever draws it later."""
         if self._at_once is not None:
-            self._overlay.restore(self._at_once.drawn_state)
             self._at_once.abort()
             self._at_once = None
 
     def suspend(self) -> None:
-        if self._at_once is not None:
-            self._at_once.abort()
-            self._at_once = None
+        self._drop_at_once()
         super().suspend()
 
     def _publish(self, number: int) -> None:
@@ -252,7 +249,8 @@ class VideoInPieces(AnnotatedVideo):
 
     def _canvas_for(self, frame: Frame) -> av.VideoFrame:
         """Return an image of a frame's size, of which only the size counts."""
-        width, height = (side + side % 2 for side in _size_wh(frame))
+        assert frame.size_wh is not None
+        width, height = (side + side % 2 for side in frame.size_wh)
         if self._canvas is None or (self._canvas.width, self._canvas.height) != (width, height):
             self._canvas = av.VideoFrame(width, height, "yuv420p")
         return self._canvas
@@ -438,13 +436,6 @@ def _tracks(frame: Frame, note: Note) -> Tracks:
     return Tracks(noted, boxes, ids, kinds, scores, alive=alive)
 
 
-def _size_wh(frame: Frame) -> tuple[int, int]:
-    if frame.image is not None:
-        return frame.image.width, frame.image.height
-    assert frame.recalled is not None
-    return frame.recalled.size_wh
-
-
 def _drawn_from(path: Path) -> str:
     """Return the digest of the notes from which a piece was drawn: its last record, so that the piece is whole. Raises
     OSError, ValueError, CheckpointMismatch."""
@@ -454,11 +445,6 @@ def _drawn_from(path: Path) -> str:
     if len(found) != 1 or found[0].kind != STATE:
         raise ValueError(f"{path.name} is no piece")
     return str(found[0].payload.decode())
-
-
-def spare_of(file: Path) -> Path:
-    """Return a path beside a file that nobody else uses, from which it is renamed."""
-    return file.with_name(f".{file.name}.{secrets.token_hex(8)}")
 
 
 def _digest(path: Path) -> str:

@@ -20,7 +20,6 @@ import hashlib
 import json
 import logging
 import os
-import secrets
 import struct
 import time
 import zlib
@@ -34,7 +33,7 @@ import numpy as np
 
 from engine.errors import SinkError, describe_os_error
 from engine.media.planes import colour_of, planes_of
-from engine.pipeline.assignment import PiecesOf
+from engine.pipeline.assignment import PiecesOf, spare_of
 from engine.pipeline.groups import GroupRecorder
 from engine.records import Detections, EndOfStream, StreamInfo, Tracks
 from engine.resume.journal import Fingerprint
@@ -136,7 +135,7 @@ class PieceSink:
         """Let the file appear, whole; nothing of a piece that was interrupted. Raises SinkError."""
         if end.interrupted:
             return
-        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        part = spare_of(path)
         groups = list(self._groups())
         counts = _COUNTS.pack(len(self._pts), len(groups))
         body = b"".join([_MAGIC, self._made_with, counts, *self._parts, *groups])

@@ -77,10 +77,7 @@ class Overlay:
         boxes = tracks.boxes_xyxy.round(2)
         upright_wh = size_wh
         if scene is not None:
-            if tracks.frame.image is not None:  # without what was added to make its size even
-                upright_wh = (tracks.frame.image.width, tracks.frame.image.height)
-            elif tracks.frame.recalled is not None:
-                upright_wh = tracks.frame.recalled.size_wh
+            upright_wh = tracks.frame.size_wh or size_wh  # without what was added to make its size even
             samples = samples_of(replace(tracks, boxes_xyxy=boxes), self._names)
             scene.see(tracks.frame, samples, upright_wh, tracks.alive)
             for strokes in scene.strokes(upright_wh):
