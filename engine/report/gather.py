@@ -280,9 +280,17 @@ def _provenance(manifest: JobManifestJson, config: Mapping[str, object]) -> Prov
         settings=tuple(_changed(config)),
         versions=tuple((str(key), str(value)) for key, value in (manifest.get("versions") or {}).items()),
         verdict=tuple(sentences(verdict)) if verdict else (),
+        unmeasured=_unmeasured(manifest),
         workers=tuple(map(str, manifest.get("workers") or ())),
         precision=_precision(manifest),
     )
+
+
+def _unmeasured(manifest: JobManifestJson) -> str:
+    """Return the key of the text that says why there is no verdict."""
+    if "job" in manifest:
+        return "not_measured_job"
+    return "not_measured_frames" if "verdict" in manifest else "not_measured"
 
 
 def _precision(manifest: JobManifestJson) -> str:
@@ -345,7 +353,7 @@ def _accuracy(manifest: JobManifestJson, kept: Mapping[str, object], counted: bo
         both = config.get("fill") == "both"
         notes.append(Note("acc_both" if both else "acc_skip", (str(skipped),)))
     if config.get("classes"):
-        notes.append(Note("acc_classes", (", ".join(map(str, config["classes"])),)))
+        notes.append(Note("acc_classes", classes=tuple(map(str, config["classes"]))))
     if counted:
         notes.append(Note("acc_margin"))
     if any(entry.get("status") == "partial" for entry in manifest["videos"]):
