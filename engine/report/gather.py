@@ -92,7 +92,8 @@ def cameras(work: Gathering) -> Iterator[CameraReport]:
 
 def _untracked(entry: VideoJson) -> bool:
     """Return whether a video was read but no track rows were written."""
-    return entry.get("status") in ("ok", "partial") and "tracks" not in (entry.get("outputs") or {})
+    read = entry.get("status") in ("ok", "partial") and not entry.get("segments")  # segments have rows of their own
+    return read and "tracks" not in (entry.get("outputs") or {})
 
 
 def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]) -> CameraReport:
@@ -288,7 +289,7 @@ def _provenance(manifest: JobManifestJson, config: Mapping[str, object]) -> Prov
 
 def _unmeasured(manifest: JobManifestJson) -> str:
     """Return the key of the text that says why there is no verdict."""
-    if "job" in manifest:
+    if manifest.get("job") is not None:
         return "not_measured_job"
     return "not_measured_frames" if "verdict" in manifest else "not_measured"
 
