@@ -26,59 +26,37 @@ cdef struct Point:
 
 def beside_line(boxes_xyxy, points, halves, margin):
     """The side of each box's anchor. See sides.pyi."""
-    cdef const f64[:, :] boxes = boxes_xyxy
-    cdef const f64[:, ::1] line = points
-    cdef Anchor anchor = _anchor(halves)
-    cdef f64 bound = margin, distance
-    cdef Py_ssize_t row, count = boxes.shape[0]
+    return _told(boxes_xyxy, points, halves, margin, False)
+
+
+def inside_polygon(boxes_xyxy, corners, halves, margin):
+    """Whether each box's anchor is inside. See sides.pyi."""
+    inside, far, unsure = _told(boxes_xyxy, corners, halves, margin, True)
+    return inside.view(np.bool_), far, unsure
+
+
+cdef tuple _told(const f64[:, :] boxes, const f64[:, ::1] points, halves, f64 margin, bint closed):
+    """What is said of a line, or of a polygon, which is `closed`: 1 is inside then, 0 is outside."""
+    cdef Py_ssize_t row, count = boxes.shape[0], least = 3 if closed else 2
+    cdef Anchor anchor
     cdef Point at
-    _check(boxes, line, 2)
+    cdef f64 distance
+    if boxes.shape[1] != 4:
+        raise ValueError(f"boxes_xyxy must be (N, 4). Got {boxes.shape[0]} x {boxes.shape[1]}.")
+    if points.shape[0] < least or points.shape[1] != 2:
+        raise ValueError(f"{least} or more points (P, 2) are needed. Got {points.shape[0]} x {points.shape[1]}.")
+    (anchor.left, anchor.right), (anchor.top, anchor.bottom) = halves
     side, far = np.empty(count, np.int8), np.empty(count, np.bool_)
     cdef signed char[::1] sides = side
     cdef u8[::1] fars = far.view(np.uint8)
     cdef list unsure = []
     for row in range(count):
         at = _point(boxes, row, &anchor)
-        distance = _from_line(line, at, &sides[row])
-        fars[row] = distance >= bound
-        if distance <= at.doubt or fabs(distance - bound) <= at.doubt:
+        distance = _from_edges(points, at, &sides[row]) if closed else _from_line(points, at, &sides[row])
+        fars[row] = distance >= margin
+        if distance <= at.doubt or fabs(distance - margin) <= at.doubt:
             unsure.append(row)
     return side, far, unsure
-
-
-def inside_polygon(boxes_xyxy, corners, halves, margin):
-    """Whether each box's anchor is inside. See sides.pyi."""
-    cdef const f64[:, :] boxes = boxes_xyxy
-    cdef const f64[:, ::1] polygon = corners
-    cdef Anchor anchor = _anchor(halves)
-    cdef f64 bound = margin, distance
-    cdef Py_ssize_t row, count = boxes.shape[0]
-    cdef Point at
-    _check(boxes, polygon, 3)
-    inside, far = np.empty(count, np.bool_), np.empty(count, np.bool_)
-    cdef u8[::1] insides = inside.view(np.uint8), fars = far.view(np.uint8)
-    cdef list unsure = []
-    for row in range(count):
-        at = _point(boxes, row, &anchor)
-        distance = _from_edges(polygon, at, &insides[row])
-        fars[row] = distance >= bound
-        if distance <= at.doubt or fabs(distance - bound) <= at.doubt:
-            unsure.append(row)
-    return inside, far, unsure
-
-
-cdef int _check(const f64[:, :] boxes, const f64[:, ::1] points, Py_ssize_t least) except -1:
-    if boxes.shape[1] != 4:
-        raise ValueError(f"boxes_xyxy must be (N, 4). Got {boxes.shape[0]} x {boxes.shape[1]}.")
-    if points.shape[0] < least or points.shape[1] != 2:
-        raise ValueError(f"{least} or more points (P, 2) are needed. Got {points.shape[0]} x {points.shape[1]}.")
-    return 0
-
-
-cdef Anchor _anchor(halves):
-    cdef Anchor anchor
-    (anchor.left, anchor.right), (anchor.top, anchor.bottom) = halves
-    return anchor
 
 
 cdef inline Point _point(const f64[:, :] boxes, Py_ssize_t row, const Anchor* anchor) noexcept nogil:
@@ -132,7 +110,7 @@ cdef inline void _add_normal(const f64[:, ::1] line, Py_ssize_t piece, f64* x, f
     y[0] += step_x / length
 
 
-cdef f64 _from_edges(const f64[:, ::1] polygon, Point at, u8* inside) noexcept nogil:
+cdef f64 _from_edges(const f64[:, ::1] polygon, Point at, signed char* inside) noexcept nogil:
     """The distance of a point to the edges of a polygon."""
     cdef Py_ssize_t corner, count = polygon.shape[0]
     cdef f64 from_x = polygon[count - 1, 0], from_y = polygon[count - 1, 1], to_x, to_y
