@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.analytics.clock import Clock, ClockOrigin
 from engine.analytics.naming import natural
@@ -54,8 +55,7 @@ class Film:
         return self.recording or self.name
 
 
-@dataclass(frozen=True)
-class Placed:
+class Placed(NamedTuple):
     """A film on its camera's timeline: container time + `offset_s` = timeline; `joined`: it continues where the
     previous film ended."""
 
