@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 from engine.text.printable import printable
 
@@ -39,21 +39,12 @@ class Piped:
         self.width = width
         self._file = _Unfilled(stderr)
 
-    def print(
-        self,
-        what: RenderableType,
-        *,
-        style: str | None = None,
-        markup: bool | None = None,
-        highlight: bool | None = None,
-        soft_wrap: bool | None = None,
-    ) -> None:
-        """Print as Rich does."""
-        if isinstance(what, str) and markup is False:
+    def print(self, what: RenderableType, **how: Any) -> None:
+        """Print as Rich's console does, which takes the same options."""
+        if isinstance(what, str) and how.get("markup") is False:
             self.out(what)
         else:
-            console = drawn().console(file=cast("IO[str]", self._file), width=self.width)
-            console.print(what, style=style, markup=markup, highlight=highlight, soft_wrap=soft_wrap)
+            drawn().console(file=cast("IO[str]", self._file), width=self.width).print(what, **how)
 
     def out(self, text: str, *, highlight: bool | None = None) -> None:
         """Print a text as it is; `highlight` is for Rich."""
