@@ -188,10 +188,10 @@ def begin(
             f"{given_folder} is the input, and annotated videos can't go there: a second run would take them for "
             "sources. Name another output folder with --output DIR."
         )
-    with contextlib.suppress(OSError):  # told below, when the job's directory can't be made
-        shared_folder.check(target)
     if isinstance(target, StoredPath):
         _check_apart(checked, target)
+    with contextlib.suppress(OSError):  # told below, when the job's directory can't be made
+        shared_folder.check(target)
     kept = parsed.kept()
     if checked.scene:
         kept["scene"] = scene_tables(checked.scene, settings)  # workers may not see the files
@@ -273,7 +273,7 @@ def job_at(folder: str, settings: Settings) -> Job:
     if home is None or path.parent.name != JOBS_FOLDER:
         raise PathRefused(f"{folder[:200]} is not a job's directory.")
     job = Job.open(home / JOBS_FOLDER / path.name)
-    if job.spec.output != str(home):
+    if any_path(job.spec.output) != home:
         raise PathRefused(f"Job {job.id} names the output folder {job.spec.output}, and lies in {home}.")
     stored = None if job.spec.stored is None else stored_output(job.spec.stored, settings)
     if stored is None and (job.apart or job.spec.stored is not None):

@@ -26,7 +26,7 @@ from tests.storage.faulty import Answer
 from tests.storage.test_jobs import CONFIG, SCENE, cams, content, local, names, videos  # noqa: F401 - fixtures
 from tests.waiting import until
 
-LEASE_S = 3.0
+LEASE_S = 30.0
 WORKER = """
 import sys
 from orchestrator.settings import Settings
@@ -114,8 +114,6 @@ def test_what_does_not_pass_is_told_with_a_remedy(bucket, folder, answer, why):
     bucket.proxy.fault = lambda request: answer
     with pytest.raises(StorageAway, match=why):
         atomic_json.write_once(folder / "a.json", 1)
-    with pytest.raises(StorageAway):
-        file_at(folder / "a.json").touch()
 
 
 def test_files_are_named_read_and_removed(folder):
