@@ -349,7 +349,7 @@ class Engine:
         counted: Sequence[CameraAnswers] = ()
         if settled and self.config.goes_on:  # else what is made would be of a part
             followed = _follow_up()(
-                summary["videos"],
+                recorded.with_earlier(summary["videos"]),
                 folder,
                 self.config,
                 summary["model"],
@@ -360,7 +360,7 @@ class Engine:
             if followed.error is not None:
                 summary["success"], summary["error"] = False, followed.error
         manifest = report.build_manifest(
-            summary,
+            {**summary, "videos": recorded.with_earlier(summary["videos"])},
             self.config,
             inputs_read,
             started_at,
@@ -384,7 +384,6 @@ class Engine:
                 if stored is not None:
                     stored.tell_pages()
                 manifest["files"] = made_of(folder, manifest)
-                manifest = recorded.with_earlier(manifest)
                 if stored is not None:
                     manifest = stored.told(manifest)
                 make_room(place, "manifest.json", overwrite=self.config.overwrite)  # it may have come meanwhile
@@ -414,10 +413,10 @@ class Engine:
                 summary, self.config, {}, started_at, None, self._answering, self.model.manifest.classes
             )
             make_room(place, "manifest.json", overwrite=self.config.overwrite)
-            report.write_json(place, "manifest.json", sealed(recorded.with_earlier(manifest)))
+            report.write_json(place, "manifest.json", sealed(manifest))
 
         facts = {"name": self.model.manifest.name, "sha256": self.model.sha256}
-        return (recorded := Recorded(facts, lambda: report.backend_of(self.model), put))
+        return Recorded(facts, lambda: report.backend_of(self.model), put)
 
     def _waiting(self, place: Folder) -> Kept | None:
         """Return the store for events of live sources, after queueing those that a killed run left in it."""
