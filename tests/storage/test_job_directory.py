@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -22,8 +23,8 @@ from orchestrator.job.registry import find_job, open_jobs
 from orchestrator.settings import Settings
 from orchestrator.worker import steps
 from tests.assets import ROOT
-from tests.storage.faulty import Answer
-from tests.storage.test_jobs import CONFIG, SCENE, cams, content, local, names, videos  # noqa: F401 - fixtures
+from tests.storage.faulty import Answer, killing
+from tests.storage.test_jobs import CONFIG, SCENE, content, local, names
 from tests.waiting import until
 
 LEASE_S = 30.0
@@ -82,11 +83,8 @@ def test_of_two_that_create_a_file_one_wins(folder):
             if atomic_json.write_once(folder / f"{number}.json", who):
                 wins.append((number, who))
 
-    threads = [threading.Thread(target=race, args=(who,)) for who in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as racers:
+        assert all(each is None for each in racers.map(race, range(8)))
     assert sorted(number for number, _ in wins) == list(range(5))
     assert all(atomic_json.read_json(folder / f"{number}.json") == who for number, who in wins)
 
@@ -160,12 +158,9 @@ def test_lines_of_several_writers_are_all_there(folder):
         for number in range(10):
             file_at(folder / "events.jsonl").append(json.dumps({"event": f"{who}-{number}"}).encode() + b"\n")
 
-    threads = [threading.Thread(target=write, args=(who,)) for who in range(3)]
     events = Events(folder)
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(3) as writers:
+        assert all(each is None for each in writers.map(write, range(3)))
     found = list(events.new())
     assert [event.number for event in found] == list(range(1, 31))
     assert {event.facts["event"] for event in found} == {f"{who}-{n}" for who in range(3) for n in range(10)}
@@ -175,7 +170,7 @@ def test_lines_of_several_writers_are_all_there(folder):
 # -- jobs -------------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_of_a_job_needs_a_shared_folder(bucket, cams, videos, machine, tmp_path):  # noqa: F811
+def test_nothing_of_a_job_needs_a_shared_folder(bucket, cams, videos, machine, tmp_path):
     config = {"visualize": True, "tables": ["csv"], "scene": SCENE, "report": True}
     settings = machine("client", bucket)
     job = begin(cams, bucket, settings, **config)
@@ -200,7 +195,7 @@ def test_nothing_of_a_job_needs_a_shared_folder(bucket, cams, videos, machine, t
     assert not list((tmp_path / "worker" / "cache").rglob("*.jsonl"))
 
 
-def test_a_worker_that_is_killed_is_followed_by_one_elsewhere(bucket, cams, videos, machine, tmp_path):  # noqa: F811
+def test_a_worker_that_is_killed_is_followed_by_one_elsewhere(bucket, cams, videos, machine, tmp_path):
     """Its first video is done and sent; the second is begun anew, with the same bytes."""
     config = {"visualize": True, "streams": 1, "tables": ["csv"], "scene": SCENE}
     settings = machine("one", bucket)
@@ -208,13 +203,7 @@ def test_a_worker_that_is_killed_is_followed_by_one_elsewhere(bucket, cams, vide
     steps.start(job, steps.Context("worker-0", settings))
     arguments = [str(job.folder), str(settings.state_dir), str(LEASE_S), "process-1"]
     worker = subprocess.Popen([sys.executable, "-c", WORKER, *arguments], cwd=ROOT)
-
-    def kill(request):
-        if request.method == "PUT" and "b.tracks" in request.path and worker.poll() is None:
-            worker.send_signal(signal.SIGKILL)
-            worker.wait()
-
-    bucket.proxy.fault = kill
+    bucket.proxy.fault = killing(worker, "b.tracks")
     assert worker.wait(100) == -signal.SIGKILL
     bucket.proxy.fault = lambda request: None
     assert names_in(job.folder / "videos") == ["0000.1.end.json", "0000.1.json", "0000.done.json", "0001.1.json"]
@@ -228,7 +217,7 @@ def test_a_worker_that_is_killed_is_followed_by_one_elsewhere(bucket, cams, vide
     assert content(bucket, "counts.csv")
 
 
-def test_two_workers_share_the_videos(bucket, cams, videos, machine, tmp_path):  # noqa: F811
+def test_two_workers_share_the_videos(bucket, cams, videos, machine, tmp_path):
     settings = machine("one", bucket)
     job = steps.begin(cams, {**CONFIG, "streams": 1}, settings, output=f"{bucket.url}/out", workers=2)
     steps.start(job, steps.Context("worker-0", settings))
@@ -246,7 +235,7 @@ def test_two_workers_share_the_videos(bucket, cams, videos, machine, tmp_path): 
         assert content(bucket, name) == data, name
 
 
-def test_throttling_is_waited_for(bucket, cams, machine):  # noqa: F811
+def test_throttling_is_waited_for(bucket, cams, machine):
     seen = []
 
     def fault(request):
@@ -261,7 +250,7 @@ def test_throttling_is_waited_for(bucket, cams, machine):  # noqa: F811
     assert result.success, result.message
 
 
-def test_a_job_can_not_begin_with_expired_credentials(bucket, cams, machine):  # noqa: F811
+def test_a_job_can_not_begin_with_expired_credentials(bucket, cams, machine):
     settings = machine("one", bucket)
     bucket.proxy.fault = lambda request: Answer(400, "ExpiredToken") if "/jobs/" in request.path else None
     with pytest.raises(RequestError, match=r"can't be written: the credentials have expired .* Renew them"):
@@ -269,13 +258,13 @@ def test_a_job_can_not_begin_with_expired_credentials(bucket, cams, machine):  #
 
 
 @pytest.mark.parametrize("config", [{"split_s": "5m"}, {"camera": "(?P<camera>.*)", "scene": SCENE}])
-def test_what_needs_a_shared_folder_is_refused(bucket, cams, machine, config):  # noqa: F811
+def test_what_needs_a_shared_folder_is_refused(bucket, cams, machine, config):
     with pytest.raises(RequestError, match=r"needs a folder that all workers of a job share.*Leave out"):
         begin(cams, bucket, machine("one", bucket), **config)
     assert of_job(bucket) == []
 
 
-def test_what_is_left_of_a_failed_job_is_gone_on_with(bucket, cams, machine):  # noqa: F811
+def test_what_is_left_of_a_failed_job_is_gone_on_with(bucket, cams, machine):
     bucket.proxy.fault = lambda request: (
         Answer(400, "ExpiredToken") if request.method == "PUT" and "/out/b.tracks" in request.path else None
     )
@@ -292,7 +281,7 @@ def test_what_is_left_of_a_failed_job_is_gone_on_with(bucket, cams, machine):  #
     assert not list(job.output.rglob("*.mp4"))
 
 
-def test_other_machines_tidy_up_once_it_has_completed(bucket, cams, machine, tmp_path):  # noqa: F811
+def test_other_machines_tidy_up_once_it_has_completed(bucket, cams, machine, tmp_path):
     one = machine("one", bucket)
     job = begin(cams, bucket, one, streams=1)
     context = steps.Context("worker-1", one)
@@ -305,7 +294,33 @@ def test_other_machines_tidy_up_once_it_has_completed(bucket, cams, machine, tmp
     assert not list((tmp_path / "one" / "cache").rglob("a.tracks.jsonl"))
 
 
-def test_a_job_is_found_cancelled_and_listed_from_another_machine(bucket, cams, machine):  # noqa: F811
+def test_the_command_line(bucket, cams, tmp_path, monkeypatch):
+    """A job with a broker and a worker, and what is asked about it on a machine that does not know it."""
+
+    def on(machine: str, *arguments: str) -> str:
+        for variable in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.setenv(variable, str(tmp_path / machine / variable))
+        command = [sys.executable, "-m", "orchestrator.client.submit_cli", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    (tmp_path / "job.json").write_text(json.dumps(CONFIG))
+    place = ["--output", f"{bucket.url}/out", "--jobs-dir", f"{bucket.url}/jobs"]
+    told = on("one", "--embedded", "--video-folder", cams, "--config", str(tmp_path / "job.json"), *place)
+    assert f"outputs  {bucket.url}/out\n" in told
+    (job_id,) = {name.split("/")[3] for name in of_job(bucket) if "/.yolo-jobs/" in name}
+    assert "completed" in on("two", "--status", job_id[:8], *place)
+    events = [json.loads(line) for line in on("two", "--follow", job_id, *place).splitlines()]
+    assert [events[0]["event"], events[-1]["event"]] == ["created", "ended"]
+    assert [event["n"] for event in events] == list(range(1, len(events) + 1))
+    assert "completed" in on("two", "--cancel", job_id, *place)  # it had ended
+    assert "Jobs removed: 1" in on("two", "--prune", "--keep", "0", "--yes", *place)
+    assert [name for name in of_job(bucket) if job_id in name] == []
+    assert {"a.tracks.jsonl", "b.tracks.jsonl", "manifest.json"} <= set(names(bucket))
+
+
+def test_a_job_is_found_cancelled_and_listed_from_another_machine(bucket, cams, machine):
     job = begin(cams, bucket, machine("one", bucket))
     other = machine("two", bucket)
     found = find_job(job.id[:8], other, job.home)
