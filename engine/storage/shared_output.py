@@ -1,11 +1,11 @@
 """The place in storage of a job's outputs, to which several workers send.
 
 The job's results are made in a folder that all workers share, where attempts decide whose result stands
-(engine/resume). From there each worker sends the files of the videos it has finished, and whoever ends the job sends
-the rest, the manifest last. A worker that was halted for hours may wake up in the midst of that. So it looks at the
-object, then at its lease, and writes on the condition that the object is still that one: whatever its successor has
-written in between makes the write fail. A large file goes in parts, for which the client knows no
-conditions; for it, the lease is looked at right before.
+(engine/resume), or in one of each machine, to which whoever ends the job fetches what others have sent. From there each
+worker sends the files of the videos it has finished, and whoever ends the job sends the rest, the manifest last. A
+worker that was halted for hours may wake up in the midst of that. So it looks at the object, then at its lease, and
+writes on the condition that the object is still that one: whatever its successor has written in between makes the write
+fail. A large file goes in parts, for which the client knows no conditions; for it, the lease is looked at right before.
 
 What was sent is noted beside the job, with its etag. An annotated video then leaves a file without content, of the same
 size.

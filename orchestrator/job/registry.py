@@ -140,7 +140,8 @@ def _whole(begun: str, settings: Settings, outputs: tuple[AnyPath, ...]) -> str:
     if len(begun) < _MIN_LETTERS:
         return begun
     jobs = _path("", settings).parent
-    names = [name.removesuffix(".json") for folder in (jobs, jobs / _ENDED) for name in names_in(folder)]
+    entries = (name for folder in (jobs, jobs / _ENDED) for name in names_in(folder))
+    names = [name.removesuffix(".json") for name in entries if name.endswith(".json")]
     names += [name for output in outputs for name in names_in(output / JOBS_FOLDER)]
     found = {name for name in names if name.startswith(begun) and is_id(name)}
     if begun in found or not found:
