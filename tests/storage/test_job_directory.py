@@ -264,6 +264,25 @@ def test_what_needs_a_shared_folder_is_refused(bucket, cams, machine, config):
     assert of_job(bucket) == []
 
 
+def test_a_cancelled_job_is_ended_elsewhere_with_what_is_done(bucket, cams, machine):
+    one = machine("one", bucket)
+    job = begin(cams, bucket, one, streams=1)
+    context = steps.Context("worker-1", one)
+    steps.start(job, context)
+
+    def cancel(request):
+        if request.method == "PUT" and "a.tracks" in request.path:
+            job.cancel("a test")
+
+    bucket.proxy.fault = cancel
+    steps.process(job, "process-1", context)
+    assert steps.cancel(job, "a test", steps.Context("client", machine("two", bucket))) is not JobState.CANCELLING
+    manifest = json.loads(content(bucket, "manifest.json"))
+    assert manifest["videos"][0]["status"] == "ok"
+    assert manifest["videos"][0]["outputs"]["tracks"] == f"{bucket.url}/out/a.tracks.jsonl"
+    assert ".yolo-engine/lock.json" not in names(bucket)
+
+
 def test_what_is_left_of_a_failed_job_is_gone_on_with(bucket, cams, machine):
     bucket.proxy.fault = lambda request: (
         Answer(400, "ExpiredToken") if request.method == "PUT" and "/out/b.tracks" in request.path else None
