@@ -151,7 +151,8 @@ def line(shot: Snapshot) -> str:
 def kept(shot: Snapshot) -> str:
     """Describe what a job that ended early leaves, and how to resume it."""
     partial = ", as valid .partial files" if shot.counts[EntryStatus.PARTIAL] else ""
-    return f"Progress on the others is kept in {shot.output}{partial}; submit the same folder again to resume."
+    place = "on the machines of its workers" if shot.output is None else f"in {shot.output}"
+    return f"Progress on the others is kept {place}{partial}; submit the same folder again to resume."
 
 
 def counts(shot: Snapshot) -> str:
