@@ -27,7 +27,9 @@ class HeldSound:
     def __init__(self, folder: Callable[[], Path | None] = lambda: None, max_bytes: int = _MAX_BYTES) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
-        self._clear()
+        self._packets: list[av.Packet] = []
+        self._bytes = 0
+        self._spilled: _Spilled | None = None
 
     def __len__(self) -> int:
         return len(self._packets) + (self._spilled.count if self._spilled is not None else 0)
@@ -56,21 +58,13 @@ class HeldSound:
     def take(self, ends_s: float = math.inf) -> Iterable[av.Packet]:
         """Return the packets that begin before `ends_s`, and forget all. They can be iterated repeatedly, on any
         thread."""
-        packets = tuple(self._packets if ends_s == math.inf else self._upto(ends_s))
+        packets = tuple(self._packets if ends_s == math.inf else (p for p in self._packets if begin_of(p) < ends_s))
         spilled = self._spilled
-        self._clear()
+        self._packets, self._bytes, self._spilled = [], 0, None
         if spilled is None:
             return packets
         spilled.ends_s, spilled.rest = ends_s, packets
         return spilled
-
-    def _upto(self, ends_s: float) -> Iterator[av.Packet]:
-        return (packet for packet in self._packets if begin_of(packet) < ends_s)
-
-    def _clear(self) -> None:
-        self._packets: list[av.Packet] = []
-        self._bytes = 0
-        self._spilled: _Spilled | None = None
 
 
 class _Spilled:
