@@ -177,5 +177,5 @@ def _distinct(films: list[Film]) -> list[Film]:
         taken.add(name)
         # A video that is its own camera stays one.
         alone = name != film.name and film.camera == camera_of(film.name, None)
-        found.append(replace(film, name=name, camera=camera_of(name, None) if alone else film.camera))
+        found.append(film._replace(name=name, camera=camera_of(name, None) if alone else film.camera))
     return found
