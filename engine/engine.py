@@ -10,13 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import av
 import numpy as np
@@ -93,8 +92,7 @@ log = logging.getLogger(__name__)
 _MIN_WINDOW = 6
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """Where results go, and the properties that all attempts at the same results share. `place` is the folder as it was
     opened: its path may later lead to another folder or a link."""
 
@@ -800,8 +798,7 @@ class Engine:
             streams=streams,
             workers=self.workers,
             window=self._window(streams),
-            reader=replace(
-                ReaderSettings.of(self.config, max(1, self._cores // streams)),
+            reader=ReaderSettings.of(self.config, max(1, self._cores // streams))._replace(
                 between=self.config.frames_between_inferences,
                 checkpoint_s=self._checkpoint_s,
                 max_decode_s=self.config.max_decode_s,
@@ -974,7 +971,7 @@ class Engine:
             plan.close()
             raise PlanError("it computes over the whole batch, and this run has batches of several images")
         self._plan = plan
-        self._changing.change(runner_of(replace(self.model, backend=plan), self._heads), plan.provider)
+        self._changing.change(runner_of(self.model._replace(backend=plan), self._heads), plan.provider)
         log.info("%s computes from now on", plan.provider)
 
     def _batch_size(self) -> int:

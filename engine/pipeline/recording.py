@@ -100,7 +100,7 @@ class Recording:
         """Begin the session; its first segment begins with its first frame."""
         # A reconnection closes the container that the audio stream belongs to.
         self._sound = sound_head(info.audio)
-        self._info = replace(info, audio=sound_of(self._sound))
+        self._info = info._replace(audio=sound_of(self._sound))
         self._ender = threading.Thread(target=self._end_segments, name="sink-segments", daemon=True)
         self._ender.start()
 

@@ -10,8 +10,8 @@ import base64
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -51,8 +51,7 @@ _STATE = struct.Struct("<IIqqqIIIQb")
 _LARGEST_STATE = 1 << 20
 
 
-@dataclass(frozen=True)
-class GateSettings:
+class GateSettings(NamedTuple):
     """full_every_s  seconds after which a frame is inferred whole again; they double with each such frame up to which
                   nothing has changed, three times, until something does
     shape_of      returns the tensor's height and width for a frame of this width and height, at the model's own scale
@@ -106,7 +105,7 @@ class Gate:
         if place.decides and (openness := self._opening.after(place.stretch)) is not None:
             self._openness = openness
         plan = self._plan(image, pts, time_base, begins, ends)
-        return replace(plan, stretch=place.stretch, audited=place.audited, window_ends=place.ends)
+        return plan._replace(stretch=place.stretch, audited=place.audited, window_ends=place.ends)
 
     def _plan(self, image: av.VideoFrame, pts: int, time_base: Fraction, begins: bool, ends: bool) -> Plan:
         seen = self._map
