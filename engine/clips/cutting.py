@@ -7,13 +7,14 @@ import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from engine.analytics import read_tracks
 from engine.choices.formats import CLIPS_FOLDER
 from engine.clips.copying import copy, copy_suffix
+from engine.clips.cut import Clip, Cut
 from engine.clips.encoding import Encoded, encode
 from engine.clips.lists import EMPTY, LIST, clips_csv, empty_txt, listed_before
 from engine.clips.packets import PacketIndex
@@ -36,38 +37,6 @@ log = logging.getLogger(__name__)
 SUFFIXES = frozenset({".mp4", ".mkv"})
 # Names of unfinished files; a clip gets its own name once it is complete.
 _PARTS = re.compile(r"\.clip-[0-9a-f]{16}-\d+\.part.*", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One clip: its path (`name` is relative to the clips folder) and its frames, numbered as in the rows; seconds are
-    the container's. `mode` is copy or exact, `lead_s` is how much was copied before the requested part,
-    `encoded_frames` how many frames were re-encoded; `note` says why it differs from the request."""
-
-    path: Path
-    name: PurePosixPath
-    mode: str
-    video: str
-    part: Part
-    begins_s: float
-    ends_s: float
-    begins_at: datetime | None
-    ends_at: datetime | None
-    first_frame: int
-    last_frame: int
-    lead_s: float = 0.0
-    encoded_frames: int = 0
-    note: str = ""
-
-
-@dataclass
-class Cut:
-    """The outcome: the clips, the lists, and the videos that could not be cut, with reasons."""
-
-    folder: Path
-    clips: list[Clip] = field(default_factory=list)
-    lists: list[Path] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
 
 
 def cut_clips(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from engine.analytics import read_tracks
 from engine.analytics.tables import Row, csv_of, rows_of
 from engine.choices.formats import CLIP_LISTS
+from engine.clips.cut import Clip, Cut
 from engine.config import EngineConfig
 from engine.finished import FinishedRun, FinishedVideo
 from engine.summary import ClipsJson
@@ -18,7 +19,6 @@ from engine.text.counted import counted
 from engine.text.printable import printable
 
 if TYPE_CHECKING:
-    from engine.clips.cutting import Clip, Cut
     from engine.files.folders import Folder
 
 COLUMNS = tuple(
