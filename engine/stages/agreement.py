@@ -10,20 +10,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from engine.records import Agreements, Detections, Look, Plan, Ratio, Tracks
+from engine.records import Agreements, Detections, Frame, Look, Plan, Ratio, Tracks
 from engine.stages.confidence import drawn
 from engine.stages.fill import between, on_their_way
-from engine.stages.windows import LEVELS
+from engine.stages.windows import LEVELS, MAX_REACH
 from engine_ext.geometry import iou_matrix
 
 IOU = 0.5
 
 _MAX_PATIENCE = 64
 
-# Frames in a row for which it is asked how well they are interpolated, at most; and what must have been compared before
-# the answer counts: windows, and boxes of both sides.
-MAX_REACH = 4
-_MIN_WINDOWS, MIN_BOXES = 3, 40
+# Numbers of frames in a row for which it is asked how well they are interpolated; how many of them a window more
+# permits; and the boxes of both sides that must have been compared before the answer counts.
+_REACHES = (1, 2, 3, 5, 8, MAX_REACH)
+_PER_WINDOW = 4
+MIN_BOXES = 40
 # Of the disagreement that the target allows, what interpolation may cost: parts and carried boxes have a share, too.
 _OF_ALLOWED = 0.75
 
@@ -36,6 +37,10 @@ class Auditor:
         self.seen = known.copy() if known is not None else Agreements()
         self._target, self._conf = target, conf
         self._window = _Window()
+
+    def lead(self, frame: Frame, found: Detections) -> None:
+        """Take an inferred frame shortly before a window."""
+        self._window.frames[frame.index] = _Known(frame.pts, found)
 
     def see(self, plan: Plan, given: Tracks, whole: Tracks) -> None:
         """Take a frame of a window: the gated tracks, and those of a tracker that continued with whole frames from the
@@ -51,7 +56,7 @@ class Auditor:
         window.same_id += sum(int(given.track_ids[row] == whole.track_ids[column]) for row, column in pairs)
         window.ids[0].update(given.track_ids.tolist())
         window.ids[1].update(whole.track_ids.tolist())
-        window.frames.append((given.frame.pts, everything, plan.look is not Look.SAME))
+        window.frames[given.frame.index] = _Known(given.frame.pts, everything, plan.look is not Look.SAME)
         self.seen.frames += 1
         if plan.window_ends:
             self._conclude(plan.stretch, given.frame.index)
@@ -81,32 +86,50 @@ class Auditor:
     def _reach(self, window: _Window) -> None:
         """Find out over how many frames in a row interpolation reaches the target: frames of windows that were inferred
         whole, and in which something moves, are interpolated from others. Older windows count less and less."""
-        seen, frames = self.seen, window.frames
-        goal = 1 - _OF_ALLOWED * (1 - self._target)
-        known = [seen.between_agreeing or [0] * MAX_REACH, seen.between_boxes or [0] * MAX_REACH]
-        seen.between_agreeing, seen.between_boxes = [], []
-        holds = self._target > 0 and seen.boxes.windows >= _MIN_WINDOWS and seen.boxes.value >= self._target
-        reach = 0
-        for many in range(1, MAX_REACH + 1):
-            agreeing, boxes = (each[many - 1] * 3 // 4 for each in known)
-            for first in range(len(frames) - many - 1):
-                (since, before, _), *middle, (until, now, _) = frames[first : first + many + 2]
-                pairs = on_their_way(before, now)
-                for pts, found, moves in middle:
-                    if moves:
-                        share = (pts - since) / (until - since)
-                        made, true = between(before, now, pairs, share, self._conf), found.above(self._conf)
-                        agreeing += 2 * len(agreeing_pairs(made, true))
-                        boxes += len(made) + len(true)
+        seen = self.seen
+        fresh = len(seen.between_boxes) != len(_REACHES)  # also those of a version that tried others
+        known = [[0] * len(_REACHES)] * 2 if fresh else [seen.between_agreeing, seen.between_boxes]
+        seen.between_agreeing, seen.between_boxes, seen.reach = [], [], 0
+        holds = self._target > 0 and seen.boxes.value >= self._target
+        for many, *before in zip(_REACHES, *known, strict=True):
+            agreeing, boxes = (each * 3 // 4 + now for each, now in zip(before, self._over(many, window), strict=True))
             seen.between_agreeing.append(agreeing)
             seen.between_boxes.append(boxes)
-            holds = holds and boxes >= MIN_BOXES and agreeing >= goal * boxes
-            reach = many if holds else reach
-        seen.reach = reach
+            # Of so many frames and the next, which is inferred.
+            lost = (boxes - agreeing) * many / (many + 1)
+            holds = holds and boxes >= MIN_BOXES and lost <= _OF_ALLOWED * (1 - self._target) * boxes
+            if holds and many <= _PER_WINDOW * seen.boxes.windows:
+                seen.reach = many
+
+    def _over(self, many: int, window: _Window) -> tuple[int, int]:
+        """Return how many boxes of a window agree where they are interpolated over so many frames, and of how many."""
+        agreeing = boxes = 0
+        for index, now in window.frames.items():
+            before = window.frames.get(index - many - 1)
+            if before is None:
+                continue
+            pairs = on_their_way(before.found, now.found)
+            for middle in range(index - many, index):
+                if (known := window.frames.get(middle)) is not None and known.moves:
+                    share = (known.pts - before.pts) / (now.pts - before.pts)
+                    made = between(before.found, now.found, pairs, share, self._conf)
+                    true = known.found.above(self._conf)
+                    agreeing += 2 * len(agreeing_pairs(made, true))
+                    boxes += len(made) + len(true)
+        return agreeing, boxes
 
     def _move(self, by: int) -> None:
         seen = self.seen
         seen.level, seen.here, seen.calm = seen.level + by, Ratio(), 0
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A frame's time, what is found in it, and whether anything moves in it; None of this is asked of one that leads."""
+
+    pts: int
+    found: Detections
+    moves: bool = False
 
 
 @dataclass
@@ -115,8 +138,7 @@ class _Window:
     boxes: int = 0
     same_id: int = 0
     paired: int = 0
-    # Of each frame: its time, what is found in all of it, and whether anything moves.
-    frames: list[tuple[int, Detections, bool]] = field(default_factory=list)
+    frames: dict[int, _Known] = field(default_factory=dict)  # by index, and those that were inferred before it
     ids: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
 
 

@@ -21,14 +21,14 @@ from engine.media.planes import luma_of
 from engine.records import Look, Plan
 from engine.stages.decode import frame_bytes
 from engine.stages.parts import cells_covered, grown, packed, rectangles
-from engine.stages.windows import Opening, Openness, Windows
+from engine.stages.windows import MAX_REACH, Opening, Openness, Windows
 from engine_ext.letterbox import Letterbox
 from engine_ext.motion import MotionMap
 
 # Seconds behind the last frame that was looked at, up to which one frame, and several, may be between it and the next:
 # every second frame at 10 to 28 frames per second, two of three at 30.
 _ONE_BETWEEN_S, _SEVERAL_BETWEEN_S = Fraction(101, 1000), Fraction(7, 100)
-MAX_BETWEEN = 4
+_MAX_BETWEEN = 4
 # Seconds behind the last inferred frame, beyond which nothing is interpolated, however well that goes.
 _REACH_S = Fraction(1, 2)
 
@@ -47,7 +47,9 @@ _MARGIN = 16
 
 Ignored = Callable[[NDArray[np.float64], tuple[int, int]], NDArray[np.bool_]]
 
-_STATE = struct.Struct("<IIqqqIIIQb")
+# With windows in other places, or other reaches, the first bytes are others.
+_MAGIC = b"gate2"
+_STATE = struct.Struct("<5sIIqqqIIIQb")
 _LARGEST_STATE = 1 << 20
 
 
@@ -59,7 +61,8 @@ class GateSettings:
     fine_shape_of the same at the scale of parts; None: the model has one size, or runs elsewhere: no parts
     letterbox_of  returns the mapping of an image into a tensor of this height and width
     stride        of the model, to which parts are aligned
-    largest       maximum bytes of an image that may wait for the next one; larger ones are never interpolated
+    largest       maximum bytes of an image that may wait for the next one; larger ones are never interpolated. Four of
+                  that size may wait, or more of smaller ones
     audit         whether windows of frames are also inferred whole, and the gate may open by the result
     """
 
@@ -70,6 +73,10 @@ class GateSettings:
     stride: int
     largest: int
     audit: bool = True
+
+    def waiting(self, image_bytes: int) -> int:
+        """Return how many images of so many bytes may wait for the next one that is inferred."""
+        return 0 if image_bytes > self.largest else min(MAX_REACH, _MAX_BETWEEN * self.largest // image_bytes)
 
 
 class Gate:
@@ -99,14 +106,16 @@ class Gate:
         """Return how to treat the next frame. If the gate may open, wait until it is known whether it does. `begins`:
         the frames before it were left out, so that it is inferred whole; `ends`: those behind it are, so that it is not
         interpolated."""
+        held = self._held
         if self._opening is None:
-            return self._plan(image, pts, time_base, begins, ends)
+            return replace(self._plan(image, pts, time_base, begins, ends), held=held)
         place = self._windows.place(self._number)
         self._number += 1
         if place.decides and (openness := self._opening.after(place.stretch)) is not None:
             self._openness = openness
         plan = self._plan(image, pts, time_base, begins, ends)
-        return replace(plan, stretch=place.stretch, audited=place.audited, window_ends=place.ends)
+        told = {"leads": place.leads, "audited": place.audited, "window_ends": place.ends}
+        return replace(plan, held=held, stretch=place.stretch, **told)
 
     def _plan(self, image: av.VideoFrame, pts: int, time_base: Fraction, begins: bool, ends: bool) -> Plan:
         seen = self._map
@@ -120,18 +129,20 @@ class Gate:
         quiet = not begins and not changed.any()
         if not quiet:
             self._quiet = -1
-        due = begins or self.is_due(pts, time_base)
+        due, since = begins or self.is_due(pts, time_base), (pts - self._looked_pts) * time_base
         if due and quiet:
             self._quiet = min(self._quiet + 1, _DOUBLINGS)
         if abs(seen.shift) > MAX_SHIFT or np.count_nonzero(changed) > _MOVING * changed.size:
-            self._restless_until, self._quiet = pts + int(_RESTLESS_S / time_base), -1
+            self._quiet = -1
+            if since <= _ONE_BETWEEN_S:  # over a longer time, what moves may change as much as a camera does
+                self._restless_until = pts + int(_RESTLESS_S / time_base)
             return self._whole(pts)
         if due or self._openness.level >= 4:
             return self._whole(pts)
         if not changed.any():
             self._looked_pts, self._held = pts, 0
             return Plan(Look.SAME)
-        if not ends and pts > self._restless_until and self._may_wait(image, (pts - self._looked_pts) * time_base):
+        if not ends and pts > self._restless_until and self._may_wait(image, since):
             self._held += 1
             return Plan(Look.BETWEEN)
         plan = self._in_parts(image, changed)
@@ -151,7 +162,7 @@ class Gate:
             return ""
         times = self._whole_pts, self._looked_pts, self._restless_until
         level, reach = self._openness.level, self._openness.reach
-        head = _STATE.pack(*self._map.size_wh, *times, self._held, level, reach, self._number, self._quiet)
+        head = _STATE.pack(_MAGIC, *self._map.size_wh, *times, self._held, level, reach, self._number, self._quiet)
         return base64.b64encode(zlib.compress(head + self._map.get_state(), 1)).decode()
 
     def restore(self, state: str) -> None:
@@ -159,9 +170,11 @@ class Gate:
         try:
             unpacker = zlib.decompressobj()
             values = unpacker.decompress(base64.b64decode(state, validate=True), _LARGEST_STATE)
-            width, height, *times, held, level, reach, number, quiet = _STATE.unpack_from(values)
+            magic, width, height, *times, held, level, reach, number, quiet = _STATE.unpack_from(values)
         except (ValueError, zlib.error, struct.error) as error:
             raise ValueError("the gate's state is damaged") from error
+        if magic != _MAGIC:
+            raise ValueError("the gate's state is of another version")
         self._begin((width, height)).set_state(values[_STATE.size :])
         self._whole_pts, self._looked_pts, self._restless_until = times
         self._held = held
@@ -174,13 +187,13 @@ class Gate:
 
     def _may_wait(self, image: av.VideoFrame, since: Fraction) -> bool:
         """Return whether the frame, `since` seconds after the last inferred one, may be interpolated."""
-        level, reach = self._openness.level, self._openness.reach
-        if self._held >= (MAX_BETWEEN, 1, 0)[min(level, 2)]:
+        level, held = self._openness.level, self._held
+        if held >= self._settings.waiting(frame_bytes(image.format.name, image.width, image.height)):
             return False
-        near = since <= (_SEVERAL_BETWEEN_S if self._held else _ONE_BETWEEN_S)
-        if not near and (level or self._held >= reach or since > _REACH_S):
-            return False
-        return frame_bytes(image.format.name, image.width, image.height) <= self._settings.largest
+        near = since <= (_SEVERAL_BETWEEN_S if held else _ONE_BETWEEN_S)
+        if near and held < (_MAX_BETWEEN, 1, 0)[min(level, 2)]:
+            return True
+        return not level and held < self._openness.reach and since <= _REACH_S
 
     def _whole(self, pts: int) -> Plan:
         assert self._map is not None

@@ -14,22 +14,28 @@ from dataclasses import dataclass
 
 WINDOW = 8
 """Frames per window."""
-DELAY = 64
+MAX_REACH = 12
+"""Frames in a row over which boxes may be interpolated, at most, however well that goes."""
+LEAD = MAX_REACH
+"""Frames before a window of which what is inferred is remembered: with frames of the window they are the ends of
+intervals that are longer than it."""
+DELAY = 32
 """Frames from the end of a window to the frame at which the gate may open by its result."""
 LEVELS = 4
 """How far the gate may open: 0 not at all; 1 at most one frame is skipped between two others; 2 none is; 3 nothing is
 inferred in parts; 4 every frame is inferred whole."""
 
 # The first stretches are short, so that clips of ten seconds have windows too; of the others, 2 % is seen whole.
-_SHORT, _MANY_SHORT, _LONG = 96, 3, 400
+_SHORT, _MANY_SHORT, _LONG = 64, 3, 400
 
 
 @dataclass(frozen=True)
 class Place:
-    """A frame's place: its stretch; `audited`: it is in the window, and may be its last frame (`ends`); `decides`: the
-    gate may open here."""
+    """A frame's place: its stretch; `leads`: it is shortly before the window; `audited`: it is in the window, and may
+    be its last frame (`ends`); `decides`: the gate may open here."""
 
     stretch: int
+    leads: bool
     audited: bool
     ends: bool
     decides: bool
@@ -52,11 +58,11 @@ class Windows:
             begins, length = shorts + (stretch - _MANY_SHORT) * _LONG, _LONG
         if self._known[0] != stretch:
             chance = int.from_bytes(hashlib.sha256(f"{self._seed} {stretch}".encode()).digest()[:8], "big")
-            # Not with the first frame: the tracker has nothing yet from which another could continue.
-            self._known = stretch, begins + 1 + chance % (length - WINDOW - DELAY)
+            self._known = stretch, begins + LEAD + chance % (length - LEAD - WINDOW - DELAY)
         first = self._known[1]
         last = first + WINDOW - 1
-        return Place(stretch, first <= number <= last, number == last, number == last + DELAY)
+        leads = first - LEAD <= number < first
+        return Place(stretch, leads, first <= number <= last, number == last, number == last + DELAY)
 
 
 @dataclass(frozen=True)
