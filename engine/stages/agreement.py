@@ -125,7 +125,7 @@ class Auditor:
 
 @dataclass(frozen=True)
 class _Known:
-    """A frame's time, what is found in it, and whether anything moves in it; None of this is asked of one that leads."""
+    """A frame's time, what is found in it, and whether something moves, which is not asked of one that leads."""
 
     pts: int
     found: Detections
