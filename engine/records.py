@@ -328,7 +328,7 @@ class Agreements:
     open, `opened_at` the frames after which it opened, `closed_at` those after which it closed by one step. Since the
     last of these, `here` is the agreement of boxes, and `calm` counts the last windows in a row that reached the
     target: it closes after `patience` of them. `between_agreeing` and `between_boxes` are counts of whole frames and
-    their interpolation over each number of frames that is tried, and `reach` is the highest that may be interpolated by
+    their interpolation over so many frames as are tried, and `reach` is the highest that may be interpolated by
     that."""
 
     frames: int = 0

@@ -6,6 +6,7 @@ tracker assigns if it continues with whole frames), and the numbers of ids. All 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,8 +21,8 @@ IOU = 0.5
 
 _MAX_PATIENCE = 64
 
-# Numbers of frames in a row for which it is asked how well they are interpolated; how many of them a window more
-# permits; and the boxes of both sides that must have been compared before the answer counts.
+# Up to how many frames in a row it is asked how well they are interpolated, apart from fewer; how many of them a window
+# more permits; and the boxes of both sides that must have been compared before the answer counts.
 _REACHES = (1, 2, 3, 5, 8, MAX_REACH)
 _PER_WINDOW = 4
 MIN_BOXES = 40
@@ -91,8 +92,9 @@ class Auditor:
         known = [[0] * len(_REACHES)] * 2 if fresh else [seen.between_agreeing, seen.between_boxes]
         seen.between_agreeing, seen.between_boxes, seen.reach = [], [], 0
         holds = self._target > 0 and seen.boxes.value >= self._target
-        for many, *before in zip(_REACHES, *known, strict=True):
-            agreeing, boxes = (each * 3 // 4 + now for each, now in zip(before, self._over(many, window), strict=True))
+        for fewer, many, *before in zip((0, *_REACHES), _REACHES, *known, strict=False):
+            found = self._over(range(fewer + 1, many + 1), window)
+            agreeing, boxes = (each * 3 // 4 + now for each, now in zip(before, found, strict=True))
             seen.between_agreeing.append(agreeing)
             seen.between_boxes.append(boxes)
             # Of so many frames and the next, which is inferred.
@@ -101,10 +103,11 @@ class Auditor:
             if holds and many <= _PER_WINDOW * seen.boxes.windows:
                 seen.reach = many
 
-    def _over(self, many: int, window: _Window) -> tuple[int, int]:
-        """Return how many boxes of a window agree where they are interpolated over so many frames, and of how many."""
+    def _over(self, numbers: range, window: _Window) -> tuple[int, int]:
+        """Return how many boxes of a window agree where they are interpolated over such numbers of frames, and of how
+        many."""
         agreeing = boxes = 0
-        for index, now in window.frames.items():
+        for (index, now), many in itertools.product(window.frames.items(), numbers):
             before = window.frames.get(index - many - 1)
             if before is None:
                 continue
