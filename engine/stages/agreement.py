@@ -22,10 +22,12 @@ IOU = 0.5
 _MAX_PATIENCE = 64
 
 # Up to how many frames in a row it is asked how well they are interpolated, apart from fewer; how many of them a window
-# more permits; and the boxes of both sides that must have been compared before the answer counts.
+# more permits; the boxes of both sides that must have been compared before the answer counts; and those of which a part
+# is forgotten with each window that has more.
 _REACHES = (1, 2, 3, 5, 8, MAX_REACH)
 _PER_WINDOW = 4
 MIN_BOXES = 40
+_OLD_BOXES = 160
 # Of the disagreement that the target allows, what interpolation may cost: parts and carried boxes have a share, too.
 _OF_ALLOWED = 0.75
 
@@ -86,20 +88,25 @@ class Auditor:
 
     def _reach(self, window: _Window) -> None:
         """Find out over how many frames in a row interpolation reaches the target: frames of windows that were inferred
-        whole, and in which something moves, are interpolated from others. Older windows count less and less."""
+        whole, and in which something moves, are interpolated from others. As soon as enough is known, older windows
+        count less and less."""
         seen = self.seen
         fresh = len(seen.between_boxes) != len(_REACHES)  # also those of a version that tried others
         known = [[0] * len(_REACHES)] * 2 if fresh else [seen.between_agreeing, seen.between_boxes]
         seen.between_agreeing, seen.between_boxes, seen.reach = [], [], 0
         holds = self._target > 0 and seen.boxes.value >= self._target
-        for fewer, many, *before in zip((0, *_REACHES), _REACHES, *known, strict=False):
-            found = self._over(range(fewer + 1, many + 1), window)
-            agreeing, boxes = (each * 3 // 4 + now for each, now in zip(before, found, strict=True))
-            seen.between_agreeing.append(agreeing)
-            seen.between_boxes.append(boxes)
-            # Of so many frames and the next, which is inferred.
+        for (fewer, many), agreed, of in zip(itertools.pairwise((0, *_REACHES)), *known, strict=True):
+            agreeing, boxes = self._over(range(fewer + 1, many + 1), window)
+            ages = boxes > 0 and of >= _OLD_BOXES
+            seen.between_agreeing.append((agreed * 3 // 4 if ages else agreed) + agreeing)
+            seen.between_boxes.append((of * 3 // 4 if ages else of) + boxes)
+        for number, many in enumerate(_REACHES):
+            agreeing, boxes = seen.between_agreeing[number], seen.between_boxes[number]
+            # Of so many frames and the next one, which is inferred.
             lost = (boxes - agreeing) * many / (many + 1)
-            holds = holds and boxes >= MIN_BOXES and lost <= _OF_ALLOWED * (1 - self._target) * boxes
+            # What agrees over longer intervals tells of shorter ones, too.
+            holds = holds and sum(seen.between_boxes[number:]) >= MIN_BOXES
+            holds = holds and lost <= _OF_ALLOWED * (1 - self._target) * boxes
             if holds and many <= _PER_WINDOW * seen.boxes.windows:
                 seen.reach = many
 

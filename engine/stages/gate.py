@@ -31,6 +31,9 @@ _ONE_BETWEEN_S, _SEVERAL_BETWEEN_S = Fraction(101, 1000), Fraction(7, 100)
 _MAX_BETWEEN = 4
 # Seconds behind the last inferred frame, beyond which nothing is interpolated, however well that goes.
 _REACH_S = Fraction(1, 2)
+# Seconds after a frame in which nothing has changed, before the audit's word is taken for longer intervals: it has seen
+# little of what comes into sight.
+_STEADY_S = Fraction(1, 2)
 
 # Of a tensor, what may be inferred in parts: of more, the whole costs little more and tells more.
 _PACKED = 0.33
@@ -49,7 +52,7 @@ Ignored = Callable[[NDArray[np.float64], tuple[int, int]], NDArray[np.bool_]]
 
 # With windows in other places, or other reaches, the first bytes are others.
 _MAGIC = b"gate2"
-_STATE = struct.Struct("<5sIIqqqIIIQb")
+_STATE = struct.Struct("<5sIIqqqqIIIQb")
 _LARGEST_STATE = 1 << 20
 
 
@@ -97,7 +100,7 @@ class Gate:
         self._ignored: NDArray[np.bool_] | None = None
         self._whole_pts = self._looked_pts = 0
         self._held = 0  # frames since then that are between
-        self._restless_until = -1 << 62
+        self._restless_until = self._still_pts = -1 << 62
         self._quiet = -1  # how often whole frames were due in a row without a change; -1: after a change
 
     def see(
@@ -140,9 +143,10 @@ class Gate:
         if due or self._openness.level >= 4:
             return self._whole(pts)
         if not changed.any():
-            self._looked_pts, self._held = pts, 0
+            self._looked_pts = self._still_pts = pts
+            self._held = 0
             return Plan(Look.SAME)
-        if not ends and pts > self._restless_until and self._may_wait(image, since):
+        if not ends and pts > self._restless_until and self._may_wait(image, pts, time_base):
             self._held += 1
             return Plan(Look.BETWEEN)
         plan = self._in_parts(image, changed)
@@ -160,7 +164,7 @@ class Gate:
         """Return everything that the next plans depend on, as text."""
         if self._map is None:
             return ""
-        times = self._whole_pts, self._looked_pts, self._restless_until
+        times = self._whole_pts, self._looked_pts, self._restless_until, self._still_pts
         level, reach = self._openness.level, self._openness.reach
         head = _STATE.pack(_MAGIC, *self._map.size_wh, *times, self._held, level, reach, self._number, self._quiet)
         return base64.b64encode(zlib.compress(head + self._map.get_state(), 1)).decode()
@@ -176,7 +180,7 @@ class Gate:
         if magic != _MAGIC:
             raise ValueError("the gate's state is of another version")
         self._begin((width, height)).set_state(values[_STATE.size :])
-        self._whole_pts, self._looked_pts, self._restless_until = times
+        self._whole_pts, self._looked_pts, self._restless_until, self._still_pts = times
         self._held = held
         self._openness, self._number, self._quiet = Openness(level, reach), number, quiet
 
@@ -185,15 +189,16 @@ class Gate:
         self._ignored = blocks_ignored(seen, self._ignored_of)
         return seen
 
-    def _may_wait(self, image: av.VideoFrame, since: Fraction) -> bool:
-        """Return whether the frame, `since` seconds after the last inferred one, may be interpolated."""
-        level, held = self._openness.level, self._held
+    def _may_wait(self, image: av.VideoFrame, pts: int, time_base: Fraction) -> bool:
+        """Return whether a frame may be interpolated."""
+        level, held, since = self._openness.level, self._held, (pts - self._looked_pts) * time_base
         if held >= self._settings.waiting(frame_bytes(image.format.name, image.width, image.height)):
             return False
         near = since <= (_SEVERAL_BETWEEN_S if held else _ONE_BETWEEN_S)
         if near and held < (_MAX_BETWEEN, 1, 0)[min(level, 2)]:
             return True
-        return not level and held < self._openness.reach and since <= _REACH_S
+        steady = (pts - self._still_pts) * time_base > _STEADY_S
+        return not level and steady and held < self._openness.reach and since <= _REACH_S
 
     def _whole(self, pts: int) -> Plan:
         assert self._map is not None

@@ -545,7 +545,7 @@ def windows_seen(targets, move, *, look=Look.PARTS, windows=4, leads=0):
 @pytest.mark.parametrize(
     ("what", "move", "expected"),
     [
-        ("straight on", lambda frame: 3 * frame, 5),
+        ("straight on", lambda frame: 3 * frame, 8),
         ("to and fro, every second frame", lambda frame: 45 * (frame % 2), 0),
         ("to and fro, more slowly", lambda frame: [0, 15, 30, 45, 30, 15, 0, 15][frame], 1),
     ],
