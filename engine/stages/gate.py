@@ -137,7 +137,8 @@ class Gate:
             self._quiet = min(self._quiet + 1, _DOUBLINGS)
         if abs(seen.shift) > MAX_SHIFT or np.count_nonzero(changed) > _MOVING * changed.size:
             self._quiet = -1
-            if since <= _ONE_BETWEEN_S:  # over a longer time, what moves may change as much as a camera does
+            # Over a longer time than usual, things that move may change as much as a camera does.
+            if not self._held or _is_near(since * self._held / (self._held + 1), self._held - 1):
                 self._restless_until = pts + int(_RESTLESS_S / time_base)
             return self._whole(pts)
         if due or self._openness.level >= 4:
@@ -194,8 +195,7 @@ class Gate:
         level, held, since = self._openness.level, self._held, (pts - self._looked_pts) * time_base
         if held >= self._settings.waiting(frame_bytes(image.format.name, image.width, image.height)):
             return False
-        near = since <= (_SEVERAL_BETWEEN_S if held else _ONE_BETWEEN_S)
-        if near and held < (_MAX_BETWEEN, 1, 0)[min(level, 2)]:
+        if _is_near(since, held) and held < (_MAX_BETWEEN, 1, 0)[min(level, 2)]:
             return True
         steady = (pts - self._still_pts) * time_base > _STEADY_S
         return not level and steady and held < self._openness.reach and since <= _REACH_S
@@ -252,6 +252,12 @@ class Gate:
             changed,
             seen.block_px,
         )
+
+
+def _is_near(since: Fraction, held: int) -> bool:
+    """Return whether a frame, so many seconds after the last inferred one and behind `held` others, is between two
+    others whatever the audit has shown."""
+    return since <= (_SEVERAL_BETWEEN_S if held else _ONE_BETWEEN_S)
 
 
 def blocks_ignored(seen: MotionMap, ignored: Ignored | None) -> NDArray[np.bool_] | None:

@@ -19,14 +19,14 @@ MAX_REACH = 12
 LEAD = MAX_REACH
 """Frames before a window of which what is inferred is remembered: with frames of the window they are the ends of
 intervals that are longer than it."""
-DELAY = 32
+DELAY = 64
 """Frames from the end of a window to the frame at which the gate may open by its result."""
 LEVELS = 4
 """How far the gate may open: 0 not at all; 1 at most one frame is skipped between two others; 2 none is; 3 nothing is
 inferred in parts; 4 every frame is inferred whole."""
 
 # The first stretches are short, so that clips of ten seconds have windows too; of the others, 2 % is seen whole.
-_SHORT, _MANY_SHORT, _LONG = 64, 3, 400
+_SHORT, _MANY_SHORT, _LONG = 96, 3, 400
 
 
 @dataclass(frozen=True)
