@@ -33,6 +33,7 @@ ENVIRONMENT = {
     "output_roots": "YOLO_OUTPUT_ROOTS",
     "state_dir": "YOLO_STATE_DIR",
     "board": "YOLO_BOARD",
+    "jobs_dir": "YOLO_JOBS_DIR",
 }
 
 HEAD = """\

@@ -10,13 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import av
 import numpy as np
@@ -93,8 +92,7 @@ log = logging.getLogger(__name__)
 _MIN_WINDOW = 6
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """Where results go, and the properties that all attempts at the same results share. `place` is the folder as it was
     opened: its path may later lead to another folder or a link."""
 
@@ -349,7 +347,7 @@ class Engine:
         counted: Sequence[CameraAnswers] = ()
         if settled and self.config.goes_on:  # else what is made would be of a part
             followed = _follow_up()(
-                summary["videos"],
+                recorded.with_earlier(summary["videos"]),
                 folder,
                 self.config,
                 summary["model"],
@@ -360,7 +358,7 @@ class Engine:
             if followed.error is not None:
                 summary["success"], summary["error"] = False, followed.error
         manifest = report.build_manifest(
-            summary,
+            {**summary, "videos": recorded.with_earlier(summary["videos"])},
             self.config,
             inputs_read,
             started_at,
@@ -384,7 +382,6 @@ class Engine:
                 if stored is not None:
                     stored.tell_pages()
                 manifest["files"] = made_of(folder, manifest)
-                manifest = recorded.with_earlier(manifest)
                 if stored is not None:
                     manifest = stored.told(manifest)
                 make_room(place, "manifest.json", overwrite=self.config.overwrite)  # it may have come meanwhile
@@ -414,10 +411,10 @@ class Engine:
                 summary, self.config, {}, started_at, None, self._answering, self.model.manifest.classes
             )
             make_room(place, "manifest.json", overwrite=self.config.overwrite)
-            report.write_json(place, "manifest.json", sealed(recorded.with_earlier(manifest)))
+            report.write_json(place, "manifest.json", sealed(manifest))
 
         facts = {"name": self.model.manifest.name, "sha256": self.model.sha256}
-        return (recorded := Recorded(facts, lambda: report.backend_of(self.model), put))
+        return Recorded(facts, lambda: report.backend_of(self.model), put)
 
     def _waiting(self, place: Folder) -> Kept | None:
         """Return the store for events of live sources, after queueing those that a killed run left in it."""
@@ -801,8 +798,7 @@ class Engine:
             streams=streams,
             workers=self.workers,
             window=self._window(streams),
-            reader=replace(
-                ReaderSettings.of(self.config, max(1, self._cores // streams)),
+            reader=ReaderSettings.of(self.config, max(1, self._cores // streams))._replace(
                 between=self.config.frames_between_inferences,
                 checkpoint_s=self._checkpoint_s,
                 max_decode_s=self.config.max_decode_s,
@@ -975,7 +971,7 @@ class Engine:
             plan.close()
             raise PlanError("it computes over the whole batch, and this run has batches of several images")
         self._plan = plan
-        self._changing.change(runner_of(replace(self.model, backend=plan), self._heads), plan.provider)
+        self._changing.change(runner_of(self.model._replace(backend=plan), self._heads), plan.provider)
         log.info("%s computes from now on", plan.provider)
 
     def _batch_size(self) -> int:

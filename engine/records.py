@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Generic, NotRequired, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NotRequired, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(slots=True, frozen=True)
-class StreamInfo:
+class StreamInfo(NamedTuple):
     """What is known about a stream when it opens.
 
     `key` is unique in a run. `frames` and `duration_s` are the container's claims, None if it makes none.
@@ -121,8 +120,7 @@ class FilledJson(TypedDict):
     pts: int
 
 
-@dataclass(slots=True, frozen=True)
-class Reported:
+class Reported(NamedTuple):
     """The tracks that a frame reported: boxes_xyxy (M, 4) float64, track_ids (M,) int64, class_ids (M,) int32, scores
     (M,) float32, and the frame's pts."""
 
@@ -156,8 +154,7 @@ class Reported:
         return cls(boxes, ids, class_ids, scores, values["pts"])
 
 
-@dataclass(slots=True, frozen=True)
-class TrackerState:
+class TrackerState(NamedTuple):
     """A stream's tracker after a frame: its name, the state of its kernel, class and score of the detections it matched
     last, (N,) int32 and (N,) float32, and the frame's pts. `filled`, for a gated stream: the detections to be carried
     over to the next frames, and the pts of their frame. `reported`, if gaps are filled from both sides: the frame's
@@ -214,8 +211,7 @@ def _filled_from(values: FilledJson) -> tuple[Detections, int]:
     return Detections(boxes, scores, class_ids), values["pts"]
 
 
-@dataclass(slots=True, frozen=True)
-class StartOfStream:
+class StartOfStream(NamedTuple):
     """Precedes a stream that does not start at its first frame: `frames` of it are done or skipped, and `tracker`, a
     StreamTracker, has the state after those that are done. `filled` and `reported` are as in TrackerState; `agreements`
     is the audit's result so far."""
@@ -241,8 +237,7 @@ class Look(StrEnum):
     """Boxes are interpolated between the neighbouring frames that are not themselves interpolated."""
 
 
-@dataclass(slots=True, frozen=True)
-class Part:
+class Part(NamedTuple):
     """A rectangle in the tensor of the whole frame, in its pixels, and the position of its top left corner in the
     tensor that is inferred."""
 
@@ -254,8 +249,7 @@ class Part:
     at_y: int
 
 
-@dataclass(slots=True, frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """How a frame is treated.
 
     cost      the inferred share of a whole frame's tensor whole_hw  height and width of the tensor of the whole frame
@@ -363,8 +357,7 @@ class Agreements:
         )
 
 
-@dataclass(slots=True, frozen=True)
-class Recalled:
+class Recalled(NamedTuple):
     """A frame that is not decoded, because others have detected what is in it: its upright width and height, and
     that."""
 
@@ -470,8 +463,7 @@ class RawOutputs:
     letterboxes: list[Letterbox]
 
 
-@dataclass(slots=True, frozen=True)
-class Signs:
+class Signs(NamedTuple):
     """Statistics of one frame's `boxes`, in pixels of the model's letterboxed input.
 
     top      the highest score

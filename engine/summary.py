@@ -62,7 +62,7 @@ class SequenceJson(TypedDict):
 
 class SegmentJson(TypedDict, total=False):
     """A segment of a live source, as in the list of segments (engine/pipeline/recording.py). A `salvaged` one was
-    incomplete: it has only frames and outputs."""
+    incomplete: it has only frames and outputs. Older versions did not write `media`."""
 
     segment: str
     session: str
@@ -74,6 +74,7 @@ class SegmentJson(TypedDict, total=False):
     duration_s: float
     outputs: dict[str, str]
     files: dict[str, FileJson]
+    media: MediaJson | None
     salvaged: bool
 
 

@@ -6,8 +6,9 @@ import platform
 import sys
 from importlib import metadata
 
+_OWN = "yolo-engine"
 _NAMES = (
-    "yolo-engine",
+    _OWN,
     "av",
     "numpy",
     "onnxruntime",
@@ -22,9 +23,17 @@ _NAMES = (
 def versions() -> dict[str, str]:
     """Return versions of everything that can change a result."""
     found = {"python": sys.version.split()[0], "platform": platform.platform()}
-    for name in _NAMES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    found.update((name, version) for name in _NAMES if (version := _version_of(name)) is not None)
     return found
+
+
+def own_version() -> str:
+    """Return the version of this program, or "unknown" if it runs from sources that are not installed."""
+    return _version_of(_OWN) or "unknown"
+
+
+def _version_of(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

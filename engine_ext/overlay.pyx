@@ -487,49 +487,83 @@ cdef Colour colour_of(const u8[:, ::1] palette, i64 which) noexcept nogil:
 
 # --- lines
 
+cdef struct Segment:
+    f64 x0
+    f64 y0
+    f64 dx
+    f64 dy
+    f64 radius
+    f64 inverse    # of the square of its length
+    f64 outer      # squares of distances: from here on nothing is covered, up to there all of a pixel
+    f64 inner
+    f64 most_left
+    f64 most_right
+    f64 slant      # how far from its middle a row's columns reach; 0: all of them
+    Py_ssize_t top
+    Py_ssize_t bottom
+
+
+cdef Segment segment_of(f64 x0, f64 y0, f64 x1, f64 y1, f64 radius, Py_ssize_t height) noexcept nogil:
+    """A line with round ends, and the rows that it can reach."""
+    cdef Segment line
+    cdef f64 reach = radius + 1.0, length2, dy = y1 - y0
+    line.x0, line.y0, line.dx, line.dy, line.radius = x0, y0, x1 - x0, dy, radius
+    length2 = line.dx * line.dx + dy * dy
+    line.inverse = 1.0 / length2 if length2 > 0.0 else 0.0
+    # A root is taken at the line's edges alone.
+    line.outer, line.inner = (radius + 0.5) * (radius + 0.5), max(radius - 0.5, 0.0) * max(radius - 0.5, 0.0)
+    line.most_left, line.most_right = min(x0, x1) - reach, max(x0, x1) + reach
+    line.slant = reach * sqrt(length2) / abs(dy) if abs(dy) > 1e-3 else 0.0
+    line.top = <Py_ssize_t> max(floor(min(y0, y1) - reach), 0.0)
+    line.bottom = <Py_ssize_t> max(min(ceil(max(y0, y1) + reach), <f64> height), 0.0)
+    return line
+
+
+cdef bint columns_of(const Segment* line, Py_ssize_t row, Py_ssize_t width, Py_ssize_t* left,
+                     Py_ssize_t* right) noexcept nogil:
+    """The columns of a row that a line can reach; False if there are none."""
+    cdef f64 centre = 0.5 * (line.x0 + line.x0 + line.dx), half = line.most_right - line.most_left
+    if line.slant > 0.0:
+        centre, half = line.x0 + (row + 0.5 - line.y0) * line.dx / line.dy, line.slant
+    left[0] = <Py_ssize_t> max(floor(max(line.most_left, centre - half)), 0.0)
+    right[0] = <Py_ssize_t> max(min(ceil(min(line.most_right, centre + half)), <f64> width), 0.0)
+    return left[0] < right[0]
+
+
+cdef inline u8 share_of(const Segment* line, f64 across, f64 down) noexcept nogil:
+    """How much of a pixel a line covers, of 255: by the distance of its centre, given from the line's beginning."""
+    cdef f64 t = min(max((across * line.dx + down * line.dy) * line.inverse, 0.0), 1.0)
+    cdef f64 ex = across - t * line.dx, ey = down - t * line.dy, distance2 = ex * ex + ey * ey
+    if distance2 >= line.outer:
+        return 0
+    if distance2 <= line.inner:
+        return 255
+    return <u8> (min(max(line.radius + 0.5 - sqrt(distance2), 0.0), 1.0) * 255.0 + 0.5)
+
+
 cdef void draw_segment(u8[:, :] plane, u8[:, :] other, Py_ssize_t width, Py_ssize_t height, f64 x0, f64 y0, f64 x1,
                        f64 y1, f64 radius, u8 value, u8 other_value, bint both) noexcept nogil:
-    """A line with round ends, blended by how much of a pixel it covers: by the distance of the pixel's centre. In each
-    row only the columns that the line can reach are looked at. `both`: on two planes of one size at once."""
-    cdef f64 dx = x1 - x0, dy = y1 - y0, reach = radius + 1.0, length2 = dx * dx + dy * dy
-    cdef f64 inverse = 1.0 / length2 if length2 > 0.0 else 0.0
-    # A root is taken at the line's edges alone.
-    cdef f64 outer = (radius + 0.5) * (radius + 0.5), inner = max(radius - 0.5, 0.0) * max(radius - 0.5, 0.0)
-    cdef f64 across, down, down_part, t, ex, ey, distance2, centre, half
-    cdef f64 most_left = min(x0, x1) - reach, most_right = max(x0, x1) + reach
-    cdef f64 slant = reach * sqrt(length2) / abs(dy) if abs(dy) > 1e-3 else 0.0
-    cdef Py_ssize_t row, column, top = <Py_ssize_t> max(floor(min(y0, y1) - reach), 0.0)
-    cdef Py_ssize_t bottom = <Py_ssize_t> max(min(ceil(max(y0, y1) + reach), <f64> height), 0.0), left, right
+    """Blend a line by how much of a pixel it covers. `both`: on two planes of one size at once."""
+    cdef Segment line = segment_of(x0, y0, x1, y1, radius, height)
+    cdef Py_ssize_t row, column, left, right
+    cdef f64 down
     cdef u8 share
     cdef u8* at
     cdef u8* other_at
-    for row in range(top, bottom):
-        down = row + 0.5 - y0
-        down_part = down * dy
-        centre, half = 0.5 * (x0 + x1), most_right - most_left
-        if slant > 0.0:
-            centre, half = x0 + down * dx / dy, slant
-        left = <Py_ssize_t> max(floor(max(most_left, centre - half)), 0.0)
-        right = <Py_ssize_t> max(min(ceil(min(most_right, centre + half)), <f64> width), 0.0)
-        if left >= right:
+    for row in range(line.top, line.bottom):
+        if not columns_of(&line, row, width, &left, &right):
             continue
-        at, other_at = &plane[row, 0], &other[row, 0]
+        at, other_at, down = &plane[row, 0], &other[row, 0], row + 0.5 - line.y0
         for column in range(left, right):
-            across = column + 0.5 - x0
-            t = min(max((across * dx + down_part) * inverse, 0.0), 1.0)
-            ex, ey = across - t * dx, down - t * dy
-            distance2 = ex * ex + ey * ey
-            if distance2 >= outer:
-                continue
-            if distance2 <= inner:
+            share = share_of(&line, column + 0.5 - line.x0, down)
+            if share == 255:
                 at[column] = value
                 if both:
                     other_at[column] = other_value
-                continue
-            share = <u8> (min(max(radius + 0.5 - sqrt(distance2), 0.0), 1.0) * 255.0 + 0.5)
-            at[column] = blend_one(at[column], value, share)
-            if both:
-                other_at[column] = blend_one(other_at[column], other_value, share)
+            elif share:
+                at[column] = blend_one(at[column], value, share)
+                if both:
+                    other_at[column] = blend_one(other_at[column], other_value, share)
 
 
 cdef void draw_all_lines(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const f64[:, ::1] points,
@@ -550,6 +584,136 @@ cdef void draw_all_lines(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const
             draw_segment(u, v, (frame.width + 1) >> 1, (frame.height + 1) >> 1, x0 / 2, y0 / 2, x1 / 2, y1 / 2,
                          radius / 2 + 0.25, colour.u, colour.v, True)
         start = ends[which]
+
+
+# --- what is drawn on many frames
+
+cdef class Coat:
+    """What is put on the planes of one size: bytes, and then pixels that are blended."""
+
+    cdef const i32[:, ::1] spans    # row, first column and length of each
+    cdef const u8[:, ::1] solid     # by plane, the bytes of all spans
+    cdef const i32[:, ::1] pixels   # row and column of each
+    cdef const u8[::1] shares       # of each pixel, how much is covered
+    cdef const u8[:, ::1] inks      # by plane, what it is blended with
+
+    def __init__(self, spans, solid, pixels, shares, inks):
+        self.spans, self.solid, self.pixels, self.shares, self.inks = spans, solid, pixels, shares, inks
+
+    cdef int put(self, u8[:, :] plane, Py_ssize_t which) except -1 nogil:
+        cdef Py_ssize_t i, column, length, start = 0
+        cdef u8* at
+        for i in range(self.spans.shape[0]):
+            column, length = self.spans[i, 1], self.spans[i, 2]
+            # The far end, for the build that checks bounds.
+            at = &plane[self.spans[i, 0], column + length - 1]
+            memcpy(at - length + 1, &self.solid[which, start], <size_t> length)
+            start += length
+        for i in range(self.pixels.shape[0]):
+            at = &plane[self.pixels[i, 0], self.pixels[i, 1]]
+            at[0] = blend_one(at[0], self.inks[which, i], self.shares[i])
+        return 0
+
+
+cdef class Layer:
+    """Lines or texts, ready to be drawn on frames of one size. See overlay.pyi."""
+
+    cdef Coat luma, chroma
+    cdef tuple frame_wh
+
+    def __init__(self, Coat luma, Coat chroma, frame_wh):
+        self.luma, self.chroma, self.frame_wh = luma, chroma, frame_wh
+
+    def draw(self, planes):
+        check_planes(planes, *self.frame_wh)
+        cdef u8[:, :] y = planes[0], u = planes[1], v = planes[2]
+        with nogil:
+            self.luma.put(y, 0)
+            self.chroma.put(u, 0)
+            self.chroma.put(v, 1)
+
+
+cdef Coat coat_of_lines(const f64[:, ::1] pieces, const u8[:, ::1] inks, Py_ssize_t width, Py_ssize_t height):
+    """Lines of x0, y0, x1, y1 and a radius each, and their values by plane, drawn one after the other: pixels that the
+    last of them cover whole are known, and what was drawn there before is not done at all."""
+    cdef Py_ssize_t i, plane, row, column, left, right, place, count = 0, whole = 0, blended = 0, spans = 0
+    cdef Py_ssize_t planes = inks.shape[1], before = -2
+    cdef Segment line
+    cdef u8 share
+    for i in range(pieces.shape[0]):
+        line = segment_of(pieces[i, 0], pieces[i, 1], pieces[i, 2], pieces[i, 3], pieces[i, 4], height)
+        for row in range(line.top, line.bottom):
+            if columns_of(&line, row, width, &left, &right):
+                count += right - left
+    cdef i32[::1] places = np.empty(count, np.int32), of = np.empty(count, np.int32)
+    cdef u8[::1] shares = np.empty(count, np.uint8)
+    count = 0
+    for i in range(pieces.shape[0]):
+        line = segment_of(pieces[i, 0], pieces[i, 1], pieces[i, 2], pieces[i, 3], pieces[i, 4], height)
+        for row in range(line.top, line.bottom):
+            if not columns_of(&line, row, width, &left, &right):
+                continue
+            for column in range(left, right):
+                share = share_of(&line, column + 0.5 - line.x0, row + 0.5 - line.y0)
+                if share:
+                    places[count], of[count], shares[count] = row * width + column, i, share
+                    count += 1
+    # Of each pixel, one more than what covers it whole last.
+    cdef i32[::1] last = np.zeros(width * height, np.int32)
+    cdef u8[:, ::1] image = np.empty((planes, width * height), np.uint8)
+    mixed = np.empty((count, 2), np.int32)
+    cdef i32[:, ::1] pixels = mixed
+    mixed_shares, mixed_inks = np.empty(count, np.uint8), np.empty((planes, count), np.uint8)
+    cdef u8[::1] parts = mixed_shares
+    cdef u8[:, ::1] values = mixed_inks
+    for i in range(count):
+        if shares[i] == 255:
+            last[places[i]] = i + 1
+    for i in range(count):
+        place = places[i]
+        if last[place] > i + 1:
+            continue
+        if last[place]:
+            for plane in range(planes):
+                image[plane, place] = blend_one(image[plane, place], inks[of[i], plane], shares[i])
+            whole += last[place] == i + 1
+            continue
+        pixels[blended, 0], pixels[blended, 1] = place // width, place % width
+        parts[blended] = shares[i]
+        for plane in range(planes):
+            values[plane, blended] = inks[of[i], plane]
+        blended += 1
+    runs, solid = np.empty((whole, 3), np.int32), np.empty((planes, whole), np.uint8)
+    cdef i32[:, ::1] run = runs
+    cdef u8[:, ::1] bytes_of = solid
+    whole = 0
+    for i in range(count):
+        place = places[i]
+        if last[place] != i + 1:
+            continue
+        if place != before + 1 or place % width == 0:
+            run[spans, 0], run[spans, 1], run[spans, 2] = place // width, place % width, 0
+            spans += 1
+        run[spans - 1, 2] += 1
+        for plane in range(planes):
+            bytes_of[plane, whole] = image[plane, place]
+        whole += 1
+        before = place
+    return Coat(
+        runs[:spans].copy(), solid, mixed[:blended].copy(), mixed_shares[:blended].copy(),
+        np.ascontiguousarray(mixed_inks[:, :blended]),
+    )
+
+
+cdef Coat coat_of_image(image, Py_ssize_t left, Py_ssize_t top):
+    """Put an image on planes of one size: its (planes, rows, columns), from a column and row on."""
+    count, rows, columns = image.shape
+    spans = np.empty((rows, 3), np.int32)
+    spans[:, 0], spans[:, 1], spans[:, 2] = np.arange(top, top + rows), left, columns
+    return Coat(
+        spans, image.reshape(count, -1), np.empty((0, 2), np.int32), np.empty(0, np.uint8),
+        np.empty((count, 0), np.uint8),
+    )
 
 
 def is_int(value):
@@ -574,10 +738,9 @@ def check_planes(planes, width, height):
             raise ValueError(f"{name} must have rows without gaps. Got strides {plane.strides}.")
 
 
-def check_frame(planes, frame_wh, matrix, font_size=None, thickness=None):
+def check_frame(frame_wh, matrix, font_size=None, thickness=None):
     if not (isinstance(frame_wh, tuple) and len(frame_wh) == 2 and all(is_int(n) and n >= 1 for n in frame_wh)):
         raise ValueError(f"frame_wh must be two ints of at least 1. Got {frame_wh!r}.")
-    check_planes(planes, *frame_wh)
     if matrix not in LUMA_WEIGHTS:
         raise ValueError(f"matrix must be one of {', '.join(LUMA_WEIGHTS)}. Got {matrix!r}.")
     if thickness is not None and not (is_int(thickness) and 1 <= thickness <= 64):
@@ -699,7 +862,8 @@ cdef class Text:
 
 def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, short_labels=None, colours=None, matrix="bt601",
                 full_range=False, thickness=None, font_size=None, taken=None, slots=None):
-    check_frame(planes, frame_wh, matrix, font_size, thickness)
+    check_frame(frame_wh, matrix, font_size, thickness)
+    check_planes(planes, *frame_wh)
     check_boxes(boxes_xyxy)
     count = len(boxes_xyxy)
     check_ids("ids", ids, count)
@@ -756,13 +920,18 @@ def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, short_labels=None,
         slots[:] = stood
 
 
-def draw_lines(planes, frame_wh, points, ends, colours, *, matrix="bt601", full_range=False, thickness=None):
-    check_frame(planes, frame_wh, matrix, thickness=thickness)
+def check_lines(points, ends, colours):
     check_points("points", points)
     check_ids("ends", ends, len(ends))
     check_ids("colours", colours, len(ends))
     if len(ends) and (np.any(np.diff(ends, prepend=0) < 0) or ends.max() > len(points)):
         raise ValueError(f"ends must not fall, and end at {len(points)} at most. Got {ends.tolist()[:8]}.")
+
+
+def draw_lines(planes, frame_wh, points, ends, colours, *, matrix="bt601", full_range=False, thickness=None):
+    check_frame(frame_wh, matrix, thickness=thickness)
+    check_planes(planes, *frame_wh)
+    check_lines(points, ends, colours)
     if len(ends) == 0:
         return
     cdef Extent frame
@@ -776,32 +945,52 @@ def draw_lines(planes, frame_wh, points, ends, colours, *, matrix="bt601", full_
         draw_all_lines(y, u, v, frame, at, stops, which, radius, palette)
 
 
-def draw_texts(planes, frame_wh, places_xy, colours, texts, *, matrix="bt601", full_range=False, font_size=None):
-    check_frame(planes, frame_wh, matrix, font_size)
-    check_points("places_xy", places_xy)
-    check_ids("colours", colours, len(places_xy))
-    check_labels("texts", texts, len(places_xy))
-    if len(places_xy) == 0:
-        return
-    cdef Extent frame
-    frame.width, frame.height = frame_wh
-    cdef Text text = Text(texts, frame.width, default_font_size(frame_wh) if font_size is None else font_size)
-    cdef Face face = text.face
-    cdef u8[::1] mask = text.mask()
-    cdef const i64[::1] which = np.ascontiguousarray(colours)
+def lines_layer(frame_wh, strokes, *, matrix="bt601", full_range=False):
+    check_frame(frame_wh, matrix)
     cdef const u8[:, ::1] palette = PALETTES[matrix, bool(full_range)]
-    cdef const f64[:, ::1] places = np.nan_to_num(np.clip(places_xy, 0.0, 1e6))
-    cdef u8[:, :] y = planes[0], u = planes[1], v = planes[2]
-    cdef Py_ssize_t row, start = 0, left, top, width
-    with nogil:
-        for row in range(places.shape[0]):
-            if text.ends[row] > start:
-                width = text_width(&face, &text.codes[start], text.ends[row] - start)
-                left = min((<Py_ssize_t> places[row, 0] + 1) & ~1, max((frame.width - width) & ~1, 0))
-                top = min((<Py_ssize_t> places[row, 1] + 1) & ~1, max((frame.height - face.height) & ~1, 0))
-                draw_text(y, u, v, frame, left, top, &face, &text.codes[start], text.ends[row] - start, mask,
-                          colour_of(palette, which[row]))
-            start = text.ends[row]
+    cdef Colour colour
+    pieces, inks = [np.empty((0, 5))], []
+    for points, ends, colours, thickness in strokes:
+        check_frame(frame_wh, matrix, thickness=thickness)
+        check_lines(points, ends, colours)
+        radius, start = 0.5 * (line_thickness(frame_wh) if thickness is None else thickness), 0
+        for end, which in zip(ends.tolist(), colours.tolist()):
+            stops = points[start + 1 : end]
+            found = np.hstack((points[start : start + len(stops)], stops, np.full((len(stops), 1), radius)))
+            found = found[(np.abs(found) <= FAR).all(axis=1)]
+            colour = colour_of(palette, which)
+            pieces.append(found)
+            inks += [(colour.y, colour.u, colour.v)] * len(found)
+            start = end
+    luma, values = np.concatenate(pieces), np.array(inks, np.uint8).reshape(-1, 3)
+    chroma = luma / 2
+    chroma[:, 4] += 0.25
+    width, height = frame_wh
+    return Layer(
+        coat_of_lines(luma, values[:, :1].copy(), width, height),
+        coat_of_lines(chroma, values[:, 1:].copy(), (width + 1) >> 1, (height + 1) >> 1),
+        frame_wh,
+    )
+
+
+def text_layer(frame_wh, place_xy, colour, text, *, matrix="bt601", full_range=False, font_size=None):
+    check_frame(frame_wh, matrix, font_size)
+    check_labels("text", [text], 1)
+    cdef Text words = Text([text], frame_wh[0], default_font_size(frame_wh) if font_size is None else font_size)
+    cdef Face face = words.face
+    cdef Py_ssize_t width = text_width(&face, &words.codes[0], words.ends[0]) if words.ends[0] else 0
+    cdef Py_ssize_t height = face.height if words.ends[0] else 0
+    left, top = ((max(place, 0) + 1) & ~1 for place in place_xy)
+    left = min(left, max((frame_wh[0] - width) & ~1, 0))
+    top = min(top, max((frame_wh[1] - height) & ~1, 0))
+    cdef Extent room
+    room.width, room.height = min(width, frame_wh[0] - left), min(height, frame_wh[1] - top)
+    luma = np.empty((1, room.height, room.width), np.uint8)
+    chroma = np.empty((2, (room.height + 1) >> 1, (room.width + 1) >> 1), np.uint8)
+    cdef u8[:, :] y = luma[0], u = chroma[0], v = chroma[1]
+    draw_text(y, u, v, room, 0, 0, &face, &words.codes[0], words.ends[0], words.mask(),
+              colour_of(PALETTES[matrix, bool(full_range)], colour))
+    return Layer(coat_of_image(luma, left, top), coat_of_image(chroma, left >> 1, top >> 1), frame_wh)
 
 
 def text_sizes(texts, frame_wh, *, font_size=None):

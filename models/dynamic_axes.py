@@ -4,8 +4,8 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import onnx
 
@@ -22,8 +22,7 @@ VERSION = 1
 _JOINED_VERSION = 1
 
 
-@dataclass(frozen=True)
-class FreedModel:
+class FreedModel(NamedTuple):
     """A model with as many dynamic axes as possible.
 
     path         the converted file, or the original if no conversion was needed or possible
@@ -104,7 +103,7 @@ def _joined_model(resolved: ResolvedModel, model: onnx.ModelProto, parts: Parts,
                 stream.write(data)
             accept(target, sha256_of(target))
     if manifest.layout == "nanodet":
-        return freed_model(replace(resolved, path=target, sha256=sha256_of(target)), folder)
+        return freed_model(resolved._replace(path=target, sha256=sha256_of(target)), folder)
     reason = "its axes are fixed" if parts.layout == "rtmdet" else _STRETCHED
     return FreedModel(target, safe, dynamic=free, reason=None if free else reason)
 

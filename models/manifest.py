@@ -6,9 +6,8 @@ it). Everything is validated here, once; the rest of the program trusts a `Model
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, TypeGuard
+from typing import NamedTuple, TypedDict, TypeGuard
 
 from models.coco import NAME_LISTS
 from models.errors import ManifestError, ModelError
@@ -28,8 +27,7 @@ _MAX_OF_A_NAME = 200
 Scale = float | tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class InputSpec:
+class InputSpec(NamedTuple):
     """The input of a network: `(N, 3, height, width)` of `dtype`, value = (pixel - mean) * scale.
 
     height, width   the exported size in pixels, multiples of `stride`
@@ -54,8 +52,7 @@ class InputSpec:
     rounding: str = "nearest"
 
 
-@dataclass(frozen=True)
-class ModelManifest:
+class ModelManifest(NamedTuple):
     """A model. `sha256` is "" if no published hash is known, `size_bytes` is 0 if the size is unknown.
 
     layout        the layout of the output tensor: one of `LAYOUTS`

@@ -3,7 +3,7 @@ joins them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from models.output_shape import SIDES
 from models.tensor_info import Dims, OnnxMeta, TensorInfo
@@ -17,8 +17,7 @@ _BOXES = ("pred_boxes", "boxes", "dets")
 _MAX_QUERIES = 2000
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """Which outputs of a file belong together.
 
     layout   the layout after joining; nanodet stands for picodet, too, which is joined alike
@@ -103,4 +102,4 @@ def as_joined(meta: OnnxMeta, parts: Parts) -> OnnxMeta:
     else:
         boxes = by_name[parts.outputs[1 if parts.layout == "detr-post" else 0]].dims
         dims = (boxes[0] if len(boxes) == 3 else 1, boxes[-2], 6)
-    return replace(meta, inputs=(picture,), outputs=(TensorInfo(OUTPUT, "float32", dims),), exponential=False)
+    return meta._replace(inputs=(picture,), outputs=(TensorInfo(OUTPUT, "float32", dims),), exponential=False)

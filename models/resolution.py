@@ -7,9 +7,8 @@ a shape alone, nor the input format from a layout shared by several families.
 """
 
 import os
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from models.beside import transformers_parts
 from models.coco import COCO91
@@ -39,8 +38,7 @@ from models.tensor_info import OnnxMeta, TensorInfo, dims_text
 _MAX_CLASSES = 100_000  # limit for classes implied by a shape: ImageNet-21k has 21,841
 
 
-@dataclass(frozen=True)
-class ResolvedModel:
+class ResolvedModel(NamedTuple):
     """A model ready to be opened. For a model given by path, `manifest.sha256` is the hash of that file; `sha256` also
     covers external weights (see `models.external.identity_of`)."""
 
@@ -131,8 +129,8 @@ def _override(manifest: ModelManifest, parts: ManifestParts) -> ModelManifest:
             f"layout must be {manifest.layout} for {manifest.name}, as its manifest says. Got {layout!r}. "
             "Leave --layout out."
         )
-    known = {each.name: getattr(manifest, each.name) for each in fields(manifest) if each.name != "input"}
-    return made_of({**cast(ManifestParts, known), **parts}, replace(manifest.input, **parts.get("input", {})))
+    known = {key: value for key, value in manifest._asdict().items() if key != "input"}
+    return made_of({**cast(ManifestParts, known), **parts}, manifest.input._replace(**parts.get("input", {})))
 
 
 def _file_model(path: Path, given: ManifestParts) -> ResolvedModel:

@@ -1,12 +1,11 @@
 """What an ONNX file says about itself, as plain values: no ONNX library is needed to read them."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Dims = tuple[int | str | None, ...]
 
 
-@dataclass(frozen=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """Name, dtype as NumPy calls it ("float32") and dimensions: an int where fixed, its name or None if free."""
 
     name: str
@@ -14,8 +13,7 @@ class TensorInfo:
     dims: Dims
 
 
-@dataclass(frozen=True)
-class OnnxMeta:
+class OnnxMeta(NamedTuple):
     """The graph's real inputs (weights excluded), its outputs, and the exporter's key-value metadata.
 
     weights_in   files beside the model that hold its weights, as the model names them

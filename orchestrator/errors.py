@@ -74,6 +74,13 @@ class Duplicate(JobError):
     """A message was delivered twice, and the first delivery is still being processed."""
 
 
+class StorageAway(OSError):
+    """An object of a job's directory can't be read or written. `strerror` names cause and remedy, `filename` the
+    URL."""
+
+
 def reason_of(error: Exception) -> str:
     """Return the reason for an error, without the path that an OSError repeats; the surrounding message names it."""
+    if isinstance(error, StorageAway):  # a sentence of ours, with names of variables
+        return str(error.strerror)
     return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)

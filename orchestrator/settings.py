@@ -10,6 +10,7 @@ Values come from the environment, then from a TOML file named by `YOLO_SETTINGS`
     YOLO_BOARD                                 the folder that all machines of a RabbitMQ share
     YOLO_VIDEO_ROOTS, YOLO_OUTPUT_ROOTS        folders and s3:// URLs, separated by ":", that jobs may read from
                                                and write to
+    YOLO_JOBS_DIR                              the URL below which jobs into object storage keep their directories
     YOLO_STATE_DIR                             where this machine remembers its jobs and its embedded broker
 """
 
@@ -106,7 +107,10 @@ class Settings(BaseModel):
     """Folders, and URLs of objects, that jobs may read from. Empty: any, but only with a broker on this machine."""
     output_roots: tuple[Path, ...] = ()
     """Folders, and URLs of objects, that jobs may write to. Empty: any, but only with a broker on this machine. The
-    first folder also has the records of jobs that write to URLs."""
+    first folder also has the records of jobs that write to URLs, unless `jobs_dir` has them."""
+    jobs_dir: Annotated[str, Field(pattern=r"^(s3|gs|az)://[^/\s]+(/.*)?$")] | None = None
+    """URL below which jobs that write to URLs keep their directories, `s3://bucket/jobs`, so that workers share no
+    folder. None: in the first folder of the output roots; without roots, in `state_dir`."""
     state_dir: Path = Path("~/.local/state/yolo-engine")
     """Where this machine remembers its jobs and its embedded broker."""
 
@@ -191,6 +195,7 @@ def settings() -> Settings:
         ("broker_url", "CELERY_BROKER_URL"),
         ("result_backend", "CELERY_RESULT_BACKEND"),
         ("state_dir", "YOLO_STATE_DIR"),
+        ("jobs_dir", "YOLO_JOBS_DIR"),
         ("board", "YOLO_BOARD"),
     ):
         if os.environ.get(name):

@@ -56,6 +56,9 @@ FOR_THE_START = {
     "of a run over files on disk alone": {
         "engine/storage/urls.py",
     },
+    "of a command that nobody watches on a terminal": {
+        "engine/cli/console.py",
+    },
     "of a worker and of an engine process that does something else": {
         "orchestrator/__init__.py",
         "orchestrator/engine_process/follow_up.py",

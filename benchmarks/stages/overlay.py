@@ -135,13 +135,13 @@ def counted(walk: list[records.Tracks], size_wh: tuple[int, int]) -> Answer:
     config = EngineConfig()
     scene = scene_overlay(config, SCENE)
     assert scene is not None
-    rows = [samples_of(tracks, ["person"]) for tracks in walk[:COUNTED]]
+    rows = [samples_of(tracks, tracks.boxes_xyxy, ["person"]) for tracks in walk[:COUNTED]]
     for tracks, samples in zip(walk, rows, strict=False):
         scene.see(tracks.frame, samples, size_wh)
     nobody = walk[0].frame
     late = replace(nobody, index=COUNTED + AFTER_ALL, pts=COUNTED + AFTER_ALL)
     scene.see(late, rows[0].take([]), size_wh)
-    _, signs = scene.signs(late, size_wh)
+    signs = scene.signs(late)
     answers = analyse([Recording("walk", size_wh, rows, (0.0, COUNTED / FPS))], SCENE)
     found = [event for event in answers.events if event.kind in (EventKind.CROSSING, EventKind.STAY)]
 

@@ -179,11 +179,10 @@ class _Mqtt:
             raise DeliveryError("did not take the event in time")
 
     def _connected(self) -> Any:
-        from paho.mqtt.client import Client
-        from paho.mqtt.enums import CallbackAPIVersion
+        from paho.mqtt import client as mqtt
 
         tls = self._parts.scheme.lower() == "mqtts"
-        client = Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
         client.connect_timeout = self._timeout_s
         if self._parts.username is not None:
             password = self._parts.password

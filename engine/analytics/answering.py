@@ -60,7 +60,8 @@ def _segments(entry: Entry) -> list[Entry]:
         if found and not joined:  # its times restart: it is placed by the clock, behind what there is
             ahead_s = max(first["at_s"] + _seconds_between(first, segment), end_s) - segment["at_s"]
         session, end_s = segment.get("session"), ahead_s + segment["at_s"] + segment["duration_s"]
-        media = {**(entry.get("media") or {}), "first_s": 0.0, "examined_s": [0.0, segment["duration_s"]]}
+        media = segment.get("media") or entry.get("media") or {}
+        media = {**media, "first_s": 0.0, "examined_s": [0.0, segment["duration_s"]]}
         found.append(
             {
                 "path": entry["path"],

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from functools import cache
 from pathlib import PurePath
+from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from engine.errors import ConfigError
@@ -50,8 +50,7 @@ class ClockOrigin(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True)
-class Clock:
+class Clock(NamedTuple):
     """When the first frame of a recording was taken. `start` has a time zone; None if unknown."""
 
     start: datetime | None

@@ -50,8 +50,8 @@ class Crossings:
     def feed(self, tracks: Tracked) -> list[Crossing]:
         """Process the next samples of some tracks and return the crossings that they complete."""
         sides, far = self._line.sides(tracks.samples.boxes_xyxy)
-        least = np.minimum.reduceat(sides, tracks.starts).tolist()
-        most = np.maximum.reduceat(sides, tracks.starts).tolist()
+        least = tracks.least(sides).tolist()
+        most = tracks.most(sides).tolist()
         found: list[Crossing] = []
         for (track_id, start, stop), last, low, high in zip(tracks.spans, tracks.last, least, most, strict=True):
             track = self._tracks.get(track_id)

@@ -87,7 +87,6 @@ def _text(value: str) -> str:
 
 
 def _parquet(name: str, rows: Sequence[Row]) -> bytes:
-    import pyarrow
     import pyarrow.parquet
 
     def column(key: str) -> Any:

@@ -12,10 +12,15 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from math import lcm
-from typing import Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine_ext.sides import beside_line, inside_polygon
+
+if TYPE_CHECKING:
+    from engine_ext.sides import Halves
 
 Floats: TypeAlias = NDArray[np.float64]
 Anchor = Literal["bottom", "centre", "top", "top-left", "top-right", "bottom-left", "bottom-right"]
@@ -24,16 +29,10 @@ ExactPoint: TypeAlias = tuple[Fraction, Fraction]
 WholePoint: TypeAlias = tuple[int, int]
 _Number = TypeVar("_Number", Fraction, int)
 
-# The error bound of float64, relative to the summed products: a thousand times its rounding.
-_DOUBT = 1e-12
-
 _HUNDREDTHS = 100  # of a pixel, in which rows are written
 
-# Closer to a bound than this, fractions decide instead of floats that went through roots and corners.
-_NEAR_PX = 1e-6
-
 # Weights of (x1, x2) and (y1, y2) of a box in its anchor, in halves.
-_ANCHOR_HALVES: dict[str, tuple[tuple[int, int], tuple[int, int]]] = {
+_ANCHOR_HALVES: dict[str, Halves] = {
     "bottom": ((1, 1), (0, 2)),
     "centre": ((1, 1), (1, 1)),
     "top": ((1, 1), (2, 0)),
@@ -82,7 +81,7 @@ def exact(value: float) -> Fraction:
     return Fraction(repr(value))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Shape:
     """Relative points (0..1) in pixels of a frame of `size_wh`. `margin` is a fraction of the frame's height."""
 
@@ -104,6 +103,10 @@ class Shape:
     def exact_margin(self) -> Fraction:
         return exact(self.margin) * self.size_wh[1]
 
+    @cached_property
+    def _margin_px(self) -> float:
+        return float(self.exact_margin)
+
 
 class PolyLine(Shape):
     """A line of two or more points. The positive side is on the right, going from the first to the last point on the
@@ -112,10 +115,11 @@ class PolyLine(Shape):
 
     def sides(self, boxes_xyxy: Floats) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
         """Return the side of each box's anchor, (N,) -1, 0 or 1, and whether it is at least the margin away."""
-        points = anchors(boxes_xyxy, self.anchor)
-        if len(self.pixels) == 2:
-            return self._sides_of_one(points, boxes_xyxy)
-        return self._sides_of_many(points, boxes_xyxy)
+        side, far, unsure = beside_line(boxes_xyxy, self.pixels, _ANCHOR_HALVES[self.anchor], self._margin_px)
+        for index in unsure:
+            side[index], squared = self._exactly(exact_anchor(boxes_xyxy[index].tolist(), self.anchor))
+            far[index] = squared >= self.exact_margin**2
+        return side, far
 
     def crossing(self, before: Sequence[float], after: Sequence[float]) -> Fraction | None:
         """Return where the step from one box's anchor to the next meets the line, as a fraction 0..1 of the step; the
@@ -132,53 +136,6 @@ class PolyLine(Shape):
         tenth of the time of fractions."""
         scale = lcm(2 * _HUNDREDTHS, *(side.denominator for point in self.exact_points for side in point))
         return scale, tuple((int(x * scale), int(y * scale)) for x, y in self.exact_points)
-
-    def _sides_of_one(self, points: Floats, boxes: Floats) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-        (px, py), (qx, qy) = self.pixels
-        x, y = np.ascontiguousarray(points.T)
-        first, second = (qx - px) * (y - py), (qy - py) * (x - px)
-        signed = first - second
-        doubt = _DOUBT * (np.abs(first) + np.abs(second) + np.abs(self.pixels).sum() ** 2 + np.abs(x) + np.abs(y))
-        bound = float(self.exact_margin) * float(np.hypot(qx - px, qy - py))
-        side = np.sign(signed).astype(np.int8)
-        away = np.abs(signed)
-        far = away >= bound
-        unsure = np.flatnonzero((away <= doubt) | (np.abs(away - bound) <= doubt))
-        for index in unsure:
-            p, q = self.exact_points
-            value = _cross(p, q, exact_anchor(boxes[index].tolist(), self.anchor))
-            side[index] = (value > 0) - (value < 0)
-            far[index] = value * value >= self.exact_margin**2 * _squared(p, q)
-        return side, far
-
-    def _sides_of_many(self, points: Floats, boxes: Floats) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
-        starts, steps = self.pixels[:-1], np.diff(self.pixels, axis=0)
-        lengths = np.hypot(steps[:, 0], steps[:, 1])
-        away = points[:, None, :] - starts
-        along = (away * steps).sum(axis=2) / lengths**2
-        low, high = np.zeros(len(steps)), np.ones(len(steps))
-        low[0], high[-1] = -np.inf, np.inf
-        along = np.clip(along, low, high)
-        rest = away - along[..., None] * steps
-        distances = np.hypot(rest[..., 0], rest[..., 1])
-        nearest = distances.argmin(axis=1)
-        rows = np.arange(len(points))
-        normals = np.column_stack((-steps[:, 1], steps[:, 0])) / lengths[:, None]  # pointing right, y downwards
-        normal = normals[nearest]
-        # At a corner the mean of both normals decides: the normal of one segment can point to the wrong side.
-        at = along[rows, nearest]
-        follows, precedes = (at >= 1) & (nearest < len(steps) - 1), (at <= 0) & (nearest > 0)
-        normal[follows] += normals[nearest[follows] + 1]
-        normal[precedes] += normals[nearest[precedes] - 1]
-        signed = (rest[rows, nearest] * normal).sum(axis=1)
-        distance = distances[rows, nearest]
-        side = np.sign(signed).astype(np.int8)
-        margin = float(self.exact_margin)
-        far = distance >= margin
-        for index in np.flatnonzero((distance < _NEAR_PX) | (np.abs(distance - margin) < _NEAR_PX)):
-            side[index], squared = self._exactly(exact_anchor(boxes[index].tolist(), self.anchor))
-            far[index] = squared >= self.exact_margin**2
-        return side, far
 
     def _exactly(self, point: ExactPoint) -> tuple[int, Fraction]:
         """Return the side of a point, and the square of its distance."""
@@ -206,12 +163,8 @@ class Polygon(Shape):
 
     def inside(self, boxes_xyxy: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return two (N,) bool arrays: each box's anchor is inside; it is outside by at least the margin."""
-        points = anchors(boxes_xyxy, self.anchor)
-        inner = self._even_odd(points)
-        distance = self._distance(points)
-        margin = float(self.exact_margin)
-        far = distance >= margin
-        for index in np.flatnonzero((distance < _NEAR_PX) | (np.abs(distance - margin) < _NEAR_PX)):
+        inner, far, unsure = inside_polygon(boxes_xyxy, self.pixels, _ANCHOR_HALVES[self.anchor], self._margin_px)
+        for index in unsure:
             point = exact_anchor(boxes_xyxy[index].tolist(), self.anchor)
             squared = min(_squared_distance(p, q, point) for p, q in self._edges)
             inner[index] = squared == 0 or self._exactly_inside(point)
@@ -222,29 +175,6 @@ class Polygon(Shape):
     def _edges(self) -> list[tuple[ExactPoint, ExactPoint]]:
         corners = self.exact_points
         return list(zip(corners, corners[1:] + corners[:1], strict=True))
-
-    def _even_odd(self, points: Floats) -> NDArray[np.bool_]:
-        inner = np.zeros(len(points), dtype=np.bool_)
-        x, y = np.ascontiguousarray(points.T)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            for (px, py), (qx, qy) in zip(self.pixels, np.roll(self.pixels, -1, axis=0), strict=True):
-                passes = (py > y) != (qy > y)
-                inner ^= passes & (x < px + (y - py) * (qx - px) / (qy - py))
-        return inner
-
-    def _distance(self, points: Floats) -> Floats:
-        squared = np.full(len(points), np.inf)
-        x, y = np.ascontiguousarray(points.T)  # by column: a third of the time
-        for (px, py), (qx, qy) in zip(self.pixels, np.roll(self.pixels, -1, axis=0), strict=True):
-            step_x, step_y = qx - px, qy - py
-            length = step_x * step_x + step_y * step_y
-            rest_x, rest_y = x - px, y - py
-            if length:
-                along = np.clip((rest_x * step_x + rest_y * step_y) / length, 0, 1)
-                rest_x -= along * step_x
-                rest_y -= along * step_y
-            np.minimum(squared, rest_x * rest_x + rest_y * rest_y, out=squared)
-        return np.asarray(np.sqrt(squared))
 
     def _exactly_inside(self, point: ExactPoint) -> bool:
         inner = False

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, takewhile
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -45,8 +45,7 @@ def _states() -> TypeAdapter[_State]:
     return TypeAdapter(_State)
 
 
-@dataclass(frozen=True)
-class LineCount:
+class LineCount(NamedTuple):
     """How often a line was crossed each way so far."""
 
     line: SceneLine
@@ -54,8 +53,7 @@ class LineCount:
     out: int
 
 
-@dataclass(frozen=True)
-class ZoneCount:
+class ZoneCount(NamedTuple):
     """How many objects are in a zone in this frame, and the number of stays so far, including theirs."""
 
     zone: SceneZone
@@ -63,14 +61,26 @@ class ZoneCount:
     stays: int
 
 
-@dataclass
+@dataclass(slots=True, eq=False, repr=False)
 class _Track:
     seen: float
-    votes: defaultdict[str, float]
-    done: Counter[tuple[int, str]]
+    votes: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    done: Counter[tuple[int, str]] = field(default_factory=Counter)
     """Counts at places that count some classes only."""
     at_end: Counter[tuple[int, str]] = field(default_factory=Counter)
     """What counts if the track has ended."""
+    kind: str = ""
+    """The class with most votes so far."""
+
+    def vote(self, kind: str, score: float) -> bool:
+        """Count a detection's class. Return whether the track's class is another one now."""
+        self.votes[kind] += score
+        return kind != self.kind and self.settle()
+
+    def settle(self) -> bool:
+        """Return whether the votes make the track's class another one."""
+        before, self.kind = self.kind, max(sorted(self.votes), key=lambda kind: self.votes[kind], default="")
+        return self.kind != before
 
 
 class LiveCounts:
@@ -86,6 +96,8 @@ class LiveCounts:
         self._places: list[SceneLine | SceneZone] = [*scene.lines, *scene.zones]
         self._by_class = any(place.classes is not None for place in self._places)
         self._totals: Counter[tuple[int, str]] = Counter()
+        # What they show with all that is not settled; None after a change.
+        self._shown: Counter[tuple[int, str]] | None = None
         # Both are ordered by when their tracks were last seen.
         self._tracks: dict[int, _Track] = {}
         self._gone: dict[int, _Track] = {}
@@ -97,31 +109,46 @@ class LiveCounts:
         are the tracks that may be seen again, however long ago they were; None: in this frame that is not known."""
         ids = samples.track_ids.tolist()
         self._here, self._step = frozenset(ids), step
-        for row, track_id in enumerate(ids):
-            track = self._tracks.pop(track_id, None) or self._gone.pop(track_id, None)
-            track = self._tracks[track_id] = track or _Track(step, defaultdict(float), Counter())
-            track.seen, track.at_end = step, Counter()
-            if self._by_class:
-                kind = int(samples.class_ids[row])
-                track.votes[samples.class_names.get(kind, str(kind))] += float(samples.scores[row])
+        for track_id in ids:
+            track = self._tracks.pop(track_id, None)
+            if track is None:
+                track = self._back(track_id, step)
+            track.seen, self._tracks[track_id] = step, track
+        if self._by_class:
+            kinds = [samples.class_names.get(kind, str(kind)) for kind in samples.class_ids.tolist()]
+            for track_id, kind, score in zip(ids, kinds, samples.scores.tolist(), strict=True):
+                if self._tracks[track_id].vote(kind, score):
+                    self._shown = None
         if ids:
             rows = np.arange(len(ids))
             self._feed(Tracked(samples, ids, rows, rows + 1))
         for track_id in _older(self._tracks, step - self._gone_after):
             track = self._gone[track_id] = self._tracks.pop(track_id)
             track.at_end = self._at_end(track_id)
+            if track.at_end:
+                self._shown = None
         if alive is not None:
             for track_id in _older(self._gone, step - self._forget_after):
                 if track_id not in alive:
                     self._end(track_id)
+
+    def _back(self, track_id: int, step: float) -> _Track:
+        """Return a track that was gone, or is new."""
+        track = self._gone.pop(track_id, None) or _Track(step)
+        if track.at_end:
+            track.at_end, self._shown = Counter(), None
+        return track
 
     def _feed(self, tracks: Tracked) -> None:
         for place, (_, crossings) in enumerate(self._lines):
             for crossing in crossings.feed(tracks):
                 self._count(place, crossing)
         for place, (_, stays) in enumerate(self._zones, len(self._lines)):
+            before = len(stays.inside_now)
             for stay in stays.feed(tracks):
                 self._count(place, stay)
+            if len(stays.inside_now) != before:
+                self._shown = None
 
     def lines(self) -> list[LineCount]:
         """Return the counts of the lines, in the order of the scene."""
@@ -135,9 +162,9 @@ class LiveCounts:
         numbers = self._numbers()
         found = []
         for place, (zone, stays) in enumerate(self._zones, len(self._lines)):
-            staying = [track_id for track_id in stays.inside_now if self._counts_at(place, track_id)]
-            inside = sum(track_id in self._here for track_id in staying)
-            found.append(ZoneCount(zone, inside, numbers[place, "stay"] + len(staying)))
+            staying = stays.inside_now
+            inside = sum(track_id in staying and self._counts_at(place, track_id) for track_id in self._here)
+            found.append(ZoneCount(zone, inside, numbers[place, "stay"]))
         return found
 
     def left(self) -> dict[str, object]:
@@ -176,12 +203,16 @@ class LiveCounts:
             track_id: _Track(seen, defaultdict(float, votes), _counter(done))
             for track_id, seen, votes, done in known.tracks
         }
+        for track in self._tracks.values():
+            track.settle()
+        self._shown = None
         for (_, crossings), of_line in zip(self._lines, known.lines, strict=True):
             crossings.restore(of_line)
         for (_, stays), of_zone in zip(self._zones, known.zones, strict=True):
             stays.restore(of_zone)
 
     def _count(self, place: int, found: Crossing | Stay) -> None:
+        self._shown = None
         # Places that count some classes only wait for the track's final class.
         waits = self._places[place].classes is not None
         (self._track(found.track_id).done if waits else self._totals)[place, _key(found)] += 1
@@ -195,6 +226,7 @@ class LiveCounts:
         )
 
     def _end(self, track_id: int) -> None:
+        self._shown = None
         track = self._track(track_id)
         for place, (_, crossings) in enumerate(self._lines):
             for crossing in crossings.end(track_id):
@@ -207,11 +239,16 @@ class LiveCounts:
         self._tracks.pop(track_id, None)
 
     def _numbers(self) -> Counter[tuple[int, str]]:
-        numbers = self._totals.copy()
+        """Return all counts, those of the stays with the ones that last. Between two frames they rarely change."""
+        if self._shown is not None:
+            return self._shown
+        numbers = self._shown = self._totals.copy()
         for track_id, track in self._gone.items():
             self._add(numbers, track_id, track.at_end)
         for track_id, track in chain(self._gone.items(), self._tracks.items()) if self._by_class else ():
             self._add(numbers, track_id, track.done)
+        for place, (_, stays) in enumerate(self._zones, len(self._lines)):
+            numbers[place, "stay"] += sum(self._counts_at(place, track_id) for track_id in stays.inside_now)
         return numbers
 
     def _add(self, numbers: Counter[tuple[int, str]], track_id: int, done: Counter[tuple[int, str]]) -> None:
@@ -224,8 +261,8 @@ class LiveCounts:
 
     def _counts_at(self, place: int, track_id: int) -> bool:
         """Return whether a place counts a track's class: the one with most votes so far."""
-        classes, votes = self._places[place].classes, self._track(track_id).votes
-        return classes is None or max(sorted(votes), key=lambda kind: votes[kind]) in classes
+        classes = self._places[place].classes
+        return classes is None or self._track(track_id).kind in classes
 
 
 def _older(tracks: dict[int, _Track], than: float) -> list[int]:

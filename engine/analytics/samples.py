@@ -169,6 +169,14 @@ class Tracked:
         boxes = map(tuple, rows.boxes_xyxy[ends].tolist())
         return [Row(rows.video, rows.offset_s, *values) for values in zip(*columns, boxes, strict=True)]
 
+    def least(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return (T,) the least value of each track's rows, of (N,) values; of bools: whether all are true."""
+        return values if len(self.ids) == len(values) else np.minimum.reduceat(values, self.starts)
+
+    def most(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return (T,) the greatest value of each track's rows, of (N,) values; of bools: whether any is true."""
+        return values if len(self.ids) == len(values) else np.maximum.reduceat(values, self.starts)
+
     def repeated(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return (N,) the value of each row's track, from (T,) values per track."""
         return np.repeat(values, self.stops - self.starts)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.analytics.clock import Clock, clock_of, zone_of
 from engine.analytics.naming import glob_of, name_of
@@ -27,8 +26,7 @@ _MAX_SHOWN = 10
 _NEEDS = {"parquet": "pyarrow", "xlsx": "xlsxwriter"}
 
 
-@dataclass(frozen=True)
-class AnswerSettings:
+class AnswerSettings(NamedTuple):
     """`starts` has (glob, first frame's time) in order; the first that matches counts. The rest is as in
     EngineConfig."""
 

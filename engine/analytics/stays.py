@@ -7,14 +7,15 @@ least the margin, or with the track. A gap in a track does not end a stay.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.analytics.geometry import Polygon
-from engine.analytics.samples import Moment, Samples, Tracked
+from engine.analytics.geometry import Anchor, Polygon
+from engine.analytics.samples import Moment, Row, Samples, Tracked
 
 
 class Stay(NamedTuple):
@@ -32,13 +33,28 @@ class Stay(NamedTuple):
         return self.last.time_s - self.first.time_s
 
 
+@dataclass(slots=True, eq=False, repr=False)
+class _Open:
+    """A stay that has not ended. Its last sample's moment is worked out only when someone asks."""
+
+    first: Moment
+    last: Row | Moment
+    born_inside: bool
+
+    def stay(self, track_id: int, anchor: Anchor, *, ended_inside: bool = True) -> Stay:
+        last = self.last if isinstance(self.last, Moment) else self.last.moment(anchor)
+        return Stay(track_id, self.first, last, self.born_inside, ended_inside)
+
+
 class Stays:
     """The stays in one zone of tracks that arrive in chunks, each in frame order."""
 
     def __init__(self, zone: Polygon) -> None:
         self._zone = zone
-        self._open: dict[int, Stay | None] = {}
-        """Each track's stay so far; None while it is outside."""
+        self._seen: dict[int, None] = {}
+        """All tracks that have not ended, in the order of their first samples."""
+        self._open: dict[int, _Open] = {}
+        """The stays of those inside."""
 
     def inside(self, samples: Samples) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return two (N,) bool arrays for samples of any tracks: inside; outside by the margin."""
@@ -47,27 +63,28 @@ class Stays:
     def feed(self, tracks: Tracked) -> list[Stay]:
         """Process the next samples of some tracks and return the stays that end in them."""
         inside, left = self.inside(tracks.samples)
-        any_inside = np.logical_or.reduceat(inside, tracks.starts).tolist()
-        all_inside = np.logical_and.reduceat(inside, tracks.starts).tolist()
+        any_inside, all_inside = tracks.most(inside).tolist(), tracks.least(inside).tolist()
         found: list[Stay] = []
-        for (track_id, start, stop), within, throughout in zip(tracks.spans, any_inside, all_inside, strict=True):
+        for (track_id, start, stop), last, within, throughout in zip(
+            tracks.spans, tracks.last, any_inside, all_inside, strict=True
+        ):
             stay = self._open.get(track_id)
             if not within and stay is None:  # the common case
-                self._open[track_id] = None
-                continue
-            if throughout and stay is not None:
-                self._open[track_id] = stay._replace(last=tracks.samples.moment(stop - 1, self._zone.anchor))
-                continue
-            samples = tracks.samples.take(slice(start, stop))
-            found += self._follow(track_id, samples, inside[start:stop], left[start:stop])
+                self._seen[track_id] = None
+            elif throughout and stay is not None:
+                stay.last = last
+            else:
+                samples = tracks.samples.take(slice(start, stop))
+                found += self._follow(track_id, samples, inside[start:stop], left[start:stop])
         return found
 
     def _follow(
         self, track_id: int, samples: Samples, inside: NDArray[np.bool_], left: NDArray[np.bool_]
     ) -> list[Stay]:
         within, leaves = np.flatnonzero(inside).tolist(), np.flatnonzero(left).tolist()
-        new = track_id not in self._open
-        stay = self._open.get(track_id)
+        new = track_id not in self._seen
+        self._seen[track_id] = None
+        stay = self._open.pop(track_id, None)
         ended: list[Stay] = []
         at = 0
         while at < len(samples):
@@ -75,40 +92,49 @@ class Stays:
             until = _next(leaves, at, len(samples))
             first, last = _next(within, at, until), _last(within, until)
             if first < until:
-                moment = samples.moment(last, self._zone.anchor)
                 if stay is None:
                     begin = samples.moment(first, self._zone.anchor)
-                    stay = Stay(track_id, begin, moment, born_inside=new and first == 0, ended_inside=True)
+                    stay = _Open(begin, samples.row(last), born_inside=new and first == 0)
                 else:
-                    stay = stay._replace(last=moment)
+                    stay.last = samples.row(last)
             if until < len(samples) and stay is not None:
-                ended.append(stay._replace(ended_inside=False))
+                ended.append(stay.stay(track_id, self._zone.anchor, ended_inside=False))
                 stay = None
             at = max(until + 1, _next(within, until, len(samples))) if until < len(samples) else until
-        self._open[track_id] = stay
+        if stay is not None:
+            self._open[track_id] = stay
         return ended
 
     def end(self, track_id: int) -> list[Stay]:
         """Forget a track that has ended, and return the stay that ends with it, if any."""
-        stay = self._open.pop(track_id, None)
+        stay = self.of(track_id)
+        self._seen.pop(track_id, None)
+        self._open.pop(track_id, None)
         return [stay] if stay is not None else []
 
     def of(self, track_id: int) -> Stay | None:
         """Return a track's current stay, up to the last sample inside; None if it is outside."""
-        return self._open.get(track_id)
+        stay = self._open.get(track_id)
+        return stay.stay(track_id, self._zone.anchor) if stay is not None else None
 
     @property
-    def inside_now(self) -> list[int]:
+    def inside_now(self) -> Collection[int]:
         """The tracks whose stay has not ended."""
-        return [track_id for track_id, stay in self._open.items() if stay is not None]
+        return self._open.keys()
 
     def state(self) -> list[tuple[int, Stay | None]]:
         """Return the stay of each track (None if outside), for `restore`."""
-        return list(self._open.items())
+        return [(track_id, self.of(track_id)) for track_id in self._seen]
 
     def restore(self, state: Iterable[tuple[int, Stay | None]]) -> None:
         """Continue from a state that `state` returned."""
-        self._open = dict(state)
+        stays = dict(state)
+        self._seen = dict.fromkeys(stays)
+        self._open = {
+            track_id: _Open(stay.first, stay.last, stay.born_inside)
+            for track_id, stay in stays.items()
+            if stay is not None
+        }
 
 
 def _next(places: list[int], at: int, none: int) -> int:

@@ -15,7 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, fields
 from operator import itemgetter
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import numpy as np
 from pydantic import Field, FiniteFloat
@@ -36,8 +36,7 @@ Place: TypeAlias = tuple[float, float, float, float]
 _time_s = itemgetter(0)
 
 
-@dataclass(frozen=True)
-class StitchRules:
+class StitchRules(NamedTuple):
     """When two tracks are one object. Higher values join more: fewer objects are counted twice, but more pairs of
     objects are counted as one. `max_distance` is in object heights, `max_ratio` is the ratio of the two heights."""
 
@@ -50,8 +49,7 @@ STRICT = StitchRules(1.0, 0.25, 1.25)
 LOOSE = StitchRules(4.0, 1.0, 1.6)
 
 
-@dataclass(frozen=True)
-class Objects:
+class Objects(NamedTuple):
     """The number of ids, and of the objects behind them: between `low`, joined liberally, and `high`, strictly."""
 
     ids: int
@@ -64,8 +62,7 @@ class Objects:
         return objects if self.ids == self.high == self.low else f"{self.ids} ids, {objects}"
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(NamedTuple):
     """What joining needs to know of a whole track: its class by vote, and the position and velocity at its beginning
     and end. Velocities are (x, y) in pixels per second."""
 

@@ -9,8 +9,8 @@ taken to be contiguous.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.analytics.clock import Clock, ClockOrigin
 from engine.analytics.naming import natural
@@ -20,8 +20,7 @@ from engine.analytics.stitching import Objects
 _WHOLE_SECOND_S = 1.0
 
 
-@dataclass(frozen=True)
-class Film:
+class Film(NamedTuple):
     """One video with its tracks.
 
     `name` is its path below the input folder, `size_wh` the size of the upright frame. `first_s` is the container's
@@ -39,7 +38,7 @@ class Film:
     first_s: float = 0.0
     examined_s: tuple[float, float] | None = None
     tracks: Path | None = None
-    clock: Clock = field(default_factory=lambda: Clock(None, ClockOrigin.NONE))
+    clock: Clock = Clock(None, ClockOrigin.NONE)
     sequence_offset_s: float | None = None
     sequence_joined: bool = False
     recording: str | None = None
@@ -54,8 +53,7 @@ class Film:
         return self.recording or self.name
 
 
-@dataclass(frozen=True)
-class Placed:
+class Placed(NamedTuple):
     """A film on its camera's timeline: container time + `offset_s` = timeline; `joined`: it continues where the
     previous film ended."""
 

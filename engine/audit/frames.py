@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -113,8 +113,8 @@ def _decoded(
     scene = AnswerSettings.of(config).scene(name_of({"path": claim.name, "stem": str(claim.stem)}))
     stream = StreamRun(0, Video(shown, claim.stem), {}, Counters(), 8, scene=scene)
     source = Source(shown, options=never_begun(config.max_frame_bytes))
-    settings = replace(
-        ReaderSettings.of(config, available_cores()), between=config.frames_between_inferences, scan=config.scan
+    settings = ReaderSettings.of(config, available_cores())._replace(
+        between=config.frames_between_inferences, scan=config.scan
     )
     looked: list[_Looked] = []
     times: list[float] = []

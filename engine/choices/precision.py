@@ -11,10 +11,9 @@ float32 for YOLOv8n, an EPYC 0.55 times. `pays` tells whether a gain can be expe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Precision = Literal["f32", "bf16", "int8"]
 
@@ -25,8 +24,7 @@ _NEEDED: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Processor:
+class Processor(NamedTuple):
     """A processor's name, vendor id and flags, as in Linux's /proc/cpuinfo."""
 
     name: str

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from engine.profiling.bottleneck import VerdictJson
 from engine.profiling.sentences import sentences, shown
+
+if TYPE_CHECKING:
+    from engine.cli.console import Screen
 
 # In the order the data moves.
 _ORDER = (
@@ -27,7 +30,7 @@ _ORDER = (
 )
 
 
-def print_verdict(console: Console, verdict: VerdictJson | None) -> None:
+def print_verdict(console: Screen, verdict: VerdictJson | None) -> None:
     """Show the verdict of a summary."""
     if verdict is None:
         console.print("No verdict: no frame was processed.")

@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -25,6 +24,9 @@ from engine.install import extra
 from engine.text.printable import printable
 from models.errors import ModelError
 from models.registry import DEFAULT_MODEL, find, list_models
+
+if TYPE_CHECKING:
+    from engine.cli.console import Screen
 
 _STYLES = {"ok": "green", "absent": "dim", "broken": "red"}
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg")
@@ -72,7 +74,7 @@ def examine(checks: Mapping[str, Callable[[], Finding]] | None = None) -> list[F
     return findings
 
 
-def print_findings(console: Console, findings: list[Finding]) -> None:
+def print_findings(console: Screen, findings: list[Finding]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column()

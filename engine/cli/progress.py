@@ -6,19 +6,21 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
-
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Column, Table
+from typing import TYPE_CHECKING
 
 from engine.cli.answers_table import NOT_EXAMINED
-from engine.cli.console import tell_on
+from engine.cli.console import Piped, drawn, tell_on
+from engine.cli.rows import Marked, Rows
 from engine.pipeline.stream import Progress as StreamProgress
 from engine.pipeline.total import Total, span
 from engine.summary import SummaryJson, VideoJson
 from engine.text.counted import counted
 from engine.text.printable import printable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from engine.cli.console import Screen
 
 # The last two occur in jobs: a video that was ended early, and one that was never started.
 _STATUS_STYLE = {"ok": "green", "partial": "yellow", "failed": "red", "cancelled": "yellow", "not begun": "yellow"}
@@ -35,22 +37,15 @@ class ProgressBars:
 
     def __init__(
         self,
-        console: Console,
+        console: Screen,
         total: Callable[[list[StreamProgress]], Total | None] = lambda _: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         narrow = console.width < _NARROW
         self._path_width = 18 if narrow else 32
-        self.bars = Progress(
-            TextColumn("{task.description}", table_column=_whole()),
-            BarColumn(10 if narrow else 40),
-            TextColumn("{task.completed:,.0f}/{task.fields[of]} frames", table_column=_whole()),
-            TextColumn("{task.fields[fps]:.0f} fps", table_column=_whole()),
-            TextColumn("{task.fields[left]}", table_column=_whole()),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self.bars: Progress | None = None  # where nobody watches
+        if console.is_terminal and not isinstance(console, Piped):
+            self.bars = drawn().bars(console, narrow=narrow)
         self._print = tell_on(console)
         self._total = total
         self._now = now
@@ -61,14 +56,16 @@ class ProgressBars:
         self._said: list[str] = []
 
     def __enter__(self) -> Callable[[list[StreamProgress]], None]:
-        self.bars.start()
+        if self.bars is not None:
+            self.bars.start()
         return self.update
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._tell()
-        self.bars.stop()
+        if self.bars is not None:
+            self.bars.stop()
 
     def say(self, line: str) -> None:
         """Print a line above the bars soon. Safe in a signal handler, which may interrupt printing."""
@@ -80,20 +77,23 @@ class ProgressBars:
 
     def update(self, streams: list[StreamProgress]) -> None:
         self._tell()
-        if self.bars.disable:
+        if self.bars is None:
             self._line(streams)
-            return
-        self._show_total(streams)
+        else:
+            self._show(self.bars, streams)
+
+    def _show(self, bars: Progress, streams: list[StreamProgress]) -> None:
+        self._show_total(bars, streams)
         present = {stream.path for stream in streams}
         for path in [path for path in self._tasks if path not in present]:
-            self.bars.remove_task(self._tasks.pop(path))
+            bars.remove_task(self._tasks.pop(path))
         for stream in streams:
             if stream.path not in self._tasks:
-                name = escape(_tail(stream.path, self._path_width))
-                self._tasks[stream.path] = self.bars.add_task(name, total=None, fps=0.0, of="?", left="")
+                name = _tail(stream.path, self._path_width)
+                self._tasks[stream.path] = bars.add_task(name, total=None, fps=0.0, of="?", left="")
             fps = (stream.frames - stream.resumed_from) / stream.elapsed_s if stream.elapsed_s > 0 else 0.0
             total = stream.frames_total  # not known before the video is open
-            self.bars.update(
+            bars.update(
                 self._tasks[stream.path],
                 completed=stream.frames,
                 total=total,
@@ -102,14 +102,14 @@ class ProgressBars:
                 left=span(max(0, total - stream.frames) / fps) if total and fps > 0 else "",
             )
 
-    def _show_total(self, streams: list[StreamProgress]) -> None:
+    def _show_total(self, bars: Progress, streams: list[StreamProgress]) -> None:
         """Show the bar of the whole run, unless it is a single video."""
         total = self._total(streams)
         if total is None or total.videos == 1:
             return
         if self._whole is None:
-            self._whole = self.bars.add_task("", total=None, fps=0.0, of="?", left="")
-        self.bars.update(
+            self._whole = bars.add_task("", total=None, fps=0.0, of="?", left="")
+        bars.update(
             self._whole,
             description=f"{total.done:,} of {counted(total.videos, 'video')}",
             completed=total.frames,
@@ -127,39 +127,29 @@ class ProgressBars:
         self._line_due_s = self._now() + self._pause_s
 
 
-def _whole() -> Column:
-    """Return a column whose cells are not wrapped."""
-    return Column(no_wrap=True)
-
-
-def print_summary(console: Console, summary: SummaryJson) -> None:
+def print_summary(console: Screen, summary: SummaryJson) -> None:
     """Print a row per video, with the reason if it failed or is partial, and the totals."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("video", no_wrap=True)
-    table.add_column("status", no_wrap=True)
-    for name in ("frames", "fps", "tracks"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("result", overflow="fold")  # the only column that may be wrapped
+    rows = Rows("video", "status", ">frames", ">fps", ">tracks", "result", wrapped=("result",))
     for video in summary["videos"]:
         style = _STATUS_STYLE[video["status"]]
         counts = ", ".join(f"{count} {name}" for name, count in _most_first(video["tracks_by_class"]))
         resumed = f"continued from frame {video['resumed_from']:,}" if video.get("resumed_from") else ""
         recorded = counted(len(video["segments"]), "segment") if "segments" in video else ""
         told = (counts, objects_in_words(video), resumed, recorded, *video.get("notes", ()))
-        remarks = [escape(printable(remark)) for remark in told if remark]
-        if video["error"]:
-            remarks.insert(0, f"[{style}]{escape(printable(video['error']))}[/]")
+        remarks = "; ".join(printable(remark) for remark in told if remark)
+        if error := printable(video["error"] or ""):
+            remarks = f"; {remarks}" if remarks else ""
         # A video without a result has no numbers: a 0 would mean that it was examined.
         looked_at = video["status"] in ("ok", "partial")
-        table.add_row(
-            escape(_tail(video["path"], max(20, console.width // 3))),
-            f"[{style}]{video['status']}[/]",
+        rows.add(
+            _tail(video["path"], max(20, console.width // 3)),
+            Marked(video["status"], style),
             f"{video['frames']:,}" if looked_at or video["frames"] else NOT_EXAMINED,
             f"{video['fps']:.0f}" if looked_at or video["frames"] else NOT_EXAMINED,
             f"{video['tracks']:,}" if looked_at or video.get("segments") else NOT_EXAMINED,
-            "; ".join(remarks),
+            Marked(error, style, remarks) if error else remarks,
         )
-    console.print(table)
+    rows.show(console)
     totals = summary["totals"]
     words = [f"{totals['failed']} failed", f"{totals['partial']} partial"]
     ended_early = {"cancelled": totals.get("cancelled"), "not begun": totals.get("not_begun")}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 from numpy.typing import NDArray
@@ -15,8 +14,7 @@ from models.manifest import InputSpec
 _KEPT = 64
 
 
-@dataclass(frozen=True)
-class LetterboxSpec:
+class LetterboxSpec(NamedTuple):
     """The arguments of engine_ext.letterbox.Letterbox, with the same names, and the tensor's dtype."""
 
     src_wh: tuple[int, int]

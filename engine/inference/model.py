@@ -6,7 +6,7 @@ import difflib
 import logging
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,7 @@ from models.resolution import ResolvedModel, resolve
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class LoadedModel:
+class LoadedModel(NamedTuple):
     """A model ready to run on `device`, chosen for the reason in `why`. `note` says how it deviates from the request,
     if it does. `precision` is that of the computation; f32 means that of the file. `plan_now` opens the TensorRT plan
     that exists by then; None: no plan can be built from this model."""

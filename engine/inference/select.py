@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.choices.backends import AUTO, BACKENDS, gpu_number, needs_gpu
 from engine.choices.precision import processor
@@ -31,8 +31,7 @@ PLANS = "tensorrt"
 """The backend that runs plans."""
 
 
-@dataclass(frozen=True)
-class Chosen:
+class Chosen(NamedTuple):
     """A backend, its device, and why it was chosen."""
 
     backend: Backend

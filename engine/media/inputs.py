@@ -6,10 +6,9 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import av.error
 
@@ -32,8 +31,7 @@ _LONGEST_PROBE_S = 5.0
 _REMEDY = "Name a video file, a folder that holds some, or a URL."
 
 
-@dataclass(frozen=True)
-class Video:
+class Video(NamedTuple):
     """`path` is a file or URL; `stem` is where its outputs go, relative to the output folder, without a suffix."""
 
     path: str
@@ -196,7 +194,7 @@ def _distinct(videos: list[Video]) -> list[Video]:
             number += 1
             free = stem.with_name(f"{stem.name}-{number}")
         taken.add(str(free).casefold())
-        placed.append(replace(video, stem=free))
+        placed.append(video._replace(stem=free))
     return placed
 
 

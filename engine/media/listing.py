@@ -10,8 +10,8 @@ import os
 import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.errors import SourceError, describe_os_error
 from engine.files.opened import entries
@@ -28,8 +28,7 @@ _SYSTEM = frozenset(
 _MAX_NAMED = 3
 
 
-@dataclass(frozen=True)
-class LeftOut:
+class LeftOut(NamedTuple):
     """A file or folder that was left out, and why."""
 
     path: str

@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.media.units import Bits, has_sizes, units_of_head, views_of_packet
 
@@ -104,8 +103,7 @@ def _of_h265(bits: Bits) -> int:
     return kept
 
 
-@dataclass(frozen=True)
-class _Reader:
+class _Reader(NamedTuple):
     """How to recognise a parameter set by a unit's first byte, alone and behind a start code, and how to parse it."""
 
     is_set: Callable[[int], bool]

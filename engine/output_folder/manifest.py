@@ -118,6 +118,7 @@ class _Segment(_Facts):
     duration_s: Annotated[float, Strict(), Field(ge=0, le=_LONGEST_S, allow_inf_nan=False)]
     outputs: dict[Text, PathText]
     files: dict[Text, _File] = _ABSENT
+    media: _Media | None = None
 
 
 class _Video(_Facts):

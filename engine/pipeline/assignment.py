@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # a worker's parent knows assignments, and holds no media library
     from engine.media.inputs import Video
@@ -20,8 +19,7 @@ def not_fenced() -> None:
     """Do nothing: nobody else can take the video."""
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A part of a video: its frames from `start_s` up to `end_s`, in seconds from its first one; `file` is where their
     detections go."""
 
@@ -35,16 +33,14 @@ def spare_of(file: Path) -> Path:
     return file.with_name(f".{file.name}.{secrets.token_hex(8)}")
 
 
-@dataclass(frozen=True)
-class Drawing:
+class Drawing(NamedTuple):
     """A piece of an annotated video: the file that says what is to be drawn, and that of the encoded packets."""
 
     notes: Path
     file: Path
 
 
-@dataclass(frozen=True)
-class PiecesOf:
+class PiecesOf(NamedTuple):
     """The pieces of a video, each `length_s` long, which may come to be there: their files have numbers behind
     `base`. `drawn`: others also draw pieces of its annotated video."""
 
@@ -63,8 +59,7 @@ class PiecesOf:
         return Drawing(file.with_suffix(NOTES_SUFFIX), file.with_suffix(DRAWN_SUFFIX))
 
 
-@dataclass(frozen=True)
-class Assignment:
+class Assignment(NamedTuple):
     """One video to process.
 
     attempt  the number of this attempt; goes into its entry as "attempts"
@@ -84,8 +79,7 @@ class Assignment:
     pieces: PiecesOf | None = None
 
 
-@dataclass(frozen=True)
-class PieceAssignment:
+class PieceAssignment(NamedTuple):
     """The detections of a piece to be made, of a video that somebody else tracks. The video's stem names this piece
     alone."""
 
@@ -93,8 +87,7 @@ class PieceAssignment:
     piece: Piece
 
 
-@dataclass(frozen=True)
-class DrawingAssignment:
+class DrawingAssignment(NamedTuple):
     """A piece of an annotated video to be drawn, of a video with the stem `of` that somebody else has tracked. The
     video's own stem names this piece alone."""
 

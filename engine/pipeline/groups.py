@@ -19,6 +19,7 @@ import struct
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import av
 
@@ -32,8 +33,7 @@ _IDR = {"h264": frozenset({5}), "hevc": frozenset({19, 20})}
 _SETS = {"h264": frozenset({7, 8, 13, 15}), "hevc": frozenset({32, 33, 34})}
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """What a packet is: `begins` a closed group, has these parameter `sets`; `plain`: its times are there, it is to be
     shown, and nothing is wrong with it."""
 

@@ -24,7 +24,6 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,16 +63,14 @@ class KnownFrame(NamedTuple):
     key: bytes
 
 
-@dataclass(frozen=True)
-class KnownGroup:
+class KnownGroup(NamedTuple):
     """A closed group of pictures, known by the hash of its packets."""
 
     digest: bytes
     frames: Sequence[KnownFrame]
 
 
-@dataclass(frozen=True)
-class FoundPiece:
+class FoundPiece(NamedTuple):
     """What a piece's file holds: detections by image, and groups by the pts of their first packets."""
 
     images: Found

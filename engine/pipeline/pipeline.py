@@ -254,7 +254,7 @@ class Pipeline:
         """Decode pieces of a video into their sink, on this thread."""
         part = run.piece
         begins = 0.0 if part is None else part.start_s
-        settings = replace(self._reader, start_s=begins, end_s=None if part is None else part.end_s)
+        settings = self._reader._replace(start_s=begins, end_s=None if part is None else part.end_s)
         with where("source", run.video.shown):
             reader = StreamReader(source, run, settings)
             reader.open()
@@ -274,7 +274,7 @@ class Pipeline:
             return
         with where("source", run.video.shown):
             part = run.piece
-            settings = self._reader if part is None else replace(self._reader, start_s=part.start_s, end_s=part.end_s)
+            settings = self._reader if part is None else self._reader._replace(start_s=part.start_s, end_s=part.end_s)
             reader = StreamReader(source, run, settings)
             reader.open()
         with self._alone_if_large(run, reader):

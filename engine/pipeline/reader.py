@@ -10,10 +10,9 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import av
 import numpy as np
@@ -71,8 +70,7 @@ _MAX_HELD_PACKETS, _MAX_HELD_BYTES = 4096, 1 << 26
 _LAST_PACKETS = 64
 
 
-@dataclass(frozen=True)
-class ReaderSettings:
+class ReaderSettings(NamedTuple):
     """between         frames between two inferences
     decode_threads  threads for decoding a large video
     checkpoint_s    seconds between two marks
@@ -163,7 +161,7 @@ class StreamReader:
         settings = self._settings
         self.info = self._source.open(self._run.key)
         if (clock := self._wall_clock) is not None:
-            self.info = replace(self.info, wall_start=clock.start)
+            self.info = self.info._replace(wall_start=clock.start)
         check_pixels(*self.info.size_wh, settings.max_pixels)
         pixel_format = self._source.video.codec_context.pix_fmt
         check_frame_bytes(pixel_format, *self.info.size_wh, settings.max_frame_bytes)

@@ -30,6 +30,7 @@ from engine.errors import EngineError, LeaseLost, OutputError, SinkError, descri
 from engine.files.folders import Folder, opened
 from engine.media.inputs import Video
 from engine.pipeline.channel import Closed, Handoff
+from engine.pipeline.facts import media_facts
 from engine.records import EndOfStream, Frame, StreamInfo, Tracks
 from engine.resume.attempts import Attempt, clean, identities, label, left, made_file
 from engine.resume.journal import CheckpointJson, Journal, LiveJson, MadeFile, Verdict
@@ -99,7 +100,7 @@ class Recording:
         """Begin the session; its first segment begins with its first frame."""
         # A reconnection closes the container that the audio stream belongs to.
         self._sound = sound_head(info.audio)
-        self._info = replace(info, audio=sound_of(self._sound))
+        self._info = info._replace(audio=sound_of(self._sound))
         self._ender = threading.Thread(target=self._end_segments, name="sink-segments", daemon=True)
         self._ender.start()
 
@@ -115,8 +116,10 @@ class Recording:
             assert self._info is not None
             now = self._now()
             self._session = self._session or _shown(now)
-            self._segment = _Segment(self._video, self._place, self._sinks, self._rules, now, self._session, frame)
-            self._segment.open(self._info, self._sound)
+            self._segment = _Segment(
+                self._video, self._place, self._sinks, self._rules, now, self._session, self._info, frame
+            )
+            self._segment.open(self._sound)
         self._segment.write(tracks)
 
     def idle(self) -> None:
@@ -187,7 +190,15 @@ class _Segment:
     """One segment: its sinks, and where it begins in the stream."""
 
     def __init__(
-        self, video: Video, place: Folder, sinks: MakeSinks, rules: Rules, started: datetime, session: str, first: Frame
+        self,
+        video: Video,
+        place: Folder,
+        sinks: MakeSinks,
+        rules: Rules,
+        started: datetime,
+        session: str,
+        info: StreamInfo,
+        first: Frame,
     ) -> None:
         """Take a name that nobody has. Raises SinkError and OutputError."""
         self.sound: tuple[av.Packet, ...] = ()
@@ -199,6 +210,7 @@ class _Segment:
         self._attempt, self._stem = claim(place, video.stem, started)
         self._journal: Journal = {}
         self._session = session
+        self._info = info
         self._started_at = _shown(started)
         self._sinks = sinks(Video(video.path, self._stem))
         self._opened: list[FileSink] = []
@@ -222,7 +234,7 @@ class _Segment:
         """Return its length with all up to `frame`."""
         return (frame.pts - self._pts) * self._time_base
 
-    def open(self, info: StreamInfo, sound: bytes) -> None:
+    def open(self, sound: bytes) -> None:
         """Open the outputs, once it is noted what they are. Raises SinkError and OutputError."""
         self._journal = {
             "fingerprint": {},
@@ -242,7 +254,7 @@ class _Segment:
             self._attempt.make_way(path)
             sink.grow_in(self._attempt.folder.path(""))
             self._opened.append(sink)
-            sink.open(info)
+            sink.open(self._info)
 
     def write(self, tracks: Tracks) -> None:
         """Give a frame to every output, numbered and timed from the segment's beginning. Raises SinkError."""
@@ -313,6 +325,7 @@ class _Segment:
             "duration_s": round(tally.span_s, 3),
             "outputs": {kind: os.path.relpath(path, self._folder) for kind, path in self.outputs.items()},
             "files": self._made,
+            "media": media_facts(self._info, tally, EndOfStream(0, tally.frames)),
         }
 
     def forget(self) -> None:

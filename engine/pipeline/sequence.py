@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -134,7 +133,7 @@ class Place:
                 earlier = self._last - at
                 if float((pts[count - 1] - pts[0]) * info.time_base) > self._settings.max_overlap_s:
                     continue
-                self._placed = replace(self._placed, offset_s=self._placed.offset_s + float(earlier))
+                self._placed = self._placed._replace(offset_s=self._placed.offset_s + float(earlier))
                 self._last = at
                 return
 

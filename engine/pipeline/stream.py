@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from engine.analytics.ignore import IgnoreRegions
 from engine.errors import (
@@ -91,8 +91,7 @@ class Outcome:
     sequence: SequenceJson | None = None
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """The progress of a video. `frames_total` is the container's claim, None if it makes none. `frames` counts finished
     frames, those before `resumed_from` by earlier runs. Frames up to `checkpoint_frames` are saved. `stem` is the path
     of its outputs, which identifies it in the output folder."""

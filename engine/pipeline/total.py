@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.media.inputs import Video
 from engine.media.source import LIVE_SCHEMES, scheme
@@ -20,8 +20,7 @@ from engine.text.counted import counted
 _MIN_S = 1.0  # of a run, before its speed says anything
 
 
-@dataclass(frozen=True)
-class Total:
+class Total(NamedTuple):
     """`frames_total` and `left_s` are estimates; None: unknown. `fps` is this run's speed."""
 
     videos: int

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _PROC = Path("/proc")
 
 
-@dataclass(frozen=True)
-class Cores:
+class Cores(NamedTuple):
     """`machine` is the number of cores that this process may run on, `usable` what it may use of them at once: less,
     where a container has a quota. 1.5 is one core and a half."""
 

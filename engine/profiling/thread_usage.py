@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.profiling.cores import Cores
 
 
-@dataclass(frozen=True)
-class StageUsage:
+class StageUsage(NamedTuple):
     """Seconds of a stage, added over its threads.
 
     wall_s    inside the stage
@@ -53,8 +53,7 @@ class ThreadsUsage:
         return sum(stage.wall_s for stage in self.stages)
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """A run. `cpu_s` is what the whole process computed, `others` how many of the process's cores others had on
     average. `queues_known`: whether the system told how long threads waited for a core."""
 

@@ -155,7 +155,7 @@ def _bar(
             tall = number * scale
             y = axis - done * scale - tall if upwards else axis + done * scale
             done += number
-            said = f"{when}, {printable(way, 60)}: {words.number(number)} {printable(name, 60)}"
+            said = f"{when}, {printable(way, 60)}: {words.number(number)} {printable(words.class_name(name), 60)}"
             parts.append(
                 Markup('<rect class="c{}" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>').format(
                     colour_of(classes, name), _n(x + (wide - inner) / 2), _n(y), _n(inner), _n(tall), escape(said)

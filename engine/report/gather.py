@@ -92,7 +92,8 @@ def cameras(work: Gathering) -> Iterator[CameraReport]:
 
 def _untracked(entry: VideoJson) -> bool:
     """Return whether a video was read but no track rows were written."""
-    return entry.get("status") in ("ok", "partial") and "tracks" not in (entry.get("outputs") or {})
+    read = entry.get("status") in ("ok", "partial") and not entry.get("segments")  # segments have rows of their own
+    return read and "tracks" not in (entry.get("outputs") or {})
 
 
 def _camera(work: Gathering, films: list[Film], entries: Mapping[str, VideoJson]) -> CameraReport:
@@ -280,9 +281,17 @@ def _provenance(manifest: JobManifestJson, config: Mapping[str, object]) -> Prov
         settings=tuple(_changed(config)),
         versions=tuple((str(key), str(value)) for key, value in (manifest.get("versions") or {}).items()),
         verdict=tuple(sentences(verdict)) if verdict else (),
+        unmeasured=_unmeasured(manifest),
         workers=tuple(map(str, manifest.get("workers") or ())),
         precision=_precision(manifest),
     )
+
+
+def _unmeasured(manifest: JobManifestJson) -> str:
+    """Return the key of the text that says why there is no verdict."""
+    if manifest.get("job") is not None:
+        return "not_measured_job"
+    return "not_measured_frames" if "verdict" in manifest else "not_measured"
 
 
 def _precision(manifest: JobManifestJson) -> str:
@@ -345,7 +354,7 @@ def _accuracy(manifest: JobManifestJson, kept: Mapping[str, object], counted: bo
         both = config.get("fill") == "both"
         notes.append(Note("acc_both" if both else "acc_skip", (str(skipped),)))
     if config.get("classes"):
-        notes.append(Note("acc_classes", (", ".join(map(str, config["classes"])),)))
+        notes.append(Note("acc_classes", classes=tuple(map(str, config["classes"]))))
     if counted:
         notes.append(Note("acc_margin"))
     if any(entry.get("status") == "partial" for entry in manifest["videos"]):

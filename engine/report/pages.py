@@ -311,7 +311,7 @@ class _Writer:
             per=per,
             svg=chart(bars, self._classes, into, out, said, words),
             legend=self._legend(by_class),
-            heads=[f"{shown(way)}: {shown(name)}" for way, name in heads] or [words("count")],
+            heads=[f"{shown(way)}: {self._class_shown(name)}" for way, name in heads] or [words("count")],
             rows=[self._row(bar, heads, into) for bar in bars[:_MAX_ROWS]],
             more=words.some("more_bins", len(bars) - _MAX_ROWS) if len(bars) > _MAX_ROWS else "",
         )
@@ -323,7 +323,8 @@ class _Writer:
     def _legend(self, counts: Mapping[str, int]) -> list[_Legend]:
         order = sorted(counts, key=lambda name: (-counts[name], name))
         return [
-            _Legend(shown(name), colour_of(self._classes, name), self._words.number(counts[name])) for name in order
+            _Legend(self._class_shown(name), colour_of(self._classes, name), self._words.number(counts[name]))
+            for name in order
         ]
 
     def _thinned(self, island: Island) -> Iterator[str]:
@@ -352,7 +353,7 @@ class _Writer:
             "lang": words.language,
             "up": "../" if up else "./",
             "words": words.of_scripts(),
-            "classes": [shown(name) for name in self._classes],
+            "classes": [self._class_shown(name) for name in self._classes],
         }
         return page_of(
             "report.html",
@@ -408,6 +409,9 @@ class _Writer:
             found.append(safe_json(coded))
         return found
 
+    def _class_shown(self, name: str) -> str:
+        return shown(self._words.class_name(name))
+
     def _said(self, *messages: str) -> list[Said]:
         return [part for message in messages for part in said(message, self._words)]
 
@@ -424,7 +428,9 @@ class _Writer:
         words, report = self._words, self._report
         if report.part is not None:
             yield words("acc_part", self._told_part(report.part))
-        yield from (words(note.key, *map(words.digits, note.values)) for note in report.accuracy)
+        for note in report.accuracy:
+            classes = ", ".join(map(words.class_name, note.classes))
+            yield words(note.key, *map(words.digits, note.values), classes=classes)
 
     def _told_part(self, part: Part) -> str:
         words = self._words

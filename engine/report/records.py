@@ -94,7 +94,8 @@ class CameraReport:
 @dataclass(frozen=True)
 class Provenance:
     """How the results were made. `settings` are the keys that differ from the defaults, as text; `verdict` are
-    sentences on where the time went, empty if not measured; `precision` is "" if it is the model's own."""
+    sentences on where the time went; if there are none, `unmeasured` is the key of the text in `words` that says why.
+    `precision` is "" if it is the model's own."""
 
     model: str
     model_sha256: str
@@ -105,16 +106,18 @@ class Provenance:
     settings: tuple[tuple[str, str], ...]
     versions: tuple[tuple[str, str], ...]
     verdict: tuple[str, ...]
+    unmeasured: str
     workers: tuple[str, ...]
     precision: str
 
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence of `words`, by key, and its values."""
+    """A sentence of `words`, by key, its values, and the classes that it lists."""
 
     key: str
     values: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

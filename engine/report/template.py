@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from engine.report.island import safe_json
 from engine.report.words import Words
 from engine.text.printable import printable
-from engine.versions import versions
+from engine.versions import own_version
 
 _STYLE = "page.css"
 
@@ -31,7 +31,7 @@ def page_of(name: str, script: str, words: Words, data: Mapping[str, object], **
         script=Markup(code),
         style=Markup(style),
         page=safe_json(data),
-        version=versions()["yolo-engine"],
+        version=own_version(),
         **values,
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias, get_args
 
+from engine.report.class_names import SPANISH_NAMES
+
 Language: TypeAlias = Literal["en", "es"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 
@@ -173,6 +175,14 @@ _REPORT: dict[str, tuple[str, str]] = {
         "Not measured: `yolo-engine run` measures it with `--stats` or `--report`.",
         "Sin medir: `yolo-engine run` lo mide con `--stats` o `--report`.",
     ),
+    "not_measured_frames": (
+        "This run processed no frame, so there was nothing to measure.",
+        "Esta ejecución no procesó ningún fotograma, así que no había nada que medir.",
+    ),
+    "not_measured_job": (
+        "A job measures its CPU seconds as a whole. `yolo-engine run --stats` measures each stage of the work.",
+        "Un trabajo mide sus segundos de CPU en conjunto. `yolo-engine run --stats` mide cada etapa.",
+    ),
     "acc_ids": (
         "A track id is what the tracker took for one object. Who is hidden for long, or leaves and comes back, gets a"
         " new one.",
@@ -211,7 +221,7 @@ _REPORT: dict[str, tuple[str, str]] = {
         "Between two inferences {0} frames were skipped; boxes there are interpolated.",
         "Entre dos inferencias se saltaron {0} fotogramas; sus cajas están interpoladas.",
     ),
-    "acc_classes": ("Only these classes were looked for: {0}.", "Solo se buscaron estas clases: {0}."),
+    "acc_classes": ("Only these classes were looked for: {classes}.", "Solo se buscaron estas clases: {classes}."),
     "acc_remade_all": (
         "The tracks are not those of the run: they were made again from its detections (`retrack`): {0}.",
         "Las trayectorias no son las de la ejecución: se rehicieron a partir de sus detecciones (`retrack`): {0}.",
@@ -373,6 +383,10 @@ class Words:
     def some(self, key: str, number: int, shown: str = "") -> str:
         """Return the singular or plural text for `number`, written as `shown` if given."""
         return self(f"count_{key}" if number == 1 else f"count_{key}_many", n=shown or self.number(number))
+
+    def class_name(self, name: str) -> str:
+        """Return the name of a class in the language of the page; a name unknown to it unchanged."""
+        return SPANISH_NAMES.get(name, name) if self.language == "es" else name
 
     def of_scripts(self, prefix: str = "j_") -> dict[str, str]:
         """Return the texts of scripts by key, with `{name}` where they insert values."""

@@ -28,10 +28,9 @@ import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from engine.errors import LeaseLost, OutputError, SinkError, VideoError, describe_os_error
 from engine.files.folders import GONE, Folder, opened
@@ -57,8 +56,7 @@ _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 _LOST = "another attempt has taken over this video"
 
 
-@dataclass(frozen=True)
-class Earlier:
+class Earlier(NamedTuple):
     """An earlier attempt to continue from. `parts` maps an output's path, relative to the output folder, to the path of
     its part; it is valid until the attempt that found this one is closed. `number` 0: written by the previous version.
     """

@@ -13,8 +13,9 @@ import math
 import os
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
@@ -37,8 +38,7 @@ EVERY_S = 5.0
 _TOO_LARGE = 1 << 63
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """A snapshot after a frame. `outputs` has each output's state by kind, `tally` the totals, `events` the state of
     event detection as JSON values, None without it."""
 
@@ -93,8 +93,7 @@ class Checkpoint:
             raise ValueError("a class that does not exist")
 
 
-@dataclass(frozen=True)
-class _Pending:
+class _Pending(NamedTuple):
     """A checkpoint whose outputs are not all durable yet."""
 
     mark: Barrier

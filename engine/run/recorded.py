@@ -14,7 +14,6 @@ from engine.errors import OutputError
 from engine.pipeline.stream import StreamRun
 from engine.summary import (
     BackendJson,
-    ManifestJson,
     RunSummary,
     SegmentJson,
     SummaryJson,
@@ -30,7 +29,8 @@ UNFINISHED = "the run was not over when this was written: it goes on, or was kil
 
 
 class Recorded:
-    """The live sources of one run. `put` receives the summary so far, of these sources only. Not thread-safe."""
+    """The live sources of one run. `put` receives the summary so far, of these sources only, with the segments of
+    earlier runs. Not thread-safe."""
 
     def __init__(
         self, model: Mapping[str, str], backend: Callable[[], BackendJson], put: Callable[[SummaryJson], None]
@@ -45,16 +45,18 @@ class Recorded:
         if stream.recording is not None:
             self._streams.append(stream)
 
-    def with_earlier(self, manifest: ManifestJson) -> ManifestJson:
-        """Return a manifest in which each live source has the segments of earlier runs into the same folder, too."""
-        earlier = {
-            str(each.video.stem): each.recording.earlier() for each in self._streams if each.recording is not None
-        }
-        videos: list[VideoJson] = []
-        for video in manifest["videos"]:
-            before = earlier.get(video["stem"]) if video.get("segments") else None
-            videos.append({**video, "segments": [*before, *video["segments"]]} if before else video)
-        return {**manifest, "videos": videos}
+    def with_earlier(self, videos: Sequence[VideoJson]) -> list[VideoJson]:
+        """Return the entries of a summary, those of live sources with the segments of earlier runs into the same
+        folder, too, also where a source could not be opened this time."""
+        earlier = {str(each.video.stem): _earlier(each) for each in self._streams}
+        found: list[VideoJson] = []
+        for video in videos:
+            # Without the size of their images, which older versions noted for the source alone, they can't be read.
+            before = [
+                each for each in earlier.get(video["stem"], ()) if each.get("media") or video.get("media") is not None
+            ]
+            found.append({**video, "segments": [*before, *video.get("segments", [])]} if before else video)
+        return found
 
     def look(self) -> None:
         """Have the summary written if a segment has been completed since. An OutputError is only logged: the summary is
@@ -62,22 +64,26 @@ class Recorded:
         complete = sum(stream.recording.complete for stream in self._streams if stream.recording is not None)
         if complete <= self._written:
             return
-        found = [(stream, segments) for stream in self._streams if (segments := _segments(stream))]
+        found = [(stream, _segments(stream)) for stream in self._streams]
         if sum(len(segments) for _, segments in found) < complete:  # one is just being listed
             return
         self._written = complete
-        videos = tuple(_entry(stream, segments) for stream, segments in found)
+        videos = tuple(_entry(stream, segments) for stream, segments in found if segments or _earlier(stream))
         elapsed_s = time.perf_counter() - self._began_s
         totals = Totals.over(videos, sum(video.frames for video in videos), elapsed_s)
         summary = RunSummary(videos=videos, totals=totals, model=self._model, backend=self._backend()).to_json()
         try:
-            self._put({**summary, "error": UNFINISHED})
+            self._put({**summary, "videos": self.with_earlier(summary["videos"]), "error": UNFINISHED})
         except OutputError as error:
             log.warning("the manifest of the recordings so far can't be written: %s", error)
 
 
 def _segments(stream: StreamRun) -> list[SegmentJson]:
     return stream.recording.entries() if stream.recording is not None else []
+
+
+def _earlier(stream: StreamRun) -> list[SegmentJson]:
+    return stream.recording.earlier() if stream.recording is not None else []
 
 
 def _entry(stream: StreamRun, segments: Sequence[SegmentJson]) -> VideoResult:
@@ -91,7 +97,7 @@ def _entry(stream: StreamRun, segments: Sequence[SegmentJson]) -> VideoResult:
         detections=sum(segment["detections"] for segment in segments),
         tracks=sum(segment["tracks"] for segment in segments),
         duration_s=round(duration_s, 3),
-        outputs=segments[-1]["outputs"],
+        outputs=segments[-1]["outputs"] if segments else {},
         stem=str(stream.video.stem),
         media=stream.media_so_far,
         segments=list(segments),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import av
 import numpy as np
@@ -18,7 +18,7 @@ from engine.config import EngineConfig
 from engine.media.planes import colour_of, planes_of
 from engine.records import Frame, Tracks
 from engine.sinks.base import DrawnState
-from engine_ext.overlay import DARK, draw_lines, draw_texts, draw_tracks
+from engine_ext.overlay import DARK, Layer, draw_lines, draw_tracks, lines_layer, text_layer
 
 if TYPE_CHECKING:
     from engine.sinks.scene_overlay import SceneJson, SceneOverlay
@@ -62,6 +62,7 @@ class Overlay:
         self._style = style
         self._names = class_names
         self._scene = scene
+        self._layers: _SceneLayers | None = None
         self._trails: dict[int, _Trail] = {}
         self._slots: dict[int, int] = {}  # of tracks: where their labels stood last
 
@@ -75,22 +76,12 @@ class Overlay:
         matrix, full_range = colour_of(image)
         planes = planes_of(image)
         boxes = tracks.boxes_xyxy.round(2)
-        upright_wh = size_wh
+        layers = None
         if scene is not None:
             upright_wh = tracks.frame.size_wh or size_wh  # without what was added to make its size even
-            samples = samples_of(replace(tracks, boxes_xyxy=boxes), self._names)
-            scene.see(tracks.frame, samples, upright_wh, tracks.alive)
-            for strokes in scene.strokes(upright_wh):
-                draw_lines(
-                    planes,
-                    size_wh,
-                    strokes.points,
-                    strokes.ends,
-                    strokes.colours,
-                    matrix=matrix,
-                    full_range=full_range,
-                    thickness=strokes.thickness,
-                )
+            scene.see(tracks.frame, samples_of(tracks, boxes, self._names), upright_wh, tracks.alive)
+            layers = self._layers_of(scene, _Canvas(size_wh, upright_wh, matrix, full_range))
+            layers.lines.draw(planes)
         colours = tracks.track_ids if style.colour_by == "id" else tracks.class_ids.astype(np.int64)
         ids: list[int] = tracks.track_ids.tolist()
         if style.trail_s > 0:
@@ -114,25 +105,21 @@ class Overlay:
                 full_range=full_range,
                 thickness=style.line_width,
                 font_size=style.label_size,
-                taken=None if scene is None else scene.rooms(upright_wh),
+                taken=None if layers is None else layers.rooms,
                 slots=slots,
             )
             self._slots.update(zip(ids, slots.tolist(), strict=True))
         if tracks.frame.index % _FRAMES_BETWEEN_PURGES == 0:
             here = frozenset(ids)
             self._slots = {track_id: slot for track_id, slot in self._slots.items() if track_id in here}
-        if scene is not None:
-            places, texts = scene.signs(tracks.frame, upright_wh)
-            draw_texts(
-                planes,
-                size_wh,
-                places,
-                np.full(len(texts), DARK),
-                texts,
-                matrix=matrix,
-                full_range=full_range,
-                font_size=style.label_size,
-            )
+        if scene is not None and layers is not None:
+            for sign in layers.signs(scene.signs(tracks.frame)):
+                sign.draw(planes)
+
+    def _layers_of(self, scene: SceneOverlay, canvas: _Canvas) -> _SceneLayers:
+        if self._layers is None or self._layers.canvas != canvas:
+            self._layers = _SceneLayers(scene, canvas, self._style.label_size)
+        return self._layers
 
     def state(self) -> DrawnState:
         """Return what is to be known behind the last frame, as JSON values."""
@@ -203,8 +190,48 @@ class Overlay:
         return values[:, 1:], ends, colours
 
 
-def samples_of(tracks: Tracks, class_names: Sequence[str]) -> Samples:
-    """Return the tracks of a frame as those who count take them."""
+class _Canvas(NamedTuple):
+    """What all frames have in common on which a scene is drawn alike."""
+
+    size_wh: tuple[int, int]
+    upright_wh: tuple[int, int]
+    matrix: str
+    full_range: bool
+
+
+class _SceneLayers:
+    """What is drawn of a scene on frames that are alike, each part made once for as long as it stays the same."""
+
+    def __init__(self, scene: SceneOverlay, canvas: _Canvas, label_size: int | None) -> None:
+        self.canvas = canvas
+        self.rooms = scene.rooms(canvas.upright_wh)
+        """Where no label may stand."""
+        self.lines = lines_layer(
+            canvas.size_wh, scene.strokes(canvas.upright_wh), matrix=canvas.matrix, full_range=canvas.full_range
+        )
+        """What is drawn below the tracks."""
+        self._label_size = label_size
+        self._texts = [""] * len(self.rooms)
+        self._signs = [self._sign(number, text) for number, text in enumerate(self._texts)]
+
+    def signs(self, texts: list[str]) -> list[Layer]:
+        """Return what is drawn above all else: these texts, one a room."""
+        for number, (text, before) in enumerate(zip(texts, self._texts, strict=True)):
+            if text != before:
+                self._signs[number] = self._sign(number, text)
+        self._texts = texts
+        return self._signs
+
+    def _sign(self, number: int, text: str) -> Layer:
+        left, top = self.rooms[number, :2].tolist()
+        size_wh, _, matrix, full_range = self.canvas
+        return text_layer(
+            size_wh, (left, top), DARK, text, matrix=matrix, full_range=full_range, font_size=self._label_size
+        )
+
+
+def samples_of(tracks: Tracks, boxes_xyxy: NDArray[np.float64], class_names: Sequence[str]) -> Samples:
+    """Return the tracks of a frame as those who count take them, with these boxes."""
     frame, count, kinds = tracks.frame, len(tracks), tracks.class_ids.astype(np.int64)
     return Samples(
         np.full(count, frame.index, np.int64),
@@ -213,7 +240,7 @@ def samples_of(tracks: Tracks, class_names: Sequence[str]) -> Samples:
         tracks.track_ids,
         kinds,
         _scores(tracks),
-        tracks.boxes_xyxy,
+        boxes_xyxy,
         {kind: class_names[kind] for kind in sorted(set(kinds.tolist()))},
     )
 

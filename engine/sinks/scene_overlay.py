@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TypeAlias, TypedDict
+from typing import NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +52,8 @@ class CountsJson(TypedDict):
     counts: dict[str, object]
 
 
-@dataclass(frozen=True)
-class Strokes:
-    """Lines of one thickness, as `draw_lines` takes them."""
+class Strokes(NamedTuple):
+    """Lines of one thickness, as `lines_layer` takes them."""
 
     points: Points
     ends: NDArray[np.int64]
@@ -63,8 +61,7 @@ class Strokes:
     thickness: int
 
 
-@dataclass(frozen=True)
-class _Layout:
+class _Layout(NamedTuple):
     """What stays the same at one size of the frame. `rooms` has left, top, right and bottom of each sign."""
 
     strokes: tuple[Strokes, ...]
@@ -157,10 +154,9 @@ class SceneOverlay:
         """Return where no label may stand: (K, 4) left, top, right and bottom of the signs."""
         return self._at(size_wh).rooms
 
-    def signs(self, frame: Frame, size_wh: tuple[int, int]) -> tuple[Points, list[str]]:
-        """Return left and top of each sign, (K, 2), and its text."""
-        texts = [self._time_of(frame)] if "clock" in self._parts else []
-        return self._at(size_wh).rooms[:, :2].astype(np.float64), texts + self._texts()
+    def signs(self, frame: Frame) -> list[str]:
+        """Return the texts of the signs, in the order of their rooms."""
+        return ([self._time_of(frame)] if "clock" in self._parts else []) + self._texts()
 
     def state(self) -> SceneJson | None:
         """Return what the next frames depend on; None before the first one."""

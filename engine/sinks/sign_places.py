@@ -8,9 +8,8 @@ zone and covers the least of what is drawn, and never one on another sign while 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +32,7 @@ _SQUARES = 90
 _DIGITS = 6
 
 
-@dataclass(frozen=True)
-class Outline:
+class Outline(NamedTuple):
     """A line or zone in pixels. A zone is `closed`: its first point comes again at the end."""
 
     points: Floats

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,7 +26,7 @@ _MAX_PATIENCE = 64
 # more permits; the boxes of both sides that must have been compared before the answer counts; and those of which a part
 # is forgotten with each window that has more.
 _REACHES = (1, 2, 3, 5, 8, MAX_REACH)
-_PER_WINDOW = 4
+_PER_WINDOW = 2
 MIN_BOXES = 40
 _OLD_BOXES = 160
 # Of the disagreement that the target allows, what interpolation may cost: parts and carried boxes have a share, too.
@@ -133,8 +134,7 @@ class Auditor:
         seen.level, seen.here, seen.calm = seen.level + by, Ratio(), 0
 
 
-@dataclass(frozen=True)
-class _Known:
+class _Known(NamedTuple):
     """A frame's time, what is found in it, and whether something moves, which is not asked of one that leads."""
 
     pts: int

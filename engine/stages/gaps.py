@@ -40,7 +40,7 @@ class Gaps:
             for each in held:
                 yield _on_the_way(before, each, tracks, (each.frame.pts - before.pts) / span)
         if tracks.state is not None:
-            tracks.state = replace(tracks.state, reported=self._before)
+            tracks.state = tracks.state._replace(reported=self._before)
         yield tracks
 
     def rest(self) -> Iterator[Tracks]:

@@ -10,8 +10,8 @@ import base64
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -56,8 +56,7 @@ _STATE = struct.Struct("<5sIIqqqqIIIQb")
 _LARGEST_STATE = 1 << 20
 
 
-@dataclass(frozen=True)
-class GateSettings:
+class GateSettings(NamedTuple):
     """full_every_s  seconds after which a frame is inferred whole again; they double with each such frame up to which
                   nothing has changed, three times, until something does
     shape_of      returns the tensor's height and width for a frame of this width and height, at the model's own scale
@@ -111,14 +110,14 @@ class Gate:
         interpolated."""
         held = self._held
         if self._opening is None:
-            return replace(self._plan(image, pts, time_base, begins, ends), held=held)
+            return self._plan(image, pts, time_base, begins, ends)._replace(held=held)
         place = self._windows.place(self._number)
         self._number += 1
         if place.decides and (openness := self._opening.after(place.stretch)) is not None:
             self._openness = openness
         plan = self._plan(image, pts, time_base, begins, ends)
-        told = {"leads": place.leads, "audited": place.audited, "window_ends": place.ends}
-        return replace(plan, held=held, stretch=place.stretch, **told)
+        stretch, leads, audited, ends_window, _ = place
+        return plan._replace(held=held, stretch=stretch, leads=leads, audited=audited, window_ends=ends_window)
 
     def _plan(self, image: av.VideoFrame, pts: int, time_base: Fraction, begins: bool, ends: bool) -> Plan:
         seen = self._map

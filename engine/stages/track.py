@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -272,7 +272,7 @@ class Track:
             stream.shadow = self.restored(stream.tracker.state())
         tracks = stream.tracker.follow(frame, detections)
         if plan is not None and tracks.state is not None:
-            tracks.state = replace(tracks.state, filled=stream.fill.state())
+            tracks.state = tracks.state._replace(filled=stream.fill.state())
         if plan is not None and plan.leads and plan.infer and detections is not None:
             stream.auditor.lead(frame, detections)
         if plan is not None and plan.audited:

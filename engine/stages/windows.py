@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from dataclasses import dataclass
+from typing import NamedTuple
 
 WINDOW = 8
 """Frames per window."""
@@ -29,8 +29,7 @@ inferred in parts; 4 every frame is inferred whole."""
 _SHORT, _MANY_SHORT, _LONG = 96, 3, 400
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A frame's place: its stretch; `leads`: it is shortly before the window; `audited`: it is in the window, and may
     be its last frame (`ends`); `decides`: the gate may open here."""
 
@@ -65,8 +64,7 @@ class Windows:
         return Place(stretch, leads, first <= number <= last, number == last, number == last + DELAY)
 
 
-@dataclass(frozen=True)
-class Openness:
+class Openness(NamedTuple):
     """What the windows so far allow: `level` says how far the gate is open, up to `LEVELS`, and `reach` over how many
     frames in a row boxes may be interpolated even if they are further apart than usual."""
 

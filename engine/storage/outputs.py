@@ -8,10 +8,8 @@ it. The folder is kept until the run is complete.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import shutil
 import threading
 import uuid
@@ -23,7 +21,7 @@ from typing import Any, TypeVar
 
 from engine.errors import OutputError, StorageError
 from engine.storage.lock import LOCK, STATE, Lock
-from engine.storage.spooled import FREED_SUFFIX, free, tell_pages, told
+from engine.storage.spooled import FREED_SUFFIX, cache_of, free, tell_pages, told
 from engine.storage.urls import Place, store_of
 from engine.storage.written import MANIFEST, NAMES, VERDICT, below, foreign, sizes_in, written
 
@@ -48,8 +46,8 @@ class StoredOutput:
         self._lock = Lock(self._store, place, uuid.uuid4().hex)
         self.overwrite = overwrite
         self._frees = not keeps_videos
-        cache = root or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "yolo-engine" / "spool"
-        self._root = cache / hashlib.sha256(place.url.rstrip("/").encode()).hexdigest()[:16]
+        own = cache_of("spool", place.url)
+        self._root = own if root is None else root / own.name
         self.folder = self._root / "out"
         self._list = self._root / "uploaded.json"
         self.videos_sent = 0

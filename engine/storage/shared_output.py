@@ -1,11 +1,11 @@
 """The place in storage of a job's outputs, to which several workers send.
 
 The job's results are made in a folder that all workers share, where attempts decide whose result stands
-(engine/resume). From there each worker sends the files of the videos it has finished, and whoever ends the job sends
-the rest, the manifest last. A worker that was halted for hours may wake up in the midst of that. So it looks at the
-object, then at its lease, and writes on the condition that the object is still that one: whatever its successor has
-written in between makes the write fail. A large file goes in parts, for which the client knows no
-conditions; for it, the lease is looked at right before.
+(engine/resume), or in one of each machine, to which whoever ends the job fetches what others have sent. From there each
+worker sends the files of the videos it has finished, and whoever ends the job sends the rest, the manifest last. A
+worker that was halted for hours may wake up in the midst of that. So it looks at the object, then at its lease, and
+writes on the condition that the object is still that one: whatever its successor has written in between makes the write
+fail. A large file goes in parts, for which the client knows no conditions; for it, the lease is looked at right before.
 
 What was sent is noted beside the job, with its etag. An annotated video then leaves a file without content, of the same
 size.
@@ -43,6 +43,17 @@ class Sent:
     mtime_ns: int
     etag: str
     freed: bool = False
+
+    def is_of(self, path: Path) -> bool:
+        """Return whether a file is the one that was sent. Raises OSError."""
+        if not path.is_file():
+            return False
+        facts = path.stat()
+        return (self.size, self.mtime_ns) == (facts.st_size, facts.st_mtime_ns)
+
+    def has_etag(self, etag: str) -> bool:
+        """Return whether this is the etag of its object."""
+        return self.etag.strip('"') == etag.strip('"')
 
 
 class SharedOutput:
@@ -100,6 +111,31 @@ class SharedOutput:
         """Send a video's files. `label` names the video, `fence` raises if it is another attempt's by now, `tick` is
         called from time to time. Raises Foreign, OutputError, and what `fence` raises."""
         self._send(f"{NAMES}-{label}.json", list(paths), fence, tick)
+
+    def fetch(self, name: str) -> Path | None:
+        """Return the path of a file in the folder, fetched if it is another machine's; None if there is none here, and
+        none was sent. What others have freed is only of the size that it had. Raises OutputError and OSError."""
+        path = self._folder / name
+        try:
+            facts = self._store.facts(self.place.below(name).key)
+            if facts is None:
+                return path if path.is_file() else None
+            frees = self._frees and path.suffix == FREED_SUFFIX
+            note = self._note_of(name)
+            if note is not None and note.is_of(path) and note.has_etag(facts.etag) and (frees or not note.freed):
+                return path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".{path.name}.fetched")
+            with open(part, "wb") as file:
+                if frees:
+                    file.truncate(facts.size)
+                else:
+                    self._store.fetch(facts.key, file)
+            part.replace(path)
+        except StorageError as error:
+            raise self._failed(error) from error
+        self._write_note(name, Sent(facts.size, path.stat().st_mtime_ns, facts.etag, frees))
+        return path
 
     def finish(
         self, extra: Mapping[str, bytes], manifest: bytes, *, settled: bool, tick: Callable[[], None] = lambda: None
@@ -181,9 +217,9 @@ class SharedOutput:
     def _send_file(self, path: Path, fence: Callable[[], None]) -> None:
         name, facts = self._name(path), path.stat()
         note = self._note_of(name)
-        if note is not None and (note.size, note.mtime_ns) == (facts.st_size, facts.st_mtime_ns):
+        if note is not None and note.is_of(path):
             found = self._store.facts(self.place.below(name).key)
-            if found is not None and found.etag.strip('"') == note.etag.strip('"'):
+            if found is not None and note.has_etag(found.etag):
                 return
             if note.freed:
                 raise OutputError(

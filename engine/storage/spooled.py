@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,12 @@ V = TypeVar("V", bound=Mapping[str, Any])
 
 FREED_SUFFIX = ".mp4"
 """Of the files that are freed once they are sent: annotated videos."""
+
+
+def cache_of(kind: str, url: str) -> Path:
+    """Return the folder on this machine for what goes to a place in storage; `kind` keeps users of it apart."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache, "yolo-engine", kind, hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16])
 
 
 def told(values: V, folder: Path, url: str) -> V:

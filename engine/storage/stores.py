@@ -13,7 +13,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -80,6 +80,13 @@ class ObjectFacts(NamedTuple):
     modified: datetime
 
 
+class Version(NamedTuple):
+    """The content of an object, and the etag that it had then."""
+
+    data: bytes
+    etag: str
+
+
 class Store:
     """A bucket. Its methods raise StorageError and may be called by any thread."""
 
@@ -144,10 +151,27 @@ class Store:
 
         return self._repeated(ask, key, wait)
 
+    def names(self, prefix: str) -> Sequence[str]:
+        """Return the names right below a prefix, which ends at a slash or is empty: of objects, and of what has others
+        below it."""
+        found = self._repeated(lambda: obstore.list_with_delimiter(self._client, prefix or None), prefix)
+        keys = [*found["common_prefixes"], *(str(each["path"]) for each in found["objects"])]
+        return sorted(key.rstrip("/").removeprefix(prefix) for key in keys)
+
     def get(self, key: str) -> bytes | None:
         """Return a small object as a whole; None if there is none."""
+        found = self.version(key)
+        return None if found is None else found.data
+
+    def version(self, key: str) -> Version | None:
+        """Return a small object as a whole, with its etag; None if there is none."""
+
+        def ask() -> Version:
+            got = obstore.get(self._client, key)
+            return Version(bytes(got.bytes()), str(got.meta["e_tag"] or ""))
+
         try:
-            return self._repeated(lambda: bytes(obstore.get(self._client, key).bytes()), key)
+            return self._repeated(ask, key)
         except StorageError as error:
             if error.missing:
                 return None
@@ -194,7 +218,7 @@ class Store:
         except FileExistsError:
             return None
         except StorageError as error:
-            if error.missing or error.outdated:
+            if error.outdated or (error.missing and mode != "create"):
                 return None
             raise
         return str(put["e_tag"] or "")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.choices.precision import processor
 from engine.text.printable import printable
@@ -24,8 +24,7 @@ _WORTH = 1.1
 _FASTER = ("bf16", "int8")
 
 
-@dataclass(frozen=True)
-class Measured:
+class Measured(NamedTuple):
     """A precision compared with f32 on a video.
 
     sha256   hash of the float model; `model` is the file to pass for the precision, "" if it is the same
@@ -48,7 +47,7 @@ def remember(measured: Measured) -> None:
     """Store a measurement, replacing the previous one."""
     try:
         with atomic_write(_place(measured.sha256, measured.precision)) as stream:
-            stream.write(json.dumps(asdict(measured)).encode())
+            stream.write(json.dumps(measured._asdict()).encode())
     except (ModelError, OSError) as error:
         log.info("the measurement can't be stored: %s", error)
 
@@ -63,7 +62,7 @@ def worth_telling(sha256: str) -> str | None:
         return None
     best = max(found, key=lambda each: each.times)
     for each in found:
-        remember(replace(each, told=True))
+        remember(each._replace(told=True))
     named = f"--model {printable(best.model, 200)} " if best.model else ""
     return (
         f"Measured here: {best.precision} infers {best.times:.1f} times as fast as f32, and agreed with it by "

@@ -91,7 +91,7 @@ def quantize_model(config: EngineConfig, calib: Path, target: Path, *, aim: floa
         # Not the file itself: dynamic quantization in it changes boxes more than 8-bit integers do.
         unquantized = OnnxRuntimeBackend(model.SerializeToString(), "cpu")
         try:
-            expected = _detected(config, replace(loaded, backend=unquantized), images)
+            expected = _detected(config, loaded._replace(backend=unquantized), images)
         finally:
             unquantized.close()
         found = _search(model, thresholds, config, loaded, images, expected, aim, say)
@@ -145,7 +145,7 @@ def _search(
         try:
             agreement = Agreement()
             for one, other in zip(
-                expected, _detected(config, replace(loaded, backend=backend), images), strict=True
+                expected, _detected(config, loaded._replace(backend=backend), images), strict=True
             ):  # fmt: skip
                 agreement.add(one, other)
         finally:

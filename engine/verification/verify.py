@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.config import EngineConfig
@@ -108,11 +108,11 @@ def _neighbours(video: Video, others: Sequence[str], config: EngineConfig) -> tu
         named = find_videos(others, config.output_folder)
         return named[:_NEIGHBOURS], len(named[_NEIGHBOURS:])
     if is_object(video.path):  # nothing is listed for it
-        return [replace(video)], 0
+        return [video._replace()], 0
     folder = str(Path(video.path).parent)
     same = Path(video.path).resolve()
     beside = [each for each in find_videos([folder], config.output_folder) if Path(each.path).resolve() != same]
-    return beside[:_NEIGHBOURS] or [replace(video)], 0  # the same video again, as a distinct object
+    return beside[:_NEIGHBOURS] or [video._replace()], 0  # the same video again, as a distinct object
 
 
 def _run(config: EngineConfig, model: LoadedModel, setting: Setting, video: Video, others: list[Video]) -> Digest:

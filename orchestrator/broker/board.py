@@ -26,7 +26,8 @@ from urllib.parse import quote, unquote
 from orchestrator.broker.dropped import MAX_DEAD
 from orchestrator.broker.heartbeats import EXPIRES_S, Heartbeat, Look, living
 from orchestrator.broker.refusals import MAX_KEPT, Refusal, one_line
-from orchestrator.job.atomic_json import clock_of, object_in, write_quick
+from orchestrator.job.atomic_json import object_in, write_quick
+from orchestrator.job.disk_file import clock_of
 
 _MAX_BEATS = 10_000
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from orchestrator.broker.inbound import MAX_BYTES
-from orchestrator.job.atomic_json import clock_of
+from orchestrator.job.disk_file import clock_of
 
 _LEVELS = 10
 

@@ -31,8 +31,11 @@ from orchestrator.broker.opened import open_broker
 from orchestrator.broker.preflight import begin, explain, extra_s, failure_of
 from orchestrator.broker.redis_broker import RedisBroker
 from orchestrator.broker.view import Broker
-from orchestrator.errors import JobError
+from orchestrator.errors import JobError, PathRefused, reason_of
+from orchestrator.job import shared_folder
+from orchestrator.job.files import AnyPath
 from orchestrator.job.outcomes import told
+from orchestrator.job.stored_path import StoredPath
 from orchestrator.settings import Settings, worker_command
 
 
@@ -68,7 +71,7 @@ def check_health(
     *,
     queues: Sequence[str],
     model: str | None,
-    output: Path,
+    output: AnyPath,
     given: Settings | None = None,
 ) -> list[Check]:
     """Run all checks, in a fixed order. Never raises. Takes at most 5 s, longer only if the broker answers slowly.
@@ -403,8 +406,20 @@ def check_results(url: str) -> Check:
     return Check("results", State.OK, f"{shown} writes and reads")
 
 
-def check_disk(output: Path) -> Check:
-    """Check the disk of the folder, or of its nearest existing parent."""
+def _check_prefix(home: StoredPath) -> Check:
+    try:
+        shared_folder.check(home)
+    except PathRefused as refused:
+        return Check("storage", State.FAILED, str(refused))
+    except OSError as error:
+        return Check("storage", State.FAILED, f"{home}: {reason_of(error)}")
+    return Check("storage", State.OK, f"{home} takes a job's directory")
+
+
+def check_disk(output: AnyPath) -> Check:
+    """Check the disk of the folder, or of its nearest existing parent; of a prefix, whether its server takes a job."""
+    if isinstance(output, StoredPath):
+        return _check_prefix(output)
     folder = next(parent for parent in (output.absolute(), *output.absolute().parents) if parent.exists())
     if not folder.is_dir():
         return Check("disk", State.FAILED, f"{folder} is not a folder", "Choose another output folder.")

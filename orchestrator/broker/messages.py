@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+
+from orchestrator.job.files import AnyPath, any_path
 
 MAX_LISTED = 1000
 """The default limit of messages listed per queue."""
@@ -25,7 +26,7 @@ class Message:
     task: str
     job: str
     step: str
-    folder: Path | None
+    folder: AnyPath | None
     eta: str | None
     level: int = 0
     """The level of its queue; 0 is served first."""
@@ -48,7 +49,7 @@ def message_of(headers: Mapping[str, object], keywords: Mapping[str, object], qu
         task=task,
         job=job,
         step=step or task,
-        folder=Path(folder) if isinstance(folder, str) and len(folder) < _MAX_PATH else None,
+        folder=any_path(folder) if isinstance(folder, str) and len(folder) < _MAX_PATH else None,
         eta=_word(headers.get("eta")) or None,
         level=level,
     )

@@ -12,6 +12,7 @@ from engine.inference.trt.find import is_plan
 from orchestrator.broker.messages import priority_of
 from orchestrator.errors import RequestError
 from orchestrator.job.atomic_json import object_in, write_quick
+from orchestrator.job.files import file_at
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.leases import numbered
 from orchestrator.job.records import Priority, Sent
@@ -67,7 +68,7 @@ def level_of(job: Job, key: str) -> int:
     """Return the level at which a step waits."""
     if key in _SHORT:
         return 0
-    begun = numbered(job.task_base(key), 1).exists()
+    begun = file_at(numbered(job.task_base(key), 1)).exists()
     return later_level(job) if begun else _NEW[job.spec.priority]
 
 

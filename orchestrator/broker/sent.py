@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 from orchestrator.broker.board_side import BoardSide
 from orchestrator.broker.messages import MAX_LISTED, Message, step_of
@@ -12,6 +11,7 @@ from orchestrator.broker.publish import level_of
 from orchestrator.errors import JobError
 from orchestrator.job import turns
 from orchestrator.job.atomic_json import object_in
+from orchestrator.job.files import any_path, names_in
 from orchestrator.job.jobdir import Job
 from orchestrator.job.leases import Lease, age_of
 from orchestrator.job.records import How, Sent
@@ -62,9 +62,9 @@ def _jobs(settings: Settings, announced: Iterable[tuple[str, str]]) -> Iterator[
         seen.add(job.id)
         yield job
     for job_id, folder in announced:
-        if job_id not in seen and Path(folder).name == job_id:
+        if job_id not in seen and (path := any_path(folder)).name == job_id:
             try:
-                job = Job.open(Path(folder))
+                job = Job.open(path)
             except (JobError, OSError):
                 continue
             if not job.settled:
@@ -74,8 +74,10 @@ def _jobs(settings: Settings, announced: Iterable[tuple[str, str]]) -> Iterator[
 def _of_job(job: Job, lease_s: float) -> list[tuple[float, Message]]:
     leases = job.leases("tasks")
     found = []
-    for path in sorted((job.folder / "tasks").glob(f"*{_SENT}")):
-        key = path.name.removesuffix(_SENT)
+    for name in names_in(job.folder / "tasks"):
+        if not name.endswith(_SENT):
+            continue
+        path, key = job.folder / "tasks" / name, name.removesuffix(_SENT)
         age_s = age_of(path)
         try:
             sent = Sent.from_json(object_in(path))

@@ -15,6 +15,7 @@ from orchestrator.client.commands_jobs import outputs_of
 from orchestrator.client.options import SubmitOptions
 from orchestrator.errors import FAILED, INTERRUPTED, reason_of
 from orchestrator.job.events import Event, Events
+from orchestrator.job.files import file_at
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.outcomes import state_of
 from orchestrator.job.records import JobState
@@ -56,7 +57,7 @@ def _events(job: Job, given: Settings) -> Iterator[Event]:
                 yield event
                 if event.facts.get("event") == "ended":
                     return
-            if not ended and not job.folder.is_dir():
+            if not ended and not file_at(job.folder / "job.json").exists():
                 raise FileNotFoundError(f"{job.folder} is unavailable")
             if away:
                 say(f"{job.folder} is back.", err=True)
@@ -73,4 +74,4 @@ def _events(job: Job, given: Settings) -> Iterator[Event]:
                 state = state_of(job, given.lease_s)
                 yield Event(last + 1, {"at": now(), "event": "ended", "state": state.value})
                 return
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(max(_LOOK_EVERY_S, job.look_every_s))

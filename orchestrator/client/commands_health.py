@@ -18,7 +18,7 @@ from orchestrator.client import views
 from orchestrator.client.commands_submit import configuration
 from orchestrator.client.options import SubmitOptions
 from orchestrator.job.job_config import JobConfig
-from orchestrator.job.paths import output_folder
+from orchestrator.job.paths import home_of
 from orchestrator.settings import LOG_QUEUE
 
 
@@ -34,7 +34,7 @@ def health_check(options: SubmitOptions) -> int:
         given.results_url,
         queues=tuple(dict.fromkeys((queue_for("complete_pipeline", options.queue, config), LOG_QUEUE))),
         model=None if checked.backend == "fake" else checked.model,
-        output=output_folder(wanted, given) if is_object(wanted) else Path(wanted),
+        output=home_of(wanted, given) if is_object(wanted) else Path(wanted),
         given=given,
     )
     status = health.exit_status(checks)

@@ -24,9 +24,10 @@ from orchestrator.client.language import language_of
 from orchestrator.client.options import SubmitOptions
 from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import FAILED, INTERRUPTED
+from orchestrator.job.files import AnyPath, file_at
 from orchestrator.job.jobdir import Job, who
 from orchestrator.job.outcomes import Language, end_state, message_of, state_of
-from orchestrator.job.paths import output_folder
+from orchestrator.job.paths import home_of
 from orchestrator.job.records import JobState, PipelineResult, StartRecord
 from orchestrator.job.registry import find_job
 from orchestrator.settings import Settings
@@ -183,10 +184,10 @@ def report(job: Job, shot: Snapshot, given: Settings, as_json: bool) -> int:
     return 0 if success else FAILED
 
 
-def outputs_of(output: str | None, given: Settings) -> tuple[Path, ...]:
+def outputs_of(output: str | None, given: Settings) -> tuple[AnyPath, ...]:
     """Return the folders to search for a job that this machine does not remember. Raises PathRefused."""
     if output is not None and is_object(output):
-        return (output_folder(output, given),)
+        return (home_of(output, given),)
     return (Path(output or "output_videos").absolute(),)
 
 
@@ -195,7 +196,7 @@ def _result(job: Job, given: Settings) -> PipelineResult:
     from orchestrator.worker import steps  # as above
 
     ends = time.monotonic() + RESULTS_S
-    while time.monotonic() < ends and not job.result_path.exists():
+    while time.monotonic() < ends and not file_at(job.result_path).exists():
         time.sleep(0.05)
     return steps.end(job, steps.Context(who(), given))  # makes missing ones again
 

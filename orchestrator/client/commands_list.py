@@ -6,11 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
 from redis import exceptions
-from rich.console import Console
 from rich.text import Text
 
 from engine.text.printable import printable
@@ -28,6 +27,9 @@ from orchestrator.job.jobdir import is_id
 from orchestrator.job.records import EntryStatus, Sent
 from orchestrator.job.registry import known_jobs
 from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from engine.cli.console import Screen
 
 _RECENT = 20
 _MAX_LISTED = 30
@@ -227,7 +229,7 @@ def recent_jobs(given: Settings) -> list[JobRow]:
     return found
 
 
-def show(console: Console, title: str, rows: Sequence[Row], columns: tuple[str, ...]) -> None:
+def show(console: Screen, title: str, rows: Sequence[Row], columns: tuple[str, ...]) -> None:
     if not rows:
         console.print(Text.assemble((title, "bold"), "  none"))
         return

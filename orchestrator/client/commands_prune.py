@@ -22,10 +22,14 @@ from orchestrator.client import views
 from orchestrator.client.commands_jobs import outputs_of
 from orchestrator.client.options import SubmitOptions
 from orchestrator.errors import reason_of
+from orchestrator.job import scratch
 from orchestrator.job.atomic_json import MAX_LIST_BYTES, object_in
+from orchestrator.job.files import file_at
 from orchestrator.job.jobdir import JOBS_FOLDER, PARTS, PIECES, Job, jobs_in
 from orchestrator.job.records import EndRecord
 from orchestrator.job.registry import forget, known_jobs
+from orchestrator.job.stored_file import remove_all, size_of
+from orchestrator.job.stored_path import StoredPath
 from orchestrator.settings import Settings
 
 
@@ -41,7 +45,7 @@ class _Old:
     def to_json(self) -> dict[str, object]:
         return {
             "id": self.job.id,
-            "output": str(self.job.output),
+            "output": self.job.spec.output,
             "state": self.end.state.value,
             "ended_at": self.end.ended_at,
             "bytes": self.size,
@@ -72,7 +76,7 @@ def prune(options: SubmitOptions) -> int:
         click.echo(json.dumps({"success": True, "dry_run": options.dry_run, "removed": removed, "spared": spared}))
         return 0
     for each in gone:
-        say(f"{each.job.id}  {each.end.state}  {each.end.ended_at}  {each.size / 1e6:,.1f} MB  {each.job.output}")
+        say(f"{each.job.id}  {each.end.state}  {each.end.ended_at}  {each.size / 1e6:,.1f} MB  {each.job.spec.output}")
     for job_id, why in spared.items():
         say(f"{job_id} stays: {why}")
     size = sum(each.size for each in gone)
@@ -94,20 +98,23 @@ def _old(jobs: Iterable[Job], options: SubmitOptions, given: Settings) -> tuple[
             spared[job.id] = "its results are still being written"
         elif options.results and (other := _open_beside(job)) is not None:
             spared[job.id] = f"job {other}, which has not ended, writes to the same folder"
-        elif not os.access(job.folder, os.W_OK):
+        elif isinstance(job.folder, Path) and not os.access(job.folder, os.W_OK):
             spared[job.id] = f"{job.folder} can't be written"
         else:
             chosen.append((end, job))
     going = {job.id for _, job in chosen}
     old = []
     for end, job in chosen:
-        files = tuple(_results(job, going)) if options.results else (job.result_path,)
+        if isinstance(job.folder, StoredPath):  # all of it is there
+            old.append(_Old(job, end, (), size_of(job.folder)))
+            continue
+        files = tuple(_results(job, going) if options.results else _result_file(job))
         old.append(_Old(job, end, files, _size(job.folder) + sum(map(_size, files))))
     return old, spared
 
 
 def _open_beside(job: Job) -> str | None:
-    return next((other.id for other in jobs_in(job.output) if not other.ended), None)
+    return next((other.id for other in jobs_in(job.home) if not other.ended), None)
 
 
 def _age_s(end: EndRecord) -> float:
@@ -117,16 +124,20 @@ def _age_s(end: EndRecord) -> float:
 def _results(job: Job, going: set[str]) -> set[Path]:
     """Return the files that a job left in its output folder, except those shared with a job that is kept."""
     own = _named(job)
-    for other in jobs_in(job.output):
+    for other in jobs_in(job.home):
         if other.id not in going:
             own -= _named(other)
     return own
 
 
+def _result_file(job: Job) -> set[Path]:
+    return {job.result_path} if isinstance(job.result_path, Path) else set()
+
+
 def _named(job: Job) -> set[Path]:
     """Return the files named in a job's manifest that are below its output folder."""
     manifest = object_in(job.folder / "manifest.json", MAX_LIST_BYTES) or {}
-    found = {job.result_path}
+    found = _result_file(job)
     files = manifest.get("files")
     found |= {job.output / name for name in files} if isinstance(files, dict) else set()
     videos = manifest.get("videos")
@@ -144,6 +155,8 @@ def _remove(old: _Old, spared: dict[str, str], given: Settings) -> bool:
     """Remove a job, results first, so that an interrupted removal can be repeated. Return False if it is kept because
     others write to its folder."""
     job = old.job
+    if isinstance(job.folder, StoredPath):
+        return _remove_stored(job, job.folder, spared, given)
     try:
         with sole_writer(job.output), Folder.at(job.output) as output:
             for path in sorted(old.files):
@@ -159,6 +172,19 @@ def _remove(old: _Old, spared: dict[str, str], given: Settings) -> bool:
     except (OSError, OutputError) as error:
         spared[job.id] = reason_of(error) if isinstance(error, OSError) else str(error)
         return False
+    forget(job.id, given)
+    return True
+
+
+def _remove_stored(job: Job, folder: StoredPath, spared: dict[str, str], given: Settings) -> bool:
+    """Do the same for a job whose directory is in storage, and for what this machine has of it."""
+    try:
+        file_at(folder / "job.json").remove()  # first, so that the rest does not count as a job
+        remove_all(folder)
+    except OSError as error:
+        spared[job.id] = reason_of(error)
+        return False
+    scratch.clear(job)
     forget(job.id, given)
     return True
 

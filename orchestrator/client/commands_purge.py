@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import click
 
@@ -17,6 +16,7 @@ from orchestrator.client import submission, views
 from orchestrator.client.asking import ask
 from orchestrator.client.options import SubmitOptions
 from orchestrator.errors import JobError
+from orchestrator.job.files import AnyPath
 from orchestrator.job.jobdir import Job, who
 from orchestrator.job.registry import find_job
 from orchestrator.settings import Settings
@@ -68,7 +68,7 @@ def purge(options: SubmitOptions) -> int:
     return 0
 
 
-def _end_job(job_id: str, folder: Path | None, purged: _Purged, given: Settings) -> None:
+def _end_job(job_id: str, folder: AnyPath | None, purged: _Purged, given: Settings) -> None:
     try:
         job: Job = steps.open_job(str(folder), given) if folder else find_job(job_id, given)
     except JobError:

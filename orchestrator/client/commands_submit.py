@@ -16,6 +16,7 @@ from rich.console import Console
 
 from engine.cli.idle import of_engine, refuse_idle
 from engine.config import EngineConfig, load_config, note_on_default
+from engine.storage.urls import is_object
 from engine.text.say import say
 from orchestrator.broker.heartbeats import Heartbeat, consumers
 from orchestrator.broker.opened import open_broker
@@ -43,6 +44,11 @@ def run(options: SubmitOptions) -> int:
     Raises the errors of submission.py and embedded.py, and ConfigError for the file.
     """
     request = submission.check(_request(options), resolved_settings())
+    if options.jobs_dir is not None and not is_object(request.wanted_output):
+        raise click.UsageError(
+            f"--jobs-dir is for jobs that write to object storage, and {request.wanted_output} is a folder, which has "
+            "the job's directory. Leave it out, or name a place in storage with --output s3://BUCKET/FOLDER."
+        )
     refuse_idle(of_engine(report=True), request.config.engine)
     if request.task == "log_end":
         return _log_end(request, options.as_json)

@@ -90,7 +90,7 @@ class Embedded:
     def start_worker(self, job: Job, queue: str) -> None:
         """Start a worker for this job, from the main thread. Its log is `worker.log` in the job's directory."""
         self._job, self._queue = job, queue
-        cancel = [*_PYTHON, "orchestrator.client.submit_cli", "--cancel", job.id, "--output", str(job.output)]
+        cancel = [*_PYTHON, "orchestrator.client.submit_cli", "--cancel", job.id, "--output", job.results]
         self._tell_reaper(f"then {json.dumps(cancel)}")
         self._start()
 
@@ -143,7 +143,8 @@ class Embedded:
     @property
     def _log(self) -> str:
         assert self._job is not None
-        return str(self._job.folder / "worker.log")
+        folder = self._job.folder
+        return str(folder / "worker.log" if isinstance(folder, Path) else self._scratch / "worker.log")
 
     def _start(self) -> None:
         assert self._job is not None

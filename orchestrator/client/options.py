@@ -16,6 +16,7 @@ class SubmitOptions:
     task: str = "complete_pipeline"
     config_file: str | None = None
     output: str | None = None
+    jobs_dir: str | None = None
     workers: int | None = 1
     queue: str | None = None
     priority: str = "normal"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from orchestrator.job import outcomes
 from orchestrator.job.claims import frames_kept
+from orchestrator.job.files import AnyPath
 from orchestrator.job.jobdir import Job
 from orchestrator.job.leases import Lease, age_of, latest, owner_of
 from orchestrator.job.records import (
@@ -72,10 +73,11 @@ class Snapshot:
     id: str
     task: str
     state: JobState
-    folder: Path
+    folder: AnyPath
     video_folder: str
     source: Path
-    output: Path
+    output: Path | None
+    """Where unfinished work is; None: each of its machines has its own."""
     results: str
     created_at: str
     started_at: str | None
@@ -136,7 +138,7 @@ class Reader:
             folder=job.folder,
             video_folder=job.spec.video_folder,
             source=Path(job.spec.inputs[0]),
-            output=job.output,
+            output=None if job.apart else job.output,
             results=job.results,
             created_at=job.spec.created_at,
             started_at=start.started_at,

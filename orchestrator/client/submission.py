@@ -27,10 +27,12 @@ from orchestrator.broker.preflight import begin as ask
 from orchestrator.broker.publish import announce, publish, queue_for
 from orchestrator.errors import BrokerUnreachable, JobError, PathRefused, RequestError
 from orchestrator.job import outcomes
+from orchestrator.job.files import AnyPath
 from orchestrator.job.job_config import JobConfig
-from orchestrator.job.jobdir import Job, jobs_in
-from orchestrator.job.paths import output_folder, stored_output, video_folder
+from orchestrator.job.jobdir import Job, jobs_in, work_folder
+from orchestrator.job.paths import home_of, stored_output, video_folder
 from orchestrator.job.records import JobState, Priority
+from orchestrator.job.stored_path import StoredPath
 from orchestrator.settings import LOG_QUEUE, Settings
 from orchestrator.worker import steps
 from orchestrator.worker.requeue import messages_held
@@ -82,9 +84,9 @@ class JobRequest:
         """Return the output as it was given: a folder, or a place in storage."""
         return self.output or str(self.config.engine.output_folder)
 
-    def output_folder(self, settings: Settings) -> Path:
-        """Return the job's output folder. Raises PathRefused."""
-        return output_folder(self.wanted_output, settings)
+    def home(self, settings: Settings) -> AnyPath:
+        """Return where the job's directory will be: its output folder, or a prefix in storage. Raises PathRefused."""
+        return home_of(self.wanted_output, settings)
 
 
 def check(request: Request, settings: Settings) -> JobRequest:
@@ -102,9 +104,8 @@ def check(request: Request, settings: Settings) -> JobRequest:
         request.video_folder, request.task, config, request.output, request.workers, request.queue, request.priority
     )
     if request.task != "log_end":
-        _check_for_videos(
-            request.video_folder, checked.output_folder(settings), stored_output(checked.wanted_output, settings)
-        )
+        folder = work_folder(checked.home(settings))
+        _check_for_videos(request.video_folder, folder, stored_output(checked.wanted_output, settings))
     return checked
 
 
@@ -124,7 +125,7 @@ def begin(request: JobRequest, settings: Settings, workers: int) -> Job:
 
 def writer_before(job: Job, settings: Settings) -> Job | None:
     """Return an unfinished job that writes to the same folder, for which this one must wait."""
-    for other in jobs_in(job.output):
+    for other in jobs_in(job.home):
         if other.id == job.id or other.ended or other.spec.task == "log_start":
             continue
         if not outcomes.state_of(other, settings.lease_s).ended:
@@ -219,7 +220,9 @@ def _app() -> Celery:
 
 def end_log(request: JobRequest, settings: Settings) -> AsyncResult:
     """Send `log_end_yolo` without a job and return the pending result."""
-    config = {**request.config.given, "output_folder": str(request.output_folder(settings))}
+    home = request.home(settings)
+    output = request.wanted_output if isinstance(home, StoredPath) else str(home)
+    config = {**request.config.given, "output_folder": output}
     folder = os.path.abspath(request.video_folder)
     return _app().send_task("log_end_yolo", args=(folder, config), queue=request.queue or LOG_QUEUE)
 

@@ -43,22 +43,22 @@ TASKS = ("complete_pipeline", "log_start", "process_videos", "log_end")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
 
 _SUBMIT = engine_options.NAMES | set(
-    "video_folder task config_file output workers queue priority resume monitor embedded".split()
+    "video_folder task config_file output jobs_dir workers queue priority resume monitor embedded".split()
 )
 # Simpler tasks accept fewer options.
 _OF_TASKS = {
     "log_start": _SUBMIT - {"workers"},
-    "log_end": frozenset({"video_folder", "task", "config_file", "output", "queue"}),
+    "log_end": frozenset({"video_folder", "task", "config_file", "output", "jobs_dir", "queue"}),
 }
 # The options that each command accepts, besides --json.
 _COMMANDS = {
-    "status": frozenset({"output", "monitor"}),
+    "status": frozenset({"output", "jobs_dir", "monitor"}),
     "list_tasks": frozenset[str](),
-    "cancel": frozenset({"output"}),
-    "follow": frozenset({"output", "after"}),
+    "cancel": frozenset({"output", "jobs_dir"}),
+    "follow": frozenset({"output", "jobs_dir", "after"}),
     "purge": frozenset({"yes"}),
-    "prune": frozenset({"output", "older_than", "keep", "results", "dry_run", "yes"}),
-    "health_check": engine_options.NAMES | {"config_file", "output", "queue"},
+    "prune": frozenset({"output", "jobs_dir", "older_than", "keep", "results", "dry_run", "yes"}),
+    "health_check": engine_options.NAMES | {"config_file", "output", "jobs_dir", "queue"},
 }
 
 # Where each command is, imported when it is called: they load Redis, rich and the engine's configuration, which takes
@@ -132,6 +132,9 @@ def _span(context: click.Context, parameter: click.Parameter, value: str | None)
 @click.option("--task", type=click.Choice(TASKS), default=TASKS[0], help="Task to run.  [complete_pipeline]")
 @click.option("--config", "config_file", metavar="FILE", help="JSON or TOML file of settings.")
 @click.option("-o", "--output", metavar="DIR", help="Output folder.  [output_videos]")
+@click.option(
+    "--jobs-dir", metavar="URL", help="Where jobs into object storage keep their directories.  [a shared folder]"
+)
 @click.option("--workers", callback=_workers, default="1", metavar="N|all", help="Workers that share the job.  [1]")
 @click.option("--queue", metavar="NAME", help="Queue of the job.  [yolo, or yolo-gpu for device cuda]")
 @click.option(
@@ -180,6 +183,8 @@ def submit(context: click.Context, /, **given: Any) -> int:
     and all its records.
     """
     command = _command(context)
+    if (jobs_dir := given["jobs_dir"]) is not None:  # a setting, also for the worker of --embedded
+        os.environ["YOLO_JOBS_DIR"] = jobs_dir
     from engine.logs import set_up_logging
     from orchestrator.client.options import SubmitOptions
 

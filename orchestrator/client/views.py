@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.progress_bar import ProgressBar
@@ -19,6 +20,9 @@ from engine.text.printable import printable
 from orchestrator.client.snapshot import Snapshot, VideoRow
 from orchestrator.job.outcomes import ENDINGS
 from orchestrator.job.records import EntryStatus
+
+if TYPE_CHECKING:
+    from engine.cli.console import Screen
 
 STYLES = {
     "ok": "green",
@@ -54,7 +58,7 @@ class Fitted:
         yield self._make(options.max_width)
 
 
-def screen() -> Console:
+def screen() -> Screen:
     """Return a console on standard output; wide if it is not a terminal."""
     return screen_on(width=_WIDE)
 
@@ -147,7 +151,8 @@ def line(shot: Snapshot) -> str:
 def kept(shot: Snapshot) -> str:
     """Describe what a job that ended early leaves, and how to resume it."""
     partial = ", as valid .partial files" if shot.counts[EntryStatus.PARTIAL] else ""
-    return f"Progress on the others is kept in {shot.output}{partial}; submit the same folder again to resume."
+    place = "on the machines of its workers" if shot.output is None else f"in {shot.output}"
+    return f"Progress on the others is kept {place}{partial}; submit the same folder again to resume."
 
 
 def counts(shot: Snapshot) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from engine.errors import LeaseLost
 from orchestrator.job.atomic_json import there
+from orchestrator.job.files import AnyPath
 
 UNREADABLE_S = 2.0
 """How long a share may be unavailable, in seconds."""
@@ -16,7 +16,7 @@ class Fence:
     """Raises LeaseLost once one of the files exists: a later attempt has begun, or the job has ended without this
     one."""
 
-    def __init__(self, *signs: Path) -> None:
+    def __init__(self, *signs: AnyPath) -> None:
         self._signs = signs
 
     def __call__(self) -> None:

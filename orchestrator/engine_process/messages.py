@@ -122,7 +122,9 @@ class Probe(Task):
 class Work(Task):
     """Process videos that are requested one by one, for the job with this id, into `output`. `on_event`, `event_kinds`
     and `event_loiter_s` are the worker's settings. With `stored`, results are sent to that place in storage, and the
-    folder `notes` says what was; objects of others are replaced only with `overwrite`."""
+    folder `notes` says what was; objects of others are replaced only with `overwrite`. `jobs` is where the directories
+    of such jobs are. `apart`: `output` is this machine's alone, so that what a cancelled video had reached is sent,
+    too."""
 
     kind = "work"
     output: str
@@ -134,6 +136,8 @@ class Work(Task):
     event_loiter_s: float | None = None
     stored: str | None = None
     notes: str = ""
+    jobs: str = ""
+    apart: bool = False
     overwrite: bool = False
 
 
@@ -175,6 +179,7 @@ class SendRest(Task):
     output: str
     stored: str
     notes: str
+    jobs: str
     job: str
     name: str
     result: Mapping[str, object]

@@ -9,6 +9,7 @@ from engine.resume import partial_outputs
 from orchestrator.engine_process.fence import Fence
 from orchestrator.engine_process.ipc import Sender
 from orchestrator.engine_process.messages import Salvage, Salvaged
+from orchestrator.job.files import any_path
 from orchestrator.job.records import VideoEntry
 
 
@@ -18,7 +19,7 @@ def salvage(task: Salvage, events: Sender) -> None:
         Video(task.path, PurePosixPath(task.stem)),
         Path(task.output),
         job=task.job,
-        fence=Fence(Path(task.successor)),
+        fence=Fence(any_path(task.successor)),
         roots=list(map(Path, task.roots)),
     )
     outputs = {kind: str(path) for kind, path in made.items()}

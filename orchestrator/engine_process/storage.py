@@ -8,6 +8,7 @@ from engine.errors import ConfigError
 from engine.storage.shared_output import SharedOutput
 from engine.storage.urls import place_of
 from orchestrator.engine_process.messages import SendRest, Work
+from orchestrator.job.files import any_path, file_at
 from orchestrator.job.jobdir import is_id
 
 
@@ -15,15 +16,15 @@ def storage_of(task: Work | SendRest, *, keeps_videos: bool = False) -> SharedOu
     """Return the place of a task whose results go to storage."""
     if (place := place_of(task.stored or "")) is None:
         raise ConfigError(f"Results go to the URL of a place in storage. Got {task.stored}.")
-    notes = Path(task.notes)
+    jobs = any_path(task.jobs)
 
     def has_ended(job: str) -> bool:
-        return is_id(job) and (notes.parent / job / "end.json").exists()
+        return is_id(job) and file_at(jobs / job / "end.json").exists()
 
     return SharedOutput(
         place,
         Path(task.output),
-        notes,
+        Path(task.notes),
         task.job,
         overwrite=task.overwrite,
         keeps_videos=keeps_videos,

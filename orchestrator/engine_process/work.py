@@ -46,6 +46,7 @@ from orchestrator.engine_process.messages import (
 )
 from orchestrator.engine_process.reading import ticker
 from orchestrator.engine_process.storage import storage_of
+from orchestrator.job.files import any_path
 from orchestrator.job.records import BackendFacts, EngineFacts, EntryStatus, ModelFacts, VideoEntry
 
 PROGRESS_EVERY_S = 0.5
@@ -122,7 +123,7 @@ class _Work:
             yield Assignment(
                 Video(given.path, PurePosixPath(given.stem)),
                 attempt=given.attempt,
-                fence=Fence(Path(given.successor), Path(given.end)),
+                fence=Fence(any_path(given.successor), any_path(given.end)),
                 job=self._task.job,
                 behind=tuple(map(PurePosixPath, given.behind)),
                 pieces=None if given.pieces is None else PiecesOf(Path(given.pieces), given.piece_s, given.drawn),
@@ -135,7 +136,7 @@ class _Work:
         # "resumed_from" is left out where it never stopped.
         left_out = (*flags, "known_ahead", *(() if entry["resumed_from"] else ("resumed_from",)))
         told = VideoEntry.from_json({key: value for key, value in entry.items() if key not in left_out})
-        if not any(flags.values()):
+        if not flags["lost"] and (self._task.apart or not flags["unfinished"]):
             try:
                 told = self._sent(assignment, told)
             except LeaseLost as error:

@@ -10,15 +10,17 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from engine.resume import attempts
+from engine.storage.spooled import told
 from orchestrator.errors import PathRefused, reason_of
 from orchestrator.job.atomic_json import there, write_once
+from orchestrator.job.files import AnyPath
 from orchestrator.job.jobdir import Job, now
 from orchestrator.job.leases import Lease, Owner, latest, numbered, take
 from orchestrator.job.outcomes import failed_entry
-from orchestrator.job.paths import confined_video, input_is_away, output_folder
+from orchestrator.job.paths import confined_output, confined_video, input_is_away
 from orchestrator.job.records import How, VideoEntry, VideoFacts, VideoResult
 from orchestrator.settings import Settings
 
@@ -39,7 +41,7 @@ class Claim:
     from_frame: int
 
     @property
-    def successor(self) -> Path:
+    def successor(self) -> AnyPath:
         """Return the file that exists once another attempt has followed this one."""
         return numbered(self.lease.base, self.lease.number + 1)
 
@@ -196,7 +198,7 @@ class Claims:
         index = video.index
         try:
             confined_video(video.path, self._settings)
-            output_folder(str((self._job.output / video.stem).parent), self._settings)
+            confined_output(self._job.output, video.stem, self._settings, apart=self._job.apart)
         except PathRefused as refused:
             if self._input_is_away():  # not just this video
                 return None
@@ -244,6 +246,8 @@ class Claims:
 
 
 def _keep(job: Job, index: int, entry: VideoEntry, attempt: int, node: str) -> bool:
+    if job.apart and job.spec.stored is not None:  # the path on this machine tells others nothing
+        entry = VideoEntry.from_json(told(entry.to_json(), job.output, job.spec.stored))
     kept = write_once(job.done_path(index), VideoResult(entry, attempt, node, now()).to_json())
     if kept:
         job.note("video ended", video=entry.path, status=entry.status, attempt=attempt, worker=node)

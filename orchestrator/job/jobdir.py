@@ -16,8 +16,9 @@
     manifest.json            a copy of the one in the output folder; written last: nothing is left to do
     events.jsonl             its history, one event per line
 
-Files appear atomically (atomic_json.py), and those that must exist once are created by a link that only one process can
-make. Nothing here needs a broker.
+Files appear atomically (files.py), and those that must exist once can be created by only one process. Nothing here
+needs a broker. The directory lies on disk, or in object storage; then the lines of `events.jsonl` are objects, and each
+machine works in a folder of its own (scratch.py).
 """
 
 from __future__ import annotations
@@ -37,10 +38,13 @@ from typing import TypeVar
 
 from engine.errors import OutputError
 from engine.files.folders import Folder, opened
+from engine.storage.spooled import cache_of
 from orchestrator.errors import JobError, RequestError, reason_of
 from orchestrator.job.atomic_json import MAX_LIST_BYTES, append_line, object_in, read_json, write_once, write_quick
+from orchestrator.job.files import AnyPath, any_path, file_at, names_in
 from orchestrator.job.leases import Lease
 from orchestrator.job.records import SCHEMA, EndRecord, JobSpec, Progress, StartRecord, VideoResult
+from orchestrator.job.stored_path import StoredPath
 
 R = TypeVar("R")
 
@@ -76,23 +80,26 @@ def now() -> str:
 class Job:
     """One job. Opening it reads `job.json`; everything else is read on demand."""
 
-    folder: Path
+    folder: AnyPath
     spec: JobSpec
 
     @classmethod
     def create(cls, spec: JobSpec) -> Job:
         """Create the directory, or open the existing job with that id. Raises RequestError if the output folder can't
         be written."""
-        output = Path(spec.output)
+        output = any_path(spec.output)
         folder = output / JOBS_FOLDER / spec.id
         job = cls(folder, spec)
         try:
-            _make(output, spec.id)
+            if isinstance(output, Path):
+                _make(output, spec.id)
             if not write_once(folder / "job.json", spec.to_json()):
                 return cls.open(folder)
         except OutputError as error:
             raise RequestError(str(error)) from error
         except OSError as error:
+            if job.apart:
+                raise RequestError(f"The job's directory {folder} can't be written: {reason_of(error)}.") from error
             raise RequestError(
                 f"Output folder {output} can't be written: {reason_of(error)}. Name another one with --output DIR."
             ) from error
@@ -100,7 +107,7 @@ class Job:
         return job
 
     @classmethod
-    def open(cls, folder: Path) -> Job:
+    def open(cls, folder: AnyPath) -> Job:
         """Open a job. Raises JobError if there is none, if it belongs to a later version, or if no client made it."""
         try:
             value = read_json(folder / "job.json", MAX_LIST_BYTES)
@@ -128,8 +135,25 @@ class Job:
         return self.spec.id
 
     @property
+    def home(self) -> AnyPath:
+        """Return where the directories of all jobs that write to the same place are: the output folder, or a prefix in
+        storage."""
+        return self.folder.parent.parent
+
+    @property
+    def apart(self) -> bool:
+        """Whether its directory is in storage: its workers share no folder."""
+        return isinstance(self.folder, StoredPath)
+
+    @property
+    def scratch(self) -> Path:
+        """Return the folder of this machine for a job whose workers share none."""
+        return scratch_of(self.home)
+
+    @property
     def output(self) -> Path:
-        return Path(self.spec.output)
+        """Return the folder in which engines of this machine work: that of all machines, unless the job is `apart`."""
+        return work_folder(self.home) if self.apart else Path(self.spec.output)
 
     @property
     def results(self) -> str:
@@ -137,9 +161,9 @@ class Job:
         return self.spec.stored or self.spec.output
 
     @property
-    def result_path(self) -> Path:
+    def result_path(self) -> AnyPath:
         """Return the path of the file with the result of the pipeline."""
-        return (self.output if self.spec.stored is None else self.folder) / self.result_name
+        return (self.home if self.spec.stored is None else self.folder) / self.result_name
 
     @property
     def result_name(self) -> str:
@@ -148,7 +172,7 @@ class Job:
     @property
     def notes(self) -> Path:
         """Return the folder of notes on what was sent to storage, which the next job into the same place reads, too."""
-        return self.folder.parent / NOTES
+        return self.scratch / NOTES if isinstance(self.folder, StoredPath) else self.folder.parent / NOTES
 
     @property
     def config(self) -> dict[str, object]:
@@ -167,8 +191,13 @@ class Job:
 
     # -- how far it has come ------------------------------------------------------------------------------------------
 
+    @property
+    def look_every_s(self) -> float:
+        """Seconds between two looks at files that others may create: a look at a disk costs nothing."""
+        return 2.0 if self.apart else 0.0
+
     @cached_property
-    def start_path(self) -> Path:
+    def start_path(self) -> AnyPath:
         return self.folder / "start.json"
 
     def start_record(self) -> StartRecord | None:
@@ -189,22 +218,22 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        return (self.folder / "end.json").exists()
+        return self._has("end.json")
 
     @property
-    def kept_manifest(self) -> Path:
+    def kept_manifest(self) -> AnyPath:
         """Return the path of the job's own copy of its manifest, the last file written at its end."""
         return self.folder / "manifest.json"
 
     @property
     def settled(self) -> bool:
         """Return whether it has ended and its results are written: nothing is left to do."""
-        return self.ended and self.kept_manifest.exists()
+        return self.ended and self._has(self.kept_manifest.name)
 
     @property
     def cancelled(self) -> bool:
         """Return whether its cancellation was requested."""
-        return (self.folder / "cancel.json").exists()
+        return self._has("cancel.json")
 
     def cancel(self, who: str) -> bool:
         """Request cancellation durably, without a worker or a broker. Return False if it was already requested."""
@@ -216,23 +245,27 @@ class Job:
     @property
     def given_up(self) -> str | None:
         """Return why nobody can continue it; None if somebody can."""
-        path = self.folder / "given-up.json"
-        if not path.exists():
+        if not self._has("given-up.json"):
             return None
-        return str((object_in(path) or {}).get("why") or "it was given up")[:2000]
+        return str((object_in(self.folder / "given-up.json") or {}).get("why") or "it was given up")[:2000]
 
     def give_up(self, why: str) -> None:
         """Stop all further work: the job ends with the finished work and the reason. Raises OSError."""
         if write_once(self.folder / "given-up.json", {"why": why, "at": now()}):
             self.note("given up", why=why)
 
-    def video_base(self, index: int) -> Path:
+    def video_base(self, index: int) -> AnyPath:
         return self.folder / "videos" / f"{index:04d}"
 
-    def done_path(self, index: int) -> Path:
+    def done_path(self, index: int) -> AnyPath:
         return self.folder / "videos" / f"{index:04d}.done.json"
 
-    def task_base(self, key: str) -> Path:
+    @property
+    def pieces(self) -> Path:
+        """Return the folder of pieces, which is on disk: jobs that are `apart` have none to share."""
+        return self.folder / PIECES if isinstance(self.folder, Path) else self.scratch / PIECES
+
+    def task_base(self, key: str) -> AnyPath:
         return self.folder / "tasks" / key
 
     def done(self, index: int) -> VideoResult | None:
@@ -241,12 +274,12 @@ class Job:
 
     def done_indices(self) -> set[int]:
         """Return the videos that have a result."""
-        return {int(match[1]) for name in self._names("videos") if (match := _DONE.fullmatch(name))}
+        return {int(match[1]) for name in names_in(self.folder / "videos") if (match := _DONE.fullmatch(name))}
 
     def leases(self, kind: str) -> dict[str, Lease]:
         """Return the last lease of each video (`videos`) or step (`tasks`) that ever had one, by its base name."""
         last: dict[str, int] = {}
-        for name in self._names(kind):
+        for name in names_in(self.folder / kind):
             if match := _LEASE.fullmatch(name):
                 last[match[1]] = max(int(match[2]), last.get(match[1], 0))
         return {base: Lease(self.folder / kind / base, number) for base, number in last.items()}
@@ -259,7 +292,8 @@ class Job:
 
     def progress(self) -> list[Progress]:
         """Return what each process step wrote last."""
-        values = (object_in(self.folder / "tasks" / n) for n in self._names("tasks") if n.endswith(".progress.json"))
+        folder = self.folder / "tasks"
+        values = (object_in(folder / name) for name in names_in(folder) if name.endswith(".progress.json"))
         found = (_record(Progress.from_json, value) for value in values)
         return [progress for progress in found if progress is not None]
 
@@ -273,22 +307,36 @@ class Job:
         with contextlib.suppress(OSError):
             append_line(self.folder / "events.jsonl", {"at": now(), "event": event, **facts})
 
-    def _names(self, part: str) -> list[str]:
-        try:
-            return sorted(name for name in os.listdir(self.folder / part) if not name.startswith("."))
-        except OSError:
-            return []
+    def _has(self, name: str) -> bool:
+        return file_at(self.folder / name).exists()
 
 
-def jobs_in(output: Path) -> list[Job]:
-    """Return all jobs that wrote, or write, to an output folder, oldest first; unreadable ones are left out."""
+def scratch_of(home: AnyPath) -> Path:
+    """Return the folder of this machine for jobs whose directories are at `home`, in storage."""
+    return cache_of("jobs", str(home))
+
+
+def work_folder(home: AnyPath) -> Path:
+    """Return the folder in which this machine works at jobs whose directories are at `home`."""
+    return scratch_of(home) / "out" if isinstance(home, StoredPath) else home
+
+
+def jobs_in(home: AnyPath) -> list[Job]:
+    """Return all jobs that wrote, or write, to an output folder, or whose directories have this prefix, oldest first;
+    unreadable ones are left out."""
     found = []
-    with opened(output, JOBS_FOLDER) as folder, contextlib.suppress(OSError):
-        for name in sorted(folder.names()) if folder is not None else ():
-            with contextlib.suppress(JobError):
-                if folder is not None and not folder.is_link(name):
-                    found.append(Job.open(output / JOBS_FOLDER / name))
+    for name in names_in(home / JOBS_FOLDER) if isinstance(home, StoredPath) else _unlinked(home):
+        with contextlib.suppress(JobError):
+            found.append(Job.open(home / JOBS_FOLDER / name))
     return sorted(found, key=lambda job: (job.spec.created_at, job.id))
+
+
+def _unlinked(output: Path) -> list[str]:
+    """Return the names of the jobs' directories in an output folder; links are left out."""
+    with opened(output, JOBS_FOLDER) as folder, contextlib.suppress(OSError):
+        if folder is not None:
+            return [name for name in folder.names() if not folder.is_link(name)]
+    return []
 
 
 def _make(output: Path, name: str) -> None:

@@ -1,8 +1,8 @@
-"""Leases on the file system: who works on what, and whether they are still alive.
+"""Leases in a job's directory: who works on what, and whether they are still alive.
 
 The leases of an item are numbered files: `0007.1.json`, `0007.2.json`, ... The last one counts. Its owner touches it
 every few seconds; it expires if it was not touched for `lease_s`, or at once if its owner was a process of this machine
-that is gone. Age is measured by the file system's own clock, by touching a file beside it, so the clocks of several
+that is gone. Age is measured by the clock of whoever keeps the files (`files.File.clock`), so the clocks of several
 machines need not agree. An owner that is done writes `0007.1.end.json`.
 
 The number is the fencing token: of two processes that want number n + 1, one creates the file, and a process that finds
@@ -21,7 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from orchestrator.job.atomic_json import clock_of, read_json, there, write_once
+from orchestrator.job.atomic_json import read_json, there, write_once
+from orchestrator.job.files import AnyPath, file_at
 from orchestrator.job.records import Ending, EngineFacts, How
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class LeaseRecord:
 class Lease:
     """A numbered lease. Held until it is released, expires, or is followed by another one."""
 
-    def __init__(self, base: Path, number: int) -> None:
+    def __init__(self, base: AnyPath, number: int) -> None:
         self.base = base
         self.number = number
         self.path = numbered(base, number)
@@ -103,7 +104,7 @@ class Lease:
     def touch(self) -> None:
         """Renew it. A disk that is briefly unavailable is no reason to stop working."""
         with contextlib.suppress(OSError):
-            os.utime(self.path)
+            file_at(self.path).touch()
 
     @property
     def lost(self) -> bool:
@@ -116,7 +117,7 @@ class Lease:
         try:
             if self.read_ending() is not None:
                 return False
-            touched, owner = _touched(self.path), _record(self.path).owner
+            touched, owner = file_at(self.path).touched(), _record(self.path).owner
         except OSError as error:
             log.debug("%s can't be read, and counts as held", self.path, exc_info=error)
             return True
@@ -138,7 +139,7 @@ class Lease:
         """Return when it was released, else last renewed, in seconds since 1970; 0 if unknown."""
         for path in (_end(self.base, self.number), self.path):
             with contextlib.suppress(OSError):
-                if (touched := _touched(path)) is not None:
+                if (touched := file_at(path).touched()) is not None:
                     return touched
         return 0.0
 
@@ -164,7 +165,7 @@ class Lease:
         write_once(_end(self.base, self.number), Ending(how, error, engine, cpu_s).to_json())
 
 
-def take(base: Path, owner: Owner, lease_s: float, *, from_frame: int | None = None) -> Lease | None:
+def take(base: AnyPath, owner: Owner, lease_s: float, *, from_frame: int | None = None) -> Lease | None:
     """Take the next lease of `base`; None if somebody holds the last one, or was faster. Raises OSError."""
     last = latest(base)
     if last is not None and last.held(lease_s):
@@ -176,7 +177,7 @@ def take(base: Path, owner: Owner, lease_s: float, *, from_frame: int | None = N
     return Lease(base, number)
 
 
-def latest(base: Path) -> Lease | None:
+def latest(base: AnyPath) -> Lease | None:
     """Return the last lease of `base`; None if there never was one. Raises OSError if that can't be known."""
     number = 0
     while there(numbered(base, number + 1)):
@@ -184,15 +185,15 @@ def latest(base: Path) -> Lease | None:
     return Lease(base, number) if number else None
 
 
-def numbered(base: Path, number: int) -> Path:
+def numbered(base: AnyPath, number: int) -> AnyPath:
     return base.with_name(f"{base.name}.{number}.json")
 
 
-def _end(base: Path, number: int) -> Path:
+def _end(base: AnyPath, number: int) -> AnyPath:
     return base.with_name(f"{base.name}.{number}.end.json")
 
 
-def owner_of(path: Path) -> Owner | None:
+def owner_of(path: AnyPath) -> Owner | None:
     """Return the owner that a lease file names; None if there is no such file, or it names none."""
     try:
         return _record(path).owner
@@ -200,7 +201,7 @@ def owner_of(path: Path) -> Owner | None:
         return None
 
 
-def _record(path: Path) -> LeaseRecord:
+def _record(path: AnyPath) -> LeaseRecord:
     """Read a lease's file; a damaged one gives an empty record. Raises OSError."""
     try:
         return LeaseRecord.from_json(read_json(path))
@@ -208,29 +209,21 @@ def _record(path: Path) -> LeaseRecord:
         return LeaseRecord(None, "")
 
 
-def age_of(path: Path) -> float | None:
-    """Return the seconds since the file was touched, on its file system's clock; None if there is no such file.
+def age_of(path: AnyPath) -> float | None:
+    """Return the seconds since the file was touched, on the clock of whoever keeps it; None if there is no such file.
 
     The age of a file from the future is its distance from now: the clock was set back, and a live owner touches it
     again.
     """
     try:
-        touched = _touched(path)
+        touched = file_at(path).touched()
     except OSError:
         return None
     return None if touched is None else _since(path, touched)
 
 
-def _touched(path: Path) -> float | None:
-    """Return when a file was touched; None if there is none. Raises OSError."""
-    try:
-        return path.stat().st_mtime
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _since(path: Path, touched: float) -> float:
-    return abs(clock_of(path.parent) - touched)
+def _since(path: AnyPath, touched: float) -> float:
+    return abs(file_at(path).clock() - touched)
 
 
 @functools.cache

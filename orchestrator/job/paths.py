@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 from engine.inference.trt.find import is_plan
 from engine.storage.urls import Place, is_below, place_of
 from orchestrator.errors import PathRefused, reason_of
+from orchestrator.job.files import AnyPath
+from orchestrator.job.stored_path import StoredPath
 from orchestrator.settings import Settings, broker_folder
 
 _MAX_PATH = 4096
@@ -64,12 +66,37 @@ def input_is_away(given: str, settings: Settings) -> str | None:
     return None
 
 
+def home_of(given: str, settings: Settings) -> AnyPath:
+    """Resolve where a job with this output keeps its directory: in its output folder, which need not exist yet. For
+    results that go to storage, it is the folder from which they are sent, or a prefix below `jobs_dir`. Raises
+    PathRefused."""
+    if (place := stored_output(given, settings)) is None:
+        return output_folder(given, settings)
+    name = f"{place.bucket}-{hashlib.sha256(place.url.encode()).hexdigest()[:16]}"
+    if settings.jobs_dir is not None:
+        return stored_home(settings.jobs_dir, settings) / name
+    return output_folder(str(_spool(place, settings) / name), settings)
+
+
+def stored_home(given: str, settings: Settings) -> StoredPath:
+    """Return the prefix in storage below which directories of jobs are. Raises PathRefused."""
+    if (place := stored_output(given, settings)) is None:
+        raise PathRefused(f"{given[:200]} is not the URL of a place in object storage.")
+    return StoredPath(place)
+
+
+def confined_output(output: Path, stem: str, settings: Settings, *, apart: bool) -> None:
+    """Check the folder of a video's outputs below a job's, links resolved. `apart`: the job's folder is one of this
+    machine's own, and below no root. Raises PathRefused."""
+    folder = (output / stem).parent
+    if not apart:
+        output_folder(str(folder), settings)
+    elif not _resolved(str(folder), "output folder").is_relative_to(os.path.realpath(output)):
+        raise PathRefused(f"Output folder {folder} is not below {output}.")
+
+
 def output_folder(given: str, settings: Settings) -> Path:
-    """Resolve a job's output folder, which need not exist yet. For results that go to storage, it is the folder from
-    which they are sent, and in which the job keeps its records. Raises PathRefused."""
-    if (place := stored_output(given, settings)) is not None:
-        name = f"{place.bucket}-{hashlib.sha256(place.url.encode()).hexdigest()[:16]}"
-        return output_folder(str(_spool(place, settings) / name), settings)
+    """Resolve an output folder on disk, which need not exist yet. Raises PathRefused."""
     path = _resolved(given, "output folder")
     try:
         if not stat.S_ISDIR(path.stat().st_mode):
@@ -100,7 +127,8 @@ def _spool(place: Place, settings: Settings) -> Path:
         shown = _shown(settings.output_roots)
         raise PathRefused(
             f"A job that writes to {place.url} keeps its records in a folder that all workers share, and "
-            f"YOLO_OUTPUT_ROOTS ({shown}) names none. Add one: export YOLO_OUTPUT_ROOTS=/srv/jobs{os.pathsep}{shown}"
+            f"YOLO_OUTPUT_ROOTS ({shown}) names none. Add one: export YOLO_OUTPUT_ROOTS=/srv/jobs{os.pathsep}{shown}, "
+            f"or keep the records in storage, too: export YOLO_JOBS_DIR={place.scheme}://{place.bucket}/jobs"
         )
     return settings.state_dir / "stored"
 

@@ -69,7 +69,7 @@ def pieces_of(job: Job, config: EngineConfig, video: VideoFacts) -> PiecesOf | N
     if config.split_s is None or not is_split(config, video):
         return None
     drawn = _is_drawn_apart(job, config)
-    return PiecesOf(job.folder / PIECES / f"{video.index:04d}", config.split_s, drawn)
+    return PiecesOf(job.pieces / f"{video.index:04d}", config.split_s, drawn)
 
 
 def _is_drawn_apart(job: Job, config: EngineConfig) -> bool:
@@ -82,7 +82,7 @@ def _is_drawn_apart(job: Job, config: EngineConfig) -> bool:
 
 def forget_pieces(job: Job, index: int | None = None) -> None:
     """Remove the pieces of a video that has its result, or of all videos without an index. Best effort."""
-    with contextlib.suppress(OSError, OutputError), Folder.at(job.folder) as folder:
+    with contextlib.suppress(OSError, OutputError), Folder.at(job.pieces.parent) as folder:
         if index is None:
             folder.remove_folder(PIECES)
             return
@@ -270,7 +270,7 @@ class Pieces:
         """Return the state of each piece in the folder, by video."""
         seen: dict[int, _SeenVideo] = {}
         try:
-            names = os.listdir(self._job.folder / PIECES)
+            names = os.listdir(self._job.pieces)
         except OSError:  # none was ever taken
             return seen
         for name in sorted(names):
@@ -351,7 +351,7 @@ class Pieces:
         return ending is None or ending.how not in _INNOCENT
 
     def _base(self, index: int, number: int, *, draws: bool) -> Path:
-        return self._job.folder / PIECES / f"{index:04d}-{number:05d}{'d' if draws else ''}"
+        return self._job.pieces / f"{index:04d}-{number:05d}{'d' if draws else ''}"
 
     def _take(self, video: VideoFacts, number: int, *, draws: bool) -> PieceClaim | None:
         pieces = pieces_of(self._job, self._config, video)
@@ -359,7 +359,7 @@ class Pieces:
         piece = pieces.piece(number)
         try:
             confined_video(video.path, self._settings)
-            with Folder.at(self._job.folder) as folder:
+            with Folder.at(self._job.pieces.parent) as folder:
                 folder.sub(PIECES, make=True).close()
             lease = take(self._base(video.index, number, draws=draws), self._owner, self._settings.lease_s)
         except (PathRefused, OSError, OutputError) as error:

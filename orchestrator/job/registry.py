@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Self
 
 from orchestrator.errors import JobError, UnknownJob, reason_of
+from orchestrator.job import scratch
 from orchestrator.job.atomic_json import object_in, write_quick
+from orchestrator.job.files import AnyPath, any_path, file_at, names_in
 from orchestrator.job.jobdir import JOBS_FOLDER, Job, is_id
 from orchestrator.settings import Settings
 
@@ -81,7 +83,13 @@ def open_jobs(settings: Settings) -> list[Job]:
     to its own workers."""
     found = []
     for job in _jobs(_path("", settings).parent, broker=_broker(settings)):
-        if job.settled:
+        try:
+            settled = job.settled
+        except OSError as error:  # its directory is away
+            log.debug("job %s can't be looked at: %s", job.id, error)
+            continue
+        if settled:
+            scratch.leave(job)
             settle(job.id, settings)
         else:
             found.append(job)
@@ -102,10 +110,10 @@ def _jobs(*folders: Path, broker: str | None = None) -> Iterator[Job]:
             entries.append((found.created_at, path.stem, found.folder))
     for _, _, folder in sorted(entries, reverse=True):
         with contextlib.suppress(JobError):
-            yield Job.open(Path(folder))
+            yield Job.open(any_path(folder))
 
 
-def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
+def find_job(job_id: str, settings: Settings, *outputs: AnyPath) -> Job:
     """Find a job by id, among those that this machine remembers or in one of `outputs`. An id may be abbreviated if
     that is unambiguous. Raises UnknownJob."""
     if not is_id(job_id):
@@ -115,9 +123,9 @@ def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
     path = _path(job_id, settings)
     found = _entry(path) or _entry(path.parent / _ENDED / path.name)
     if found is not None:
-        folders.insert(0, Path(found.folder))
+        folders.insert(0, any_path(found.folder))
     for folder in folders:
-        if os.path.exists(folder / "job.json"):
+        if file_at(folder / "job.json").exists():
             return Job.open(folder)
     if found is not None:
         raise UnknownJob(f"Job {job_id} is in {found.folder}, and there is no such folder now. Is its disk unmounted?")
@@ -127,17 +135,15 @@ def find_job(job_id: str, settings: Settings, *outputs: Path) -> Job:
     )
 
 
-def _whole(begun: str, settings: Settings, outputs: tuple[Path, ...]) -> str:
+def _whole(begun: str, settings: Settings, outputs: tuple[AnyPath, ...]) -> str:
     """Complete an abbreviated id; return `begun` itself if no id begins so, or if it is too short."""
     if len(begun) < _MIN_LETTERS:
         return begun
     jobs = _path("", settings).parent
-    places = [(jobs, ".json"), (jobs / _ENDED, ".json"), *((output / JOBS_FOLDER, "") for output in outputs)]
-    found = set[str]()
-    for folder, suffix in places:
-        with contextlib.suppress(OSError):
-            names = (name.removesuffix(suffix) for name in os.listdir(folder) if name.endswith(suffix))
-            found |= {name for name in names if name.startswith(begun) and is_id(name)}
+    entries = (name for folder in (jobs, jobs / _ENDED) for name in names_in(folder))
+    names = [name.removesuffix(".json") for name in entries if name.endswith(".json")]
+    names += [name for output in outputs for name in names_in(output / JOBS_FOLDER)]
+    found = {name for name in names if name.startswith(begun) and is_id(name)}
     if begun in found or not found:
         return begun
     if len(found) > 1:

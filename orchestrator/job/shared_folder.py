@@ -1,4 +1,4 @@
-"""Tests the guarantees that jobs need from the file system of their output folder: shares and FUSE mounts differ.
+"""Tests the guarantees that jobs need from where their directory lies: shares, FUSE mounts and servers differ.
 
 A single process tests them, so it only finds what is missing altogether. For delays between machines, see
 docs/operations.md, "Shared file systems".
@@ -16,13 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.files.folders import NO_LINKS
+from engine.storage.urls import Place
 from orchestrator.errors import PathRefused, reason_of
 from orchestrator.job.atomic_json import append_line, read_json, write_json, write_once
+from orchestrator.job.files import AnyPath
+from orchestrator.job.stored_file import StoredFile
+from orchestrator.job.stored_path import StoredPath
 
 _OFF_S = 5.0
 _MOUNTS = Path("/proc/self/mountinfo")
 good_devices: set[int] = set()
 """The devices of output folders that this process has tested successfully."""
+_good_buckets: set[Place] = set()
 
 
 class _Lacks(Exception):
@@ -48,9 +53,12 @@ class Findings:
     hard_links: bool = True
 
 
-def check(output: Path) -> None:
-    """Test the file system of an output folder, creating the folder if missing; once per process. Raises PathRefused
-    with the remedy if a guarantee is missing, OSError if nothing can be written."""
+def check(output: AnyPath) -> None:
+    """Test the file system of an output folder, creating the folder if missing, or the server of a prefix; once per
+    process. Raises PathRefused with the remedy if a guarantee is missing, OSError if nothing can be written."""
+    if isinstance(output, StoredPath):
+        _check_server(output)
+        return
     output.mkdir(parents=True, exist_ok=True)
     device = os.stat(output).st_dev
     if device in good_devices:
@@ -59,6 +67,22 @@ def check(output: Path) -> None:
     if found.lacks:
         raise PathRefused(f"Output folder {told(output, found)} Or name another one with --output DIR.")
     good_devices.add(device)
+
+
+def _check_server(home: StoredPath) -> None:
+    bucket = home.place._replace(key="")
+    if bucket in _good_buckets:
+        return
+    probe = StoredFile(home / f".yolo-probe-{secrets.token_hex(8)}")
+    try:
+        if not probe.create(b"1") or probe.create(b"2"):
+            raise PathRefused(
+                f"{home} is on a server that ignores conditions (If-None-Match) of writes: two workers would take the "
+                "same video. Name a folder that all workers share as a root, and leave out jobs_dir."
+            )
+    finally:
+        probe.remove()
+    _good_buckets.add(bucket)
 
 
 def told(folder: Path, found: Findings) -> str:

@@ -11,9 +11,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib import metadata
 from typing import NotRequired, TypedDict
 
+from engine.versions import own_version
 from orchestrator.job.jobdir import Job
 from orchestrator.job.leases import Lease
 from orchestrator.job.records import EndRecord, EntryStatus, How, JobState
@@ -174,7 +174,7 @@ def _of_lease(lease: Lease, key: str, parent: str, name: str, facts: dict[str, _
 def request_of(job: Job, end: EndRecord) -> RequestJson:
     """Return the body of an OTLP request as JSON."""
     trace = hashlib.sha256(job.id.encode()).hexdigest()[:32]
-    service: dict[str, _Value] = {"service.name": "yolo-engine", "service.version": metadata.version("yolo-engine")}
+    service: dict[str, _Value] = {"service.name": "yolo-engine", "service.version": own_version()}
     spans = [_otlp(span, trace, job.id) for span in spans_of(job, end)]
     scope: ScopeSpansJson = {"scope": {"name": "yolo-engine"}, "spans": spans}
     return {"resourceSpans": [{"resource": {"attributes": _attributes(service)}, "scopeSpans": [scope]}]}

@@ -8,11 +8,10 @@ that, the search for lost messages (requeue.py) finds the marker.
 from __future__ import annotations
 
 import contextlib
-import os
-from pathlib import Path
 
 from orchestrator.errors import JobError
 from orchestrator.job.atomic_json import object_in, write_quick
+from orchestrator.job.files import AnyPath, file_at, names_in
 from orchestrator.job.jobdir import JOBS_FOLDER, Job, is_id, now
 
 
@@ -21,14 +20,14 @@ class Turns:
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
-        self._begun: dict[Path, list[Job]] = {}
+        self._begun: dict[AnyPath, list[Job]] = {}
 
     def before(self, job: Job) -> Job | None:
         """Return the job that `job` must wait for: an older one that has begun and not ended, or a younger one at
         work."""
-        if job.output not in self._begun:
-            self._begun[job.output] = begun(job.output)
-        for other in self._begun[job.output]:
+        if job.home not in self._begun:
+            self._begun[job.home] = begun(job.home)
+        for other in self._begun[job.home]:
             if other.id == job.id:
                 continue
             if _age(other) < _age(job) or other.live(self._lease_s):
@@ -48,16 +47,16 @@ class Turns:
         return again
 
 
-def begun(output: Path) -> list[Job]:
-    """Return the jobs that write to a folder, have begun and have not ended, the oldest first.
+def begun(home: AnyPath) -> list[Job]:
+    """Return the jobs that write to the same place, have begun and have not ended, the oldest first.
 
     Ended jobs are skipped without being opened, because there may be hundreds.
     """
     found = []
     with contextlib.suppress(OSError):
-        for name in os.listdir(output / JOBS_FOLDER):
-            folder = output / JOBS_FOLDER / name
-            if not (folder / "start.json").exists() or (folder / "end.json").exists():
+        for name in names_in(home / JOBS_FOLDER):
+            folder = home / JOBS_FOLDER / name
+            if not file_at(folder / "start.json").exists() or file_at(folder / "end.json").exists():
                 continue
             with contextlib.suppress(JobError):
                 job = Job.open(folder)
@@ -66,10 +65,10 @@ def begun(output: Path) -> list[Job]:
     return sorted(found, key=_age)
 
 
-def next_waiting(output: Path, lease_s: float) -> tuple[Job, list[str]] | None:
+def next_waiting(home: AnyPath, lease_s: float) -> tuple[Job, list[str]] | None:
     """Return the job whose turn has come in a folder, and its waiting steps; None if none waits."""
     turns = Turns(lease_s)
-    for job in begun(output):
+    for job in begun(home):
         keys = waiting(job)
         if keys and turns.before(job) is None:
             return job, keys
@@ -113,16 +112,16 @@ def waits_for(job: Job) -> str | None:
 
 
 def waits(job: Job, key: str) -> bool:
-    return _marker(job, key).exists()
+    return file_at(_marker(job, key)).exists()
 
 
 def proceed(job: Job, key: str) -> None:
     """Remove the marker of a step that no longer waits, because it is running or queued."""
     with contextlib.suppress(OSError):
-        _marker(job, key).unlink(missing_ok=True)
+        file_at(_marker(job, key)).remove()
 
 
-def _marker(job: Job, key: str) -> Path:
+def _marker(job: Job, key: str) -> AnyPath:
     return job.folder / "tasks" / f"{key}.waits.json"
 
 

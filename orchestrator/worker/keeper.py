@@ -23,13 +23,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
 from celery import Celery, bootsteps, signals
 from celery.worker import state
 
+from engine.versions import own_version
 from orchestrator.broker.connection import without_password
 from orchestrator.broker.heartbeats import Heartbeat
 from orchestrator.broker.messages import Message, step_of
@@ -365,7 +365,7 @@ class KeeperThread(threading.Thread):
             busy=busy,
             tasks=tuple(held),
             jobs=tuple(sorted({task.partition(".")[0] for task in held})),
-            version=metadata.version("yolo-engine"),
+            version=own_version(),
             started_at=self._started_at,
             time=time.time(),
         )

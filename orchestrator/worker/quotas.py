@@ -16,11 +16,11 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from orchestrator.broker.publish import level_of, queue_of
 from orchestrator.job import turns
 from orchestrator.job.atomic_json import object_in, write_quick
+from orchestrator.job.files import AnyPath, file_at
 from orchestrator.job.jobdir import Job
 from orchestrator.job.leases import Lease, age_of
 from orchestrator.settings import Settings
@@ -148,7 +148,7 @@ def set_aside(job: Job, key: str, group: Group) -> None:
 def begins(job: Job, key: str) -> None:
     """Forget an earlier request to give way."""
     with contextlib.suppress(OSError):
-        _asked(job, key).unlink(missing_ok=True)
+        file_at(_asked(job, key)).remove()
 
 
 def gives_way(job: Job, key: str, own_level: int, worked_s: float, turn_s: float) -> bool:
@@ -165,5 +165,5 @@ def _begun(step: Step) -> tuple[str, str, str]:
     return ("" if step.lease is None else step.lease.record().at), step.job.id, step.key
 
 
-def _asked(job: Job, key: str) -> Path:
+def _asked(job: Job, key: str) -> AnyPath:
     return job.folder / "tasks" / f"{key}.way.json"

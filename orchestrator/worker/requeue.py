@@ -10,15 +10,16 @@ message does no harm: it finds nothing to take.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.broker.publish import publish, queue_for_step, queue_of, task_id, times_sent, withdraw
 from orchestrator.broker.view import Broker
 from orchestrator.errors import JobError
 from orchestrator.job import turns
+from orchestrator.job.files import any_path
 from orchestrator.job.jobdir import Job
 from orchestrator.job.leases import age_of
 from orchestrator.job.registry import open_jobs
@@ -113,7 +114,8 @@ def known_jobs(broker: Broker, settings: Settings) -> Iterable[Job]:
         yield job
     # Whoever may submit may announce: another part of them at each look, so that many hold up nothing for long.
     for job_id, folder in broker.announced(_MAX_ANNOUNCED):
-        if job_id in seen or os.path.basename(folder) != job_id or not os.path.exists(os.path.join(folder, "job.json")):
+        path = any_path(folder)
+        if job_id in seen or path.name != job_id or (isinstance(path, Path) and not (path / "job.json").exists()):
             continue  # of another machine, or of nobody: that is quickly seen, the checks below take a while
         try:
             job = jobs.open_job(folder, settings)

@@ -10,10 +10,8 @@ job needs now; it is called at the end of each step, and by the search for lost 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
-import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -55,9 +53,11 @@ from orchestrator.errors import (
     RequestError,
     reason_of,
 )
-from orchestrator.job import outcomes, shared_folder
+from orchestrator.job import outcomes, scratch, shared_folder
 from orchestrator.job.atomic_json import MAX_LIST_BYTES, object_in, write_json, write_once
 from orchestrator.job.claims import Claims
+from orchestrator.job.events import Events
+from orchestrator.job.files import AnyPath, any_path, file_at
 from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import (
     JOBS_FOLDER,
@@ -73,9 +73,11 @@ from orchestrator.job.jobdir import (
 )
 from orchestrator.job.leases import Lease, Owner, take
 from orchestrator.job.paths import (
+    home_of,
     input_is_away,
     output_folder,
     scene_tables,
+    stored_home,
     stored_output,
     trusted_model,
     video_folder,
@@ -98,6 +100,7 @@ from orchestrator.job.records import (
 )
 from orchestrator.job.registry import remember, settle
 from orchestrator.job.resources import examine
+from orchestrator.job.stored_path import StoredPath
 from orchestrator.job.turns import Turns, proceed
 from orchestrator.settings import Settings
 from orchestrator.worker import quotas, tracing
@@ -112,7 +115,6 @@ _CORES_A_PIECE = 4
 # Of one step's engine, in a job that another step's engine could work on.
 _FAILURES = 3
 _ANSWERS_SILENCE_S = 600.0
-_LONGEST_LOG = 1 << 26
 # Until the list of the files is there, and from one file to the next.
 _LISTING_SILENCE_S, PROBE_SILENCE_S = 600.0, 30.0
 
@@ -179,13 +181,15 @@ def begin(
     checked = parsed.engine
     trusted_model(checked.model, settings)
     source = video_folder(given_folder, settings)
-    target = output_folder(wanted := output or str(checked.output_folder), settings)
+    target = home_of(wanted := output or str(checked.output_folder), settings)
     place, stored = place_of(source), stored_output(wanted, settings)
     if checked.visualize and (source == target or (place and stored and place.url.rstrip("/") == stored.url)):
         raise RequestError(
             f"{given_folder} is the input, and annotated videos can't go there: a second run would take them for "
             "sources. Name another output folder with --output DIR."
         )
+    if isinstance(target, StoredPath):
+        _check_apart(checked, target)
     with contextlib.suppress(OSError):  # told below, when the job's directory can't be made
         shared_folder.check(target)
     kept = parsed.kept()
@@ -197,7 +201,7 @@ def begin(
         video_folder=given_folder,
         inputs=(str(source) if place is None else place.url,),
         only=None if only is None else tuple(only),
-        config={**kept, "output_folder": str(target)},
+        config={**kept, "output_folder": stored.url if stored and isinstance(target, StoredPath) else str(target)},
         workers=workers,
         queue=queue,
         priority=priority,
@@ -209,6 +213,16 @@ def begin(
     job = Job.create(spec)
     remember(job, settings)
     return job
+
+
+def _check_apart(config: EngineConfig, home: StoredPath) -> None:
+    """Raise RequestError if a configuration needs a folder that all workers of the job share."""
+    for key, needs in (("split_s", config.split_s is not None), ("camera", config.camera is not None)):
+        if needs:
+            raise RequestError(
+                f"{key} needs a folder that all workers of a job share, and the job's directory would be in object "
+                f"storage ({home}). Leave out {key}, or jobs_dir (--jobs-dir, YOLO_JOBS_DIR)."
+            )
 
 
 def process_steps(workers: int) -> list[str]:
@@ -252,21 +266,31 @@ def job_to_go_on_with(folder: str, settings: Settings) -> Job:
 def job_at(folder: str, settings: Settings) -> Job:
     """Open the job in a directory, which must be below a folder that jobs may write to; ending a job needs no more.
     Raises PathRefused, JobError."""
-    if not isinstance(folder, str) or "\0" in folder or not is_id(Path(folder).name):
+    if not isinstance(folder, str) or "\0" in folder or not is_id(any_path(folder).name):
         raise PathRefused(f"{printable(repr(folder), 200)} is not a job's directory.")
-    path = Path(folder)
-    output = output_folder(str(path.parent.parent), settings)
-    here = output / JOBS_FOLDER / path.name
-    parts = (*PARTS, PIECES)
-    if path.parent.name != JOBS_FOLDER or any(os.path.realpath(path / part) != str(here / part) for part in parts):
+    path = any_path(folder)
+    home = _home_of(path, settings)
+    if home is None or path.parent.name != JOBS_FOLDER:
         raise PathRefused(f"{folder[:200]} is not a job's directory.")
-    job = Job.open(here)
-    if job.output != output:
-        raise PathRefused(f"Job {job.id} names the output folder {job.output}, and lies in {output}.")
-    if job.spec.stored is not None and stored_output(job.spec.stored, settings) is None:
-        raise PathRefused(f"Job {job.id} sends its results to {job.spec.stored[:200]}, which is no place in storage.")
+    job = Job.open(home / JOBS_FOLDER / path.name)
+    if any_path(job.spec.output) != home:
+        raise PathRefused(f"Job {job.id} names the output folder {job.spec.output}, and lies in {home}.")
+    stored = None if job.spec.stored is None else stored_output(job.spec.stored, settings)
+    if stored is None and (job.apart or job.spec.stored is not None):
+        named = (job.spec.stored or "nowhere")[:200]
+        raise PathRefused(f"Job {job.id} sends its results to {named}, which is no place in storage.")
     remember(job, settings)
     return job
+
+
+def _home_of(path: AnyPath, settings: Settings) -> AnyPath | None:
+    """Return the folder or prefix of a job's directory; None if a link leads elsewhere. Raises PathRefused."""
+    if isinstance(path, StoredPath):
+        return stored_home(str(path.parent.parent), settings)
+    output = output_folder(str(path.parent.parent), settings)
+    here = output / JOBS_FOLDER / path.name
+    linked = any(os.path.realpath(path / part) != str(here / part) for part in (*PARTS, PIECES))
+    return None if linked else output
 
 
 def _check_trust(job: Job, settings: Settings) -> None:
@@ -399,8 +423,8 @@ def _ended(job: Job, context: Context) -> tuple[EndRecord, EndRecord | None]:
         made, sent = _made(job, context)
         if sent and made.state is JobState.COMPLETED:
             write_json(job.folder / SENT, made.to_json())
-    if (job.folder / SENT).exists():  # nothing here is needed, and before the end is there, nobody writes here
-        _empty(job.output)
+    if file_at(job.folder / SENT).exists():  # nothing here is needed, and before the end is there, nobody writes here
+        scratch.clear(job) if job.apart else _empty(job.output)
     if write_once(job.folder / "end.json", made.to_json()):
         job.note("ended", state=made.state.value, worker=context.node)
         log.info("job %s: %s", job.id, made.state, extra={"job": job.id, "state": made.state.value})
@@ -418,18 +442,32 @@ def _made(job: Job, context: Context) -> tuple[EndRecord, bool]:
     error = _fatal(job)
     summary = outcomes.summarise(job, error)
     summary = _with_alarms(job, summary)
+    why, begun = None, job.start_record()
+    sends = job.spec.stored is not None and begun is not None and begun.refused is None
+    if sends:
+        summary = _fetched(job, summary, context)
+        error = summary.error
     if not job.cancelled and error is None:  # of a refused job, the configuration may be none
         summary = _hashed(job, _followed_up(job, summary, context), context)
     record = _end_record(job, summary, context)
     forget_pieces(job)
-    why, begun = None, job.start_record()
-    sends = job.spec.stored is not None and begun is not None and begun.refused is None
     if sends and (why := _send_rest(job, summary, record, context)) is not None:
         log.error("job %s: %s", job.id, why, extra={"job": job.id})
         record = _end_record(job, replace(summary, success=False, error=summary.error or why), context)
     if record.state is JobState.COMPLETED:
         _forget_journals(job)  # before the end is there: after it, another job may write to the folder
     return record, sends and why is None
+
+
+def _fetched(job: Job, summary: JobSummary, context: Context) -> JobSummary:
+    """Return the summary with the files of its videos on this machine, if the workers share no folder; or with why they
+    can't be."""
+    try:
+        keeps_videos = _config_of(job).blur is not None
+        return scratch.fetch(job, summary, keeps_videos=keeps_videos, tick=context.renewal())
+    except OutputError as failed:
+        log.error("job %s: %s", job.id, failed, extra={"job": job.id})
+        return replace(summary, success=False, error=summary.error or str(failed))
 
 
 def _end_record(job: Job, summary: JobSummary, context: Context) -> EndRecord:
@@ -463,6 +501,7 @@ def _send_rest(job: Job, summary: JobSummary, record: EndRecord, context: Contex
         output=str(job.output),
         stored=job.spec.stored,
         notes=str(job.notes),
+        jobs=str(job.folder.parent),
         job=job.id,
         name=job.result_name,
         result=record.result.to_json(),
@@ -544,6 +583,7 @@ class _step:  # noqa: N801 - a context manager, used like a function
         lease = take(job.task_base(key), context.owner(), context.settings.lease_s)
         if lease is None:
             raise Duplicate(f"step {key} of job {job.id} is being worked on")
+        self._job = job
         self.lease: Lease = lease
         self.how = How.ENDED
         self.error: str | None = None
@@ -553,6 +593,7 @@ class _step:  # noqa: N801 - a context manager, used like a function
         """The work of the step's engines."""
 
     def __enter__(self) -> _step:
+        scratch.prepare(self._job)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -651,9 +692,9 @@ def _write_results(job: Job, result: PipelineResult) -> None:
     """Write `celery_result_<id>.json` and the manifest from the end record, if they are missing; the job's own copy of
     the manifest comes last and settles the job. Raises OSError; the step is then repeated."""
     path = job.result_path
-    if not path.exists():
+    if not file_at(path).exists():
         write_json(path, result.to_json())
-    if not job.kept_manifest.exists():
+    if not file_at(job.kept_manifest).exists():
         manifest = outcomes.final_manifest(job, result.summary)
         if job.spec.stored is None and not _is_of_a_later_job(job.output / "manifest.json", job):
             write_json(job.output / "manifest.json", manifest)
@@ -663,7 +704,8 @@ def _write_results(job: Job, result: PipelineResult) -> None:
 def _is_of_a_later_job(manifest: Path, job: Job) -> bool:
     """Return whether another job has written its manifest to the folder since this one ended."""
     try:
-        if manifest.stat().st_mtime_ns < (job.folder / "end.json").stat().st_mtime_ns:
+        ended_at = file_at(job.folder / "end.json").touched()
+        if ended_at is None or manifest.stat().st_mtime < ended_at:
             return False
     except FileNotFoundError:
         return False
@@ -778,28 +820,32 @@ def _have_done(
 def _with_alarms(job: Job, summary: JobSummary) -> JobSummary:
     """Return the summary with the outcome of events, added up by receiver over the workers in the job's log."""
     told: dict[str, AlarmsJson] = {}
-    for line in _log_of(job).splitlines():
+    for values in _history(job):
         try:
-            values = json.loads(line)
             if values["event"] == "events told":
-                target, sent, given_up = str(values["target"]), int(values["sent"]), int(values["given_up"])
+                target, sent, given_up = str(values["target"]), _count(values["sent"]), _count(values["given_up"])
                 one = told.setdefault(target, {"target": target, "sent": 0, "given_up": 0})
                 one["sent"], one["given_up"] = one["sent"] + sent, one["given_up"] + given_up
                 if "error" in values:
                     one["error"] = str(values["error"])
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # cut short by a kill, or a stranger's
+        except (ValueError, KeyError):  # a stranger's
             continue
     return replace(summary, alarms=tuple(told.values()))
 
 
-def _log_of(job: Job) -> bytes:
-    """Return the job's own log if it is a regular file; links are not followed, and a FIFO does not block."""
-    try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with open(os.open(job.folder / "events.jsonl", flags), "rb") as file:
-            return file.read(_LONGEST_LOG) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
-    except OSError:
-        return b""
+def _history(job: Job) -> list[Mapping[str, object]]:
+    """Return the events of a job, as far as they can be read."""
+    found: list[Mapping[str, object]] = []
+    with contextlib.suppress(OSError):
+        found.extend(event.facts for event in Events(job.folder).new())
+    return found
+
+
+def _count(value: object) -> int:
+    """Return a number in a record. Raises ValueError for anything else."""
+    if type(value) is not int:
+        raise ValueError("not a number")
+    return value
 
 
 def _salvage(job: Job, context: Context) -> None:

@@ -145,7 +145,7 @@ def process_videos(watch: Watch, claims: Claims, pieces: Pieces) -> How:
                 return How.HANDED_BACK  # other jobs have their turn, then it is asked again
             watch.tell_waiting()
             watch.touch()
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(max(_LOOK_EVERY_S, watch.job.look_every_s))
             continue
         waits_until = None
         run = SupervisedRun(watch, claims, pieces, claim or piece, alone=alone and piece is None)
@@ -174,6 +174,7 @@ class SupervisedRun:
         self.died_unready: str | None = None
         self._streams: tuple[StreamProgress, ...] = ()
         self._told_at = 0.0
+        self._looked_at = -math.inf
         self._asked = 0  # times that the engine asked for a video and there was none yet
         self._yielded_at: float | None = None
         self._moved = (time.monotonic(), -1, 0.0)  # when the engine last got on, with how many frames and CPU seconds
@@ -194,6 +195,8 @@ class SupervisedRun:
             event_loiter_s=watch.settings.event_loiter_s,
             stored=watch.job.spec.stored,
             notes=str(watch.job.notes),
+            jobs=str(watch.job.folder.parent),
+            apart=watch.job.apart,
             overwrite=watch.job.config.get("overwrite") is True,
             log_level=level,
             log_format=form,
@@ -364,12 +367,14 @@ class SupervisedRun:
     def _look(self, engine: EngineProcess) -> None:
         watch = self._watch
         present = time.monotonic()
-        if self._stop is None and watch.job.cancelled:
-            self._order_stop(engine, How.CANCELLED, watch.settings.cancel_s)
+        if self._stop is None and present - self._looked_at >= watch.job.look_every_s:
+            self._looked_at = present
+            if watch.job.cancelled:
+                self._order_stop(engine, How.CANCELLED, watch.settings.cancel_s)
         if self._stop is None and watch.stopping():
             self._order_stop(engine, How.HANDED_BACK, watch.settings.grace_s)
         watch.touch()
-        if present - self._told_at > _PROGRESS_EVERY_S:
+        if present - self._told_at > max(_PROGRESS_EVERY_S, watch.job.look_every_s):
             self._told_at = present
             self._tell(self._stage)
             self._answer_again(engine)

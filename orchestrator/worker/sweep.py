@@ -21,7 +21,7 @@ from orchestrator.errors import JobError, RequestError
 from orchestrator.job.atomic_json import MAX_LIST_BYTES, read_json, write_json
 from orchestrator.job.file_lock import sole
 from orchestrator.job.jobdir import JOBS_FOLDER, Job, jobs_in, new_id
-from orchestrator.job.paths import output_folder, video_folder
+from orchestrator.job.paths import home_of, video_folder
 from orchestrator.settings import Settings, Watch
 from orchestrator.worker import steps as jobs
 
@@ -60,7 +60,12 @@ def sweep(watch: Watch, settings: Settings) -> tuple[Job | None, dict[str, objec
     source = video_folder(str(watch.folder), settings)
     if is_object(source):
         raise RequestError(f"A watched folder is one on disk, and {source} is in object storage: submit it as a job.")
-    output = output_folder(str(watch.output), settings)
+    output = home_of(str(watch.output), settings)
+    if not isinstance(output, Path):
+        raise RequestError(
+            f"The jobs of a watched folder keep their directories on disk, and {output} is in object storage. Leave "
+            "jobs_dir (YOLO_JOBS_DIR) out of the settings of Beat and of the workers that sweep."
+        )
     (output / JOBS_FOLDER).mkdir(parents=True, exist_ok=True)
     with sole(output / JOBS_FOLDER / "sweep.lock") as first:
         if not first:

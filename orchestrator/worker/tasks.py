@@ -26,7 +26,7 @@ from orchestrator.errors import Duplicate, EngineFailed, FolderTaken, JobError, 
 from orchestrator.job import outcomes, turns
 from orchestrator.job.job_config import JobConfig
 from orchestrator.job.jobdir import Job, jobs_in
-from orchestrator.job.paths import output_folder, video_folder
+from orchestrator.job.paths import home_of, video_folder
 from orchestrator.job.records import How, PipelineResult
 from orchestrator.worker import alive, quotas, readings, sweep, ways
 from orchestrator.worker import steps as jobs
@@ -195,14 +195,12 @@ def sweep_yolo(self: Task, folder: str) -> dict[str, object]:
 def _last_job(given_folder: str, config: Config) -> Job:
     """Find the newest job that processed this folder into the output folder of this configuration."""
     given = resolved_settings()
-    output = output_folder(str(JobConfig.parse(config, given).engine.output_folder), given)
+    home = home_of(str(JobConfig.parse(config, given).engine.output_folder), given)
     source = str(video_folder(given_folder, given))
-    for job in reversed(jobs_in(output)):
+    for job in reversed(jobs_in(home)):
         if source in job.spec.inputs and job.spec.task != "log_start":
             return job
-    raise RequestError(
-        f"No job has processed {given_folder} into {output}: submit process_videos or complete_pipeline."
-    )
+    raise RequestError(f"No job has processed {given_folder} into {home}: submit process_videos or complete_pipeline.")
 
 
 def _ended(task: Task, job: Job, context: jobs.Context) -> PipelineResult:
@@ -211,7 +209,7 @@ def _ended(task: Task, job: Job, context: jobs.Context) -> PipelineResult:
         result = jobs.end(job, context)
     except (Duplicate, OSError) as error:
         raise _waits(job, error) from error
-    following = turns.next_waiting(job.output, context.settings.lease_s)
+    following = turns.next_waiting(job.home, context.settings.lease_s)
     if following is not None:
         with contextlib.suppress(OSError):  # the look for lost messages sends it
             _go_on(task, *following)

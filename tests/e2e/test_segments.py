@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import re
@@ -12,7 +13,8 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -24,8 +26,10 @@ from engine.clips import ClipSettings, cut_clips
 from engine.errors import SinkError
 from engine.files.folders import Folder
 from engine.finished import FinishedRun, Selection
+from engine.media.inputs import Video
 from engine.pipeline.recording import claim, salvage
-from engine.run.recorded import UNFINISHED
+from engine.pipeline.stream import StreamRun
+from engine.run.recorded import UNFINISHED, Recorded
 from engine.sinks.jsonl import TracksJsonl
 from engine.sinks.video import AnnotatedVideo
 from tests.e2e.rtsp_server import Camera, Play
@@ -169,6 +173,53 @@ def test_the_manifest_lists_what_earlier_runs_recorded(ts: Path, tmp_path: Path)
         (tmp_path / f"{first[0]['segment']}.mp4").unlink()
         third = _run(camera.url, tmp_path)["segments"]
         assert _listed(tmp_path) == [each["segment"] for each in [*first[1:], *second, *third]]
+
+
+def test_a_restart_keeps_what_was_made_of_earlier_runs(ts: Path, tmp_path: Path) -> None:
+    """Clips and tables are of all that was recorded into the folder."""
+    with Camera(ts, Play(30), Play(30)) as camera:
+        _run(camera.url, tmp_path, clips={"kinds": ["track"]}, tables=["csv"])
+        before = {path: path.read_bytes() for path in tmp_path.glob("clips/cam-*.mp4")}
+        assert before
+        _run(camera.url, tmp_path, clips={"kinds": ["track"]}, tables=["csv"])
+    assert {path: path.read_bytes() for path in before} == before
+    for table in ("clips/clips.csv", "tracks.csv"):
+        with (tmp_path / table).open(encoding="utf-8") as file:
+            assert len({row["video"] for row in csv.DictReader(file)}) == len(_listed(tmp_path)) == 2
+    assert audit(tmp_path, frames=0).passed
+
+
+def test_a_camera_that_is_away_on_a_restart(ts: Path, tmp_path: Path) -> None:
+    """What it recorded before is listed all the same, with the size of its images, which nothing else knows then."""
+    with Camera(ts, Play(30)) as camera:
+        first = _run(camera.url, tmp_path)["segments"]
+    again = _run(camera.url, tmp_path)
+    assert (again["status"], again.get("segments")) == ("failed", None)
+    assert _listed(tmp_path) == [each["segment"] for each in first]
+    run = FinishedRun.load(tmp_path)
+    assert [film.size_wh for film in run.films] == [(64, 48)]
+    (found,) = answer(run.films, run.settings)
+    assert len(found.answers.tracks) == first[0]["tracks"]
+    assert audit(tmp_path, frames=0).passed
+
+
+def test_the_manifest_under_way_lists_a_source_that_has_not_recorded_yet(tmp_path: Path) -> None:
+    """As long as it has segments of earlier runs: otherwise they would be in no manifest until it has one."""
+    segment = {"segment": "a", "frames": 3, "detections": 0, "tracks": 0, "duration_s": 1.0, "outputs": {}, "media": {}}
+    sources = {
+        "goes": SimpleNamespace(complete=1, entries=lambda: [segment], earlier=list),
+        "away": SimpleNamespace(complete=0, entries=list, earlier=lambda: [{**segment, "media": {"size_wh": [8, 8]}}]),
+        "new": SimpleNamespace(complete=0, entries=list, earlier=list),
+    }
+    written: list[Any] = []
+    recorded = Recorded({"name": "m", "sha256": ""}, lambda: {"name": "b", "provider": "p"}, written.append)
+    for name, recording in sources.items():
+        video = Video(f"rtsp://{name}", PurePosixPath(name))
+        recorded.add(cast("StreamRun", SimpleNamespace(recording=recording, video=video, media_so_far=None)))
+    recorded.look()
+    (summary,) = written
+    assert {video["stem"]: len(video["segments"]) for video in summary["videos"]} == {"goes": 1, "away": 1}
+    assert summary["totals"]["frames"] == 3
 
 
 def _listed(out: Path) -> list[str]:

@@ -118,10 +118,10 @@ def said(monkeypatch):
     texts = {}
     original = SceneOverlay.signs
 
-    def signs(overlay, frame, size_wh):
-        places, found = original(overlay, frame, size_wh)
+    def signs(overlay, frame):
+        found = original(overlay, frame)
         texts.setdefault(overlay, []).append(found[1:])
-        return places, found
+        return found
 
     monkeypatch.setattr(SceneOverlay, "signs", signs)
     return texts

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from engine.cli.answers_table import Rows
+from engine.cli.rows import Rows
 
 
 @pytest.mark.parametrize("cell", ["a", "[b] and [/c]", "a  b ", "", "\u00fc", "\u65e5\u672c", "w" * 300], ids=str)

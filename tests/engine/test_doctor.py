@@ -1,7 +1,6 @@
 """The doctor never dies of what it examines."""
 
 import builtins
-import dataclasses
 import hashlib
 import importlib
 import io
@@ -171,7 +170,7 @@ def test_a_check_of_another_package_that_can_not_be_loaded(monkeypatch):
 
 def test_models(own_cache, tmp_path, monkeypatch):
     assert finding("models").detail == "street-nano; for better results: `yolo-engine models pull yolox-s`"
-    manifest = dataclasses.replace(registry.get_manifest("yolox-nano"), sha256=hashlib.sha256(b"it").hexdigest())
+    manifest = registry.get_manifest("yolox-nano")._replace(sha256=hashlib.sha256(b"it").hexdigest())
     zoo = {"street-nano": registry.get_manifest("street-nano"), "yolox-nano": manifest}
     monkeypatch.setattr(registry, "zoo", lambda: zoo)
     own_cache.mkdir(parents=True)

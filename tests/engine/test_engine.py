@@ -1,6 +1,5 @@
 """The façade: what a Python caller sees."""
 
-import dataclasses
 import subprocess
 import sys
 
@@ -21,7 +20,7 @@ def fake_model(**backend):
     made = FakeBackend()
     for name, value in backend.items():
         setattr(made, name, value)
-    return dataclasses.replace(model, backend=made)
+    return model._replace(backend=made)
 
 
 def picture(height=128, width=128, box=None):
@@ -108,7 +107,7 @@ def test_a_class_that_the_default_model_does_not_know(wanted, remedy):
 
 def test_class_mask():
     model = load_model(FAKE, 1)
-    three = dataclasses.replace(model, manifest=dataclasses.replace(model.manifest, classes=("a", "b", "a")))
+    three = model._replace(manifest=model.manifest._replace(classes=("a", "b", "a")))
     assert three.class_mask(None) is None
     assert three.class_mask(("a",)).tolist() == [True, False, True]
     assert three.class_mask(("b", "a")).dtype == np.bool_

@@ -68,7 +68,7 @@ class Turned(FakeBackend):
 def test_a_layout(monkeypatch, clip, tmp_path):
     monkeypatch.setattr(layouts, "LAYOUTS", {**layouts.LAYOUTS, "corners": Corners()})
     shape = TensorShape((128, 128), 32, rect=True)
-    manifest = dataclasses.replace(fake_manifest(), layout="corners")
+    manifest = fake_manifest()._replace(layout="corners")
     model = LoadedModel(manifest, Turned(), layouts.get_layout("corners"), shape, "")
     for name, each in (("a", load_model(FAKE, 1)), ("b", model)):
         with Engine(FAKE, model=each) as engine:

@@ -1,7 +1,6 @@
 """A run is a thing of its own: it is stopped by itself, and knows by itself how it ended."""
 
 import contextlib
-import dataclasses
 
 import pytest
 
@@ -19,7 +18,7 @@ FAKE = EngineConfig(backend="fake", visualize=False, workers=1, streams=1)
 
 
 def model_of(backend):
-    return dataclasses.replace(load_model(FAKE, 1), backend=backend)
+    return load_model(FAKE, 1)._replace(backend=backend)
 
 
 @pytest.fixture

@@ -73,8 +73,8 @@ def test_more_signs_than_there_is_room_for():
 
 
 def said(overlay, tracks, size_wh=(320, 180)):
-    overlay.see(tracks.frame, samples_of(tracks, ["person"]), size_wh)
-    return overlay.signs(tracks.frame, size_wh)[1]
+    overlay.see(tracks.frame, samples_of(tracks, tracks.boxes_xyxy, ["person"]), size_wh)
+    return overlay.signs(tracks.frame)
 
 
 COUNTED = Scene.model_validate(

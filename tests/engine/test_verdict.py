@@ -120,7 +120,7 @@ def used(**changed):
         ThreadsUsage("worker", 1, 0.05, 0.0, 0.0, stages),
         ThreadsUsage("track", 1, 0.9, 0.0, 0.0, (StageUsage("track", 100, 0.1, 0.1, 0.0),)),
     )
-    return replace(Usage(1.0, 1, 0.2, Cores(2, 2.0), 0.0, threads), **changed)
+    return Usage(1.0, 1, 0.2, Cores(2, 2.0), 0.0, threads)._replace(**changed)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_what_others_delay_stays():
     worker = ThreadsUsage("worker", 1, 0.0, 0.0, 0.0, (StageUsage("infer", 100, 1.0, 0.5, 0.5),))
     run = used(cpu_s=0.5, threads=(worker, used().threads[1]))
     assert 100 * load_of(run).costs[0].own_s == pytest.approx(0.5)
-    assert 100 * load_of(replace(run, others=1.5)).costs[0].own_s == pytest.approx(0.5 + 0.75 * 0.5)
+    assert 100 * load_of(run._replace(others=1.5)).costs[0].own_s == pytest.approx(0.5 + 0.75 * 0.5)
 
 
 @pytest.mark.parametrize(("cpu_s", "own_s"), [(0.2, 0.95), (2.0, 0.05), (1.8, 0.5)])
@@ -170,10 +170,10 @@ def test_a_live_source_is_not_to_be_repaired():
     costs = {**USUAL, "decode": (0.1, 0.0)}
     usage = simulate(costs, **ONE)
     live = [
-        replace(t, stages=tuple(replace(s, stage="source" if s.stage == "decode" else s.stage) for s in t.stages))
+        replace(t, stages=tuple(s._replace(stage="source" if s.stage == "decode" else s.stage) for s in t.stages))
         for t in usage.threads
     ]
-    verdict = verdict_of(replace(usage, threads=tuple(live)))
+    verdict = verdict_of(usage._replace(threads=tuple(live)))
     assert verdict.binding == "source"
     assert verdict.next is None
 

@@ -1,7 +1,6 @@
 """verify --precision: what it measures and keeps, and the one line that a later run says of it."""
 
 import json
-from dataclasses import replace
 
 import click
 import numpy as np
@@ -42,7 +41,7 @@ def test_it_is_told_once():
 
 def test_the_fastest_is_told_and_its_file_named():
     remember(KNOWN)
-    remember(replace(KNOWN, precision="int8", model="m.int8.onnx", times=2.5))
+    remember(KNOWN._replace(precision="int8", model="m.int8.onnx", times=2.5))
     assert worth_telling(KNOWN.sha256).endswith("Use it with --model m.int8.onnx --precision int8")
     assert worth_telling(KNOWN.sha256) is None
 
@@ -51,7 +50,7 @@ def test_the_fastest_is_told_and_its_file_named():
     "change", [{"processor": "Other"}, {"times": 1.05}, {"told": True}, {"sha256": "cd" * 32}, {"f1": float("nan")}]
 )
 def test_what_is_not_worth_telling(change):
-    remember(replace(KNOWN, **change))
+    remember(KNOWN._replace(**change))
     assert worth_telling(KNOWN.sha256) is None
 
 
@@ -89,8 +88,8 @@ def two(monkeypatch):
     def fake(config):
         made = plain(config)
         if config.precision == "f32":
-            return replace(made, sha256="ab" * 32)
-        return replace(made, backend=Shifted(), precision=config.precision, sha256="ab" * 32)
+            return made._replace(sha256="ab" * 32)
+        return made._replace(backend=Shifted(), precision=config.precision, sha256="ab" * 32)
 
     monkeypatch.setattr(loading, "fake_model", fake)
 

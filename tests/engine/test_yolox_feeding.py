@@ -1,7 +1,5 @@
 """YOLOX is fed as its authors feed it: judged by the boxes of their own preprocessing, with ONNX Runtime and OpenCV."""
 
-import dataclasses
-
 import cv2
 import numpy as np
 import onnxruntime
@@ -85,8 +83,8 @@ def ours(path, pictures, *, rounding=None, **options):
     config = EngineConfig(model=str(path), shape="square", conf=CONF, nms_iou=NMS_IOU, device="cpu", **options)
     model = load_model(config, 1)
     if rounding is not None:
-        spec = dataclasses.replace(model.manifest.input, rounding=rounding)
-        model = dataclasses.replace(model, manifest=dataclasses.replace(model.manifest, input=spec))
+        spec = model.manifest.input._replace(rounding=rounding)
+        model = model._replace(manifest=model.manifest._replace(input=spec))
     with Engine(config, model=model) as engine:
         return [engine.detect(picture) for picture in pictures]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine_ext import font
-from engine_ext.overlay import DARK, LIGHT, draw_lines, draw_texts, draw_tracks, text_sizes
+from engine_ext.overlay import DARK, LIGHT, draw_lines, draw_tracks, lines_layer, text_layer, text_sizes
 from tests.assets import require_asset
 from tests.reference import overlay as reference
 
@@ -161,8 +161,11 @@ def test_nothing_beyond_the_picture_is_written():
         for size in (7, 12, 64):
             ids = np.arange(4)
             draw_tracks(planes, (width, height), boxes, ids, ["label"] * 4, thickness=thickness, font_size=size)
-            draw_lines(planes, (width, height), boxes.reshape(8, 2), np.array([4, 8]), ids[:2], thickness=thickness)
-            draw_texts(planes, (width, height), boxes[:, 2:].copy(), ids, ["label"] * 4, font_size=size)
+            points, ends = boxes.reshape(8, 2), np.array([4, 8])
+            draw_lines(planes, (width, height), points, ends, ids[:2], thickness=thickness)
+            lines_layer((width, height), [(points, ends, ids[:2], thickness)]).draw(planes)
+            for place_xy in [(-9, 400), (61, 45), (57, -3)]:
+                text_layer((width, height), place_xy, 3, "label", font_size=size).draw(planes)
     for plane, whole in zip(planes, wholes, strict=True):
         columns = width if plane is planes[0] else (width + 1) // 2
         assert (whole[:guard] == POISON).all()
@@ -456,11 +459,41 @@ def test_lines_and_texts_equal_the_twin(width, height):
             np.testing.assert_allclose(whole.astype(int), twin.astype(int), atol=1)  # roots differ in the last place
         for plane, twin in zip(planes, twin_planes, strict=True):
             plane[:] = twin
-        arguments = np.nan_to_num(points), np.arange(count) + 60, ["person 12", "", "x", "ünï"] * 3
-        for draw, given in ((draw_texts, planes), (reference.draw_texts, twin_planes)):
-            draw(given, (width, height), arguments[0], arguments[1], arguments[2][:count], font_size=12)
+        places = np.nan_to_num(points).astype(np.int64).tolist()
+        for index, (place, text) in enumerate(zip(places, ["person 12", "", "x", "ünï"] * 3, strict=False)):
+            text_layer((width, height), tuple(place), index + 60, text, font_size=12).draw(planes)
+            reference.draw_text(twin_planes, (width, height), place, index + 60, text, font_size=12)
         for whole, twin in zip(wholes, twin_wholes, strict=True):
             np.testing.assert_array_equal(whole, twin)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_layer_of_lines_is_what_is_drawn_line_by_line(seed):
+    """They cross, end in each other and outside the frame, and some are no lines."""
+    rng = np.random.default_rng(seed)
+    width, height = (int(side) for side in rng.integers(1, 130, 2))
+    strokes = []
+    for _ in range(int(rng.integers(0, 4))):
+        points = rng.uniform(-30, 150, (int(rng.integers(0, 12)), 2))
+        if seed % 3 == 0:
+            points = points.round()
+        if len(points) and seed % 4 == 0:
+            points[rng.integers(0, len(points))] = [np.nan, 1e9]
+        ends = np.sort(rng.integers(0, len(points) + 1, 3))
+        colours = np.array([LIGHT, DARK, -3])
+        strokes.append((points, ends, colours, [None, 1, 3, 9][int(rng.integers(0, 4))]))
+    planes, wholes = make_planes(width, height, pad=9, guard=2, seed=seed)
+    other_planes, other_wholes = make_planes(width, height, pad=9, guard=2, seed=seed)
+    options = {"matrix": "bt709", "full_range": seed % 2 == 0}
+    layer = lines_layer((width, height), strokes, **options)
+    for _ in range(2):  # it may be drawn again
+        layer.draw(planes)
+        for points, ends, colours, thickness in strokes:
+            draw_lines(other_planes, (width, height), points, ends, colours, thickness=thickness, **options)
+        for whole, other in zip(wholes, other_wholes, strict=True):
+            np.testing.assert_array_equal(whole, other)
+    with pytest.raises(ValueError, match="must have at least"):
+        lines_layer((width + 20, height), []).draw(planes)
 
 
 def test_a_line_is_as_thick_and_as_bright_as_asked():

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import tomllib
-from dataclasses import replace
 
 import pytest
 from setuptools import Distribution, find_packages
@@ -95,7 +94,7 @@ def test_a_copy_is_recognised_by_its_hash(tmp_path):
     manifest = get_manifest(DEFAULT_MODEL)
     copy = tmp_path / "mine.onnx"
     copy.write_bytes((WEIGHTS / manifest.file).read_bytes())
-    assert resolve(copy).manifest == replace(manifest, file="mine.onnx")
+    assert resolve(copy).manifest == manifest._replace(file="mine.onnx")
 
 
 @pytest.mark.parametrize(

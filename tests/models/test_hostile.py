@@ -4,7 +4,6 @@ import hashlib
 import http.server
 import os
 import threading
-from dataclasses import replace
 
 import pytest
 
@@ -199,7 +198,7 @@ def test_a_link_where_a_pulled_model_goes(tmp_path, cache, kind):
     thread.start()
     try:
         url, sha256 = f"http://127.0.0.1:{server.server_port}/m.onnx", hashlib.sha256(content).hexdigest()
-        path = pull(replace(manifest, url=url, other_sha256=(), sha256=sha256))
+        path = pull(manifest._replace(url=url, other_sha256=(), sha256=sha256))
     finally:
         server.shutdown()
         server.server_close()

@@ -1,6 +1,5 @@
 """Getting a model's file: from a mirror, from the cache, from a server that behaves, and from servers that don't."""
 
-import dataclasses
 import hashlib
 import http.server
 import socket
@@ -58,7 +57,7 @@ def server():
 
 
 def manifest_for(url: str, sha256: str = SHA256):
-    return dataclasses.replace(get_manifest("yolox-nano"), url=url, sha256=sha256, other_sha256=())
+    return get_manifest("yolox-nano")._replace(url=url, sha256=sha256, other_sha256=())
 
 
 @pytest.fixture
@@ -174,7 +173,7 @@ def test_mirrors_come_first_and_are_checked(tmp_path, cache, in_zoo, monkeypatch
 
 
 def test_a_known_re_export_in_a_mirror_is_good(tmp_path, in_zoo, monkeypatch):
-    manifest = in_zoo(dataclasses.replace(manifest_for("http://127.0.0.1:9/x"), other_sha256=(OTHER_SHA256,)))
+    manifest = in_zoo(manifest_for("http://127.0.0.1:9/x")._replace(other_sha256=(OTHER_SHA256,)))
     monkeypatch.setenv("YOLO_ENGINE_MODELS", str(tmp_path))
     (tmp_path / manifest.file).write_bytes(OTHER)
     assert find(manifest.name) == tmp_path / manifest.file

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from orchestrator.job import atomic_json as files
+from orchestrator.job import disk_file
 from orchestrator.job.leases import Owner, take
 
 
@@ -35,7 +36,7 @@ def race(count: int, run: Callable[..., None], *arguments: Any) -> list[Any]:
 
 
 def _racer(run: Callable[..., None], who: int, barrier: Any, told: Any, *arguments: Any) -> None:
-    files.os.fsync = lambda _: None  # the race is for names; what a crash of the machine leaves is not asked here
+    os.fsync = lambda _: None  # the race is for names; what a crash of the machine leaves is not asked here
     try:
         run(who, barrier, told.put, *arguments)
     except BaseException:
@@ -57,9 +58,9 @@ def write_once_without_links(
     who: int, barrier: Any, tell: Callable[..., None], folder: Path, rounds: int, way: str
 ) -> None:
     """Race on a file system without hard links; `way` is what serves instead, `rename` or `create`."""
-    files.os.link = _no(errno.EPERM)
+    os.link = _no(errno.EPERM)
     if way == "create":
-        files.rename_to_new = _no(errno.EINVAL)
+        disk_file.rename_to_new = _no(errno.EINVAL)
     write_once_each(who, barrier, tell, folder, rounds)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.job import atomic_json as files
 from orchestrator.job.atomic_json import (
     MAX_BYTES,
     MAX_LIST_BYTES,
@@ -106,7 +105,7 @@ def test_each_call_that_may_fail(tmp_path, monkeypatch, write, call):
     def fail(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files.os, call, fail)
+    monkeypatch.setattr(os, call, fail)
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path / "a.json", VALUE)
     assert os.listdir(tmp_path) == []
@@ -203,6 +202,6 @@ def test_lines_never_leave_the_folder_and_never_wait(tmp_path):
 
 
 def test_half_a_line_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.os, "write", lambda descriptor, line: len(line) // 2)
+    monkeypatch.setattr(os, "write", lambda descriptor, line: len(line) // 2)
     with pytest.raises(OSError, match="No space left"):
         append_line(tmp_path / "l", {"a": 1})

@@ -62,6 +62,7 @@ TASKS = [
         output="out",
         stored="s3://b/out",
         notes="n",
+        jobs="d",
         job="j",
         name="r",
         result={},

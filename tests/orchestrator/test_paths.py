@@ -4,12 +4,14 @@ import os
 import socket
 
 import pytest
+from pydantic import ValidationError
 
 from orchestrator.errors import PathRefused
 from orchestrator.job import paths
 from orchestrator.job.paths import (
     broker_is_local,
     confined_video,
+    home_of,
     input_is_away,
     output_folder,
     trusted_model,
@@ -79,16 +81,33 @@ def test_objects_are_below_roots_that_are_urls(tmp_path, url, roots, refused):
 )
 def test_a_job_writes_to_objects_below_its_roots_alone(tmp_path, roots, refused):
     with pytest.raises(PathRefused) as caught:
-        output_folder("s3://results/out", Settings(broker_url=REMOTE, state_dir=tmp_path, output_roots=roots))
+        home_of("s3://results/out", Settings(broker_url=REMOTE, state_dir=tmp_path, output_roots=roots))
     assert refused in str(caught.value)
 
 
 def test_a_job_that_writes_to_objects_has_a_folder_for_each_place(tmp_path):
     settings = Settings(broker_url=REMOTE, state_dir=tmp_path, output_roots=("s3://results", tmp_path / "jobs"))
-    folder = output_folder("s3://results/out", settings)
+    folder = home_of("s3://results/out", settings)
     assert folder.parent == tmp_path / "jobs" / ".yolo-stored"
-    assert folder == output_folder("s3:/results/out/", settings) != output_folder("s3://results/out2", settings)
-    assert output_folder("s3://results/out", Settings(state_dir=tmp_path)).parent == tmp_path / "stored"
+    assert folder == home_of("s3:/results/out/", settings) != home_of("s3://results/out2", settings)
+    assert home_of("s3://results/out", Settings(state_dir=tmp_path)).parent == tmp_path / "stored"
+
+
+def test_a_job_that_writes_to_objects_may_keep_its_directory_there(tmp_path):
+    settings = Settings(broker_url=REMOTE, output_roots=("s3://results",), jobs_dir="s3://results/jobs")
+    home = home_of("s3://results/out", settings)
+    assert str(home.parent) == "s3://results/jobs"
+    assert home == home_of("s3:/results/out/", settings) != home_of("s3://results/out2", settings)
+    assert home_of(str(tmp_path), Settings(jobs_dir="s3://results/jobs")) == tmp_path
+    elsewhere = settings.model_copy(update={"jobs_dir": "s3://other/jobs"})
+    with pytest.raises(PathRefused, match="s3://other/jobs is not below YOLO_OUTPUT_ROOTS"):
+        home_of("s3://results/out", elsewhere)
+
+
+@pytest.mark.parametrize("url", ["/srv/jobs", "s3:/jobs", "https://host/jobs", "s3://"])
+def test_directories_of_jobs_in_storage_are_below_a_url(url):
+    with pytest.raises(ValidationError):
+        Settings(jobs_dir=url)
 
 
 BAD_TEXTS = [

@@ -30,7 +30,7 @@ def without_links(monkeypatch):
 
 @pytest.fixture
 def without_renames(without_links, monkeypatch):
-    monkeypatch.setattr("orchestrator.job.atomic_json.rename_to_new", fail(errno.EINVAL))
+    monkeypatch.setattr("orchestrator.job.disk_file.rename_to_new", fail(errno.EINVAL))
 
 
 @pytest.fixture(params=["without_links", "without_renames"])

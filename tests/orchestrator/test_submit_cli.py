@@ -40,6 +40,7 @@ def here(tmp_path, monkeypatch):
     for name in ("CELERY_RESULT_BACKEND", "YOLO_SETTINGS", "YOLO_VIDEO_ROOTS", "YOLO_OUTPUT_ROOTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CELERY_BROKER_URL", NOWHERE)
+    monkeypatch.setenv("YOLO_JOBS_DIR", "")  # set by an option, and as before after the test
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     monkeypatch.setenv("YOLO_STATE_DIR", str(tmp_path / "state"))
     (tmp_path / "videos").mkdir()
@@ -133,6 +134,9 @@ def test_help_loads_nothing_heavy():
         ([*SUBMIT, "--no-visualize", "--trail", "3"], "--trail does nothing here: it applies to annotated videos"),
         ([*SUBMIT, "--no-report", "--report-language", "es"], "--report-language does nothing here"),
         ([*SUBMIT, "--segment", "90s"], "No such option"),
+        ([*SUBMIT, "--jobs-dir", "s3://lab/jobs"], "--jobs-dir is for jobs that write to object storage, and out is"),
+        ([*SUBMIT, "--jobs-dir", "/srv/jobs"], "Setting jobs_dir: string should match pattern"),
+        (["--purge", "--yes", "--jobs-dir", "s3://lab/jobs"], "--jobs-dir does not go with --purge"),
         (["--status", "../x"], "A job's id consists of"),
         (["--status", "x"], "No job x is known"),
         (["--cancel", "x"], "No job x is known"),

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from importlib import metadata
 from typing import Any
 
 import pytest
@@ -104,6 +105,18 @@ def test_the_request_is_that_of_otlp(tmp_path):
     values = {pair["key"]: pair["value"] for pair in spans[0]["attributes"]}
     assert values["yolo.videos"] == {"intValue": "2"}
     assert values["yolo.cpu_s"] == {"doubleValue": 1.5}
+
+
+def test_a_trace_of_sources_that_are_not_installed(tmp_path, monkeypatch):
+    def not_installed(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", not_installed)
+    settings = Settings(state_dir=tmp_path / "state")
+    job = worked_on(tmp_path, settings)
+    made.end(job, settings)
+    (resource,) = request_of(job, job.end_record())["resourceSpans"]
+    assert {"key": "service.version", "value": {"stringValue": "unknown"}} in resource["resource"]["attributes"]
 
 
 def test_a_job_is_told_once_by_who_ended_it(tmp_path, collector, monkeypatch):

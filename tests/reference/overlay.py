@@ -290,14 +290,14 @@ def draw_lines(planes, frame_wh, points, ends, colours, *, matrix="bt601", full_
         start = end
 
 
-def draw_texts(planes, frame_wh, places_xy, colours, texts, *, matrix="bt601", full_range=False, font_size=None):
+def draw_text(planes, frame_wh, place_xy, index, text, *, matrix="bt601", full_range=False, font_size=None):
     width, height = frame_wh
     size = 5 + min(frame_wh) // 75 if font_size is None else font_size
-    for (x, y), index, text in zip(places_xy, colours.tolist(), texts, strict=True):
-        if not font.fold(text):
-            continue
-        mask = label_mask(text, size, width)
-        left = min(even_up(int(max(x, 0))), max(even_down(width - mask.shape[1]), 0))
-        top = min(even_up(int(max(y, 0))), max(even_down(height - mask.shape[0]), 0))
-        colour = colour_yuv(index if index in (LIGHT, DARK) else index % COLOURS, matrix, full_range)
-        paint_text(planes, frame_wh, left, top, mask, colour)
+    if not font.fold(text):
+        return
+    mask = label_mask(text, size, width)
+    x, y = place_xy
+    left = min(even_up(max(x, 0)), max(even_down(width - mask.shape[1]), 0))
+    top = min(even_up(max(y, 0)), max(even_down(height - mask.shape[0]), 0))
+    colour = colour_yuv(index if index in (LIGHT, DARK) else index % COLOURS, matrix, full_range)
+    paint_text(planes, frame_wh, left, top, mask, colour)

@@ -5,10 +5,12 @@ import itertools
 import logging
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from tests.e2e.runs import clip
 from tests.storage.faulty import Proxy
 
 # Who asks; moto looks no further.
@@ -62,3 +64,20 @@ def bucket(server, monkeypatch) -> Iterator[SimpleNamespace]:
             get=lambda key: send("GET", f"/{key}"),
             delete=lambda key: send("DELETE", f"/{key}"),
         )
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory) -> Path:
+    """A folder with two short videos, which no test changes."""
+    folder = tmp_path_factory.mktemp("in")
+    for number, name in enumerate("ab"):
+        clip(folder / f"{name}.mp4", 12, seed=number)
+    return folder
+
+
+@pytest.fixture
+def cams(bucket, videos) -> str:
+    """The URL of a prefix with the videos."""
+    for path in videos.iterdir():
+        bucket.put(f"cam/{path.name}", path.read_bytes())
+    return f"{bucket.url}/cam"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +31,17 @@ class Answer:
     status: int = 0
     code: str = ""
     break_after: int | None = None
+
+
+def killing(worker: subprocess.Popen[bytes], name: str) -> Callable[[Request], None]:
+    """A fault that kills a worker when it sends a file with this name, and waits until it is gone."""
+
+    def kill(request: Request) -> None:
+        if request.method == "PUT" and name in request.path and worker.poll() is None:
+            worker.send_signal(signal.SIGKILL)
+            worker.wait()
+
+    return kill
 
 
 @dataclass

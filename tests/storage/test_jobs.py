@@ -22,8 +22,7 @@ from orchestrator.job.records import How, JobState
 from orchestrator.settings import Settings
 from orchestrator.worker import steps
 from tests.assets import ROOT
-from tests.e2e.runs import clip
-from tests.storage.faulty import Answer
+from tests.storage.faulty import Answer, killing
 from tests.waiting import until
 
 MIB = 1 << 20
@@ -40,25 +39,9 @@ steps.process(Job.open(Path(sys.argv[1])), "process-1", steps.Context("worker-0"
 """
 
 
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("in")
-    for number, name in enumerate("ab"):
-        clip(folder / f"{name}.mp4", 12, seed=number)
-    return folder
-
-
 @pytest.fixture
 def settings(tmp_path):
     return Settings(state_dir=tmp_path / "state", max_attempts=10)
-
-
-@pytest.fixture
-def cams(bucket, videos):
-    """The URL of a prefix with the videos."""
-    for path in videos.iterdir():
-        bucket.put(f"cam/{path.name}", path.read_bytes())
-    return f"{bucket.url}/cam"
 
 
 def names(bucket, prefix="out/"):
@@ -134,13 +117,7 @@ def test_another_worker_goes_on_where_one_was_killed(bucket, cams, videos, setti
     job = begin(cams, f"{bucket.url}/out", settings, visualize=True, streams=1)
     steps.start(job, steps.Context("worker-0", settings))
     worker = subprocess.Popen([sys.executable, "-c", WORKER, str(job.folder), str(settings.state_dir)], cwd=ROOT)
-
-    def kill(request):
-        if request.method == "PUT" and "b.tracks" in request.path and worker.poll() is None:
-            worker.send_signal(signal.SIGKILL)
-            worker.wait()
-
-    bucket.proxy.fault = kill
+    bucket.proxy.fault = killing(worker, "b.tracks")
     assert worker.wait(60) == -signal.SIGKILL
     bucket.proxy.fault = lambda request: None
     assert "manifest.json" not in names(bucket)

@@ -68,12 +68,12 @@ def analyze(
         own = AnswerSettings.of(config)
         if not number:
             settings, formats, heatmap = own, config.tables or ("csv",), config.heatmap
-        elif replace(own, scenes=()) != replace(settings or own, scenes=()):
+        elif own._replace(scenes=()) != (settings or own)._replace(scenes=()):
             raise click.UsageError(f"{given} was made with other clocks, cameras or bins: name them here, or take one.")
         else:
             assert settings is not None
             more = tuple(scene for scene in own.scenes if scene not in settings.scenes)
-            settings = replace(settings, scenes=settings.scenes + more)
+            settings = settings._replace(scenes=settings.scenes + more)
         films += _films(given, manifest, own, size_wh, fps, rates)
         more_classes = None if manifest is None else manifest.get("classes")
         noted = None if noted is None or more_classes is None else noted | set(more_classes)
@@ -177,5 +177,5 @@ def _distinct(films: list[Film]) -> list[Film]:
         taken.add(name)
         # A video that is its own camera stays one.
         alone = name != film.name and film.camera == camera_of(film.name, None)
-        found.append(replace(film, name=name, camera=camera_of(name, None) if alone else film.camera))
+        found.append(film._replace(name=name, camera=camera_of(name, None) if alone else film.camera))
     return found

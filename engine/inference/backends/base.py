@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from models.manifest import ModelManifest
 
 
-@dataclass(frozen=True)
-class CpuModel:
+class CpuModel(NamedTuple):
     """Input for building a CPU backend.
 
     path        the ONNX file, with dynamic axes if the model allows them
@@ -38,8 +36,7 @@ class CpuModel:
     batch_safe: bool
 
 
-@dataclass(frozen=True)
-class GpuModel:
+class GpuModel(NamedTuple):
     """Input for building a GPU backend.
 
     config    what was requested

@@ -5,7 +5,7 @@ post-processing, a score is the sigmoid of a logit, and the best pairs of a quer
 there are queries: a query may give boxes of two classes.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from engine.inference.layouts.base import ClassMask, Decoded, Output
 
 
-@dataclass(frozen=True, slots=True)
-class DetrLayout:
+class DetrLayout(NamedTuple):
     name: str = "detr"
     needs_nms: bool = False
 

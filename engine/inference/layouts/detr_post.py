@@ -3,14 +3,13 @@
 Labels, boxes and scores, joined as (batch, detections, 6): x1 y1 x2 y2 in pixels, score, class; no NMS needed.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.inference.layouts.base import ClassMask, Decoded, Output
 from engine_ext.decode_heads import decode_end2end
 
 
-@dataclass(frozen=True, slots=True)
-class DetrPostLayout:
+class DetrPostLayout(NamedTuple):
     name: str = "detr-post"
     needs_nms: bool = False
 

@@ -5,7 +5,7 @@ each, of whose softmax the mean bin from 0 to 7 is the distance from the cell's 
 Loss, arXiv 2006.04388). The three differ in their levels and in where a cell has its centre.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,7 @@ from engine.inference.layouts.base import ClassMask, Decoded, Output
 from models.output_shape import BINS, SIDES, cells, strides_of
 
 
-@dataclass(frozen=True, slots=True)
-class DistributedLayout:
+class DistributedLayout(NamedTuple):
     """`centre` is that of a cell, in strides from its upper left corner."""
 
     name: str

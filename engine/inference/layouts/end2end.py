@@ -3,14 +3,13 @@
 (batch, detections, 6): x1 y1 x2 y2 in pixels, score, class.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.inference.layouts.base import ClassMask, Decoded, Output
 from engine_ext.decode_heads import decode_end2end
 
 
-@dataclass(frozen=True, slots=True)
-class End2endLayout:
+class End2endLayout(NamedTuple):
     name: str = "end2end"
     needs_nms: bool = False
 

@@ -3,14 +3,13 @@
 (batch, anchors, 5 + classes): cx cy w h in pixels, objectness, class scores.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.inference.layouts.base import ClassMask, Decoded, Output
 from engine_ext.decode_heads import decode_yolov5
 
 
-@dataclass(frozen=True, slots=True)
-class Yolov5Layout:
+class Yolov5Layout(NamedTuple):
     name: str = "yolov5"
     needs_nms: bool = True
 

@@ -3,14 +3,13 @@
 (batch, 4 + classes, anchors): cx cy w h in pixels, class scores.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.inference.layouts.base import ClassMask, Decoded, Output
 from engine_ext.decode_heads import decode_yolov8
 
 
-@dataclass(frozen=True, slots=True)
-class Yolov8Layout:
+class Yolov8Layout(NamedTuple):
     name: str = "yolov8"
     needs_nms: bool = True
 

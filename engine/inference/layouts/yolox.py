@@ -3,14 +3,13 @@
 (batch, anchors, 5 + classes): raw grid x y w h, objectness, class scores; strides 8, 16, 32.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.inference.layouts.base import ClassMask, Decoded, Output
 from engine_ext.decode_heads import decode_yolox
 
 
-@dataclass(frozen=True, slots=True)
-class YoloxLayout:
+class YoloxLayout(NamedTuple):
     name: str = "yolox"
     needs_nms: bool = True
     strides: tuple[int, ...] = (8, 16, 32)

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,16 +42,14 @@ _LARGEST = 1 << 24  # elements of a value of the end
 _ROWS = "rows of the end"
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A node of the end whose value depends on the image."""
 
     node: Node
     compute: Callable[[Node, Sequence[Any]], Sequence[Array]]
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(NamedTuple):
     """A convolution's result that the end reads, as rows and columns of the table's output.
 
     name     the name read by the end; `tensor` is the convolution's result, (1, anchors * fields, H, W)
@@ -243,7 +241,7 @@ def _folded(graph: Graph) -> Graph:
         constants.update(zip(node.outputs, made, strict=True))
         if sum(each.size for each in constants.values()) > MAX_CONSTANTS:
             raise Unsupported("it computes too many constants")
-    return replace(graph, nodes=tuple(nodes), constants=constants)
+    return graph._replace(nodes=tuple(nodes), constants=constants)
 
 
 def _parted(graph: Graph) -> tuple[Graph, list[Node]]:
@@ -276,7 +274,7 @@ def _parted(graph: Graph) -> tuple[Graph, list[Node]]:
                 also.update(shared.outputs)
                 waiting.append(shared)
     body = tuple(node for node in graph.nodes if node.outputs[0] in early)
-    return replace(graph, nodes=body), [
+    return graph._replace(nodes=body), [
         node for node in graph.nodes if node.outputs[0] not in early or also.intersection(node.outputs)
     ]
 
@@ -312,11 +310,11 @@ def _written_along(body: Graph, late: list[Node], output: str) -> tuple[Graph, l
         if tensors:
             renamed[node.outputs[0]] = node.inputs[0]
     kept = [
-        replace(node, inputs=tuple(renamed.get(name, name) for name in node.inputs))
+        node._replace(inputs=tuple(renamed.get(name, name) for name in node.inputs))
         for node in late
         if node.outputs[0] not in renamed
     ]
-    return replace(body, nodes=(*body.nodes, *added)), kept
+    return body._replace(nodes=(*body.nodes, *added)), kept
 
 
 def _moved(name: str, maker: dict[str, Node], count: Counter[str], made: set[str]) -> set[str]:
@@ -349,7 +347,7 @@ def _constants_along(body: Graph, late: list[Node]) -> tuple[Graph, list[Node]]:
         ):
             along.append(node)
             convolved.update(node.outputs)
-    return replace(body, nodes=(*body.nodes, *along)), [node for node in late if node not in along]
+    return body._replace(nodes=(*body.nodes, *along)), [node for node in late if node not in along]
 
 
 def _whole(wanted: Iterable[str], dims: dict[str, tuple[int, ...]]) -> tuple[Taken, ...]:
@@ -374,7 +372,7 @@ def _by_anchors(end: End) -> End:
             shape = end.shapes[parted.outputs[0]]
             sides = (each.height, each.width)
             if len(shape) == 5 and shape[3:] == sides and after[0].wholes("perm", []) == [0, 1, 3, 4, 2]:
-                each = replace(each, name=after[0].outputs[0], anchors=shape[1])
+                each = each._replace(name=after[0].outputs[0], anchors=shape[1])
                 dropped.update((parted.outputs[0], after[0].outputs[0]))
         taken.append(each)
     steps = tuple(step for step in end.steps if not dropped.intersection(step.node.outputs))
@@ -390,7 +388,7 @@ def _placed(end: End) -> End:
     for _, level in sorted(levels.items(), reverse=True):
         column = 0
         for each in level:
-            placed.append(replace(each, row=row, column=column))
+            placed.append(each._replace(row=row, column=column))
             column += each.columns
         widths.add(column)
         row += level[0].rows
@@ -424,7 +422,7 @@ def _with_rows(body: Graph, taken: Sequence[Taken]) -> Graph:
             add("Reshape", [joined, shape], [levels[-1]])
     add("Concat", levels, [f"{_ROWS} joined"], axis=2)
     add("Transpose", [f"{_ROWS} joined"], [_ROWS], perm=[0, 2, 1])
-    return replace(body, nodes=tuple(nodes), constants=constants, output=_ROWS)
+    return body._replace(nodes=tuple(nodes), constants=constants, output=_ROWS)
 
 
 def _traced(

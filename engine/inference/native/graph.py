@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 from numpy.typing import NDArray
@@ -17,8 +16,7 @@ _OLDEST = 11  # in earlier opsets, Resize, Clip and others had other meanings
 _MAX_NODES = 4096  # the largest detectors have about 1000
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """A node. Its attributes are read by their known kinds (attributes.py)."""
 
     op_type: str
@@ -55,8 +53,7 @@ class Node:
         return f"{self.name} ({self.op_type})"
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """`dims` is the input's (N, C, H, W), None for a dynamic axis."""
 
     nodes: tuple[Node, ...]

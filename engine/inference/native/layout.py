@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 
 from engine.inference.native.ops import Concat, Network, Tensor, sources
 
@@ -36,8 +37,7 @@ class Region:
     at: int = -1
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A tensor inside a region, `offset` floats from its start."""
 
     region: Region

@@ -3,8 +3,6 @@
 The kernels are the CUDA source compiled for the CPU (emulator), which gives the CPU's bits.
 """
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -241,7 +239,7 @@ def test_engines_that_share_a_model_filter_each_by_its_own_configuration(tmp_pat
     """Making the second one changes nothing of the first."""
     machine = FakeMachine(tmp_path, kernels=True, layout="yolov5")
     backend = machine.make()
-    manifest = dataclasses.replace(fake_manifest(64, 96), layout="yolov5", classes=("a", "b"))
+    manifest = fake_manifest(64, 96)._replace(layout="yolov5", classes=("a", "b"))
     model = LoadedModel(manifest, backend, get_layout("yolov5"), TensorShape(HW, 32, rect=True), "")
     image = frames(1, size=(96, 64), pixel_format="rgb24")[0].image.to_ndarray()
     config = EngineConfig(backend="fake", visualize=False, nms_iou=1.0)

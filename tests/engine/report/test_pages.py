@@ -5,6 +5,7 @@ import json
 import re
 import zipfile
 from html.parser import HTMLParser
+from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 
@@ -224,6 +225,42 @@ def test_structure_is_what_readers_of_the_screen_need(tmp_path, language):
     assert ids >= {attrs["aria-labelledby"] for _, attrs in found.tags if attrs.get("aria-labelledby")}
     assert all(attrs.get("alt") for attrs in found.named("img"))
     assert all(attrs.get("aria-label") for attrs in found.named("svg") if attrs.get("role") == "img")
+
+
+def test_a_spanish_page_has_spanish_names_of_classes(tmp_path):
+    """In charts, lists and sentences; a name that only the model knows stays, and the tables keep the model's."""
+    film = Film("a", classes=("person", "traffic light", "forklift"))
+    folder = output_folder(tmp_path, [film], config={"classes": ["person", "traffic light"]})
+    found = page(folder, language="es")
+    assert sorted(found.data["classes"]) == ["forklift", "persona", "semáforo"]
+    assert "Solo se buscaron estas clases: persona, semáforo." in found.text
+    assert "left: forklift" in found.text
+    assert "left: persona" in found.text
+    assert re.search(r"<title>[^<]* semáforo</title>", found.html)
+    assert sorted(page(folder).data["classes"]) == ["forklift", "person", "traffic light"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({}, "`yolo-engine run` measures it"),
+        ({"verdict": None}, "This run processed no frame"),
+        ({"job": "4f1c"}, "A job measures its CPU seconds as a whole."),
+    ],
+)
+def test_why_there_is_no_verdict(tmp_path, keys, said):
+    """A page written with --report does not advise --report, and a job's says what it does measure."""
+    folder = output_folder(tmp_path, [Film("a")])
+    folder.manifest.update(keys)
+    assert said.replace("`", "") in page(folder).text
+
+
+def test_a_page_is_made_from_sources_that_are_not_installed(tmp_path, monkeypatch):
+    def not_installed(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", not_installed)
+    assert "Made by yolo-engine unknown" in page(output_folder(tmp_path, [Film("a")])).text
 
 
 def test_spanish(tmp_path):
