@@ -31,6 +31,9 @@ MIN_BOXES = 40
 _OLD_BOXES = 160
 # Of the disagreement that the target allows, what interpolation may cost: parts and carried boxes have a share, too.
 _OF_ALLOWED = 0.75
+# Of the minimum score, that of boxes whose interpolation is measured: of windows in which all boxes are sure, the faint
+# ones tell what will come and go outside them.
+_FAINT = 0.6
 
 
 class Auditor:
@@ -115,6 +118,7 @@ class Auditor:
         """Return how many boxes of a window agree where they are interpolated over such numbers of frames, and of how
         many."""
         agreeing = boxes = 0
+        conf = _FAINT * self._conf
         for (index, now), many in itertools.product(window.frames.items(), numbers):
             before = window.frames.get(index - many - 1)
             if before is None:
@@ -123,8 +127,8 @@ class Auditor:
             for middle in range(index - many, index):
                 if (known := window.frames.get(middle)) is not None and known.moves:
                     share = (known.pts - before.pts) / (now.pts - before.pts)
-                    made = between(before.found, now.found, pairs, share, self._conf)
-                    true = known.found.above(self._conf)
+                    made = between(before.found, now.found, pairs, share, conf)
+                    true = known.found.above(conf)
                     agreeing += 2 * len(agreeing_pairs(made, true))
                     boxes += len(made) + len(true)
         return agreeing, boxes
