@@ -1,15 +1,15 @@
 """Accuracy of `Engine.detect` compared with a plain detector, as COCO mAP on 128 images of COCO val2017.
 
-Both get the same pixels (one JPEG decoding, OpenCV's), score threshold, NMS overlap and limit of detections. Three
-rows a model: the plain detector (OpenCV, ONNX Runtime on the original file, NumPy), the engine on the model's square,
+Both get the same pixels (decoded by OpenCV), score threshold, NMS overlap and limit of detections. Three rows per
+model: the plain detector (OpenCV, ONNX Runtime on the original file, NumPy), the engine on the model's square,
 and the engine on rectangles that are padded to the stride only. `ms` is the mean time of one inference alone, for the
 engine on one core and in the mix of shapes of these images; for the plain detector it is not taken.
 
-Parity: the engine on the square must be within 0.003 of the plain detector in mAP50 and in mAP50-95. Beside the
-difference of rect and square stands its 95 % interval over resampled images (paired bootstrap), which says whether
-128 images can tell the two apart at all.
+Parity: the engine on the square must be within 0.003 of the plain detector in mAP50 and in mAP50-95. The difference
+between rectangle and square has a 95 % interval over resampled images (paired bootstrap), which shows whether 128
+images suffice to distinguish the two.
 
-Exit status 1 when a model breaks parity.
+Exit status 1 if a model misses parity.
 
     python -m benchmarks.accuracy_detection [--models yolox ...] [--limit N] [--json FILE]
 """
@@ -42,7 +42,7 @@ Matched = list[dict[int, Matches]]
 
 
 class TimedBackend:
-    """A backend that sums the time of its inferences, by tensor shape."""
+    """A backend that adds up the time of its inferences by tensor shape."""
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend

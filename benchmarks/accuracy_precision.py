@@ -1,12 +1,12 @@
 """The cost of a precision of `build-trt`, as COCO mAP on images of COCO val2017: fp32, fp16 and int8.
 
 Measured is the converted ONNX that TensorRT is given (halves, or explicit Q/DQ nodes), run by ONNX Runtime on the CPU
-behind the engine's own preprocessing and postprocessing. So the figures are those of the conversion. What a card adds
-to them (its rounding, its sums in another order) is not in here, and bf16 is not either: ONNX Runtime has no kernels
-for it on a CPU. int8 is calibrated on images of COCO train2017, none of which is measured on.
+behind the engine's own preprocessing and postprocessing. So the figures are those of the conversion. The effects
+of a GPU (its rounding, another order of sums) are not included, nor is bf16, for which ONNX Runtime has no kernels on a
+CPU. int8 is calibrated on images of COCO train2017, none of which is measured on.
 
-Beside the difference to fp32 in mAP50-95 stands its 95 % interval over resampled images (paired bootstrap). Exit
-status 1 when fp16 is more than 0.005 below fp32, or int8 more than 0.02.
+The difference to fp32 in mAP50-95 has a 95 % interval over resampled images (paired bootstrap). Exit status 1 if fp16
+is more than 0.005 below fp32, or int8 more than 0.02.
 
     python -m benchmarks.accuracy_precision [--models yolox ...] [--limit N] [--calibrate N] [--json FILE]
 """

@@ -2,7 +2,7 @@
 
     python benchmarks/accuracy_sort.py [--assets FOLDER]
 
-The folder holds mot/SEQUENCE/{det,gt}.txt and the authors' answers. Exit status: 1 if a figure differs, 2 with no
+The folder holds mot/SEQUENCE/{det,gt}.txt and the authors' answers. Exit status: 1 if a figure differs, 2 without
 assets. Needs motmetrics. MOTA: Bernardin & Stiefelhagen 2008; IDF1: Ristani et al. 2016; a match is an
 IoU of at least 0.5.
 """

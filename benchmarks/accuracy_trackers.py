@@ -3,7 +3,7 @@
     python benchmarks/accuracy_trackers.py [--assets FOLDER]
 
 The folder holds trackers/detections/SEQUENCE/{det,gt}.txt, trackers/metrics.json and mot/SEQUENCE/{det,gt}.txt.
-Scores are trackeval's. Exit status: 1 where one is not the reference's within 0.05, 2 with no assets.
+Scores are trackeval's. Exit status: 1 if one differs from the reference's by more than 0.05, 2 without assets.
 """
 
 from __future__ import annotations

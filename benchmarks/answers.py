@@ -42,8 +42,8 @@ def found_in(path: Path, frames: int) -> list[Found]:
 
 
 def f1(ours: Sequence[Found], theirs: Sequence[Found]) -> float:
-    """Return how far two lists of detections agree, frame by frame: 2 x pairs / all boxes. A pair is of one class and
-    overlaps by half; the pairs that overlap most are taken first. 1.0 where neither found anything."""
+    """Return the agreement of two lists of detections, frame by frame: 2 x pairs / all boxes. A pair is of one class
+    and overlaps by half; the pairs that overlap most are taken first. 1.0 where neither found anything."""
     pairs = boxes = 0
     for (our_boxes, _, our_classes), (their_boxes, _, their_classes) in zip(ours, theirs, strict=True):
         boxes += len(our_boxes) + len(their_boxes)
@@ -57,8 +57,8 @@ def f1(ours: Sequence[Found], theirs: Sequence[Found]) -> float:
 
 
 def tracks_hold(detections: Path, tracks: Path, sort: ReferenceSort) -> bool:
-    """Return whether the plain tracker makes of the engine's detections the engine's tracks: the same boxes in each
-    frame, and one id here for one id there. Which of two tracks born in the same frame counts first is free."""
+    """Return whether the plain tracker turns the engine's detections into the engine's tracks: the same boxes in each
+    frame, and ids that correspond one to one. Tracks that begin in the same frame may be numbered in any order."""
     found, reported = rows_of(detections), rows_of(tracks)
     twins: dict[int, int] = {}
     for frame in range(max([*found, *reported], default=-1) + 1):

@@ -1,8 +1,8 @@
 """The overhead of the job system: the same folder through Celery and `yolo-engine run`, excluding start-up.
 
-Both sides are processes. From the time of a folder each side's own time for a clip of one frame is taken away: that
-is its start-up (Python, the model, and with Celery the queue and the look at the videos). Rounds alternate, after one
-that is not counted. `ratio` is the median of the rounds' ratios, with the lowest and the highest. The tracks of both
+Both sides are processes. The time of a clip of one frame, which is each side's start-up (Python, the model, with Celery
+also the queue and probing the videos), is subtracted from the time of the folder. Rounds alternate, after one that is
+not counted. `ratio` is the median of the rounds' ratios, with the lowest and the highest. The tracks of both
 sides must be the same, byte for byte.
 
     python -m benchmarks.bench_celery [--rounds 5] [--visualize] [--most 1.05] [--json FILE]

@@ -43,8 +43,8 @@ def resized(video: Path, size_wh: tuple[int, int], frames: int) -> Path:
 
 
 def copy_first(video: Path, target: Path, most: int) -> None:
-    """Copy the first `most` packets of the video stream, at the stream's rate: where frames are shown in another order
-    than they are sent, the last of them would stand behind gaps."""
+    """Copy the first `most` packets of the video stream, at the stream's rate, because frames that are shown in another
+    order than they are sent would leave gaps at the end."""
     import av
 
     with av.open(str(video)) as source, av.open(str(target), "w") as out:

@@ -1,11 +1,11 @@
 """Mean average precision as COCO defines it, in plain NumPy.
 
-Detections of an image are taken by falling score, each to the free object of its class that it overlaps most; below
-the IoU threshold it is a false one. Average precision is the mean, over 101 recalls from 0 to 1, of the best precision
-at that recall or a higher one. mAP50 is at IoU 0.50, mAP50-95 the mean over 0.50, 0.55 ... 0.95; both are means over
-the classes that have an object in the labels.
+Detections of an image are matched by descending score, each to the unmatched object of its class that it overlaps
+most; below the IoU threshold it is a false positive. Average precision is the mean, over 101 recalls from 0 to 1, of
+the best precision at that recall or a higher one. mAP50 is at IoU 0.50, mAP50-95 the mean over 0.50, 0.55 ... 0.95;
+both are means over the classes that have an object in the labels.
 
-Left out, since YOLO labels don't say it: crowd regions, sizes. Left to the caller: a limit of detections an image.
+Not included, since YOLO labels lack them: crowd regions, sizes. Left to the caller: a limit of detections per image.
 """
 
 from collections.abc import Sequence

@@ -1,11 +1,10 @@
 """Regressions between two runs, by the ratio to a peer, which is comparable across machines and under load.
 
-A row without a peer in both runs is judged by its own figure, where both ran on the same kind of machine. Rows of the
-same name that read another input, as another profile's may, are not compared.
+A row without a peer in both runs is judged by its own figure, if both ran on the same kind of machine. Rows of the same
+name with different inputs, as in another profile, are not compared.
 
-A change counts when it is larger than the least share that is asked for, larger than the middle half of both runs'
-rounds is wide, and to be seen in nine of ten pairs of an old and a new round: what a row's own rounds differ by, two
-runs may differ by.
+A change counts if it exceeds the given minimum and the interquartile range of the rounds of both runs, and is visible
+in nine of ten pairs of an old and a new round: two runs may differ by as much as the rounds of one do.
 """
 
 import statistics

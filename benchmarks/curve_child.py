@@ -1,7 +1,7 @@
 """A process limited to a number of cores, which runs one side of the pipeline on request: stages/curves.py.
 
-Started with `python -m benchmarks.curve_child CORES VIDEO MODEL`, it reads a side a line, "engine" or "plain", and
-answers with a line of JSON. It ends with its input.
+Started with `python -m benchmarks.curve_child CORES VIDEO MODEL`, it reads lines with a side, "engine" or "plain", and
+answers each with a line of JSON, until the end of its input.
 """
 
 import json
@@ -40,7 +40,7 @@ class Child:
 
 def main() -> None:
     cores, video, model = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-    # This must precede anything that counts the cores.
+    # Before anything that counts the cores.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     from benchmarks.peers.plain_loop import plain_loop
     from benchmarks.reference_detector import ReferenceDetector

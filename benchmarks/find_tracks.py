@@ -2,7 +2,7 @@
 
     python -m benchmarks.find_tracks [TRACKS] [FOLDER]
 
-Tables are generated, from a seed; nothing in them was ever detected.
+The tables are generated from a seed.
 """
 
 from __future__ import annotations

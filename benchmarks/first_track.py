@@ -47,7 +47,7 @@ def main() -> None:
     side, video, model = sys.argv[1:]
     frame, boxes = (by_engine if side == "engine" else by_plain_loop)(Path(video), Path(model))
     print(json.dumps({"frame": frame, "boxes_xyxy": boxes}), flush=True)
-    os._exit(0)  # the rest of the video is not asked for
+    os._exit(0)  # the rest of the video is not needed
 
 
 if __name__ == "__main__":

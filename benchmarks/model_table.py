@@ -1,4 +1,4 @@
-"""Every model in every precision: our CPU time of inference beside ONNX Runtime's and OpenVINO's, with mAP in the row.
+"""Every model in every precision: CPU time of inference, ours, ONNX Runtime's and OpenVINO's, and mAP.
 
     python -m benchmarks.model_table [--models yolov8n ...] [--rounds N] [--images N] [--markdown FILE] [--json FILE]
 
@@ -6,13 +6,13 @@ Times are milliseconds of CPU time a frame, user and system, of one inference on
 video (the rectangle that the engine runs, or the square where the model has only that), in alternating rounds: the
 median, and in brackets the lowest and highest ratio of ours to the best peer's. `ours` is what the engine takes for the
 precision; the peers get the same tensor, from the float32 form of the model, or from the file of `yolo-engine quantize`
-for int8. mAP50-95 is that of the engine on COCO images that no model and no calibration has seen, and beside it what it
-loses to f32; F1 is how far its boxes agree with those of f32 (same class, IoU 0.8, scores from 0.25), and in the rows
+for int8. mAP50-95 is that of the engine on COCO images that no model and no calibration has seen, followed by the loss
+against f32; F1 is the agreement of its boxes with those of f32 (same class, IoU 0.8, scores from 0.25), and in the rows
 of f32 with those of ONNX Runtime behind the same engine. Models whose weights are quantized dynamically or in halves
-are measured in their plain float32 form, as that is what speed is about; int8 is made of it here, calibrated on other
+are measured in their plain float32 form, which decides the speed; int8 is made from it here, calibrated on other
 images.
 
-A peer that lacks a precision has no figure there. OpenVINO is an extra; without it bf16 and int8 are left out.
+A peer without a precision has no figure for it. OpenVINO is an extra; without it bf16 and int8 are left out.
 """
 
 import argparse
@@ -66,7 +66,7 @@ SAID: dict[str, dict[str, Any]] = {
 }
 PRECISIONS: tuple[Precision, ...] = ("f32", "bf16", "int8")
 VIDEO_WH = (1280, 720)
-INFERENCES = 5  # a round
+INFERENCES = 5  # per round
 SURE = 0.25  # scores from here on are compared by F1
 
 
@@ -96,7 +96,7 @@ def cpu_s() -> float:
 
 
 def float_form(title: str, folder: Path) -> tuple[str, EngineConfig]:
-    """Return the model in plain float32 and how the engine is told of it: the file itself, or one made of it."""
+    """Return the model in plain float32, the file itself or one made from it, and how to name it to the engine."""
     name = MODELS[title]
     model = name if "/" not in name else str(asset(name))
     given: dict[str, Any] = {"conf": CONF, "nms_iou": NMS_IOU, "max_detections": MAX_DETECTIONS, "device": "cpu"}
@@ -180,7 +180,7 @@ def measure(
     precisions: Sequence[Precision],
     quantized: Path | None,
 ) -> Iterator[Row]:
-    """Yield the rows of one model; what can't be had is said and left out."""
+    """Yield the rows of a model; what is unavailable is reported and left out."""
     with tempfile.TemporaryDirectory() as text:
         model, config = float_form(title, Path(text))
         truth = street_labels(labels) if title == "street-nano" else labels

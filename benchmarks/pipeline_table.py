@@ -4,13 +4,13 @@
                                         [--precisions f32 bf16] [--markdown FILE] [--json FILE]
 
 The engine does what `yolo-engine run --no-visualize` does. In the loop (peers/openvino_loop.py) OpenCV decodes, the
-model runs on its square, NumPy and filterpy do the rest. Loading a model is left out on both sides. Figures are
-milliseconds of CPU time a frame, user and system, of all threads together, as a busy machine blurs them less than the
-clock; beside them frames per second, and how many times as much the loop takes, round by round: the median, the lowest
-and the highest. F1 is how far the boxes of both agree (same class, IoU 0.5): the loop runs on the square, the engine on
-the video's aspect. `--frames` takes the first frames of a video alone.
+model runs on its square, NumPy and filterpy do the rest. Loading a model is excluded on both sides. Figures are
+milliseconds of CPU time per frame, user and system, of all threads, since load affects them less than clock time; then
+frames per second, and the ratio of the loop's time to the engine's, round by round: the median, the lowest and the
+highest. F1 is the agreement of the boxes of both (same class, IoU 0.5): the loop runs on the square, the engine on
+the video's aspect. `--frames` limits a video to its first frames.
 
-OpenVINO is an extra; without it there is nothing to compare with.
+OpenVINO is an extra, without which this can't run.
 """
 
 import argparse

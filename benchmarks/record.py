@@ -33,7 +33,7 @@ class Machine(_Strict):
 
 
 class Answer(_Strict):
-    """Whether the timed code gave the right result. A wrong one is not a row, however fast."""
+    """Whether the timed code gave the right result. Without it there is no row, however fast the code is."""
 
     compared_with: Text
     outcome: Text

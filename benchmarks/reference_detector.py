@@ -36,8 +36,8 @@ YOLOX_STRIDES = (8, 16, 32)
 class ReferenceDetector:
     """`family` is one of FAMILIES. The session has ONNX Runtime's default options: all cores on one image.
 
-    providers  where it computes, as ONNX Runtime takes them
-    size_hw    of the input, for a file that leaves it open
+    providers  ONNX Runtime's execution providers
+    size_hw    of the input, for a file with dynamic axes
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ReferenceDetector:
     ) -> tuple[Array, Array, Array]:
         """Return one image's output as `__call__` gives it; `ratio` and `offset` are those of `letterbox`."""
         boxes, scores, class_ids = self._read(output, self._conf)
-        alone = self._read is read_end2end  # it has removed doubles itself
+        alone = self._read is read_end2end  # it has removed duplicates itself
         kept = np.argsort(-scores, kind="stable") if alone else nms(boxes, scores, class_ids, self._nms_iou)
         kept = kept[: self._max_detections]
         (height, width), (left, top) = image_hw, offset
@@ -138,7 +138,7 @@ def read_yolov8(output: Array, conf: float) -> tuple[Array, Array, Array]:
 
 
 def read_end2end(output: Array, conf: float) -> tuple[Array, Array, Array]:
-    """Read (N, 6): x1 y1 x2 y2, score, class, without doubles."""
+    """Read (N, 6): x1 y1 x2 y2, score, class, without duplicates."""
     rows = output[output[:, 4] >= conf]
     return rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64)
 
@@ -150,7 +150,7 @@ def corners_of(boxes: Array) -> Array:
 
 
 def nms(boxes: Array, scores: Array, class_ids: Array, threshold: float) -> Array:
-    """Greedy, each class by itself. Indices of the boxes to keep, best score first."""
+    """Return the indices of the boxes that greedy NMS per class keeps, best score first."""
     order = np.argsort(-scores, kind="stable")
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     kept = []

@@ -1,6 +1,6 @@
-"""Measures peers together: every round runs each of them once, so that a busy moment affects all alike.
+"""Measures peers together: every round runs each of them once, so that load affects all of them equally.
 
-A ratio is taken within a round and its median over the rounds is what holds on a noisy machine; medians of times don't.
+Ratios are taken within a round. Their median over the rounds is stable on a noisy machine, unlike medians of times.
 """
 
 import gc
@@ -36,7 +36,8 @@ def alternate(
     pause_s: float = 0.0,
     setup: Mapping[str, Callable[[], object]] | None = None,
 ) -> dict[str, Samples]:
-    """Run each of `work` once per round, in turn, and in reverse in every second round. The first `warmup` don't count.
+    """Run each of `work` once per round, in turn, and in reverse in every second round. The first `warmup` rounds don't
+    count.
 
     `setup` of the same name runs before it and isn't timed. Garbage is collected between runs, not within them. What
     either raises ends the measurement.
@@ -62,7 +63,7 @@ def alternate(
 
 
 class Repeated:
-    """A work too short for a round: calling it runs it `times` over, as often as MIN_S takes. It is tried twice."""
+    """Repeats work that is too short for a round `times` times, so that it takes MIN_S. It is tried twice."""
 
     def __init__(self, work: Callable[..., object], *arguments: object) -> None:
         self._work = partial(work, *arguments)
@@ -79,7 +80,6 @@ class Repeated:
 def alternate_short(
     work: Mapping[str, Repeated], *, rounds: int, warmup: int = 1, scale: float = 1.0
 ) -> dict[str, list[float]]:
-    """Return clock time of each work, run once, a round: what a row takes for figures. `scale` 1e3 gives
-    milliseconds."""
+    """Return the clock time of each work, run once per round, as a row's figures. `scale` 1e3 gives milliseconds."""
     samples = alternate(work, rounds=rounds, warmup=warmup)
     return {name: sample.each(work[name].times, scale) for name, sample in samples.items()}

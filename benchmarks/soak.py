@@ -1,4 +1,4 @@
-"""Does memory stay flat? Each measurement runs in a separate process and reports its peak resident memory.
+"""Checks that memory stays flat. Each measurement runs in a separate process and reports its peak resident memory.
 
 length  a video, and the same one --times as long (packets copied, timestamps shifted), with and without annotated
         video: the peak of the long one must be within 1.10 of the short one's.
@@ -7,7 +7,7 @@ clips   many short clips in one run: resident memory and open files, sampled eve
         real model on a fifth of the clips.
 full-hd four 1080p videos decoded at once, with annotated videos: the peak must be below 500 MB.
 
-Exit status 1 when one of them is not so. Peaks are VmHWM of Linux; memory that is mapped but not resident is not in.
+Exit status 1 if one of them fails. Peaks are VmHWM of Linux, which excludes memory that is mapped but not resident.
 
     python -m benchmarks.soak [length clips full-hd] [--video people.mp4] [--times 10] [--clips 1000] [--json FILE]
 """

@@ -1,15 +1,15 @@
 """One long video over several workers (`split_s`), each on one core: 1 against 2, and a simulation of more.
 
-The video is a real one, repeated `--times` times. Each worker is a `yolo-server` that may use one core alone. Measured
-is the time from the first frame that is done until the video is, and what each worker's engine computed (`cpu_s`), less
-what it computes for a video of one frame. Where others use the cores, too, the second tells more than the first: it is
-what each worker would take on a core of its own. All rows must be the bytes of one worker. The annotated video is drawn
-in pieces: its frames must have the times of one worker's.
+The video is a real one, repeated `--times` times. Each worker is a `yolo-server` limited to one core. Measured are the
+time from the first processed frame until the video is done, and the CPU time of each worker's engine (`cpu_s`), less
+that for a video of one frame. If others use the cores, too, the second is more meaningful than the first: it is the
+time that each worker would take on a core of its own. All rows must equal those of one worker byte for byte. The
+annotated video is drawn in pieces: its frames must have the times of one worker's.
 
-The simulation takes the seconds a frame of decoding, checksums, inference and all the rest from a run on one core
-(`--stats`), and lets helpers choose their pieces as the job system does. What binds is the worker that tracks: it
+The simulation takes the seconds per frame of decoding, checksums, inference and everything else from a run on one core
+(`--stats`), and lets helpers choose their pieces as the job system does. The limit is the worker that tracks: it
 tracks and writes every frame, and reads and checks the packets of frames that are known. An annotated video is drawn
-after that, by all; in truth helpers begin earlier, when they have nothing else to do.
+after that, by all; in reality helpers begin earlier, when they have nothing else to do.
 
     python -m benchmarks.split [--times 3] [--split 15] [--model street-nano] [--visualize] [--json FILE]
 """
@@ -70,7 +70,7 @@ class Costs:
 
     @property
     def known(self) -> float:
-        """Of the tracker, for a frame that others have done."""
+        """Seconds of the tracker for a frame that others have processed."""
         return self.rest + self.packet
 
     @property
@@ -79,7 +79,7 @@ class Costs:
 
     @property
     def drawn(self) -> float:
-        """Of whoever draws a frame that is tracked."""
+        """Seconds for drawing a frame that is tracked."""
         return self.decode + self.key + self.draw if self.draw else 0.0
 
 

@@ -34,7 +34,7 @@ STAGES = (
 def run(profile: ProfileName, stages: Iterable[str] = STAGES, out: Path | None = None) -> tuple[Path, list[Row], int]:
     """Run the stages; return the file of results, its rows, and the number of failed stages (errors or wrong results).
 
-    A stage that fails is told, its rows so far are kept, and the next one continues.
+    A failed stage is reported, its rows so far are kept, and the next one is run.
     """
     context = Context.begin(profile)
     path = out or RESULTS / f"{context.run}.jsonl"
@@ -55,7 +55,7 @@ def run(profile: ProfileName, stages: Iterable[str] = STAGES, out: Path | None =
                     stream.write(row.model_dump_json() + "\n")
                     stream.flush()
                     print(shown(row), flush=True)
-            except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever it is, the other stages go on)
+            except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever it is, the other stages are run)
                 failed += 1
                 print(f"  FAILED: {type(error).__name__}: {error}", flush=True)
             print(f"  {time.monotonic() - start:.0f} s", flush=True)

@@ -21,7 +21,7 @@ class Target:
     against: str | None  # the peer among the figures; above 1 where ours is better
     bound: Bound
     value: float
-    why: str = ""  # in words, where the number alone doesn't say it
+    why: str = ""  # in words, if the number alone is not enough
 
     def found(self, row: Row) -> Spread | None:
         if self.against is None:

@@ -12,7 +12,7 @@ N is the number of detections in a frame, M of tracks, B of frames in a batch. B
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -389,7 +389,7 @@ class Frame:
     time_base: Fraction
     image: av.VideoFrame | None
     infer: bool = True
-    audio: tuple[av.Packet, ...] = ()
+    audio: Iterable[av.Packet] = ()
     mark: Barrier | None = None
     step_s: Fraction | None = None
     look: bool = True
@@ -570,7 +570,7 @@ class EndOfStream:
     interrupted: bool = False
     dropped: int = 0
     discarded: int = 0
-    audio: tuple[av.Packet, ...] = ()
+    audio: Iterable[av.Packet] = ()
     notes: tuple[str, ...] = ()
     retimed: bool = False
     first_pts: int | None = None

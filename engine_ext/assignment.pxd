@@ -1,35 +1,35 @@
 # Optimal assignment of detections to tracks. Exact solvers:
 #
-#   up to SMALL rows and columns   the dense Jonker-Volgenant algorithm on the whole matrix, which scans in the order
-#                                  of the paper, so that equally good answers are chosen as the reference SORT does;
-#   above                          shortest augmenting paths on the pairs that overlap. Pairs that don't add nothing to
-#                                  the sum and may be left out. A search never leaves the connected component it starts
-#                                  in, and stops at the first column that is free or row that gives up its own;
-#   of a rectangle                 shortest augmenting paths over all pairs, where the other trackers need them.
+#   dense                          the Jonker-Volgenant algorithm on the whole matrix, for up to SMALL rows and columns.
+#                                  It scans in the order of the paper, so that ties are broken as in the reference SORT;
+#   sparse                         shortest augmenting paths over the pairs that overlap, for larger problems. The other
+#                                  pairs add nothing to the sum. A search never leaves the connected component it starts
+#                                  in, and stops at the first free column, or the first row that gives up its own;
+#   rectangular                    shortest augmenting paths over all pairs, for trackers other than SORT.
 #
-# SORT does it all with `associate`. The other trackers find the edges, make of their IoU what each gains, solve, and
-# read row_column. Where pairs compete and there are few, they fill work.cost and take the dense solver that their
-# reference has, so that equally good answers are chosen alike: the rectangle's scans in the order of SciPy's.
+# SORT only calls `associate`. The other trackers find the edges, turn their IoU into gains, solve, and read row_column.
+# If a few pairs compete, they fill work.cost and use their reference's dense solver, so that ties are broken alike: the
+# rectangular one scans in SciPy's order.
 from engine_ext.typedefs cimport f64, i32, i64
 
 cdef enum:
     SMALL = 64                # rows and columns of a dense problem
-    FEW_PAIRS = 400           # so many are looked at one by one
+    FEW_PAIRS = 400           # up to this many pairs, find_edges compares each
     NEVER_ASSIGNED = -1
     BELOW_THRESHOLD = -2
 
 
 ctypedef struct Edge:
-    f64 gain                  # IoU, until the association makes something else of it
+    f64 gain                  # IoU, until a tracker replaces it
     i32 column
 
 
 ctypedef struct Workspace:
-    # Grown when needed, never shrunk; all NULL and 0 at the start.
+    # Buffers grow when needed and never shrink; all are NULL and 0 at the start.
     f64* cost                 # the dense solvers' matrix
-    i32* edge_start           # of each row, rows + 1
+    i32* edge_start           # by row, rows + 1 values
     Edge* edges
-    f64* potential            # of each column
+    f64* potential            # by column
     f64* row_potential
     f64* distance
     i32* previous
@@ -40,7 +40,7 @@ ctypedef struct Workspace:
     i32* row_column
     i32* cell_start
     i32* cell_tracks
-    i32* first_cell           # column and row of the grid where each track begins
+    i32* first_cell           # by track: column and row of the first grid cell it meets
     size_t cost_size, edge_start_size, edges_size, potential_size, distance_size, previous_size, seen_size
     size_t frontier_size, done_size, column_row_size, row_column_size, cell_start_size, cell_tracks_size
     size_t first_cell_size, row_potential_size

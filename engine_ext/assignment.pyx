@@ -1,4 +1,4 @@
-"""Optimal assignment of detections to tracks by IoU (see assignment.pxd). Python sees `testing_*` entries only."""
+"""Optimal assignment of detections to tracks by IoU (see assignment.pxd). Only `testing_*` is visible from Python."""
 import numpy as np
 
 from libc.math cimport INFINITY, isfinite
@@ -12,7 +12,7 @@ from engine_ext.typedefs cimport f64, i32, i64
 # --- memory
 
 cdef int grow(void** buffer, size_t* size, size_t wanted) noexcept nogil:
-    # Makes the buffer hold `wanted` bytes. -1 when there is no memory; the buffer is then as it was.
+    # Enlarges the buffer to `wanted` bytes. Without memory it returns -1 and the buffer stays as it is.
     cdef void* bigger
     if wanted <= size[0]:
         return 0
@@ -61,7 +61,7 @@ cdef int reserve_solver(Workspace* work, size_t rows, size_t columns) noexcept n
 
 
 cdef int reserve_cost(Workspace* work, size_t rows, size_t columns) noexcept nogil:
-    # The dense solvers' matrix and all else they need.
+    # Reserves the dense solvers' matrix and their other buffers.
     cdef size_t k = rows if rows > columns else columns
     if (
         reserve_solver(work, rows, columns) < 0
@@ -77,7 +77,7 @@ cdef int reserve_cost(Workspace* work, size_t rows, size_t columns) noexcept nog
 cdef void solve_dense(Workspace* work, Py_ssize_t k) noexcept nogil:
     # Jonker & Volgenant 1987, "A shortest augmenting path algorithm for dense and sparse linear assignment problems":
     # column reduction, reduction transfer, two rounds of augmenting row reduction, shortest augmenting paths.
-    # Minimises over the k x k matrix work.cost; the answer is work.row_column and its inverse work.column_row.
+    # Minimises over the k x k matrix work.cost; the result is work.row_column and its inverse work.column_row.
     cdef:
         i32* unassigned = work.frontier
         Py_ssize_t count, i
@@ -89,7 +89,7 @@ cdef void solve_dense(Workspace* work, Py_ssize_t k) noexcept nogil:
 
 
 cdef void pad(f64* cost, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
-    # Fills the n x m matrix up to a square one. Any one value gives an optimum; zero breaks ties as the reference does.
+    # Pads the n x m matrix to a square. Any constant gives an optimum; zero breaks ties as the reference does.
     cdef Py_ssize_t k = n if n > m else m, i, j
     for i in range(n):
         for j in range(m, k):
@@ -127,7 +127,7 @@ cdef Py_ssize_t reduce_columns(Workspace* work, Py_ssize_t k, i32* unassigned) n
         else:
             contested[i] = 1
             column_row[j] = -1
-    # A row that only one column asked for passes the slack to its second choice on to that column.
+    # A row with a single column transfers the slack of its second choice to that column.
     for i in range(k):
         own = row_column[i]
         if own < 0:
@@ -145,8 +145,9 @@ cdef Py_ssize_t reduce_columns(Workspace* work, Py_ssize_t k, i32* unassigned) n
 
 
 cdef Py_ssize_t reduce_rows(Workspace* work, Py_ssize_t k, i32* unassigned, Py_ssize_t count) noexcept nogil:
-    # Each unassigned row takes its cheapest column, at a price that makes its second choice as good. A row that loses
-    # its column tries again at once where the price moved, else in the next round. Returns how many rows remain.
+    # Each unassigned row takes its cheapest column, at a price that makes its second choice equally good. A row that
+    # loses its column tries again at once if the price changed, otherwise in the next round. Returns the number of
+    # rows that remain.
     cdef:
         f64* potential = work.potential
         i32* row_column = work.row_column
@@ -171,7 +172,7 @@ cdef Py_ssize_t reduce_rows(Workspace* work, Py_ssize_t k, i32* unassigned, Py_s
                     least, first = reduced, j
         loser = column_row[first]
         price = potential[first] - (next_least - least)
-        # Rounding can make rows outbid one another without end: after enough tries prices stay, the rest is augmented.
+        # With rounding, rows may outbid each other forever. After enough tries prices stay, and the rest is augmented.
         if tries < at * k:
             if price < potential[first]:
                 potential[first] = price
@@ -194,8 +195,8 @@ cdef Py_ssize_t reduce_rows(Workspace* work, Py_ssize_t k, i32* unassigned, Py_s
 
 
 cdef void augment_dense(Workspace* work, Py_ssize_t k, Py_ssize_t start) noexcept nogil:
-    # Dijkstra over the columns. `order` holds, in turn, the columns that are done, those at the present least distance
-    # ([low, high)), and the rest.
+    # Dijkstra over the columns. `order` holds the settled columns, then those at the smallest distance ([low, high)),
+    # then the rest.
     cdef:
         f64* potential = work.potential
         f64* distance = work.distance
@@ -224,7 +225,7 @@ cdef void augment_dense(Workspace* work, Py_ssize_t k, Py_ssize_t start) noexcep
                     order[at] = order[high]
                     order[high] = <i32>j
                     high += 1
-            # The last free one of equals, as the reference takes it.
+            # Of equals the last free one, as in the reference.
             for at in range(low, high):
                 if column_row[order[at]] < 0:
                     end = order[at]
@@ -264,7 +265,7 @@ cdef void augment_dense(Workspace* work, Py_ssize_t k, Py_ssize_t start) noexcep
 
 
 cdef void solve_rectangle(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
-    # Minimises over the n x m matrix work.cost, n <= m: each row gets a column. The answer is work.row_column and its
+    # Minimises over the n x m matrix work.cost, n <= m: each row gets a column. The result is work.row_column and its
     # inverse work.column_row. Shortest augmenting paths, one row after the other (Crouse 2016, "On implementing 2D
     # rectangular assignment algorithms").
     cdef Py_ssize_t i, j
@@ -279,7 +280,7 @@ cdef void solve_rectangle(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept 
 
 
 cdef void augment_rectangle(Workspace* work, Py_ssize_t m, Py_ssize_t start) noexcept nogil:
-    # Dijkstra from a row to the nearest free column. `open_columns` are those that are not settled.
+    # Dijkstra from a row to the nearest free column. `open_columns` are the unsettled ones.
     cdef:
         f64* potential = work.potential
         f64* distance = work.distance
@@ -335,7 +336,7 @@ cdef void augment_rectangle(Workspace* work, Py_ssize_t m, Py_ssize_t start) noe
 # --- sparse solver
 
 cdef bint solve_uncontested(Workspace* work, Py_ssize_t n, Py_ssize_t m, f64 least) noexcept nogil:
-    # Whether no row and no column has two edges, and each gains more than `least`: then the answer is all of them.
+    # If no row and no column has two edges, and each edge gains more than `least`, takes them all and returns True.
     cdef:
         Py_ssize_t i, e
         i32 j
@@ -355,7 +356,7 @@ cdef bint solve_uncontested(Workspace* work, Py_ssize_t n, Py_ssize_t m, f64 lea
 
 
 cdef f64 gain_of(const Workspace* work, Py_ssize_t row, Py_ssize_t column) noexcept nogil:
-    # Of a pair; 0 where there is no edge.
+    # The gain of a pair; 0 without an edge.
     cdef Py_ssize_t e
     for e in range(work.edge_start[row], work.edge_start[row + 1]):
         if work.edges[e].column == column:
@@ -364,7 +365,7 @@ cdef f64 gain_of(const Workspace* work, Py_ssize_t row, Py_ssize_t column) noexc
 
 
 cdef void solve_sparse(Workspace* work, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
-    # Maximises the sum of the gains over work.edges. Every row has, beside its edges, a private way out at no gain, so
+    # Maximises the sum of the gains over work.edges. Besides its edges, every row has a private exit without gain, so
     # that it may stay without a column (row_column -1).
     cdef:
         f64* potential = work.potential
@@ -418,7 +419,7 @@ cdef void augment_sparse(Workspace* work, Py_ssize_t start) noexcept nogil:
                 continue
             distance[j] = reduced
             previous[j] = <i32>i
-        # ... and its way out.
+        # ... and its exit.
         if -through < quit_distance:
             quit_distance = -through
             quitter = i
@@ -437,7 +438,7 @@ cdef void augment_sparse(Workspace* work, Py_ssize_t start) noexcept nogil:
             break
         waiting -= 1
         frontier[nearest] = frontier[waiting]
-        # Rounding may make the way back to a settled column look shorter: the mark keeps the tree a tree.
+        # With rounding, a path back to a settled column may look shorter. The mark keeps the tree a tree.
         work.seen[j] = done_mark
         done[settled] = <i32>j
         settled += 1
@@ -480,14 +481,14 @@ ctypedef struct Grid:
 
 
 cdef inline Py_ssize_t cell(f64 position, Py_ssize_t count) noexcept nogil:
-    # Monotone, so that a box's cells are a range; what lies outside the grid belongs to its border cells.
+    # Monotone, so that a box's cells are a range. Positions outside the grid belong to its border cells.
     if not position > 0.0:
         return 0
     return <Py_ssize_t>position if position < <f64>count else count - 1
 
 
 cdef Grid lay_grid(const f64* boxes, Py_ssize_t m, f64 pad) noexcept nogil:
-    # Cells of the mean box size: a box meets about four of them, whatever the number of boxes.
+    # Cells have the mean size of boxes, so that a box meets about four of them, however many boxes there are.
     cdef:
         Grid grid
         f64 right = -INFINITY, bottom = -INFINITY, widths = 0.0, heights = 0.0, columns, rows
@@ -502,7 +503,7 @@ cdef Grid lay_grid(const f64* boxes, Py_ssize_t m, f64 pad) noexcept nogil:
         heights += boxes[4 * j + 3] - boxes[4 * j + 1] + pad
     columns = (right - grid.left) / (widths / m)
     rows = (bottom - grid.top) / (heights / m)
-    # Boxes strewn far apart must not make more cells than boxes; a size beyond the doubles makes one.
+    # Scattered boxes must not lead to far more cells than boxes; an infinite size leads to one.
     grid.columns = grid_lines(columns, rows, m)
     grid.rows = grid_lines(rows, columns, m)
     grid.per_width = grid.columns / (right - grid.left) if grid.columns > 1 else 0.0
@@ -520,8 +521,8 @@ cdef Py_ssize_t grid_lines(f64 wanted, f64 across, Py_ssize_t m) noexcept nogil:
 cdef int find_edges(
     Workspace* work, const f64* dets, Py_ssize_t n, const f64* tracks, Py_ssize_t m, f64 pad
 ) noexcept nogil:
-    # Fills edge_start and edges with every pair of positive IoU (of boxes larger by pad, see iou_padded), in rows of
-    # detections, and makes room for the sparse solver. -1 when there is no memory.
+    # Fills edge_start and edges with all pairs of positive IoU (with pad, see iou_padded), by detection, and reserves
+    # the buffers of the sparse solver. Returns -1 without memory.
     if reserve_solver(work, n, m) < 0:
         return -1
     if n * m <= FEW_PAIRS:
@@ -566,7 +567,7 @@ cdef int find_edges_by_grid(
         or grow(<void**>&work.edge_start, &work.edge_start_size, (n + 1) * sizeof(i32)) < 0
     ):
         return -1
-    # Counting sort of the tracks into the cells they meet: count, sum, place from the back.
+    # Counting sort of the tracks into the cells they meet: count, accumulate, place from the end.
     start = work.cell_start
     memset(start, 0, (cells + 1) * sizeof(i32))
     for j in range(m):
@@ -606,7 +607,7 @@ cdef int find_edges_by_grid(
                 c = y * grid.columns + x
                 for at in range(start[c], start[c + 1]):
                     j = work.cell_tracks[at]
-                    # A pair meets in several cells and counts in one: where its common part begins.
+                    # A pair may meet in several cells. It counts in the one in which its intersection begins.
                     if (x != x0 and work.first_cell[2 * j] != x) or (y != y0 and work.first_cell[2 * j + 1] != y):
                         continue
                     iou = iou_padded(dets + 4 * i, tracks + 4 * j, pad)
@@ -637,9 +638,8 @@ cdef void drop_edges_between_classes(
 cdef int associate(
     Workspace* work, const f64* dets, Py_ssize_t n, const f64* tracks, Py_ssize_t m, f64 threshold, i32* det_track
 ) noexcept nogil:
-    # For each detection (n x 4, xyxy) its track (m x 4, xyxy), or NEVER_ASSIGNED, or BELOW_THRESHOLD when the
-    # assignment gave it a track of too little IoU. The two differ in the order in which SORT numbers new tracks.
-    # -1 when there is no memory.
+    # Sets for each detection (n x 4, xyxy) its track (m x 4, xyxy), NEVER_ASSIGNED, or BELOW_THRESHOLD if the IoU of
+    # the assigned track is too low: SORT numbers new tracks of the former first. Returns -1 without memory.
     cdef Py_ssize_t i
     for i in range(n):
         det_track[i] = NEVER_ASSIGNED
@@ -674,7 +674,7 @@ cdef int associate_small(
                 plain = plain and det_track[i] < 0 and not work.column_row[j]
                 det_track[i] = <i32>j
                 work.column_row[j] = 1
-    # One candidate at most for each: nothing to weigh up. (SORT then takes these pairs even if some other set of pairs
+    # Each has one candidate at most, so there is nothing to choose. (SORT then takes these pairs even if a set of pairs
     # below the threshold has a larger sum.)
     if plain and hits:
         return 0
@@ -693,8 +693,8 @@ cdef int associate_small(
 cdef int associate_large(
     Workspace* work, const f64* dets, Py_ssize_t n, const f64* tracks, Py_ssize_t m, f64 threshold, i32* det_track
 ) noexcept nogil:
-    # Unmatched detections are all alike here: which of them an assignment over all pairs would give to a track that
-    # they don't touch is a tie, and the sparse solver doesn't break it.
+    # All unmatched detections are NEVER_ASSIGNED here: which of them an assignment over all pairs would give to a track
+    # that they don't overlap is a tie, which the sparse solver doesn't break.
     cdef:
         Py_ssize_t i, e, hits = 0
         bint plain = True
@@ -721,10 +721,10 @@ cdef int associate_large(
     return 0
 
 
-# --- entries for the tests
+# --- functions for the tests
 
 def testing_linear_assignment(cost):
-    """Dense solver. See assignment.pyi."""
+    """Run the dense solver. See assignment.pyi."""
     cdef:
         const f64[:, ::1] given = np.ascontiguousarray(cost, np.float64)
         Py_ssize_t n = given.shape[0], m = given.shape[1], k = n if n > m else m, i, j
@@ -749,7 +749,7 @@ def testing_linear_assignment(cost):
 
 
 def testing_rectangle_assignment(cost):
-    """Solver of a rectangle. See assignment.pyi."""
+    """Run the rectangular solver. See assignment.pyi."""
     cdef:
         const f64[:, ::1] given = np.ascontiguousarray(cost, np.float64)
         Py_ssize_t n = given.shape[0], m = given.shape[1], i, j
@@ -772,7 +772,7 @@ def testing_rectangle_assignment(cost):
 
 
 def testing_overlaps(dets, tracks, pad):
-    """Pairs of positive IoU. See assignment.pyi."""
+    """Return the pairs of positive IoU. See assignment.pyi."""
     cdef:
         f64 larger = pad
         const f64[:, ::1] det_boxes = dets
@@ -795,7 +795,7 @@ def testing_overlaps(dets, tracks, pad):
 
 
 def testing_sparse_assignment(gain):
-    """Sparse solver. See assignment.pyi."""
+    """Run the sparse solver. See assignment.pyi."""
     cdef:
         const f64[:, ::1] given = np.ascontiguousarray(gain, np.float64)
         Py_ssize_t n = given.shape[0], m = given.shape[1], i, j, found = 0
@@ -825,7 +825,7 @@ def testing_sparse_assignment(gain):
 
 
 def testing_associate(dets, tracks, threshold):
-    """Association as SORT does it. See assignment.pyi."""
+    """Associate as SORT does. See assignment.pyi."""
     cdef:
         const f64[:, ::1] det_boxes = dets
         const f64[:, ::1] track_boxes = tracks

@@ -1,4 +1,4 @@
-"""Boxes made unrecognisable on the planes of a yuv420p frame. The interface is described in blur.pyi."""
+"""Makes boxes unrecognisable on the planes of a yuv420p frame. The interface is described in blur.pyi."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ cdef enum:
     CELLS_MAX = 64
     CELL_MIN = 8
 
-# A box in whole blocks of chroma, within the frame, right and bottom exclusive; in pixels of luma.
+# A box of whole chroma blocks within the frame, in luma pixels; right and bottom are exclusive.
 cdef struct Area:
     Py_ssize_t left
     Py_ssize_t top
@@ -21,9 +21,9 @@ cdef struct Area:
 
 cdef bint place(const f64[:, ::1] boxes, Py_ssize_t row, Py_ssize_t width, Py_ssize_t height,
                 Area* area) noexcept nogil:
-    """Grow a box to whole blocks; False if it has no area or none of it is in the frame."""
+    """Extend a box to whole blocks. Return False if it has no area or lies outside the frame."""
     cdef f64 left = boxes[row, 0], top = boxes[row, 1], right = boxes[row, 2], bottom = boxes[row, 3]
-    # Written so that NaN fails.
+    # Negated so that NaN fails.
     if not (right > left and bottom > top and right > 0.0 and bottom > 0.0 and left < width and top < height):
         return False
     left, top = max(left, 0.0), max(top, 0.0)
@@ -35,12 +35,12 @@ cdef bint place(const f64[:, ::1] boxes, Py_ssize_t row, Py_ssize_t width, Py_ss
 
 
 cdef int average(u8[:, :] plane, Py_ssize_t left, Py_ssize_t top, Py_ssize_t right, Py_ssize_t bottom) except -1 nogil:
-    """Give a rectangle that lies within the plane, and is not empty, the mean of its values, rounded half up."""
+    """Set a non-empty rectangle within the plane to the mean of its values, rounded half up."""
     cdef Py_ssize_t row, column, stride = plane.strides[0], width = right - left, rows = bottom - top
     cdef unsigned long long total = 0, count = <unsigned long long> (width * rows)
     cdef unsigned int line
     cdef u8* at = &plane[top, left]
-    # The far corner, for the build that checks bounds.
+    # Access the last element, so that a build with bounds checks notices.
     cdef u8* last = &plane[bottom - 1, right - 1]
     cdef u8* here
     if last == NULL:
@@ -59,7 +59,7 @@ cdef int average(u8[:, :] plane, Py_ssize_t left, Py_ssize_t top, Py_ssize_t rig
 
 cdef int flat(u8[:, :] plane, Py_ssize_t left, Py_ssize_t top, Py_ssize_t right, Py_ssize_t bottom,
               u8 value) except -1 nogil:
-    """Fill a rectangle that lies within the plane."""
+    """Fill a rectangle within the plane."""
     cdef Py_ssize_t row, stride = plane.strides[0]
     if right <= left or bottom <= top:
         return 0
@@ -85,7 +85,7 @@ cdef int hide_all(u8[:, :] y, u8[:, :] u, u8[:, :] v, Py_ssize_t width, Py_ssize
             flat(v, area.left >> 1, area.top >> 1, (area.right + 1) >> 1, (area.bottom + 1) >> 1, 128)
             continue
         side = max(area.right - area.left, area.bottom - area.top)
-        # Even, so that cells are whole blocks of chroma.
+        # Even, so that cells are whole chroma blocks.
         side = (max((side + cells - 1) // cells, CELL_MIN) + 1) & ~1
         top = area.top
         while top < area.bottom:
@@ -102,7 +102,7 @@ cdef int hide_all(u8[:, :] y, u8[:, :] u, u8[:, :] v, Py_ssize_t width, Py_ssize
 
 
 def check_planes(planes, width, height):
-    """Raise TypeError or ValueError where the planes are not those of a frame of this size."""
+    """Raise TypeError or ValueError if the planes are not those of a frame of this size."""
     if len(planes) != 3:
         raise ValueError(f"planes must be Y, U and V. Got {len(planes)} planes.")
     for name, plane, columns, rows in zip(

@@ -1,4 +1,7 @@
-"""ByteTrack (Zhang et al. 2022): what detections of high score leave, those of low score find. See bytetrack.pyi."""
+"""ByteTrack (Zhang et al. 2022): tracks that no detection of high score matches are matched to those of low score.
+
+See bytetrack.pyi.
+"""
 cimport cython
 from libc.string cimport memcpy, memset
 
@@ -13,18 +16,18 @@ from engine_ext.tracker cimport (
 )
 from engine_ext.typedefs cimport f64, i32, i64
 
-# The authors' constants.
+# The constants of the reference.
 cdef f64 LOW_SCORE = 0.1
-cdef f64 SECOND_LIMIT = 0.5          # of the cost of a match
+cdef f64 SECOND_LIMIT = 0.5          # maximum cost of a match
 cdef f64 UNCONFIRMED_LIMIT = 0.7
 cdef f64 DUPLICATE_DISTANCE = 0.15
-cdef f64 TIE = 1e-9                  # far above rounding
-cdef f64 PIXEL = 1.0                 # their IoU counts the pixels that a box touches
+cdef f64 TIE = 1e-9                  # far above rounding errors
+cdef f64 PIXEL = 1.0                 # in the reference, a box includes its last pixels
 
 
 cdef enum:
-    # Where a track is.
-    UNCONFIRMED                      # seen once: with the confirmed ones in the list of the tracked
+    # The state of a track.
+    UNCONFIRMED                      # seen once; listed among the tracked ones, like CONFIRMED
     CONFIRMED
     LOST
     GONE
@@ -35,10 +38,10 @@ ctypedef struct Track:
     i64 id
     i64 class_id
     i64 state
-    i64 expired            # lost for too long once: the next time it is lost it goes
+    i64 expired            # was lost for too long: removed when it is lost again
     f64 age                # steps since the first detection
-    f64 missed             # steps since the last one
-    i64 det                # index of the detection of the last update if the track was reported then, else -1
+    f64 missed             # steps since the last detection
+    i64 det                # its detection of the last update if it was reported then, else -1
 
 
 @cython.final
@@ -54,13 +57,13 @@ cdef class ByteTracker(Tracker):
     cdef readonly bint mot20
     cdef f64 new_thresh
     cdef f64 max_lost
-    # The tracked ones, confirmed or not, stand before the lost ones.
+    # The tracked ones, confirmed or not, precede the lost ones.
     cdef Track* tracks
     cdef Track* next_tracks
     cdef f64* track_boxes
     cdef Part part
-    cdef unsigned char* level        # of each detection: HIGH, LOW or UNUSED
-    cdef unsigned char* drop         # of each track
+    cdef unsigned char* level        # by detection: HIGH, LOW or UNUSED
+    cdef unsigned char* drop         # by track
 
     def __cinit__(
         self, track_thresh=0.5, match_thresh=0.8, track_buffer=30, frame_rate=30, mot20=False, *, class_aware=True
@@ -139,7 +142,7 @@ cdef class ByteTracker(Tracker):
             Track* track
         for t in range(self.track_count):
             track = self.tracks + t
-            # As the authors have it: an unconfirmed track stays where it is, and a lost one keeps its height.
+            # As in the reference, an unconfirmed track does not move, and a lost one keeps its height.
             if track.state == UNCONFIRMED:
                 continue
             if track.state == LOST:
@@ -155,9 +158,9 @@ cdef class ByteTracker(Tracker):
     cdef int _match(
         self, Detections* dets, unsigned char level, i64 first, i64 second, bint fused, f64 limit
     ) noexcept nogil:
-        # One stage: detections of a level that no track took, and tracks in one of two states that took none. It
-        # minimises the sum of the costs of the matches and of limit / 2 for each detection and each track left out, so
-        # that a match gains what its cost is below the limit.
+        # One stage of the association: unmatched detections of a level, and unmatched tracks in one of two states. It
+        # minimises the sum of the matches' costs and of limit / 2 for each unmatched detection and track, so that a
+        # match gains the difference between the limit and its cost.
         cdef:
             Py_ssize_t n = 0, m = 0, i, j, t, e, begin = 0, end, kept = 0
             bint one_class = True
@@ -208,8 +211,8 @@ cdef class ByteTracker(Tracker):
     cdef int _solve_as_the_authors(
         self, const Detections* dets, Py_ssize_t n, Py_ssize_t m, bint fused, f64 limit
     ) noexcept nogil:
-        # Every track and every detection is a row and a column: a pair costs what it costs, being left out half of the
-        # limit. Equally good answers are chosen as theirs are.
+        # The reference's extended square matrix, in which every track and every detection has a row and a column and
+        # leaving one out costs half of the limit, so that ties are broken alike.
         cdef:
             Py_ssize_t k = n + m, i, j
             f64 iou
@@ -238,8 +241,8 @@ cdef class ByteTracker(Tracker):
         track.det = dets.index[i]
 
     cdef void _renew_lists(self, Detections* dets) noexcept nogil:
-        # The tracked: those that were and took a detection, new ones, those found again. Then the lost: those that
-        # were, those that took no detection now.
+        # First the tracked ones: tracked before and matched, new, found again. Then the lost ones: lost before, lost
+        # now.
         cdef:
             Py_ssize_t t, i, kept = 0
             Track* track
@@ -262,7 +265,7 @@ cdef class ByteTracker(Tracker):
         for t in range(self.track_count):
             track = self.tracks + t
             if track.det < 0 and track.state == LOST and not track.expired:
-                # One that expires now stays for one more frame.
+                # A track that expires now is kept for one more frame.
                 track.expired = track.missed > self.max_lost
                 self.next_tracks[kept] = track[0]
                 kept += 1
@@ -287,7 +290,7 @@ cdef class ByteTracker(Tracker):
         track.det = dets.index[i]
 
     cdef int _drop_duplicates(self) noexcept nogil:
-        # Of a tracked and a lost one on the same spot the one with the shorter life goes, of equals the tracked one.
+        # If a tracked and a lost one are in the same place, the younger one is removed; of equals, the tracked one.
         cdef:
             Py_ssize_t tracked = 0, t, e, kept = 0
             Track* lost
@@ -338,7 +341,7 @@ cdef class ByteTracker(Tracker):
 
 
 cdef inline f64 cost_of(f64 iou, f64 score, bint fused) noexcept nogil:
-    # In the authors' steps, so that it rounds alike.
+    # In the steps of the reference, so that rounding is equal.
     return 1.0 - (1.0 - (1.0 - iou)) * score if fused else 1.0 - iou
 
 

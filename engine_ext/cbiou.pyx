@@ -1,4 +1,7 @@
-"""C-BIoU (Yang et al. 2023): boxes with a margin, narrow, then wide, find tracks that move oddly. See cbiou.pyi."""
+"""C-BIoU (Yang et al. 2023): boxes with a margin, first narrow, then wide, match tracks that move irregularly.
+
+See cbiou.pyi.
+"""
 cimport cython
 from libc.math cimport ceil
 from libc.string cimport memcpy, memset
@@ -15,13 +18,13 @@ from engine_ext.tracker cimport (
 from engine_ext.typedefs cimport f32, f64, i32, i64
 
 cdef f64 LOW_SCORE = 0.1             # the reference's constant
-cdef f64 TINY = 5e-324               # above nothing: boxes apart never match
+cdef f64 TINY = 5e-324               # smallest positive value: separate boxes never match
 
 
 cdef enum:
-    # Of a track, as a frame finds it.
+    # The state of a track at the beginning of a frame.
     UNCONFIRMED = 0
-    CONFIRMED                        # found in the update before
+    CONFIRMED                        # found in the previous update
     LOST
 
 
@@ -33,7 +36,7 @@ ctypedef struct Track:
     i64 hits               # detections so far
     i64 found              # whether the last update found one
     f64 missed             # steps since the last detection
-    i64 det                # index of the detection of the last update if the track was reported then, else -1
+    i64 det                # its detection of the last update if it was reported then, else -1
 
 
 @cython.final
@@ -63,8 +66,8 @@ cdef class CBIoUTracker(Tracker):
     cdef f64* track_boxes
     cdef Part part
     cdef i32* part_taken
-    cdef unsigned char* level        # of each detection: HIGH, LOW or UNUSED
-    cdef unsigned char* state        # of each track: UNCONFIRMED, CONFIRMED or LOST
+    cdef unsigned char* level        # by detection: HIGH, LOW or UNUSED
+    cdef unsigned char* state        # by track: UNCONFIRMED, CONFIRMED or LOST
 
     def __cinit__(
         self,
@@ -189,8 +192,8 @@ cdef class CBIoUTracker(Tracker):
         self, Detections* dets, unsigned char level, unsigned char first, unsigned char second, f64 margin,
         bint fused, f64 threshold
     ) noexcept nogil:
-        # One stage: detections of a level that no track took, and tracks of one state, then of another, that took none.
-        # The best sum first, then the threshold. Similarities are rounded as in the reference, whose IoU is float32.
+        # One stage of the association: unmatched detections of a level, and unmatched tracks of one state, then of
+        # another. First the best sum, then the threshold. Rounded as in the reference, whose IoU is float32.
         cdef:
             Py_ssize_t n = 0, m, i, j, e
             f64 least = max(threshold if fused else <f64><f32>threshold, TINY)
@@ -223,7 +226,7 @@ cdef class CBIoUTracker(Tracker):
                 return -1
         else:
             solve_sparse(&self.work, n, m)
-        # In the order of the tracks, in which the reference gives them ids.
+        # In the order of the tracks, in which the reference assigns ids.
         for j in range(m):
             self.part_taken[j] = -1
         for i in range(n):
@@ -237,7 +240,7 @@ cdef class CBIoUTracker(Tracker):
         return 0
 
     cdef Py_ssize_t _take_part_tracks(self, unsigned char state, f64 margin, Py_ssize_t m) noexcept nogil:
-        # Those of a state that found nothing yet, behind the m that are there. How many that makes.
+        # Appends the unmatched tracks of a state to the m present ones, and returns the new number.
         cdef Py_ssize_t t
         for t in range(self.track_count):
             if self.state[t] == state and not self.tracks[t].found:
@@ -248,7 +251,7 @@ cdef class CBIoUTracker(Tracker):
         return m
 
     cdef int _solve_as_the_reference(self, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
-        # Over all pairs, tracks x detections, the longer side last. Equally good answers are chosen as SciPy does.
+        # Over all pairs, tracks x detections, the longer side last. Ties are broken as in SciPy.
         cdef:
             Py_ssize_t i, e, step_i = 1 if n >= m else m, step_j = n if n >= m else 1
         if reserve_cost(&self.work, n, m) < 0:
@@ -277,7 +280,7 @@ cdef class CBIoUTracker(Tracker):
             track.id = self.last_id
 
     cdef void _retire(self) noexcept nogil:
-        # An unconfirmed track goes at its first miss, another when it has been lost for too long.
+        # Removes unconfirmed tracks at their first miss, others once they have been lost for too long.
         cdef:
             Py_ssize_t t, kept = 0
             Track* track

@@ -1,7 +1,7 @@
-"""Runs a planned convolutional network: a table of steps on one workspace. The interface is in convnet.pyi.
+"""Runs a planned convolutional network: a table of steps on one workspace. The interface is described in convnet.pyi.
 
 The kernels trust the table. So everything that a step may read or write is checked against the sizes of the four
-buffers once, when the network is made; a run then is one loop without the interpreter lock.
+buffers when the network is constructed. A run is one loop without the GIL.
 """
 import numpy as np
 
@@ -80,10 +80,10 @@ if len(ACTIVATIONS) != CONVNET_ACTIVATIONS or len(WHENS) != CONVNET_WHENS:
 _SETS = {"AVX-512": CONVNET_AVX512, "AVX2": CONVNET_AVX2}
 
 cdef enum:
-    LARGEST = 1 << 20       # of a dimension
+    LARGEST = 1 << 20       # maximum of a dimension
     ALIGNMENT = 64
 
-cdef i64 FARTHEST = 1 << 40     # of a position, in floats: sums of a few of them fit
+cdef i64 FARTHEST = 1 << 40     # maximum of a position, in floats: sums of a few fit i64
 
 
 def instruction_sets():
@@ -95,7 +95,7 @@ def has_bf16():
 
 
 def aligned(size):
-    """Zeros that begin at a cache line: a block's pixel is then one line."""
+    """Return zeros aligned to a cache line, so that a pixel of a block is one line."""
     if size < 0:
         raise ValueError(f"size must be at least 0. Got {size}.")
     whole = np.zeros(size + ALIGNMENT // 4, np.float32)
@@ -198,7 +198,7 @@ cdef bint _inside(i64 at, i64 size, i64 room) noexcept:
 
 
 cdef i64 _extent(i64 channels, i64 block, i64 pixels) noexcept:
-    """Floats from a tensor's first to its last."""
+    """Return the number of floats from the first of a tensor to its last."""
     return ((channels + 15) // 16 - 1) * block + pixels * 16
 
 
@@ -209,7 +209,7 @@ cdef bint _apart(i64 at, i64 size, i64 other, i64 other_size) noexcept:
 cdef str _fault(
     const ConvnetStep *s, i64 weights, i64 workspace, i64 picture, i64 rows, i64 columns, bint wide
 ):  # fmt: skip
-    """What in a step leads out of a buffer; None where nothing does. See convnet.h for what each kind reads."""
+    """Return what of a step exceeds a buffer; None if nothing does. See convnet.h for what each kind reads."""
     cdef i64 pixels, products, padded, ring, unit, parts, in_extent, size
     cdef bint conv = s.kind == CONVNET_CONV or s.kind == CONVNET_CONV_BF16
     cdef bint windowed = conv or s.kind == CONVNET_DEPTHWISE or s.kind == CONVNET_MAX_POOL
@@ -242,7 +242,7 @@ cdef str _fault(
             return "the picture"
     elif not _inside(s.in_at, _extent(s.in_channels, s.in_block, s.in_height * s.in_width), workspace):
         return "the input"
-    # What is written.
+    # The output.
     if s.row_length:
         if not conv and s.kind != CONVNET_STORE_ROWS:
             return "rows of this kind"
@@ -281,7 +281,7 @@ cdef str _fault(
         size *= sizeof(ConvnetSegment) // 4
         if not _inside(s.segments_at, size, workspace) or s.segments_at % 2:
             return "the segments"
-        # They are positions: nothing may be written over them while they are used.
+        # Segments are positions, so they must not be overwritten while they are used.
         if not s.row_length and not _apart(s.segments_at, size, s.out_at, _extent(s.out_channels, s.out_block, pixels)):
             return "the segments in the output"
         if s.affine_at >= 0 and (s.scratch_at < 0 or not s.planar or not _inside(s.affine_at, 2 * parts, weights)):

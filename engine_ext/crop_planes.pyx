@@ -1,18 +1,18 @@
-"""Parts of 4:2:0 frames, copied out, and put into a JPEG's planes. The interface is described in crop_planes.pyi."""
+"""Copies parts of 4:2:0 frames into the planes of a JPEG. The interface is described in crop_planes.pyi."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.string cimport memcpy
 
 from engine_ext.typedefs cimport f64, u8
 
-cdef f64 AROUND = 0.08  # of the box's sides, that is shown around it
+cdef f64 AROUND = 0.08  # margin around a box, as a share of its sides
 cdef enum:
-    BLOCK = 16  # pixels of a JPEG's block, with its chroma
+    BLOCK = 16  # side of a JPEG's block with its subsampled chroma, in pixels
     LEVELS = 256
 
 
 def around(f64 left, f64 top, f64 right, f64 bottom, Py_ssize_t width, Py_ssize_t height):
-    """Return what is shown of a box. See crop_planes.pyi."""
+    """Return the part of a frame that shows a box. See crop_planes.pyi."""
     cdef f64 x1 = left if left > 0 else 0, y1 = top if top > 0 else 0
     cdef f64 x2 = right if right < width else width, y2 = bottom if bottom < height else height
     cdef f64 around_x = AROUND * (x2 - x1), around_y = AROUND * (y2 - y1)
@@ -45,7 +45,7 @@ def cut_out(luma, blue, red, box):
 
 
 def put_looked_up(const u8[::1] part, luma, blue, red, Py_ssize_t width, Py_ssize_t height, greys, colours):
-    """Put a part into planes, each level looked up. See crop_planes.pyi."""
+    """Put a part into planes, with its levels mapped by a table. See crop_planes.pyi."""
     cdef Py_ssize_t columns = (width + 1) // 2, rows = (height + 1) // 2
     cdef const u8[::1] of_grey = greys, of_colour = colours
     cdef u8[:, ::1] target
@@ -66,7 +66,7 @@ def put_looked_up(const u8[::1] part, luma, blue, red, Py_ssize_t width, Py_ssiz
 
 
 cdef (Py_ssize_t, Py_ssize_t) _in_blocks(f64 low, f64 high, Py_ssize_t size) noexcept:
-    """Return whole blocks around a stretch, from an even pixel, where chroma begins, too; cut off at the frame."""
+    """Return the whole blocks around an interval, clipped to the frame. They begin at an even pixel, as chroma does."""
     cdef Py_ssize_t first = <Py_ssize_t>low if low > 0 else 0
     cdef Py_ssize_t last = min(size, <Py_ssize_t>high + 1)
     cdef Py_ssize_t length = (last - first + BLOCK - 1) // BLOCK * BLOCK

@@ -1,7 +1,7 @@
-"""Raw detection outputs -> boxes, scores and classes. The interface is described in decode_heads.pyi.
+"""Decodes raw detection outputs to boxes, scores and classes. The interface is described in decode_heads.pyi.
 
-Each layout has one scan over the anchors: the confidence first, then class, mask and box, so that an anchor below the
-threshold costs one comparison. What passes goes to a growing C list; arrays are made after, of exactly that size.
+Each layout has one scan over the anchors that tests the confidence first, then class, mask and box, so that an anchor
+below the threshold costs one comparison. Candidates go to a growing C list, and in the end to arrays of the right size.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ cdef extern from "decode_heads.h" nogil:
     void heads_column_max_f16(f32* best, const u16* rows, Py_ssize_t row_stride, Py_ssize_t row_count,
                               Py_ssize_t count) noexcept
 
-# One number of the output as it lies in memory: a float32, or the bits of a float16.
+# A number of the output in memory: a float32, or the bits of a float16.
 ctypedef fused sample_t:
     f32
     u16
@@ -39,7 +39,7 @@ cdef struct CandidateList:
     Py_ssize_t count
     Py_ssize_t capacity
 
-# What a scan found: all well, no memory left, or (end2end) a class that is none.
+# The result of a scan. BAD_CLASS: (end2end) a class is not a valid number.
 cdef enum Status:
     DONE = 0
     OUT_OF_MEMORY = 1
@@ -47,7 +47,7 @@ cdef enum Status:
 
 cdef enum:
     FIRST_CAPACITY = 256
-    # Anchors of one block of decode_yolov8: their running maxima (4 KiB) stay in the first-level cache.
+    # Anchors in a block of decode_yolov8, whose running maxima (4 KiB) stay in the L1 cache.
     BLOCK = 1024
 
 
@@ -59,14 +59,14 @@ cdef inline f32 load(sample_t sample) noexcept nogil:
 
 
 cdef inline bint is_wanted(const u8[::1] class_mask, i32 class_id) except -1 nogil:
-    """An empty mask wants every class."""
+    """Return whether a class is wanted: by an empty mask, every one is."""
     return class_mask.shape[0] == 0 or class_mask[class_id] != 0
 
 
 cdef int add_xyxy(
     CandidateList* found, f32 x1, f32 y1, f32 x2, f32 y2, f32 score, i32 class_id
 ) noexcept nogil:
-    """Append one candidate unless its box is not finite."""
+    """Append a candidate if its box is finite."""
     cdef Py_ssize_t capacity
     cdef Candidate* rows
     if not (isfinite(x1) and isfinite(y1) and isfinite(x2) and isfinite(y2)):
@@ -92,7 +92,7 @@ cdef int add_cxcywh(
 
 
 cdef int best_of_row(const sample_t[:, ::1] output, Py_ssize_t row, f32* score, i32* class_id) except -1 nogil:
-    """Multiply the objectness of one row (column 4) with its best class score (columns 5 and on), ties to the lower."""
+    """Multiply a row's objectness (column 4) by its best class score (from column 5 on); of equals, the first."""
     cdef Py_ssize_t column
     cdef f32 value
     cdef f32 best = -INFINITY
@@ -102,7 +102,7 @@ cdef int best_of_row(const sample_t[:, ::1] output, Py_ssize_t row, f32* score, 
         if best > -INFINITY:
             while output[row, 5 + best_id] != best:
                 best_id += 1
-            best = output[row, 5 + best_id]  # of two zeros, the sign of the first
+            best = output[row, 5 + best_id]  # of 0.0 and -0.0, the first
     else:
         for column in range(5, output.shape[1]):
             value = load(output[row, column])
@@ -166,7 +166,7 @@ cdef int scan_yolov5(
 cdef int scan_yolov8(
     const sample_t[:, ::1] output, f32 conf, const u8[::1] class_mask, CandidateList* found
 ) except -1 nogil:
-    """Rows are features here: take the maximum of whole rows, then look up the class of the few anchors that pass."""
+    """Here rows are features: take the maximum of whole rows, then look up the class of the few anchors that pass."""
     cdef f32[BLOCK] best
     cdef Py_ssize_t block, first, count, i, anchor, row
     cdef int status
@@ -207,7 +207,7 @@ cdef int scan_end2end(
         if not (score >= conf and score < INFINITY):
             continue
         class_number = load(output[row, 5])
-        # Below zero: an empty row of a fixed-size output. Not finite: dropped like a box that is not.
+        # A negative class marks an empty row of a fixed-size output; one that is not finite is dropped like such a box.
         if not (class_number >= 0 and class_number < INFINITY):
             continue
         if class_number != floorf(class_number) or class_number >= class_limit:
@@ -225,7 +225,7 @@ cdef int scan_end2end(
 
 
 cdef object checked_output(object output, str shape):
-    """Refuse what the scans can't read, and give float16 as its bits: Cython has no type for it."""
+    """Reject an output that the scans can't read. Return float16 as bits, because Cython has no type for it."""
     if not isinstance(output, np.ndarray):
         raise TypeError(f"output must be a NumPy array. Got {type(output).__name__}.")
     if output.dtype != np.float32 and output.dtype != np.float16:
@@ -247,7 +247,7 @@ cdef f32 checked_conf(f64 conf) except? -1:
 
 
 cdef object checked_mask(object class_mask, Py_ssize_t classes):
-    """Give the mask as uint8, of length 0 where none was given. classes < 0: any number of classes, but not none."""
+    """Return the mask as uint8, of length 0 if none is given. classes < 0: any positive number of classes."""
     if class_mask is None:
         return np.empty(0, dtype=np.uint8)
     if not isinstance(class_mask, np.ndarray) or class_mask.dtype not in (np.dtype(np.bool_), np.dtype(np.uint8)):
@@ -302,7 +302,7 @@ cdef object as_arrays(const CandidateList* found):
 
 
 def all_finite(output):
-    """Whether no value is NaN or infinite. See decode_heads.pyi."""
+    """Return whether all values are finite. See decode_heads.pyi."""
     cdef const f32[::1] wide
     cdef const u16[::1] narrow
     cdef bint finite = True
@@ -412,7 +412,7 @@ def decode_end2end(output, double conf, *, class_mask=None):
     if samples.shape[1] != 6:
         raise ValueError(f"output must have 6 columns: x1 y1 x2 y2 score class. Got shape {samples.shape}.")
     cdef const u8[::1] mask = checked_mask(class_mask, -1)
-    # Without a mask the number of classes is unknown: any whole number that both float32 and int32 hold will do.
+    # Without a mask the number of classes is unknown: any integer that fits both float32 and int32 is accepted.
     cdef f32 class_limit = <f32> mask.shape[0] if mask.shape[0] else <f32> 2.0 ** 24
     cdef const f32[:, ::1] singles
     cdef const u16[:, ::1] halves

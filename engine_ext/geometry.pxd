@@ -1,16 +1,16 @@
-# Boxes are four doubles, x1 y1 x2 y2, in one unit.
+# Boxes are four doubles: x1 y1 x2 y2.
 from libc.math cimport isfinite
 
 from engine_ext.typedefs cimport f64
 
 
 cdef inline f64 iou_xyxy(const f64* a, const f64* b) noexcept nogil:
-    # Intersection over union; 0 for boxes that touch, are empty, inverted or not a number.
+    # Intersection over union; 0 for boxes that only touch, and for empty, inverted or NaN ones.
     return iou_padded(a, b, 0.0)
 
 
 cdef inline f64 iou_padded(const f64* a, const f64* b, f64 pad) noexcept nogil:
-    # With every width and height, also of the intersection, larger by pad: 1 where a box counts the pixels it touches.
+    # All widths and heights, also those of the intersection, are larger by pad: 1 if a box includes its last pixels.
     cdef:
         f64 w = (a[2] if a[2] < b[2] else b[2]) - (a[0] if a[0] > b[0] else b[0]) + pad
         f64 h, overlap, iou
@@ -27,8 +27,8 @@ cdef inline f64 iou_padded(const f64* a, const f64* b, f64 pad) noexcept nogil:
 
 
 cdef inline bint xyxy_to_uvsr(const f64* box, f64* uvsr) noexcept nogil:
-    # Centre, area and aspect (w / h), what SORT measures. False for a box that has none of them: a coordinate that is
-    # not finite, no width or no height, or sizes so extreme that the way back (w = sqrt(s r)) leaves the doubles.
+    # Centre, area and aspect (w / h), as SORT measures a box. False if it has none: a coordinate is not finite, a side
+    # is not positive, or the sides are so extreme that the inverse (w = sqrt(s r)) overflows or underflows.
     cdef:
         f64 w = box[2] - box[0]
         f64 h = box[3] - box[1]

@@ -1,4 +1,4 @@
-"""Box arithmetic: overlap of boxes, and the way from model pixels back to source pixels."""
+"""Box arithmetic: IoU, and the conversion from model pixels to source pixels."""
 import math
 
 import numpy as np
@@ -7,7 +7,7 @@ from engine_ext.typedefs cimport f32, f64
 
 
 def iou_matrix(a, b):
-    """IoU of every box of a with every box of b. See geometry.pyi."""
+    """Return the IoU of every box of a with every box of b. See geometry.pyi."""
     cdef:
         const f64[:, ::1] a_xyxy = _boxes("a", a)
         const f64[:, ::1] b_xyxy = _boxes("b", b)
@@ -23,7 +23,7 @@ def iou_matrix(a, b):
 
 
 def scale_boxes(boxes_xyxy, ratio, pad_x, pad_y, src_w, src_h):
-    """Model pixels to source pixels, in place. See geometry.pyi."""
+    """Convert model pixels to source pixels, in place. See geometry.pyi."""
     if not (
         isinstance(boxes_xyxy, np.ndarray) and boxes_xyxy.dtype == np.float32 and boxes_xyxy.ndim == 2
         and boxes_xyxy.shape[1] == 4 and boxes_xyxy.flags.c_contiguous and boxes_xyxy.flags.writeable

@@ -1,4 +1,4 @@
-"""Planes of 4:2:0 as JPEG has their colours. The interface is described in jpeg_planes.pyi."""
+"""Converts 4:2:0 planes to the colours of JPEG. The interface is described in jpeg_planes.pyi."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from libc.stdlib cimport free, malloc
 
 from engine_ext.typedefs cimport f32, u8
 
-# A float32 that has no bits behind the point: adding it rounds to the nearest, ties to even.
+# Adding this float32 rounds to the nearest integer, ties to even: it is so large that it has no fractional bits.
 cdef f32 ROUNDS = 12582912.0
 
 
@@ -55,7 +55,7 @@ cdef void _chroma(const u8* blue, const u8* red, u8* out, Py_ssize_t count, f32 
 
 
 cdef void _around(const u8* blue, const u8* red, f32* out, Py_ssize_t count, f32 of_blue, f32 of_red) noexcept nogil:
-    """What the colours of two by two pixels give their luma, for each column."""
+    """For each column, what the chroma of 2x2 pixels contributes to their luma."""
     cdef Py_ssize_t i
     cdef f32 value
     for i in range(count):

@@ -1,23 +1,23 @@
-# Constant velocity filters of a box: four coordinates, each with a velocity of its own or none.
+# Constant-velocity Kalman filters of a box: four coordinates, each with or without a velocity.
 #
 #   BoxFilter      u v s r  centre, area, aspect (w / h), no velocity of the aspect: SORT and OC-SORT
 #   AspectFilter   u v a h  centre, aspect, height: ByteTrack, as DeepSORT has it
 #   SizeFilter     u v w h  centre and size: C-BIoU, as BoT-SORT has it
 #
-# The matrices of the models (F, H, P0, Q, R) couple a coordinate with its velocity only, so P stays a 2x2 block for
-# each. Coordinates whose blocks begin equal and get the same noise keep one block together. With one measurement a
-# block, the inverse of the textbook update is a division, and the Joseph form reduces to P00 = K0 R, P01 = K1 R,
+# The models' matrices (F, H, P0, Q, R) couple a coordinate only with its own velocity, so P consists of a 2x2 block for
+# each. Coordinates whose blocks begin equal and get the same noise share one block. With one measurement per block,
+# the inverse of the textbook update is a division, and the Joseph form reduces to P00 = K0 R, P01 = K1 R,
 # P11 -= K1 P01.
 #
-# A step of dt: F moves by dt times the velocity, and Q is what the noise of single steps adds up to,
-# Q(k) = sum over i < k of F^i Q F'^i, in closed form and so for any dt: Q(a + b) = F(b) Q(a) F(b)' + Q(b), whatever a
-# and b. One step of 3 predicts what three of 1 do, and dt = 1 is the model itself to the last bit.
+# For a step of dt, F moves by dt times the velocity, and Q is the sum of the noise of single steps,
+# Q(k) = sum over i < k of F^i Q F'^i. Its closed form holds for any dt: Q(a + b) = F(b) Q(a) F(b)' + Q(b) for all a and
+# b. So one step of 3 predicts the same as three of 1, and dt = 1 is the original model, bit for bit.
 from libc.math cimport sqrt
 
 from engine_ext.typedefs cimport f64
 
 
-# --- one coordinate and its velocity
+# --- a coordinate and its velocity
 
 ctypedef struct Block:
     # [[pp, pv], [pv, vv]] of P: p for position, v for velocity.
@@ -31,7 +31,7 @@ cdef inline Block block(f64 pp, f64 vv) noexcept nogil:
 
 
 cdef inline void block_predict(Block* b, f64 noise_p, f64 noise_v, f64 dt) noexcept nogil:
-    # noise_p and noise_v: the variances that one step adds.
+    # noise_p and noise_v are the variances added by one step.
     b.pp += 2.0 * dt * b.pv + dt * dt * b.vv + (dt * noise_p + noise_v * (dt * (dt - 1.0) * (2.0 * dt - 1.0) / 6.0))
     b.pv += dt * b.vv + noise_v * (dt * (dt - 1.0) / 2.0)
     b.vv += dt * noise_v
@@ -61,7 +61,7 @@ ctypedef struct BoxFilter:
 
 
 cdef inline void filter_start(BoxFilter* f, const f64* uvsr) noexcept nogil:
-    # P0 = diag(10, 10, 10, 10, 1e4, 1e4, 1e4): nothing is known of the velocities.
+    # P0 = diag(10, 10, 10, 10, 1e4, 1e4, 1e4): the velocities are unknown.
     f.u, f.v, f.s, f.r = uvsr[0], uvsr[1], uvsr[2], uvsr[3]
     f.du = f.dv = f.ds = 0.0
     f.of_uv = f.of_s = block(10.0, 1e4)
@@ -79,14 +79,14 @@ cdef inline void filter_move(BoxFilter* f, f64 dt) noexcept nogil:
 
 
 cdef inline void filter_predict(BoxFilter* f, f64 dt) noexcept nogil:
-    # An area about to vanish stops shrinking.
+    # The area must stay positive, so it stops shrinking.
     if f.s + dt * f.ds <= 0.0:
         f.ds = 0.0
     filter_move(f, dt)
 
 
 cdef inline void filter_update(BoxFilter* f, const f64* uvsr) noexcept nogil:
-    # One measurement with R = diag(1, 1, 10, 10).
+    # A measurement with R = diag(1, 1, 10, 10).
     cdef f64 gain_p, gain_v
     block_update(&f.of_uv, 1.0, &gain_p, &gain_v)
     correct(&f.u, &f.du, gain_p, gain_v, uvsr[0])
@@ -112,8 +112,8 @@ cdef inline void filter_box(const BoxFilter* f, f64* xyxy) noexcept nogil:
 # --- u v a h (Wojke et al. 2017, arXiv 1703.07402): all noise but that of the aspect grows with the height
 
 cdef enum:
-    PER_POSITION = 20          # a standard deviation is the height / 20 for a position,
-    PER_VELOCITY = 160         # the height / 160 for a velocity
+    PER_POSITION = 20          # standard deviation of a position: height / 20,
+    PER_VELOCITY = 160         # of a velocity: height / 160
 
 
 ctypedef struct AspectFilter:

@@ -1,4 +1,4 @@
-"""The Kalman filter of SORT. The arithmetic is inline in kalman.pxd; this face of it is for the tests."""
+"""The Kalman filter of SORT. The arithmetic is inline in kalman.pxd; this module exists for the tests."""
 import numpy as np
 
 from engine_ext.typedefs cimport f64

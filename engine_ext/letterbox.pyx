@@ -1,8 +1,8 @@
-"""Letterbox: a decoded frame's own planes, resized, padded and coloured straight into a model's input tensor.
+"""Letterbox: resizes, pads and converts the planes of a decoded frame directly into a model's input tensor.
 
-Each output row needs two rows of each source plane. These are resampled horizontally first, only at the columns that
-are needed, and kept while the next output rows still use them; blending them vertically, the colour conversion and the
-store are then one loop over contiguous rows. So no image other than the output is ever written.
+Each output row needs two rows of each source plane. They are first resampled horizontally, only at the needed columns,
+and kept as long as output rows use them. Vertical blending, colour conversion and the store are then one loop over
+contiguous rows. So no image other than the output is written.
 """
 import numpy as np
 
@@ -56,7 +56,7 @@ cdef extern from "letterbox_rows.h" nogil:
 
 cdef enum:
     MAX_SIDE = 32768
-    MAX_NUMBER = 1000000    # of scale and mean: far from where float32 overflows
+    MAX_NUMBER = 1000000    # of scale and mean: far below the overflow of float32
     FLOAT16_MAX = 65504
 
 
@@ -65,7 +65,7 @@ cdef struct Plane:
     Py_ssize_t stride
     Py_ssize_t components
     Py_ssize_t width
-    Py_ssize_t chroma       # 0: the tables of the frame's own size, 1: those of the half-size planes
+    Py_ssize_t chroma       # 0: the tables for full-size planes, 1: those for half-size ones
 
 
 cdef class Letterbox:
@@ -79,20 +79,20 @@ cdef class Letterbox:
     cdef readonly tuple dst_hw
     cdef readonly str pix_fmt
 
-    # Written once, here, and only read afterwards: threads share them.
+    # Written only in __cinit__, because threads share them.
     cdef tuple _components
-    cdef bint _plain            # scale 1 and mean 0: the only values uint8 can hold
-    cdef double _largest        # the largest size of a value written
+    cdef bint _plain            # scale 1 and mean 0, which uint8 output requires
+    cdef double _largest        # maximum magnitude of the output
     cdef Py_ssize_t _dst_h, _dst_w, _left, _top, _w, _h
     cdef LetterboxColour _colour
     cdef f32 _fill[3]
-    # Row 0 for planes of the frame's own size, row 1 for chroma. Of each output column: the byte offset of its first
-    # neighbour and the second's weight. Of each output row: the same, counted in rows.
+    # Row 0 is for full-size planes, row 1 for chroma. By output column: the byte offset of its first neighbour, and
+    # the weight of the second. By output row: the same, with offsets in rows.
     cdef const i32[:, ::1] _x_at
     cdef const int16_t[:, ::1] _x_weight
     cdef const i32[:, ::1] _y_at
     cdef const int16_t[:, ::1] _y_weight
-    # Of each group of output columns: what letterbox_fetch_windows needs. Whether each row of the tables may use it.
+    # The arguments of letterbox_fetch_windows, by group of output columns, and whether a row of the tables may use it.
     cdef const i32[:, ::1] _window_at
     cdef const i32[:, ::1] _window_span
     cdef const u8[:, ::1] _window_picks
@@ -143,7 +143,7 @@ cdef class Letterbox:
         self.resized_wh = (width, height)
         self.pad_xy = (0, 0)
         if pad == "center":
-            # An odd pixel goes to the right and to the bottom.
+            # The extra pixel of an odd padding is at the right and at the bottom.
             self.pad_xy = (round((dst_w - width) / 2 - 0.1), round((dst_h - height) / 2 - 0.1))
 
         self._components = PLANES[pix_fmt]
@@ -183,7 +183,7 @@ cdef class Letterbox:
 
     def apply(self, planes, out):
         """Write one frame into `out`. See letterbox.pyi."""
-        # Their own tuple: the arrays stay alive even if another thread changes the caller's list.
+        # A tuple keeps the arrays alive even if another thread changes the caller's list.
         cdef tuple arrays = tuple(planes)
         cdef Plane views[3]
         cdef Py_ssize_t i
@@ -242,14 +242,14 @@ cdef class Letterbox:
             raise ValueError(f"out may be float16 only for values up to {FLOAT16_MAX}. Got up to {self._largest:g}.")
 
     cdef bint _run(self, const Plane *planes, Py_ssize_t n_planes, char *out, int kind) noexcept nogil:
-        """False if memory ran out. The scratch rows are this call's own."""
+        """Write the output. Return False if memory ran out. Each call has its own scratch rows."""
         cdef Py_ssize_t w = self._w
-        # What is fetched of one source row (8 bytes a pixel at most), then two rows of each of three components.
+        # The fetched pixels of a source row (at most 8 bytes each), then two rows of each of three components.
         cdef u32 *fetched = <u32 *>malloc(w * (2 * sizeof(u32) + 6 * sizeof(int16_t)))
         if fetched == NULL:
             return False
         cdef int16_t *rows = <int16_t *>(fetched + 2 * w)
-        cdef Py_ssize_t held[3][2]      # which source row of each plane is in which slot
+        cdef Py_ssize_t held[3][2]      # by plane and slot: the source row in it
         cdef LetterboxBlend blend[3]
         cdef Py_ssize_t p, c, y, first, upper, lower
         for p in range(n_planes):
@@ -269,7 +269,7 @@ cdef class Letterbox:
                     blend[c].lower = rows + (2 * c + (lower & 1)) * w
                     blend[c].weight = self._y_weight[planes[p].chroma, y]
                 first += planes[p].components
-            for c in range(first, 3):       # gray: its other two components weigh nothing
+            for c in range(first, 3):       # gray: the weights of the other two are 0
                 blend[c] = blend[0]
             self._store_row(out, kind, self._top + y, blend)
         self._fill_rows(out, kind, self._top + self._h, self._dst_h)
@@ -279,7 +279,7 @@ cdef class Letterbox:
     cdef void _resample(
         self, const Plane *plane, Py_ssize_t y, Py_ssize_t *held, int16_t *samples, u32 *fetched
     ) noexcept nogil:
-        """Source row y of each component of a plane, at the output's columns. Components lie two rows apart."""
+        """Resample row y of each component of a plane at the output columns. Components are two rows apart."""
         if held[0] == y:
             return
         held[0] = y
@@ -333,7 +333,7 @@ cdef class Letterbox:
         self._fill_run(out, kind, first * self._dst_w, (end - first) * self._dst_w)
 
     cdef void _fill_run(self, char *out, int kind, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
-        """Padding: n elements of each channel."""
+        """Write padding: n elements of each channel."""
         cdef Py_ssize_t channel = self._dst_h * self._dst_w
         cdef Py_ssize_t c
         for c in range(3):
@@ -385,9 +385,8 @@ def _describe(value):
 
 
 def _windows(at, components):
-    """Of each group of outputs: the offset and the length in bytes of what it reads, and the places of its pairs of
-    bytes therein, for planes of one component. Longer windows than LETTERBOX_WINDOW are not to be used.
-    """
+    """Return by group of output columns: the offset and length in bytes of its input, and for planes of one component
+    the positions of its pairs of bytes therein. Windows longer than LETTERBOX_WINDOW must not be used."""
     groups = range(0, len(at), LETTERBOX_GROUP)
     starts = np.array([at[first] for first in groups], np.int32)
     ends = [at[min(first + LETTERBOX_GROUP, len(at)) - 1] + 2 for first in groups]

@@ -1,4 +1,4 @@
-"""Where a stream's frames differ from what was looked at last. The interface is described in motion.pyi."""
+"""Finds where a frame differs from the last accepted one. The interface is described in motion.pyi."""
 
 import struct
 
@@ -9,13 +9,13 @@ from libc.string cimport memset
 from engine_ext.typedefs cimport i32, i64, u8, u16
 
 cdef enum:
-    BLOCK = 8               # reduced pixels along each side of a block
-    LONGEST = 320           # reduced pixels along the longer side of a frame, at most
-    LARGEST_FACTOR = 128    # a sum of two rows of so many bytes fits u16
+    BLOCK = 8               # side of a block, in reduced pixels
+    LONGEST = 320           # maximum longer side of a frame, in reduced pixels
+    LARGEST_FACTOR = 128    # the sum of two rows of so many bytes fits u16
     MAX_SIDE = 32768
     LEVELS = 256
-    FINE = 16               # parts of a unit in which noise is counted
-    SLOWNESS = 4            # noise follows by 1 / 2 ** SLOWNESS of what it is off
+    FINE = 16               # resolution of noise: 1 / FINE of a unit
+    SLOWNESS = 4            # noise is corrected by 1 / 2 ** SLOWNESS of its error
 
 _MAGIC = b"motion1"
 _HEAD = struct.Struct("<7sxIIB3x")
@@ -28,7 +28,7 @@ cdef void add_rows(const u8* one, const u8* two, u16* out, Py_ssize_t n) noexcep
 
 
 cdef void halve(const u16* row, u16* out, Py_ssize_t n) noexcept nogil:
-    """Add neighbours: n sums. `out` may be `row`."""
+    """Add pairs of neighbours, n sums. `out` may be `row`."""
     cdef Py_ssize_t i
     for i in range(n):
         out[i] = <u16> (row[2 * i] + row[2 * i + 1])
@@ -59,7 +59,7 @@ cdef class MotionMap:
             self._factor *= 2
         self._rows = 1 if self._factor == 1 else 2
         self._unit = self._factor * self._rows
-        # What is left over at the right and at the bottom is less than a reduced pixel.
+        # The remainder at the right and at the bottom is less than a reduced pixel.
         self._w, self._h = width // self._factor, height // self._factor
         self._bw, self._bh = (self._w + BLOCK - 1) // BLOCK, (self._h + BLOCK - 1) // BLOCK
         self.blocks_hw, self.block_px = (self._bh, self._bw), BLOCK * self._factor
@@ -132,7 +132,7 @@ cdef class MotionMap:
         self._known = bool(known)
 
     cdef int _reduce(self, const u8* luma, Py_ssize_t stride) except -1 nogil:
-        """Sum `factor` columns of one or two rows for each reduced pixel."""
+        """Compute reduced pixels, each the sum of `factor` columns of one or two rows."""
         cdef Py_ssize_t y, x, n, upper = self._factor // 4, lower = upper + self._factor // 2
         cdef const u8* row
         cdef u16* line = &self._line[0]
@@ -153,8 +153,8 @@ cdef class MotionMap:
         return 0
 
     cdef int _compare(self, i64 least, i64 times, int pixels) except -1 nogil:
-        """Set by what the light of the whole has shifted, and which blocks have changed beside that; where none has,
-        let noise follow."""
+        """Set how much the brightness of the whole frame has shifted, and which blocks have changed apart from that. In
+        the other blocks, update the noise."""
         cdef Py_ssize_t y, x, by, bx, first, end
         cdef i32 total, offset, difference, limit, over, size
         cdef const u16* now
@@ -191,7 +191,7 @@ cdef class MotionMap:
         return 0
 
     cdef int _find_offset(self) except -1 nogil:
-        """The lower median of the blocks' mean differences, in whole units, cut towards minus infinity."""
+        """Set the offset: the lower median of the blocks' mean differences, rounded down to whole units."""
         cdef i32 counts[2 * LEVELS]
         cdef Py_ssize_t by, bx, i, half, seen = 0
         cdef i32 mean, unit = <i32> self._unit, size

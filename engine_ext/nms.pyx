@@ -1,7 +1,7 @@
 """Greedy non-maximum suppression. The interface is described in nms.pyi.
 
-Candidates are taken in order of score and each is compared with the boxes kept so far, not each kept box with all
-that follow: the work is bounded by max_detections, and the search ends when that many are kept.
+Each candidate, in order of score, is compared with the boxes kept so far, instead of each kept box with all that
+follow. So the work is bounded by max_detections, and ends as soon as that many are kept.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ cdef extern from "nms.h" nogil:
     bint nms_overlaps(const nms_kept* kept, Py_ssize_t count, f32 x1, f32 y1, f32 x2, f32 y2, i32 class_id,
                       f32 threshold) noexcept
 
-# A score's key and where it came from. Sorting is stable, so that the lower index comes first among equal scores.
+# The key of a score, and its index. Sorting is stable, so that of equal scores the lower index comes first.
 cdef struct Entry:
     uint32_t key
     i32 index
@@ -37,7 +37,7 @@ cdef enum:
     DIGIT_BITS = 11
     DIGITS = 3
     BUCKETS = 1 << DIGIT_BITS
-    # Up to here an insertion sort costs less than clearing the buckets.
+    # Up to this many, an insertion sort is faster than clearing the buckets.
     SMALL = 48
 
 
@@ -54,7 +54,7 @@ cdef void insertion_sort(Entry* entries, Py_ssize_t count) noexcept nogil:
 
 
 cdef Entry* radix_sort(Entry* entries, Entry* spare, Py_ssize_t count) noexcept nogil:
-    """Sort by key, least significant digit first; give the one of the two buffers that holds the result."""
+    """Sort by key, least significant digit first. Return the buffer with the result, one of the two."""
     cdef Py_ssize_t[BUCKETS] offsets
     cdef Py_ssize_t i, bucket, total, size
     cdef int digit, shift
@@ -95,7 +95,7 @@ cdef Py_ssize_t suppress(
     bint class_agnostic,
     Entry* entries,  # WORK, twice the number of candidates
     nms_kept* kept,  # WORK, zeros
-    Py_ssize_t[::1] kept_indices,  # OUT, as long as the most boxes to keep
+    Py_ssize_t[::1] kept_indices,  # OUT, max_detections long
 ) except -1 nogil:
     cdef Py_ssize_t count = 0
     cdef Py_ssize_t kept_count = 0

@@ -1,4 +1,4 @@
-"""OC-SORT (Cao et al. 2023): SORT that leans on observations, not on the filter's guesses. See ocsort.pyi."""
+"""OC-SORT (Cao et al. 2023): SORT that relies on observations rather than on the filter's estimates. See ocsort.pyi."""
 cimport cython
 from libc.math cimport cos, sqrt
 from libc.stdlib cimport free
@@ -16,17 +16,17 @@ from engine_ext.tracker cimport (
 )
 from engine_ext.typedefs cimport f64, i32, i64
 
-cdef f64 LOW_SCORE = 0.1             # the authors' constant
-cdef f64 TINY = 5e-324               # above nothing
-cdef f64 ROUNDING = 1e-9             # far above that of the sums compared with it
+cdef f64 LOW_SCORE = 0.1             # the constant of the reference
+cdef f64 TINY = 5e-324               # the smallest positive value
+cdef f64 ROUNDING = 1e-9             # far above the rounding errors of the compared sums
 cdef f64 HALF_TURN = 3.141592653589793
 
 
 cdef enum:
-    # Of a track: its box for an association.
+    # The box of a track for an association.
     PREDICTED = 0
     OBSERVED
-    # Of what is left of a large scene: so many pairs are all looked at, and beyond them so many for each detection.
+    # Of a large scene's remainder, up to ALL_PAIRS pairs are all examined, above that BEST_PAIRS per detection.
     ALL_PAIRS = 8192
     BEST_PAIRS = 24
 
@@ -51,20 +51,20 @@ ctypedef struct Observation:
 
 ctypedef struct Track:
     BoxFilter filter
-    BoxFilter saved        # behind the predict of the first update that found nothing
+    BoxFilter saved        # after the prediction of the first update that found nothing
     f64 saved_clock
     i64 has_saved
-    f64[4] measured        # u v s r that the filter took last
-    f64[2] velocity        # y x, a unit vector or none
-    Observation last       # the last detection, but for the first; -1 for none
+    f64[4] measured        # u v s r, the filter's last measurement
+    f64[2] velocity        # y x, a unit vector or zero
+    Observation last       # the last detection after the first; -1 for none
     i64 observations
     i64 id
     i64 class_id
-    i64 streak             # updates in a row that found a detection
-    i64 misses             # updates in a row that didn't
-    f64 missed             # steps since the last that did
-    i64 det                # index of the detection of the last update if the track was reported then, else -1
-    # Behind it: the last delta_t observations, the k-th at k % delta_t.
+    i64 streak             # consecutive updates that found a detection
+    i64 misses             # consecutive updates that didn't
+    f64 missed             # steps since the last update that found one
+    i64 det                # its detection of the last update if it was reported then, else -1
+    # Followed in memory by the last delta_t observations, the k-th at k % delta_t.
 
 
 cdef inline Observation* observations_of(Track* track) noexcept nogil:
@@ -72,8 +72,8 @@ cdef inline Observation* observations_of(Track* track) noexcept nogil:
 
 
 ctypedef struct Heading:
-    # What the angle of a pair needs of its track.
-    f64 from_x, from_y     # centre of the observation it comes from
+    # A track's part of the angle of a pair.
+    f64 from_x, from_y     # centre of an earlier observation
     f64 dy, dx
     bint known
 
@@ -93,14 +93,14 @@ cdef class OCSortTracker(Tracker):
     cdef readonly i64 delta_t
     cdef readonly f64 inertia
     cdef readonly bint use_byte
-    # One frame's arrays: of the tracks,
-    cdef f64* track_boxes            # predicted
-    cdef f64* last_boxes             # observed last
+    # Arrays of one frame, by track:
+    cdef f64* track_boxes            # predicted boxes
+    cdef f64* last_boxes             # last observed boxes
     cdef Heading* headings
-    cdef i32* track_det              # the detection that a track took, or -1
-    # of the part that one association looks at, detections and tracks,
+    cdef i32* track_det              # its detection, or -1
+    # of one association:
     cdef Part part
-    # and of the first association: rows are detections.
+    # and of the first association, in which rows are detections:
     cdef i32* row_open
     cdef i32* column_open
     cdef i32* row_best
@@ -112,13 +112,13 @@ cdef class OCSortTracker(Tracker):
     cdef f64* column_dx
     cdef f64* column_dy
     cdef f64* column_gains
-    cdef unsigned char* level        # of each detection: HIGH, LOW or UNUSED
+    cdef unsigned char* level        # by detection: HIGH, LOW or UNUSED
     cdef i32* column_group
     cdef unsigned char* column_fixed
-    cdef f64* overlaps               # of each edge its IoU: its gain has the angle as well
-    cdef f64* gains                  # of each edge, while its gain is something else
+    cdef f64* overlaps               # by edge: its IoU, because its gain includes the angle
+    cdef f64* gains                  # by edge: its gain, while another value replaces it
     cdef size_t overlaps_size, gains_size
-    cdef Workspace rest              # of the sparse problem in _solve_best
+    cdef Workspace rest              # for the sparse problem in _solve_best
 
     def __cinit__(
         self, det_thresh=0.6, max_age=30, min_hits=3, iou_threshold=0.3, delta_t=3, inertia=0.2, use_byte=False, *,
@@ -236,7 +236,7 @@ cdef class OCSortTracker(Tracker):
     # --- a track and its observations
 
     cdef const Observation* _earlier(self, Track* track) noexcept nogil:
-        # The oldest observation of the last delta_t steps before this frame, else the last one.
+        # The oldest observation of the last delta_t steps before this frame, otherwise the last one.
         cdef:
             Py_ssize_t k
             Observation* ring = observations_of(track)
@@ -265,7 +265,7 @@ cdef class OCSortTracker(Tracker):
             const Observation* earlier
             f64 dx, dy, norm
             f64[4] uvsr
-        # As the authors have it: a last observation with a negative sum counts as none here (-1 -1 -1 -1 -1 has one).
+        # As in the reference, a last observation with a negative sum (such as -1 -1 -1 -1 -1) counts as none.
         if sum_of(&track.last) >= 0.0:
             earlier = self._earlier(track)
             dx = (box[0] + box[2]) / 2.0 - (earlier.box[0] + earlier.box[2]) / 2.0
@@ -289,8 +289,8 @@ cdef class OCSortTracker(Tracker):
         track.det = dets.index[i]
 
     cdef void _replay(self, Track* track, const f64* uvsr) noexcept nogil:
-        # The filter goes back to where the track was lost, and over the straight line to where it was found: an
-        # update for each frame that missed it and one for this, in equal steps from the first miss on.
+        # Return the filter to where the track was lost, and move it along the straight line to where it was found: one
+        # update per missed frame and one for this, in equal steps from the first miss on.
         cdef:
             const f64* old = track.measured
             f64 first = track.saved_clock - track.last.clock
@@ -314,7 +314,7 @@ cdef class OCSortTracker(Tracker):
         track.has_saved = 0
 
     cdef void _start(self, const Detections* dets, Py_ssize_t i) noexcept nogil:
-        # As the authors have it: the detection that starts a track is no observation of it.
+        # As in the reference, the detection that starts a track is not an observation of it.
         cdef:
             Track* track = self.track(self.track_count)
             f64[4] uvsr
@@ -334,7 +334,7 @@ cdef class OCSortTracker(Tracker):
     # --- association
 
     cdef int _associate_left(self, Detections* dets, unsigned char level, int box_of) noexcept nogil:
-        # Detections of a level and tracks that are left, by IoU alone: the best sum first, then the threshold.
+        # Associates remaining detections of a level and tracks by IoU alone: first the best sum, then the threshold.
         cdef:
             Py_ssize_t n = 0, m = 0, i, j, t, e
             const f64* boxes = self.track_boxes if box_of == PREDICTED else self.last_boxes
@@ -378,7 +378,7 @@ cdef class OCSortTracker(Tracker):
     cdef int _solve_as_the_authors(
         self, const Detections* dets, Py_ssize_t n, Py_ssize_t m, bint angles
     ) noexcept nogil:
-        # Over all pairs. Equally good answers are chosen as theirs are. A column from m on is none.
+        # Over all pairs. Ties are broken as in the reference. A column from m on stands for none.
         cdef:
             Py_ssize_t k = n if n > m else m, i, j
             f64 gain, score
@@ -402,7 +402,7 @@ cdef class OCSortTracker(Tracker):
         self.track_det[self.part.track[column]] = self.part.det[row]
 
     cdef int _associate_first(self, Detections* dets) noexcept nogil:
-        # Each class by itself, as if it had a tracker of its own.
+        # Associates each class separately, as if it had a tracker of its own.
         cdef:
             Py_ssize_t first, i, t, n, m
             i64 class_id
@@ -427,8 +427,8 @@ cdef class OCSortTracker(Tracker):
         return 0
 
     cdef int _associate_class(self, Detections* dets, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
-        # The best sum of IoU and angle over ALL pairs, those that don't overlap too, which may gain by their angle.
-        # Pairs whose IoU is below the threshold are undone afterwards, so that only the others matter.
+        # The best sum of IoU and angle over ALL pairs, also those without overlap, which may gain by their angle. Pairs
+        # whose IoU is below the threshold are removed afterwards, so that only the others matter.
         cdef:
             Py_ssize_t i, j, e, good = 0
             bint plain = True
@@ -453,7 +453,7 @@ cdef class OCSortTracker(Tracker):
                     plain = plain and self.row_best[i] < 0 and self.column_best[j] < 0
                     self.row_best[i] = <i32>j
                     self.column_best[j] = <i32>i
-        # One candidate at most for each: as the authors have it, nothing to weigh up.
+        # Each has one candidate at most: as in the reference, there is nothing to choose.
         if plain and good:
             for i in range(n):
                 if self.row_best[i] >= 0:
@@ -466,7 +466,7 @@ cdef class OCSortTracker(Tracker):
         return self._solve(dets, n, m)
 
     cdef inline f64 _angle_gain(self, Py_ssize_t row, Py_ssize_t column, f64 score) noexcept nogil:
-        # inertia x score x (90 degrees - angle between the track's way so far and the way to the detection) / 180.
+        # inertia x score x (90 degrees - angle between the track's direction and that to the detection) / 180.
         cdef:
             const Heading* heading = self.headings + self.part.track[column]
             const f64* box = self.part.det_boxes + 4 * row
@@ -478,10 +478,10 @@ cdef class OCSortTracker(Tracker):
         )
 
     cdef int _solve(self, Detections* dets, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
-        # A pair without overlap gains at most half of inertia x score, and loses as much at most. So most pairs are in
-        # every best assignment, whatever becomes of the others: where the pair gains more than its detection and its
-        # track could elsewhere, plus what those two that it parts could lose with one another. Those are taken first,
-        # again and again, and only what is left needs all pairs.
+        # A pair without overlap gains or loses at most half of inertia x score. So most pairs are in every best
+        # assignment, whatever becomes of the others: those that gain more than their detection and their track could
+        # gain elsewhere, plus what the partners left over could lose with each other. These are taken first,
+        # repeatedly, and only the remainder needs all pairs.
         cdef:
             Py_ssize_t i, j, e, taken = 1
             f64 most, elsewhere, score, gain
@@ -545,18 +545,18 @@ cdef class OCSortTracker(Tracker):
             self.work.edge_start[i + 1] = <i32>kept
 
     cdef bint _settle_groups(self, Detections* dets, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
-        # Groups of open detections and tracks that overlap one another, directly or through others, by themselves.
+        # Solves groups of open detections and tracks that overlap, directly or through others, separately if possible.
         #
-        # The best assignment takes some pairs of overlap in each group, and what it leaves of all groups is assigned
-        # over pairs that don't overlap, at a sum V. With no more detections than tracks, V grows by no more than
-        # `a` = inertia x score / 2 with a detection more, and falls by no more than that; with a track more it grows by
-        # no more than 2 a, and never falls. (Where as many tracks that gain nothing anywhere are at hand as there are
-        # detections: it does not fall with a detection more, and grows by no more than a with a track more, or 0 with
-        # one of those.) So a group's own best pairs are part of every best assignment if no others of the group are as
-        # good even when each detection and each track of them that they leave out gains that much, and each detection
-        # that they take in.
+        # The best assignment takes some overlapping pairs in each group. What it leaves of all groups is assigned over
+        # pairs without overlap, with a sum V. If there are no more detections than tracks, an additional detection
+        # changes V by at most `a` = inertia x score / 2 in either direction, and an additional track increases it by
+        # at most 2 a and never decreases it. (If at least as many tracks that gain nothing anywhere are available as
+        # detections, an additional detection does not decrease V, and an additional track increases it by at most a,
+        # or by 0 if it is one of those.) So a group's own best pairs are part of every best assignment if no other
+        # pairs of the group are as good, even if each detection and track that these leave out gains that much, and
+        # each detection that they add.
         #
-        # Whether a group with pairs above the threshold is left, for which all pairs are to be looked at.
+        # Returns whether a group with pairs above the threshold remains, for which all pairs must be examined.
         cdef:
             Py_ssize_t i, j, e, rows = 0, columns = 0, idle = 0
             f64 most = 0.0, gain, per_row, per_column
@@ -627,7 +627,7 @@ cdef class OCSortTracker(Tracker):
         return 0.0
 
     cdef int _solve_rest(self, Detections* dets, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
-        # All pairs of what is open. row_best and column_best become the numbers in the smaller problem.
+        # All pairs of what is open. row_best and column_best become indices into the smaller problem.
         cdef:
             Py_ssize_t rows = 0, columns = 0, plain = 0, heading = 0, i, j, e, k
             int solved = 0
@@ -644,7 +644,7 @@ cdef class OCSortTracker(Tracker):
             if not self.column_open[j]:
                 continue
             if self.column_best[j] < 0 and not self.headings[self.part.track[j]].known:
-                # Tracks that gain nothing with any detection are all alike: as many as there are detections suffice.
+                # Tracks that gain nothing with any detection are equivalent: as many as there are detections suffice.
                 plain += 1
                 if plain > rows:
                     continue
@@ -672,10 +672,10 @@ cdef class OCSortTracker(Tracker):
     cdef int _solve_best(
         self, const Detections* dets, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t heading
     ) noexcept nogil:
-        # As _solve_all, over the pairs that overlap and those that gain most by their angle, as many as there are below
-        # one angle. Proven by the prices at which the solver ends: where each detection is left with as much as any
-        # pair that was not looked at could gain, no such pair is part of a better answer. 0 where it is not proven.
-        # Without any heading, no other pair gains anything.
+        # As _solve_all, but only over overlapping pairs and those that gain most by their angle, all below one angle.
+        # The solver's final prices prove it optimal if each detection keeps at least as much as any omitted pair could
+        # gain: then no such pair is part of a better assignment. Returns 0 if that is not proven. Without any heading,
+        # no other pair gains anything.
         cdef:
             Py_ssize_t at, i, k, e, f, found, own, edges = 0
             f64 share = <f64>BEST_PAIRS / max(heading, 1), score, x, y, gain
@@ -736,13 +736,13 @@ cdef class OCSortTracker(Tracker):
         return 1
 
     cdef int _solve_all(self, const Detections* dets, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
-        # Over all pairs: row_best becomes the column of each row. 1, or -1 without memory.
+        # Over all pairs: row_best becomes the column of each row. Returns 1, or -1 without memory.
         cdef:
             Py_ssize_t i, e, at, k, step_i, step_j
             f64* gains = self.column_gains
             f64* cost
             const f64* box
-            # The solver wants no more rows than columns.
+            # The solver requires no more rows than columns.
             bint turned = rows > columns
         step_i = 1 if turned else columns
         step_j = rows if turned else 1
@@ -767,7 +767,7 @@ cdef class OCSortTracker(Tracker):
             self.row_best[at] = self.work.column_row[at] if turned else self.work.row_column[at]
         return 1
 
-    # --- the answer
+    # --- the returned rows
 
     cdef void _report_and_retire(self) noexcept nogil:
         cdef:
@@ -775,7 +775,7 @@ cdef class OCSortTracker(Tracker):
             Track* track
         for t in range(self.track_count):
             track = self.track(t)
-            # Young tracks are reported in the first frames only, where none can be old.
+            # Young tracks are reported only in the first frames, in which no track can be old.
             if track.misses > 0 or (track.streak < self.min_hits and self.frame_count > self.min_hits):
                 track.det = -1
             if track.missed <= self.max_age:
@@ -789,7 +789,7 @@ cdef class OCSortTracker(Tracker):
         self._write_rows_of(False)
 
     cdef void _write_rows_of(self, bint predicted) noexcept nogil:
-        # From the last track to the first, as the reference reports them.
+        # From the last track to the first, as in the reference.
         cdef:
             Py_ssize_t t, row = 0
             Track* track
@@ -807,7 +807,7 @@ cdef class OCSortTracker(Tracker):
 
 
 cdef inline void note(f64 gain, i32 which, f64* first, f64* second, i32* best) noexcept nogil:
-    # Keeps the two largest gains, and which has the largest.
+    # Keeps the two largest gains, and the index of the largest.
     if gain > first[0]:
         second[0] = first[0]
         first[0], best[0] = gain, which
@@ -816,7 +816,7 @@ cdef inline void note(f64 gain, i32 which, f64* first, f64* second, i32* best) n
 
 
 cdef inline i32 find(i32* group, i32 which) noexcept nogil:
-    # The first of its group; the way there becomes shorter.
+    # The root of a group (union-find with path halving).
     while group[which] != which:
         group[which] = group[group[which]]
         which = group[which]
@@ -836,7 +836,7 @@ cdef inline f64 sum_of(const Observation* seen) noexcept nogil:
 
 
 cdef inline void measure(const f64* box, f64* uvsr) noexcept nogil:
-    # As the authors have it, the aspect is a little too small.
+    # As in the reference, the aspect is slightly too small.
     cdef:
         f64 w = box[2] - box[0]
         f64 h = box[3] - box[1]

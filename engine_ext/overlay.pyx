@@ -1,8 +1,7 @@
-"""Boxes, labels and lines, drawn on the planes of a yuv420p frame. The interface is described in overlay.pyi.
+"""Draws boxes, labels and lines on the planes of a yuv420p frame. The interface is described in overlay.pyi.
 
-All outlines are drawn before the first label, so that no box crosses out another's label. Boxes and the grounds of
-labels are filled rectangles, each clipped to the frame where it is drawn; text and lines are blended by how much of
-each pixel they cover.
+All outlines are drawn before the first label, so that no box crosses another's label. Boxes and the backgrounds of
+labels are filled rectangles, clipped to the frame when they are drawn; text and lines are blended by coverage.
 """
 
 import colorsys
@@ -37,14 +36,14 @@ cdef extern from "overlay_blend.h" nogil:
 
 cdef enum:
     GLYPH_FIRST = 0x20
-    # Track ids that differ by a multiple of this share a colour. A power of two, so that a negative id has one as well.
+    # Track ids that differ by a multiple of this share a colour. A power of two, so that negative ids have one, too.
     COLOURS = 64
-    # Of the grid on which labels are placed: what lies in a cell.
+    # The content of a cell of the grid on which labels are placed.
     HEAD = 1
     LABEL = 2
     LABELS = 0x02020202
-    # Costs of a place: a cell with a head, a step down the list of places, the short text; and what one may cost more
-    # than another if the label stood there in the frame before.
+    # The costs of a place: a cell with the head of a box, a step down the list of places, the short text; and how much
+    # more the label's place in the previous frame may cost than another one.
     HEAD_COST = 4
     PLACE_COST = 3
     SHORT_COST = 8
@@ -54,7 +53,7 @@ cdef enum:
 if font.CHUNK != BLEND_CHUNK or font.FIRST != GLYPH_FIRST:
     raise ImportError("engine_ext.font and engine_ext.overlay differ in how glyphs are stored.")
 
-# Points of lines beyond it are no points of a frame.
+# Points of lines beyond it are invalid.
 cdef f64 FAR = 1e7
 
 cdef struct Colour:
@@ -63,19 +62,19 @@ cdef struct Colour:
     u8 v
     u8 text_y
 
-# A box in whole pixels, right and bottom exclusive, at most one thickness outside the frame.
+# A box in whole pixels, at most one thickness outside the frame; right and bottom are exclusive.
 cdef struct Box:
     Py_ssize_t left
     Py_ssize_t top
     Py_ssize_t right
     Py_ssize_t bottom
 
-# The size of the frame in pixels of luma.
+# The size of the frame in luma pixels.
 cdef struct Extent:
     Py_ssize_t width
     Py_ssize_t height
 
-# One size of the font, and a label's measures in it.
+# The font in one size, and the dimensions of its labels.
 cdef struct Face:
     const u8* glyphs
     const i32* advances
@@ -93,7 +92,7 @@ cdef struct Words:
     Py_ssize_t length
     Py_ssize_t width
 
-# Where a label may stand: one of the places beside its box, and the pixels that it takes there.
+# A possible position of a label: one of the places beside its box, and the pixels it covers there.
 cdef struct Spot:
     Py_ssize_t place
     Py_ssize_t left
@@ -101,7 +100,7 @@ cdef struct Spot:
     Py_ssize_t right
     Py_ssize_t bottom
 
-# Cells of `size` pixels, `columns` by `rows` of them, in rows.
+# `columns` by `rows` cells of `size` pixels, row by row.
 cdef struct Grid:
     u8* cells
     Py_ssize_t size
@@ -110,20 +109,20 @@ cdef struct Grid:
 
 
 def track_colour(index):
-    """Red, green and blue in [0, 1]. Steps of the golden ratio keep the hues of any few successive ids far apart."""
+    """Return red, green and blue in [0, 1]. Steps of the golden ratio keep the hues of successive ids far apart."""
     hue = math.fmod(0.58 + index * (math.sqrt(5.0) - 1.0) / 2.0, 1.0)
     return colorsys.hsv_to_rgb(hue, 0.8 if index % 2 == 0 else 0.55, 1.0)
 
 
 def relative_luminance(rgb):
-    """How light a colour looks, in [0, 1]: WCAG 2.2, "relative luminance"."""
+    """Return the relative luminance of a colour as in WCAG 2.2, in [0, 1]."""
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def make_palette(matrix, full_range):
-    """(COLOURS + 2, 4) uint8: luma, two chromas, and the luma of the text, black or white, that contrasts more. The
-    last two colours are LIGHT and DARK."""
+    """Return (COLOURS + 2, 4) uint8: luma, two chromas, and the luma of the text, black or white, whichever has more
+    contrast. The last two colours are LIGHT and DARK."""
     weight_red, weight_blue = LUMA_WEIGHTS[matrix]
     black, luma_range, chroma_range = (0.0, 255.0, 255.0) if full_range else (16.0, 219.0, 224.0)
     colours = [*map(track_colour, range(COLOURS)), (1.0, 1.0, 1.0), (0.08, 0.08, 0.08)]
@@ -131,7 +130,7 @@ def make_palette(matrix, full_range):
     for index, rgb in enumerate(colours):
         red, green, blue = rgb
         luma = weight_red * red + (1.0 - weight_red - weight_blue) * green + weight_blue * blue
-        # Contrast with black and with white is equal at sqrt(1.05 * 0.05) - 0.05.
+        # The contrast with black equals that with white at sqrt(1.05 * 0.05) - 0.05.
         text = 0.0 if relative_luminance(rgb) > 0.179 else 1.0
         exact = (
             black + luma_range * luma,
@@ -150,19 +149,19 @@ NOTHING_TAKEN = np.empty((0, 4), np.int64)
 
 cdef int fill(u8[:, :] plane, Py_ssize_t left, Py_ssize_t top, Py_ssize_t right, Py_ssize_t bottom,
               u8 value) except -1 nogil:
-    """Fill a rectangle that lies within the plane."""
+    """Fill a rectangle within the plane."""
     cdef Py_ssize_t width = right - left, stride = plane.strides[0], rows = bottom - top, row
     cdef u8* at
     cdef u8[8] eight
     if width <= 0 or rows <= 0:
         return 0
     at = &plane[top, left]
-    # The far corner, for the build that checks bounds.
+    # Access the last element, so that a build with bounds checks notices.
     cdef u8* last = &plane[bottom - 1, right - 1]
     if last == NULL:
         return 0
-    # The sides of a box: a call of memset for a few bytes a row would take longer than all the rest. Two stores that
-    # may overlap do for any width from 4 to 8, and from 2 to 3.
+    # The sides of a box, a few bytes per row: calls of memset would dominate the time. Two stores that may overlap
+    # suffice for widths from 4 to 8, and from 2 to 3.
     if width > 8:
         for row in range(rows):
             memset(at + row * stride, value, <size_t> width)
@@ -184,7 +183,7 @@ cdef int fill(u8[:, :] plane, Py_ssize_t left, Py_ssize_t top, Py_ssize_t right,
 
 cdef int fill_rectangle(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, Py_ssize_t left, Py_ssize_t top,
                         Py_ssize_t right, Py_ssize_t bottom, Colour colour) except -1 nogil:
-    """Fill the part of a rectangle that lies in the frame, and the chroma of every 2x2 block it touches."""
+    """Fill the part of a rectangle within the frame, and the chroma of every 2x2 block that it touches."""
     left, top = max(left, 0), max(top, 0)
     right, bottom = min(right, frame.width), min(bottom, frame.height)
     if left >= right or top >= bottom:
@@ -198,16 +197,16 @@ cdef int fill_rectangle(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, Py_ssi
 
 cdef bint place_box(const f64[:, ::1] boxes, Py_ssize_t row, Extent frame, Py_ssize_t thickness,
                     Box* box) noexcept nogil:
-    """Round a box to whole pixels, at least one a side; False if it has no area or none of it is in the frame."""
+    """Round a box to whole pixels, at least 1 x 1. Return False if it has no area or lies outside the frame."""
     cdef f64 left = floor(boxes[row, 0] + 0.5), top = floor(boxes[row, 1] + 0.5)
     cdef f64 right = floor(boxes[row, 2] + 0.5), bottom = floor(boxes[row, 3] + 0.5)
-    # Written so that NaN fails.
+    # Negated so that NaN fails.
     if not (boxes[row, 2] > boxes[row, 0] and boxes[row, 3] > boxes[row, 1]):
         return False
     right, bottom = max(right, left + 1.0), max(bottom, top + 1.0)
     if not (right > 0.0 and bottom > 0.0 and left < frame.width and top < frame.height):
         return False
-    # An edge that is further out than its thickness is as invisible at that distance, and fits an integer there.
+    # Beyond one thickness outside the frame, an edge is invisible anyway; clipped to there, it fits an integer.
     box.left, box.top = <Py_ssize_t> max(left, <f64> -thickness), <Py_ssize_t> max(top, <f64> -thickness)
     box.right = <Py_ssize_t> min(right, <f64> (frame.width + thickness))
     box.bottom = <Py_ssize_t> min(bottom, <f64> (frame.height + thickness))
@@ -216,7 +215,7 @@ cdef bint place_box(const f64[:, ::1] boxes, Py_ssize_t row, Extent frame, Py_ss
 
 cdef int draw_outline(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, Box box, Py_ssize_t thickness,
                       Colour colour) except -1 nogil:
-    """Four bars inside the box's edges; together they are the whole box if it is that small."""
+    """Draw four bars along the inner edges of a box, which may fill a small one."""
     cdef Py_ssize_t inner_left = min(box.left + thickness, box.right)
     cdef Py_ssize_t inner_top = min(box.top + thickness, box.bottom)
     cdef Py_ssize_t inner_right = max(box.right - thickness, inner_left)
@@ -228,10 +227,10 @@ cdef int draw_outline(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, Box box,
     return 0
 
 
-# --- where labels go
+# --- placing labels
 
 cdef Py_ssize_t text_width(const Face* face, const u8* text, Py_ssize_t length) noexcept nogil:
-    """Of a label, in pixels, rounded up to even: it consists of whole blocks of chroma."""
+    """Return the width of a label in pixels, rounded up to even, so that it consists of whole chroma blocks."""
     cdef Py_ssize_t i, width = 2 * face.margin_x
     for i in range(length):
         width += face.advances[text[i] - GLYPH_FIRST]
@@ -240,7 +239,7 @@ cdef Py_ssize_t text_width(const Face* face, const u8* text, Py_ssize_t length) 
 
 cdef void mark(const Grid* grid, Py_ssize_t left, Py_ssize_t top, Py_ssize_t right, Py_ssize_t bottom,
                u8 what) noexcept nogil:
-    """Note what lies in the cells that a rectangle, clipped to the frame, touches."""
+    """Mark the cells that a rectangle, clipped to the frame, touches."""
     cdef Py_ssize_t row, column
     left, top = max(left, 0) // grid.size, max(top, 0) // grid.size
     right, bottom = max(right, 0) + grid.size - 1, max(bottom, 0) + grid.size - 1
@@ -251,7 +250,7 @@ cdef void mark(const Grid* grid, Py_ssize_t left, Py_ssize_t top, Py_ssize_t rig
 
 
 cdef void unmark(const Grid* grid, Spot spot) noexcept nogil:
-    """Take a label out of the cells it touches: no other one touches them."""
+    """Remove a label from the cells that it touches. No other label touches them."""
     cdef Py_ssize_t row, column
     for row in range(spot.top // grid.size, min((spot.bottom - 1) // grid.size + 1, grid.rows)):
         for column in range(spot.left // grid.size, min((spot.right - 1) // grid.size + 1, grid.columns)):
@@ -260,7 +259,7 @@ cdef void unmark(const Grid* grid, Spot spot) noexcept nogil:
 
 cdef Py_ssize_t cost_of(const Grid* grid, Py_ssize_t left, Py_ssize_t top, Py_ssize_t right,
                         Py_ssize_t bottom) noexcept nogil:
-    """What a label there would cover; -1 where it would lie on another one."""
+    """Return the cost of what a label would cover; -1 if it would overlap another label."""
     cdef Py_ssize_t row, heads = 0
     cdef unsigned long long there = 0
     left, top = left // grid.size, top // grid.size
@@ -274,8 +273,8 @@ cdef Py_ssize_t cost_of(const Grid* grid, Py_ssize_t left, Py_ssize_t top, Py_ss
 
 cdef bint place_at(Py_ssize_t place, Extent frame, Box box, Py_ssize_t width, Py_ssize_t height, Py_ssize_t* left,
                    Py_ssize_t* top) noexcept nogil:
-    """One of the places beside a box, the better ones first: even, and moved along the box into the frame. False where
-    the frame has no room there."""
+    """Set the position of a label at one of the places beside a box, the better ones first: even, and moved along the
+    box into the frame. Return False if the frame has no room there."""
     cdef Py_ssize_t box_left = max(box.left, 0), box_top = max(box.top, 0)
     cdef Py_ssize_t box_right = min(box.right, frame.width), box_bottom = min(box.bottom, frame.height)
     cdef Py_ssize_t x, y
@@ -291,15 +290,15 @@ cdef bint place_at(Py_ssize_t place, Extent frame, Box box, Py_ssize_t width, Py
         x, y = box_left, box_bottom
     elif place == 5:
         x, y = box_right - width, box_bottom
-    elif place == 6:    # inside, at its foot
+    elif place == 6:    # inside, at its bottom
         x, y = box_left, box_bottom - height
-    elif place == 7:    # beside its foot
+    elif place == 7:    # beside its bottom
         x, y = box_right, box_bottom - height
     elif place == 8:
         x, y = box_left - width, box_bottom - height
     else:               # inside, at its top
         x, y = box_left, box_top
-    # Above a box an odd row is rounded into the outline, which has the label's colour.
+    # Above a box, an odd row is rounded into the outline, which has the label's colour.
     x, y = (x + 1) & ~1, (y + 1) & ~1
     if place == 2 or place == 3 or place == 7 or place == 8:
         if x < 0 or x + width > frame.width:
@@ -318,7 +317,7 @@ cdef bint place_at(Py_ssize_t place, Extent frame, Box box, Py_ssize_t width, Py
 
 cdef Py_ssize_t cost_at(const Grid* grid, Extent frame, Box box, Py_ssize_t width, Py_ssize_t height,
                         Py_ssize_t place, Spot* spot) noexcept nogil:
-    """What a label at one of the places would cover; -1 where that can't be. The spot is set where there is room."""
+    """Return the cost of a label at one of the places; -1 if it is impossible. Sets `spot` if the frame has room."""
     if not place_at(place, frame, box, width, height, &spot.left, &spot.top):
         return -1
     spot.right, spot.bottom = min(spot.left + width, frame.width), min(spot.top + height, frame.height)
@@ -328,8 +327,8 @@ cdef Py_ssize_t cost_at(const Grid* grid, Extent frame, Box box, Py_ssize_t widt
 
 cdef Py_ssize_t find_place(const Grid* grid, Extent frame, Box box, Py_ssize_t width, Py_ssize_t height,
                            Py_ssize_t last, Spot* best_spot) noexcept nogil:
-    """The cheapest place for a label, and what it costs; -1 where each would cover another label. The one where it was
-    `last` is cheaper; -1: nowhere."""
+    """Find the cheapest place for a label, and return its cost; -1 if each would cover another label. The previous
+    place, `last` (-1: none), has a discount."""
     cdef Spot spot
     cdef Py_ssize_t place, cost, best = -1
     if last >= 0:
@@ -353,8 +352,8 @@ cdef Py_ssize_t find_place(const Grid* grid, Extent frame, Box box, Py_ssize_t w
 # --- text
 
 cdef void spread_text(u8* mask, Py_ssize_t stride, const Face* face, const u8* text, Py_ssize_t length) noexcept nogil:
-    """Write how much of each of a label's pixels its text covers into the mask, whose rows are a glyph's stride wider
-    than the label."""
+    """Write the text's coverage of each pixel of a label into the mask, whose rows are wider than the label by a
+    glyph's stride."""
     cdef Py_ssize_t i, which
     cdef u8* pen = mask + face.margin_y * stride + face.margin_x - face.left
     memset(mask, 0, <size_t> (face.height * stride))
@@ -368,14 +367,14 @@ cdef void spread_text(u8* mask, Py_ssize_t stride, const Face* face, const u8* t
 
 cdef int draw_text(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, Py_ssize_t left, Py_ssize_t top, const Face* face,
                    const u8* text, Py_ssize_t length, u8[::1] mask, Colour colour) except -1 nogil:
-    """A text on a ground of its colour, from an even column and row on; what is beyond the frame is cut off."""
+    """Draw a text on a background, clipped to the frame, from an even column and row."""
     cdef Py_ssize_t width = text_width(face, text, length), stride = width + face.stride
     cdef Py_ssize_t luma_width = min(width, frame.width - left), chroma_width = (luma_width + 1) >> 1
     cdef Py_ssize_t rows = min(face.height, frame.height - top)
     cdef Py_ssize_t chroma_rows = min(face.height >> 1, ((frame.height + 1) >> 1) - (top >> 1))
     if luma_width <= 0 or rows <= 0:
         return 0
-    # The far corners, for the build that checks bounds.
+    # Access the last elements, so that a build with bounds checks notices.
     cdef u8* last = &mask[face.height * stride - 1]
     last = &y[top + rows - 1, left + luma_width - 1]
     last = &u[(top >> 1) + chroma_rows - 1, (left >> 1) + chroma_width - 1]
@@ -392,7 +391,7 @@ cdef int draw_text(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, Py_ssize_t 
 
 
 cdef bint words(const u8[::1] text, const i64[::1] ends, Py_ssize_t row, const Face* face, Words* found) noexcept nogil:
-    """The text of a row; False where it has none."""
+    """Set `found` to the text of a row. Return False if it has none."""
     cdef Py_ssize_t start = ends[row - 1] if row > 0 else 0
     if ends[row] == start:
         return False
@@ -405,7 +404,8 @@ cdef int draw_all(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const f64[:,
                   const i64[::1] order, const u8[::1] text, const i64[::1] ends, const u8[::1] short,
                   const i64[::1] short_ends, u8[::1] mask, const u8[:, ::1] palette, Py_ssize_t thickness,
                   const Face* face, Grid* grid, const i64[:, ::1] taken, i64[::1] slots) except -1 nogil:
-    """`slots` has the places where labels stood before, PLACES more for those of the short text; -1: nowhere."""
+    """Draw all boxes and labels. `slots` are the places of labels in the previous frame, plus PLACES for the short
+    text; -1: none."""
     cdef Py_ssize_t row, at, cost, other, width, last
     cdef Words whole, brief, shown
     cdef Spot spot, other_spot
@@ -415,13 +415,13 @@ cdef int draw_all(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const f64[:,
         if place_box(boxes, row, frame, thickness, &box):
             draw_outline(y, u, v, frame, box, thickness, colour_of(palette, colours[row] & (COLOURS - 1)))
             width = box.right - box.left
-            # From the first whole cell on: a label that ends where the box begins covers nothing of it.
+            # From the first whole cell on, so that a label that ends where the box begins covers nothing of it.
             mark(grid, box.left + width // 4, box.top + grid.size - 1, box.right - width // 4,
                  box.top + max((box.bottom - box.top) // 5, grid.size), HEAD)
     for row in range(taken.shape[0]):
         mark(grid, taken[row, 0], taken[row, 1], min(taken[row, 2], frame.width), min(taken[row, 3], frame.height),
              LABEL)
-    # First those that can stay where they were: whoever comes anew does not drive them out.
+    # First those that can keep their place, so that new ones don't displace them.
     for at in range(boxes.shape[0]):
         row = order[at]
         last = slots[row]
@@ -452,7 +452,7 @@ cdef int draw_all(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const f64[:,
                 last = slots[row] - PLACES
                 cost_at(grid, frame, box, brief.width, face.height, last, &spot)
                 unmark(grid, spot)
-                # There is room for the whole again.
+                # There is room for the long text again.
                 if cost_at(grid, frame, box, whole.width, face.height, last, &other_spot) == 0:
                     is_brief, spot = False, other_spot
             else:
@@ -510,7 +510,7 @@ cdef Segment segment_of(f64 x0, f64 y0, f64 x1, f64 y1, f64 radius, Py_ssize_t h
     line.x0, line.y0, line.dx, line.dy, line.radius = x0, y0, x1 - x0, dy, radius
     length2 = line.dx * line.dx + dy * dy
     line.inverse = 1.0 / length2 if length2 > 0.0 else 0.0
-    # A root is taken at the line's edges alone.
+    # Only at the line's edges is a root needed.
     line.outer, line.inner = (radius + 0.5) * (radius + 0.5), max(radius - 0.5, 0.0) * max(radius - 0.5, 0.0)
     line.most_left, line.most_right = min(x0, x1) - reach, max(x0, x1) + reach
     line.slant = reach * sqrt(length2) / abs(dy) if abs(dy) > 1e-3 else 0.0
@@ -576,11 +576,11 @@ cdef void draw_all_lines(u8[:, :] y, u8[:, :] u, u8[:, :] v, Extent frame, const
         colour = colour_of(palette, colours[which])
         for at in range(start, ends[which] - 1):
             x0, y0, x1, y1 = points[at, 0], points[at, 1], points[at + 1, 0], points[at + 1, 1]
-            # Written so that NaN fails.
+            # Negated so that NaN fails.
             if not (max(abs(x0), abs(y0)) <= FAR and max(abs(x1), abs(y1)) <= FAR):
                 continue
             draw_segment(y, y, frame.width, frame.height, x0, y0, x1, y1, radius, colour.y, 0, False)
-            # Chroma a little wider, so that a thin line keeps its colour.
+            # Chroma is a little wider, so that a thin line keeps its colour.
             draw_segment(u, v, (frame.width + 1) >> 1, (frame.height + 1) >> 1, x0 / 2, y0 / 2, x1 / 2, y1 / 2,
                          radius / 2 + 0.25, colour.u, colour.v, True)
         start = ends[which]
@@ -792,17 +792,17 @@ def check_boxes(boxes_xyxy):
 
 
 def line_thickness(frame_wh):
-    """Of outlines and lines, where none is given: in pixels."""
+    """Return the default thickness of outlines and lines in pixels."""
     return max(1, (min(frame_wh) + 160) // 320)
 
 
 def default_font_size(frame_wh):
-    """In pixels per em, where none is given."""
+    """Return the default size of the font in pixels per em."""
     return 5 + min(frame_wh) // 75
 
 
 cdef class Measured:
-    """One size of the font, as the drawing reads it: its arrays, and where they lie."""
+    """The font in one size, with pointers to its arrays."""
 
     cdef Face face
     cdef Py_ssize_t narrowest, broadest
@@ -819,12 +819,12 @@ cdef class Measured:
         self.face.height = (self.face.rows + 2 * self.face.margin_y + 1) & ~1
 
 
-# By pixels per em, of which there are 200.
+# By pixels per em, of which 200 exist.
 MEASURED = {}
 
 
 cdef class Text:
-    """Texts in one size of the font, as the drawing reads them: characters one after the other, and where each ends."""
+    """Texts in one size of the font: their characters, concatenated, and where each text ends."""
 
     cdef Face face
     cdef Measured kept
@@ -837,11 +837,11 @@ cdef class Text:
         if found is None:
             found = MEASURED[size] = Measured(font.face(size))
         self.kept, self.face = found, found.face
-        # What lies beyond the frame's width is cut off here, which bounds the mask as well.
+        # Cut to the width of the frame, which also bounds the mask.
         cdef Py_ssize_t most = frame_width // found.narrowest + 1, at = 0, end = 0, length
         cdef i64[::1] ends = np.empty(len(labels), np.int64)
         whole = "".join(labels)
-        # Most are plain, all together: one by one they take as long as the drawing of small ones.
+        # Most are plain ASCII, tested all at once: one by one, it takes as long as drawing small boxes.
         plain = whole.isascii() and whole.isprintable()
         texts = labels
         if not plain or len(max(labels, key=len, default="")) > most:
@@ -855,7 +855,7 @@ cdef class Text:
         self.codes, self.ends = (whole.encode() if plain else b"".join(texts)) or b" ", ends
 
     cdef mask(self):
-        """Room for the widest text, with a row for a glyph that is wider than the place it advances."""
+        """Return a mask for the widest text, with a spare row for a glyph that is wider than its advance."""
         columns = self.widest * self.kept.broadest + 2 * self.face.margin_x + 2 + self.face.stride
         return np.empty((self.face.height + 1) * columns, np.uint8)
 
@@ -896,7 +896,7 @@ def draw_tracks(planes, frame_wh, boxes_xyxy, ids, labels, *, short_labels=None,
 
     cdef const f64[:, ::1] boxes = np.array(boxes_xyxy, np.float64, order="C")
     cdef const i64[:] which = ids if colours is None else colours
-    # Objects that are known for longer have the choice of places: their labels move less.
+    # Older objects choose their places first, so that their labels move less.
     cdef const i64[::1] order = ids.argsort(kind="stable")
     cdef const u8[:, ::1] palette = PALETTES[matrix, bool(full_range)]
     cdef u8[:, :] y = planes[0], u = planes[1], v = planes[2]

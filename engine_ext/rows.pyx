@@ -1,4 +1,4 @@
-"""Detections and tracks as lines of text."""
+"""Formats detections and tracks as lines of text, and reads tracks. See rows.pyi."""
 import numpy as np
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -15,11 +15,11 @@ cdef extern from "Python.h":
     char *PyOS_double_to_string(double value, char format_code, int precision, int flags, int *kind) except NULL
 
 cdef enum:
-    SHORT = 64  # longer than any number that is not left to Python
+    SHORT = 64  # longer than any number that is formatted here, not by Python
 
 
 cdef class _Text:
-    """Bytes that grow."""
+    """A growing buffer of bytes."""
 
     cdef char *start
     cdef size_t used
@@ -35,7 +35,7 @@ cdef class _Text:
         free(self.start)
 
     cdef int room(self, size_t n) except -1:
-        """Makes room for n more bytes."""
+        """Make room for n more bytes."""
         if self.used + n <= self.size:
             return 0
         cdef size_t size = 2 * (self.used + n)
@@ -63,13 +63,13 @@ cdef class _Text:
         return 0
 
     cdef int put_fixed(self, double value, int decimals) except -1:
-        """As Python's f"{value:.{decimals}f}": the decimal nearest to the exact value of the double."""
+        """Append Python's f"{value:.{decimals}f}": the decimal nearest to the exact value of the double."""
         cdef double scale = 100.0 if decimals == 2 else 10000.0
         cdef double scaled = fabs(value) * scale
         cdef double whole = floor(scaled)
         cdef double rest = scaled - whole
         cdef uint64_t number
-        # The product is rounded. Only where it lies close to a tie can that change the outcome: Python decides there.
+        # The product is rounded, which matters only close to a tie: there Python decides.
         if not scaled < 1e9 or fabs(rest - 0.5) < 1e-4:
             return self._put_exactly(value, decimals)
         number = <uint64_t>whole + (rest > 0.5)
@@ -91,7 +91,7 @@ cdef class _Text:
             PyMem_Free(text)
 
     cdef void _digits(self, uint64_t number, int least) noexcept:
-        """At least so many digits; there is room."""
+        """Append at least so many digits. The caller has made room."""
         cdef char[20] backwards
         cdef int n = 0
         while number or n < least:
@@ -108,7 +108,7 @@ cdef class _Text:
 
 
 def tracks_jsonl(head, track_ids, class_ids, names, scores, boxes_xyxy):
-    """Lines of tracks. See rows.pyi."""
+    """Return lines of tracks. See rows.pyi."""
     cdef const int64_t[:] ids = track_ids
     cdef const int32_t[:] classes = class_ids
     cdef const float[:] score = scores
@@ -124,7 +124,7 @@ def tracks_jsonl(head, track_ids, class_ids, names, scores, boxes_xyxy):
 
 
 def read_tracks_jsonl(text):
-    """Lines of tracks, read again. See rows.pyi."""
+    """Parse lines of tracks. See rows.pyi."""
     cdef bytes lines = text
     cdef const char *at = lines
     cdef const char *end = at + len(lines)
@@ -187,7 +187,7 @@ cdef int _pass_string(const char **at, const char *end) except -1:
 
 
 cdef f64 _number(const char **at, const char *end) except? -1:
-    """A decimal of at most 15 digits: a whole number over a power of ten, both exact, so that it is rounded once, as
+    """Parse a decimal of at most 15 digits: an integer over a power of ten, both exact, so that it is rounded once, as
     Python's float() rounds it."""
     cdef const char *here = at[0]
     cdef bint negative = here < end and here[0] == c"-"
@@ -215,7 +215,7 @@ cdef f64 _number(const char **at, const char *end) except? -1:
 
 
 def detections_jsonl(head, class_ids, names, scores, boxes_xyxy):
-    """Lines of detections. See rows.pyi."""
+    """Return lines of detections. See rows.pyi."""
     cdef const int32_t[:] classes = class_ids
     cdef const float[:] score = scores
     cdef const f64[:, :] xyxy = boxes_xyxy
@@ -228,7 +228,7 @@ def detections_jsonl(head, class_ids, names, scores, boxes_xyxy):
 
 
 def mot(number, track_ids, scores, boxes_xyxy):
-    """Lines of a MOTChallenge result. See rows.pyi."""
+    """Return lines of a MOTChallenge result. See rows.pyi."""
     cdef const int64_t[:] ids = track_ids
     cdef const float[:] score = scores
     cdef const f64[:, :] xyxy = boxes_xyxy
@@ -254,7 +254,7 @@ def mot(number, track_ids, scores, boxes_xyxy):
 cdef int _put_object(
     _Text text, bytes before, int32_t class_id, list names, double score, const f64[:, :] xyxy, Py_ssize_t i
 ) except -1:
-    """What both kinds of JSON lines end with: from the class to the box."""
+    """Append the end of a JSON line, from the class to the box."""
     cdef Py_ssize_t k
     if not 0 <= class_id < len(names):
         raise ValueError(f"class_ids must be in [0, {len(names)}). Got {class_id}.")

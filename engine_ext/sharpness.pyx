@@ -1,19 +1,19 @@
-"""How sharp parts of a frame are, and how well they show an object. The interface is described in sharpness.pyi."""
+"""Measures how sharp parts of a frame are, and how well they show an object. See sharpness.pyi."""
 
 import numpy as np
 
 from engine_ext.typedefs cimport f32, f64, u8
 
 cdef enum:
-    MAX_POINTS = 16  # points looked at across a box, and down
+    MAX_POINTS = 16  # sample points across a box, and down
 
 cdef f64 EDGE_PX = 1.0
 cdef f64 AT_EDGE = 0.25
-cdef f64 HALF_SHARP = 16.0  # mean Laplacian at which an image counts half as sharp as one can be
+cdef f64 HALF_SHARP = 16.0  # mean Laplacian of an image that counts as half as sharp as possible
 
 
 def sharpness(plane, boxes_xyxy, size_wh, *, components=1):
-    """Mean size of the Laplacian inside boxes. See sharpness.pyi."""
+    """Return the mean absolute Laplacian inside boxes. See sharpness.pyi."""
     cdef const u8[:, ::1] rows = plane
     cdef const f64[:, :] boxes = boxes_xyxy
     cdef Py_ssize_t width = size_wh[0], height = size_wh[1], step = components
@@ -30,7 +30,7 @@ def sharpness(plane, boxes_xyxy, size_wh, *, components=1):
 
 
 def worths(plane, boxes_xyxy, scores, least, size_wh, *, components=1):
-    """How well boxes show their objects. See sharpness.pyi."""
+    """Return how well boxes show their objects. See sharpness.pyi."""
     cdef const u8[:, ::1] rows = plane
     cdef const f64[:, :] boxes = boxes_xyxy
     cdef const f32[:] sure = scores
@@ -52,7 +52,7 @@ def worths(plane, boxes_xyxy, scores, least, size_wh, *, components=1):
             worth = sure[i] * (right - left) * (bottom - top)
             if left <= EDGE_PX or top <= EDGE_PX or right >= width - EDGE_PX or bottom >= height - EDGE_PX:
                 worth *= AT_EDGE
-            if not worth > bounds[i]:  # it would not be, were it as sharp as can be
+            if not worth > bounds[i]:  # not even if it were perfectly sharp
                 continue
             sharp = _between(rows, step, width, height, left, top, right, bottom)
             worth *= (sharp + 1) / (sharp + 1 + HALF_SHARP)
@@ -78,7 +78,7 @@ cdef int _check(
 cdef inline f64 _between(
     const u8[:, ::1] rows, Py_ssize_t step, Py_ssize_t width, Py_ssize_t height, f64 x1, f64 y1, f64 x2, f64 y2
 ) noexcept nogil:
-    """How sharp a box is; 0 in a frame without a pixel that has four neighbours."""
+    """Return the sharpness of a box; 0 if no pixel of the frame has four neighbours."""
     if width < 3 or height < 3:
         return 0.0
     return _of(
@@ -88,7 +88,7 @@ cdef inline f64 _between(
 
 
 cdef inline Py_ssize_t _inside(f64 at, Py_ssize_t size) noexcept nogil:
-    """The pixel at a place, with a neighbour on each side; NaN is the first one."""
+    """Return the pixel at a coordinate, moved to one with a neighbour on each side. NaN gives the first."""
     if not at > 1:
         return 1
     return <Py_ssize_t>at if at < size - 1 else size - 1
@@ -107,7 +107,7 @@ cdef f64 _of(
         return 0.0
     nx = across if across < MAX_POINTS else MAX_POINTS
     ny = down if down < MAX_POINTS else MAX_POINTS
-    # Divisions take longer than all the rest: one a column, not one a point.
+    # Divisions dominate the time: one per column, not one per point.
     for column in range(nx):
         columns[column] = (x1 + (2 * column + 1) * across // (2 * nx)) * step
     for row in range(ny):

@@ -1,4 +1,4 @@
-"""SORT (Bewley et al. 2016): boxes of each frame in, boxes with track ids out."""
+"""SORT (Bewley et al. 2016). See sort.pyi."""
 cimport cython
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
@@ -14,10 +14,10 @@ ctypedef struct Track:
     BoxFilter filter
     i64 id
     i64 class_id
-    i64 streak             # updates in a row that found a detection
-    i64 found              # whether the last update did
-    f64 missed             # steps since the last that did
-    i64 det                # index of the detection of the last update if the track was reported then, else -1
+    i64 streak             # consecutive updates that found a detection
+    i64 found              # whether the last update found one
+    f64 missed             # steps since the last update that found one
+    i64 det                # its detection of the last update if it was reported then, else -1
 
 
 @cython.final
@@ -30,12 +30,12 @@ cdef class SortTracker(Tracker):
     cdef readonly i64 min_hits
     cdef readonly f64 iou_threshold
     cdef Track* tracks
-    # Grown when needed, kept between frames.
+    # Buffers grow when needed and are kept between frames.
     cdef f64* det_boxes         # of the usable detections
     cdef f64* det_uvsr
     cdef f64* track_boxes
     cdef i64* det_class
-    cdef i32* det_index         # where each usable detection stands in the caller's array
+    cdef i32* det_index         # index of each usable detection in the caller's array
     cdef i32* det_track
     cdef f64* part_boxes        # detections and tracks of one class, and where they came from
     cdef i32* part_index
@@ -114,7 +114,7 @@ cdef class SortTracker(Tracker):
                 track.missed = 0.0
                 track.streak += 1
                 track.det = self.det_index[i]
-        # The reference numbers detections that no track was assigned to first, then those rejected by the threshold.
+        # The reference first numbers detections that were assigned to no track, then those rejected by the threshold.
         for rejected in range(NEVER_ASSIGNED, BELOW_THRESHOLD - 1, -1):
             for i in range(count):
                 if self.det_track[i] == rejected:
@@ -138,7 +138,7 @@ cdef class SortTracker(Tracker):
         return (<const Track*>track).id
 
     cdef Py_ssize_t _take_dets(self, const f64* dets, const i64* class_of, Py_ssize_t n) noexcept nogil:
-        # Copies the detections that are boxes. How many.
+        # Copies the detections that are valid boxes, and returns their number.
         cdef Py_ssize_t i, count = 0
         for i in range(n):
             if xyxy_to_uvsr(dets + 5 * i, self.det_uvsr + 4 * count):
@@ -164,7 +164,7 @@ cdef class SortTracker(Tracker):
         return True
 
     cdef int _associate_by_class(self, Py_ssize_t count) noexcept nogil:
-        # Each class by itself, as if it had a tracker of its own.
+        # Associates each class separately, as if it had a tracker of its own.
         cdef:
             Py_ssize_t first, i, dets, tracks, t
             i64 class_id
@@ -213,7 +213,7 @@ cdef class SortTracker(Tracker):
             Track* track
         for t in range(self.track_count):
             track = self.tracks + t
-            # Young tracks are reported in the first frames only, where none can be old.
+            # Young tracks are reported only in the first frames, in which no track can be old.
             if not track.found or (track.streak < self.min_hits and self.frame_count > self.min_hits):
                 track.det = -1
             if track.missed <= self.max_age:
@@ -224,7 +224,7 @@ cdef class SortTracker(Tracker):
         self._write_rows()
 
     cdef void _write_rows(self) noexcept nogil:
-        # From the last track to the first, as the reference reports them.
+        # From the last track to the first, as in the reference.
         cdef:
             Py_ssize_t t, row = 0
             Track* track

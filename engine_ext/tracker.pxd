@@ -1,8 +1,8 @@
-# What all trackers share: the face towards Python (see tracker.pyi), the list of tracks, the rows of the answer and the
-# state as bytes. A tracker derives from it and does the work of one frame in the methods below, without the GIL.
+# What all trackers share: the Python interface (see tracker.pyi), the list of tracks, the returned rows, and the state
+# as bytes. A tracker derives from it and processes a frame in the methods below, without the GIL.
 #
-# A track is a block of track_bytes, a multiple of 8, that holds doubles and 64-bit integers only: the state of a
-# checkpoint is those blocks as they are.
+# A track is a block of track_bytes, a multiple of 8, that holds only doubles and 64-bit integers: a checkpoint stores
+# these blocks unchanged.
 cimport numpy as cnp
 from libc.string cimport memcpy
 
@@ -14,48 +14,48 @@ cdef class Tracker:
     cdef readonly bint class_aware
     cdef i64 frame_count          # updates
     cdef i64 last_id
-    cdef f64 clock                # steps that update and predict went on, all together
+    cdef f64 clock                # all steps of update and predict so far
     cdef Py_ssize_t track_bytes
     cdef Py_ssize_t track_count
     cdef Py_ssize_t row_count
     cdef bint busy
     cdef bint broken
-    # Grown when needed, kept between frames.
+    # Buffers grow when needed and are kept between frames.
     cdef char* track_memory
-    cdef f64* rows                # of the answer: x1 y1 x2 y2 id
-    cdef cnp.npy_intp* matches    # of the answer's rows
-    cdef char* scratch            # one frame's arrays
+    cdef f64* rows                # returned: x1 y1 x2 y2 id
+    cdef cnp.npy_intp* matches    # the detection of each returned row
+    cdef char* scratch            # the arrays of one frame
     cdef size_t track_memory_size, rows_size, matches_size, scratch_size
     cdef Workspace work
 
     cdef int _enter(self) except -1
     cdef object _answer(self)
     cdef int _reserve_tracks(self, size_t count) noexcept nogil
-    # Every buffer that one frame and a predict() after it need, before anything of the tracker changes.
+    # Reserves all buffers for a frame and a following predict(), before the tracker changes.
     cdef int _reserve(self, size_t dets, size_t tracks) noexcept nogil
     cdef int _update(self, const f64* dets, const i64* class_of, Py_ssize_t n, f64 dt) noexcept nogil
     cdef void _predict(self, f64 dt, bint aging) noexcept nogil
     cdef void _write_rows(self) noexcept nogil
-    # Where a track is by its filter.
+    # The box of a track by its filter.
     cdef void _box_of(self, const void* track, f64* box) noexcept nogil
-    # A track's id, 0 where it has none yet.
+    # The id of a track, 0 if it has none yet.
     cdef i64 _id_of(self, const void* track) noexcept nogil
-    # Fills `boxes` with that of every track; a track whose box has left the finite numbers goes.
+    # Fills `boxes` with the box of every track. Tracks whose box is not finite are removed.
     cdef void _keep_finite(self, f64* boxes) noexcept nogil
 
 
 ctypedef struct Detections:
-    # One frame's usable detections.
+    # The usable detections of a frame.
     Py_ssize_t count
     f64* boxes
     f64* scores
     i64* class_ids
-    i32* index                    # where each stands in the caller's array
+    i32* index                    # index in the caller's array
     i32* track                    # the track that took it, or -1
 
 
 ctypedef struct Part:
-    # The detections and tracks that one association looks at: which they are, their boxes for it, their classes.
+    # The detections and tracks of one association: their indices, boxes and classes.
     i32* det
     i32* track
     f64* det_boxes
@@ -65,9 +65,9 @@ ctypedef struct Part:
 
 
 cdef enum:
-    DETECTION_BYTES = 7 * 8       # of scratch for each detection
-    PART_BYTES = 7 * 8            # of scratch for each detection or track of a part
-    # What a stage of the association takes.
+    DETECTION_BYTES = 7 * 8       # scratch bytes per detection
+    PART_BYTES = 7 * 8            # scratch bytes per detection or track of a part
+    # The association stages that a detection takes part in, by its score.
     UNUSED = 0
     HIGH
     LOW
@@ -97,7 +97,7 @@ cdef bint as_bool(str name, value) except -1
 
 
 cdef inline void* carve(char** scratch, size_t count, size_t size) noexcept nogil:
-    # The next array of the scratch memory, which must be large enough.
+    # Returns the next array of the scratch memory, which must be large enough.
     cdef char* at = scratch[0]
     scratch[0] = at + (count * size + 7) // 8 * 8
     return at

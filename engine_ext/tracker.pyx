@@ -1,4 +1,4 @@
-"""What all trackers share (see tracker.pxd): arguments in, rows out, state as bytes."""
+"""What all trackers share (see tracker.pxd): validation, returned rows, and the state as bytes."""
 import struct
 import zlib
 
@@ -15,8 +15,8 @@ from engine_ext.typedefs cimport f64, i32, i64
 
 cnp.import_array()
 
-# What get_state writes, little endian: the header, the tracker's repr, which names its parameters, the tracks, and a
-# CRC-32 of all that. Raise the version when any of it, or a tracker's Track, changes.
+# The format of get_state, little-endian: a header, the tracker's repr with its parameters, the tracks, and a CRC-32 of
+# all that. Increase the version if any of it, or a tracker's Track, changes.
 STATE_MAGIC = b"YETRCK"
 STATE_VERSION = 2
 STATE_HEADER = struct.Struct("<6sHqqqdq")
@@ -26,7 +26,7 @@ cdef f64 MAX_SCORE = 1e6
 
 
 cdef class Tracker:
-    """Tracks the boxes of one stream. See tracker.pyi."""
+    """Base class of the trackers of one stream. See tracker.pyi."""
 
     PARAMETERS = ()
 
@@ -45,7 +45,7 @@ cdef class Tracker:
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)}' for name in self.PARAMETERS)})"
 
     def update(self, dets, class_ids=None, dt=1.0):
-        """One frame's detections in, the tracks reported for it out. See tracker.pyi."""
+        """Take the detections of a frame and return its tracks. See tracker.pyi."""
         cdef:
             cnp.ndarray boxes
             cnp.ndarray classes
@@ -88,7 +88,7 @@ cdef class Tracker:
         return self._answer()
 
     def predict(self, dt=1.0, *, aging=False):
-        """A frame without detections of its own: every track moves on. See tracker.pyi."""
+        """Move all tracks on to a frame without detections. See tracker.pyi."""
         cdef:
             f64 step = as_step(dt)
             bint older = as_bool("aging", aging)
@@ -101,7 +101,7 @@ cdef class Tracker:
 
     @property
     def last_matches(self):
-        """(M,) intp: for each row last returned, the detection it took in the last update. See tracker.pyi."""
+        """(M,) intp: for each row returned last, its detection in the last update. See tracker.pyi."""
         cdef cnp.npy_intp rows = self.row_count
         out = cnp.PyArray_SimpleNew(1, &rows, cnp.NPY_INTP)
         if rows:
@@ -110,7 +110,7 @@ cdef class Tracker:
 
     @property
     def alive_ids(self):
-        """(K,) int64: the ids of the tracks that it may still report. See tracker.pyi."""
+        """(K,) int64: the ids of the tracks that may be reported again. See tracker.pyi."""
         cdef:
             Py_ssize_t t, count = 0
             i64 track_id
@@ -130,7 +130,7 @@ cdef class Tracker:
         return found[:count]
 
     def reset(self):
-        """Forgets all tracks; ids count from 1 again. See tracker.pyi."""
+        """Forget all tracks; ids start at 1 again. See tracker.pyi."""
         if self.busy:
             raise RuntimeError("the tracker is in use by another thread")
         self.frame_count = self.last_id = 0
@@ -139,7 +139,7 @@ cdef class Tracker:
         self.broken = False
 
     def get_state(self):
-        """The tracker as bytes. See tracker.pyi."""
+        """Return the state of the tracker as bytes. See tracker.pyi."""
         cdef:
             Py_ssize_t size = self.track_count * self.track_bytes
             unsigned char[::1] words
@@ -157,7 +157,7 @@ cdef class Tracker:
         return body + struct.pack("<I", zlib.crc32(body))
 
     def set_state(self, state):
-        """Goes on where the tracker that gave these bytes stood. See tracker.pyi."""
+        """Continue from a state returned by get_state(). See tracker.pyi."""
         cdef:
             Py_ssize_t count, size
             const unsigned char[::1] words
@@ -193,10 +193,10 @@ cdef class Tracker:
     def __reduce__(self):
         raise TypeError(f"a {type(self).__name__} cannot be pickled; use get_state() and set_state()")
 
-    # --- guard and answer, with the interpreter
+    # --- guard and returned rows, with the GIL
 
     cdef int _enter(self) except -1:
-        # The work runs without the interpreter, so a second thread could come in and free what the first one reads.
+        # The work runs without the GIL, so that a second thread could free what the first one reads.
         if self.busy:
             raise RuntimeError("the tracker is in use by another thread")
         if self.broken:
@@ -212,7 +212,7 @@ cdef class Tracker:
             memcpy(cnp.PyArray_DATA(out), self.rows, self.row_count * 5 * sizeof(f64))
         return out
 
-    # --- the work, without it
+    # --- the work, without the GIL
 
     cdef int _reserve_tracks(self, size_t count) noexcept nogil:
         if (
@@ -250,7 +250,7 @@ cdef class Tracker:
             track = self.track_memory + t * self.track_bytes
             box = boxes + 4 * kept
             self._box_of(track, box)
-            # One sum for four tests: it is finite only if all of them are, or at sizes of no use here either.
+            # One test instead of four. The sum may overflow for finite coordinates, too, but such boxes are useless.
             if isfinite(box[0] + box[1] + box[2] + box[3]):
                 if kept < t:
                     memcpy(self.track_memory + kept * self.track_bytes, track, self.track_bytes)
@@ -261,7 +261,7 @@ cdef class Tracker:
 cdef void take_detections(
     Detections* into, char** scratch, const f64* dets, const i64* class_of, Py_ssize_t n
 ) noexcept nogil:
-    # Copies the detections that are boxes and have a score with which sums stay finite.
+    # Copies the detections that are valid boxes with a score so small that sums stay finite.
     cdef:
         Py_ssize_t i, count = 0
         f64[4] uvsr
@@ -291,7 +291,7 @@ cdef void carve_part(Part* part, char** scratch, size_t dets, size_t tracks) noe
 
 
 cdef void grade(const Detections* dets, f64 low, f64 high, unsigned char* level) noexcept nogil:
-    # HIGH above `high`, LOW between the two. A score equal to a threshold is in neither set, as the authors have it.
+    # HIGH above `high`, LOW between the two. A score equal to a threshold is in neither set, as in the reference.
     cdef Py_ssize_t i
     for i in range(dets.count):
         if dets.scores[i] > high:
@@ -303,7 +303,7 @@ cdef void grade(const Detections* dets, f64 low, f64 high, unsigned char* level)
 # --- validation
 
 cdef inline bint is_plain(object value, int kind, int dimensions):
-    # An array that the work can read as it is.
+    # Returns whether a value is an array that can be read without a conversion.
     return (
         cnp.PyArray_CheckExact(value)
         and cnp.PyArray_TYPE(value) == kind

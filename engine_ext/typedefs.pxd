@@ -1,4 +1,4 @@
-# C types of the kernels, in one place.
+# The C types that the kernels share.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 
 ctypedef uint8_t u8

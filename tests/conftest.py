@@ -1,4 +1,4 @@
-"""What every test finds, and leaves as it was."""
+"""State of the process that every test finds unchanged."""
 
 import logging
 import os

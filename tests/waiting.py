@@ -1,4 +1,4 @@
-"""Waiting for a condition, at the one place where tests sleep between two looks."""
+"""Waiting for a condition: the only place where tests sleep."""
 
 import time
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """python -m benchmarks.gpu [--device cuda:0] [--video FILE] [--model NAME|FILE]: the table. See benchmarks/gpu/run.sh.
 
-Exit status: 0 all is right, 1 a wrong answer or a stage that failed, 2 there is nothing to measure on.
+Exit status: 0 success, 1 a wrong result or a failed stage, 2 no device to measure on.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def measured(setting: Setting, stages: list[str]) -> tuple[list[Row], list[str]]
             for row in importlib.import_module(f"benchmarks.gpu.{name}").measure(setting):
                 rows.append(row)
                 print(shown(row), flush=True)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever it is, the other stages go on)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever it is, the other stages are run)
             failures.append(f"{name}: {type(error).__name__}: {error}")
             print(f"  FAILED: {error}", flush=True)
         print(f"  {time.monotonic() - start:.0f} s", flush=True)

@@ -1,7 +1,7 @@
-"""Decoding: FFmpeg on all cores, as the engine does it, beside the card's own decoder where PyAV can open it.
+"""Decoding: FFmpeg on all cores, as in the engine, compared with the GPU's decoder if PyAV can open it.
 
-Whether the card gives the frames of the CPU, to the byte, is told; the engine does not use it, so a difference is no
-wrong answer of ours.
+It is reported whether the GPU's frames equal the CPU's byte for byte. The engine does not use them, so a difference is
+not an error.
 """
 
 import threading

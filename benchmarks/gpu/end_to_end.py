@@ -1,8 +1,8 @@
-"""End to end with the tracker: the engine on each backend, into a folder, beside the plain loop on the same card.
+"""End to end with the tracker: the engine on each backend, into a folder, compared with the plain loop on the same GPU.
 
-Once on one video, once on several at the same time. The answers: as many frames as the plain loop's, detections within
-TOLERANCE of its number and the same boxes, and the plain tracker, given the engine's own detections, reports exactly
-the engine's tracks. Each of several videos must have the tracks of the one alone.
+On one video, then on several at the same time. The frames must be as many as the plain loop's, detections within
+TOLERANCE of its number with the same boxes, and the plain tracker, given the engine's own detections, must report
+exactly the engine's tracks. Each of several videos must have the tracks of one alone.
 """
 
 import shutil
@@ -94,7 +94,7 @@ class Case:
         )
 
     def answer(self, frames: int) -> Answer:
-        """Of each engine, beside the plain loop; the worst of them counts."""
+        """Compare each engine with the plain loop; the worst result counts."""
         accuracy: dict[str, float] = {"frames": frames}
         right = True
         for name, engine in self.engines.items():

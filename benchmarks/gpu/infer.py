@@ -1,7 +1,7 @@
-"""Inference on ready tensors at each batch: the engine's backends, two at a time, beside ONNX Runtime alone.
+"""Inference on ready tensors at each batch size: the engine's backends, two at a time, and ONNX Runtime alone.
 
-Each image of a batch must answer as it does alone in ONNX Runtime on the CPU, within TOLERANCES: the largest
-difference, and that of 999 numbers in 1000, as a share of the field's largest number.
+The output for each image of a batch must be that of the image alone in ONNX Runtime on the CPU, within TOLERANCES: the
+largest difference, and that of 99.9 % of the numbers, relative to the field's largest number.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,8 +1,8 @@
-"""The engine's own CUDA kernels beside their CPU twins: planes to a tensor, and the raw output to candidates.
+"""The engine's CUDA kernels compared with their CPU twins: planes to a tensor, and the raw output to candidates.
 
-On the card's side a frame's planes are copied to the card and letterboxed there, with nothing running beside it; in the
-engine these overlap with inference. The letterbox must give the CPU's bits; the heads the CPU's anchors, classes and
-scores, and its boxes to EXP_TOLERANCE (CUDA's exp is not the C library's).
+On the GPU, a frame's planes are copied to it and letterboxed there, with nothing else running; in the engine this
+overlaps with inference. The letterbox must give the CPU's bits; the heads the CPU's anchors, classes and scores, and
+its boxes within EXP_TOLERANCE (CUDA's exp is not the C library's).
 """
 
 import sys
@@ -40,7 +40,7 @@ def measure(setting: Setting) -> Iterator[Row]:
 
 
 def opened(device: str, stack: ExitStack) -> "Card | None":
-    """None, and told on standard error, where the kernels can't be compiled or there is no PyCUDA."""
+    """Return None, with a message on standard error, if the kernels can't be compiled or PyCUDA is missing."""
     try:
         return stack.enter_context(Card(device))
     except BackendMissing as error:
@@ -60,7 +60,7 @@ class Card:
         from engine.inference.gpu.kernels import load_kernels
         from engine.inference.gpu.memory import Buffers
 
-        with ExitStack() as stack:  # what was opened is closed where the rest can't be
+        with ExitStack() as stack:  # close what was opened if the rest can't be
             context = CudaContext(self._number)
             stack.callback(context.close)
             self.driver = stack.enter_context(context.current())

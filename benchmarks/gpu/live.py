@@ -1,9 +1,9 @@
 """How many streams at 30 frames per second one GPU can process, and the latency of their tracks.
 
 Each stream is a file whose packets come when a camera would send them. A frame is late by the time from its packet's
-arrival until its tracks are there. A number of streams is sustained where no frame is missing and 95 of 100 frames are
-at most MAX_LATE_MS late. The number is doubled until it is not, then halved in between. The row repeats the largest,
-a round each; where a round fails, it is one stream fewer.
+arrival until its tracks exist. A number of streams is sustained if no frame is missing and 95 % of the frames are at
+most MAX_LATE_MS late. The largest number is found by doubling and then bisection, and repeated in each round; if a
+round fails, with one stream fewer.
 """
 
 import threading
@@ -41,7 +41,7 @@ class Arrivals:
 
 
 class PacedSource(Source):
-    """A file that comes as a camera's stream does: a packet every 1 / RATE seconds, however slowly it is taken."""
+    """A file that arrives like a camera's stream: a packet every 1 / RATE seconds, however slowly it is read."""
 
     def __init__(self, path: str, arrivals: Arrivals) -> None:
         super().__init__(path)

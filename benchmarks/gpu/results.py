@@ -28,7 +28,7 @@ def cells(row: Row) -> list[str]:
 
 
 def shown(rows: Sequence[Row]) -> str:
-    """Return one table, for a terminal; without the answers, which are long and all right."""
+    """Return one table for a terminal, without the checks, which are long and have all passed."""
     return table(HEADINGS[:-1], [cells(row)[:-1] for row in rows])
 
 
@@ -38,7 +38,7 @@ def file_name(card: str, run: str) -> str:
 
 
 def write(rows: Sequence[Row], context: Context, card: str, failures: Sequence[str], folder: Path = FOLDER) -> Path:
-    """Return the table's path; beside it lie the rows. What failed is in the table's file too."""
+    """Return the path of the table, which also lists failures. The rows are beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{file_name(card, context.run)}.md"
     path.with_suffix(".jsonl").write_text("".join(row.model_dump_json() + "\n" for row in rows), encoding="utf-8")

@@ -38,7 +38,7 @@ class Setting:
 
     @property
     def providers(self) -> list[Any]:
-        """ONNX Runtime's, for a session of one's own on this device."""
+        """ONNX Runtime's execution providers for a plain session on this device."""
         return providers_of(self.device)
 
     def config(self, backend: str, **values: Any) -> EngineConfig:
@@ -47,7 +47,7 @@ class Setting:
 
     @contextmanager
     def engines(self, **values: Any) -> Iterator[dict[str, Engine]]:
-        """Open an engine for each backend that can be had here, by name; say on standard error where one can't."""
+        """Open an engine for each available backend, by name; report the others on standard error."""
         found: dict[str, Engine] = {}
         with ExitStack() as stack:
             for backend in BACKENDS["cuda" if self.on_gpu else "cpu"]:

@@ -18,8 +18,8 @@ def providers_of(device: str) -> list[Any]:
 
 
 def session_on(path: Path, providers: list[Any]) -> Callable[[Array], Array]:
-    """Run the model at `path`; the tensor's dtype is made the model's own. Ends the program where the provider asked
-    for is not the one that computes."""
+    """Run the model at `path`, with the tensor converted to its dtype. Ends the program if another provider than the
+    requested one computes."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()

@@ -25,7 +25,7 @@ def one_thread() -> Iterator[None]:
 
 
 def letterbox(i420: U8, out: NDArray[np.generic], resized_wh: tuple[int, int], pad_xy: tuple[int, int]) -> None:
-    """(h * 3 / 2, w) planes one after the other -> out (3, H, W): convert, resize, transpose into the padded tensor."""
+    """(h * 3 / 2, w) concatenated planes -> out (3, H, W): convert, resize, transpose into the padded tensor."""
     rgb = cv2.cvtColor(i420, cv2.COLOR_YUV2RGB_I420)
     resized = cv2.resize(rgb, resized_wh, interpolation=cv2.INTER_LINEAR)
     (x, y), (w, h) = pad_xy, resized_wh
@@ -49,7 +49,7 @@ def draw_tracks(
 def draw_tracks_on_yuv(
     i420: U8, boxes_xyxy: NDArray[np.floating], ids: NDArray[np.int64], labels: Sequence[str], thickness: int
 ) -> U8:
-    """With the conversions that it needs where frames are decoded to, and encoded from, yuv420p."""
+    """Draw, with the conversions that are needed if frames are decoded to, and encoded from, yuv420p."""
     frame_bgr = cv2.cvtColor(i420, cv2.COLOR_YUV2BGR_I420)
     draw_tracks(frame_bgr, boxes_xyxy, ids, labels, thickness)
     return np.asarray(cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2YUV_I420), np.uint8)

@@ -1,8 +1,8 @@
 """The fastest simple loop on a CPU: OpenVINO's queue of asynchronous inferences.
 
 OpenCV decodes and resizes on the main thread, OpenVINO infers as many frames at a time as it chooses to, NumPy reads
-the outputs and removes doubles, filterpy and SciPy track, in the order of the frames. The model runs on its own square;
-`precision` is OpenVINO's hint, so that it can be compared at equal precision.
+the outputs and removes duplicates, filterpy and SciPy track, in the order of the frames. The model runs on its own
+square; `precision` is OpenVINO's hint, so that it can be compared at equal precision.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 def installed() -> bool:
-    """Return whether there is an OpenVINO to compare with: it is an extra."""
+    """Return whether OpenVINO, an extra, is installed."""
     try:
         import openvino  # noqa: F401
     except ImportError:
@@ -38,7 +38,7 @@ class OpenVinoLoop:
         precision: str = "f32",
         size_hw: tuple[int, int] | None = None,
     ) -> None:
-        """`size_hw` is that of the input, for a file that leaves it open."""
+        """`size_hw` is that of the input, for a file with dynamic axes."""
         import openvino
 
         self._detector = detector

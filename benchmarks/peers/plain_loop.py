@@ -1,6 +1,6 @@
 """The loop that the engine is compared with: read a frame, detect, track, write a line per track, next frame.
 
-OpenCV decodes and resizes, ONNX Runtime infers with its default threads, NumPy reads the output and removes doubles,
+OpenCV decodes and resizes, ONNX Runtime infers with its default threads, NumPy reads the output and removes duplicates,
 filterpy and SciPy track. One thread of Python, as in the examples of the field. With `annotated`, OpenCV also draws
 the tracks and writes the video: MPEG-4 Part 2 (`mp4v`), the codec that the wheels of OpenCV can write into an MP4.
 
@@ -28,7 +28,7 @@ Array = NDArray[Any]
 
 @dataclass
 class Counts:
-    """What one run found: `rows` are the boxes of tracks, `track_ids` those that were ever reported, `found` the boxes,
+    """The result of a run: `rows` are the boxes of tracks, `track_ids` the reported ids, `found` the boxes,
     scores and classes of each frame."""
 
     frames: int = 0
@@ -39,8 +39,8 @@ class Counts:
 
 
 def plain_loop(video: Path, detector: ReferenceDetector, out: Path, annotated: Path | None = None) -> Counts:
-    """Process a video into a MOTChallenge text, and into an annotated video where one is asked for. The detector's
-    model is loaded already."""
+    """Process a video into a MOTChallenge text and, if requested, an annotated video. The detector's model is already
+    loaded."""
     counts = Counts()
     tracker = ReferenceSort()
     capture = cv2.VideoCapture(str(video))

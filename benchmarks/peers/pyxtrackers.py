@@ -1,5 +1,5 @@
-"""pyxtrackers: trackers in Cython, the fastest that were found. Its SORT is to the last bit the authors' program; its
-ByteTrack and OC-SORT give other tracks than theirs now and then."""
+"""pyxtrackers: trackers in Cython, the fastest known to us. Its SORT equals the authors' program bit for bit; the
+tracks of its ByteTrack and OC-SORT sometimes differ from theirs."""
 
 from collections.abc import Callable
 

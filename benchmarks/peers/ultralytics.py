@@ -1,9 +1,9 @@
 """Ultralytics `track` on the same video and the same ONNX file, as a process in a separate environment.
 
-Ultralytics is under AGPL-3.0: it is no dependency of this project and is never imported by it. `make bench-ultralytics`
-makes an environment with it below build/, for the benchmarks alone; where that is not there, its figures are left out.
-The process is this file run by that environment's Python: it reads a line a run, "track" or "predict", and answers with
-a line of JSON, so that its runs can alternate with ours. Its tracker is ByteTrack, the nearest to SORT of those it has.
+Ultralytics is under AGPL-3.0: it is not a dependency of this project, which never imports it. `make bench-ultralytics`
+makes an environment with it below build/, only for the benchmarks; without it, its figures are left out. The process is
+this file run by that environment's Python: it reads a line per run, "track" or "predict", and answers with a line of
+JSON, so that its runs can alternate with ours. Its tracker is ByteTrack, the closest to SORT of those it has.
 
     build/ultralytics/bin/python benchmarks/peers/ultralytics.py VIDEO MODEL CONF NMS_IOU
 """
@@ -53,7 +53,7 @@ class Ultralytics:
 
     def _run(self, what: str) -> dict[str, Any]:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended: what is read says how
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and its output says why
             self._process.stdin.write(what + "\n")
             self._process.stdin.flush()
         return self._read()
@@ -64,7 +64,7 @@ class Ultralytics:
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         while line := self._process.stdout.readline():
-            if line.startswith("{"):  # else it is one of its own remarks
+            if line.startswith("{"):  # other lines are messages
                 answer: dict[str, Any] = json.loads(line)
                 return answer
         raise RuntimeError(f"Ultralytics ended with status {self._process.wait()}")

@@ -1,7 +1,7 @@
-"""What answers cost a run: `yolo-engine run` with a scene, tables, crops and heatmap, beside one without.
+"""The cost of answers: `yolo-engine run` with a scene, tables, crops and heatmap, compared with one without.
 
-Each run is a fresh process, as a user starts it: what is loaded and written counts, too. Clock time, and the time of
-all cores together. No video is written: encoding would hide the rest.
+Each run is a fresh process, as a user starts it, so loading and writing count, too. Figures are clock time and CPU
+time. No video is written, because encoding would hide the rest.
 
 Both runs must give the same rows, and the one with answers a crop of each track, and every table.
 """

@@ -1,7 +1,7 @@
 """How the cost per frame grows with resolution, concurrent videos, video length, and the number of cores.
 
-All end to end, tracks only, with YOLOX-nano, in milliseconds of clock time a frame; the plain loop is beside it
-where it does the same work. Profile quick has no curves. How the cost grows with the objects in a frame is measured
+All are end to end, tracks only, with YOLOX-nano, in milliseconds of clock time per frame; the plain loop is included if
+it does the same work. Profile quick has no curves. How the cost grows with the objects in a frame is measured
 where the tracker is (stages/sort.py).
 """
 

@@ -1,8 +1,8 @@
-"""Source and decode: the engine's reader beside OpenCV's VideoCapture, each on one thread, and to the model's tensor.
+"""Source and decode: the engine's reader and OpenCV's VideoCapture, each on one thread, and to the model's tensor.
 
-VideoCapture gives BGR, so its frames carry one conversion more; the engine's stay as the decoder made them, because the
-letterbox reads them so. The second case of each video ends at the same place on both sides: the tensor of YOLOX-nano,
-with OpenCV's resize, border, transpose and float. PyAV alone is what the decoder itself costs.
+VideoCapture gives BGR, which takes a conversion; the engine's frames stay as decoded, because the letterbox reads them
+so. The second case of each video has the same end on both sides: the tensor of YOLOX-nano, with OpenCV's resize,
+border, transpose and float. PyAV alone shows the cost of the decoder itself.
 
 Both must give the same number of frames, and every tenth frame, as BGR, must agree: in the mean to a few levels, as the
 two convert colours with other rounding.

@@ -2,10 +2,10 @@
 
 With the assets: the outputs of three models on ten images. Without: synthetic outputs of the same shape with 120
 anchors above the usual thresholds (images of that set have 30 to 120), ten round each of 12 objects; the boxes of a
-YOLOX grid are at their own cells instead. A row says which; the two kinds are not to be compared.
+YOLOX grid are at their own cells instead. A row says which; the two kinds must not be compared.
 
 The peer filters by objectness (or by the best class) before it computes anything else, as a careful user would write
-it; its NMS offsets the boxes of each class and drops all overlaps of a kept box at a time. Every image must have the
+it; its NMS offsets the boxes of each class and drops all overlaps of a kept box at once. Every image must have the
 same classes and scores, and boxes within 0.01 pixel. Where a pair of boxes is within rounding of the threshold, the
 kernel may decide as the peer does with a threshold that is a rounding lower or higher.
 """

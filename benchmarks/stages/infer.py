@@ -1,8 +1,8 @@
 """Inference on ready tensors: the engine's backends with all cores busy, compared with ONNX Runtime's defaults.
 
-The engine runs one inference a core, each on one thread; ONNX Runtime by default runs one on all cores. `ours` is the
-backend that the engine takes where none is asked for; the others that are installed are beside it. The parameters
-tell the thread layout that gave the most (limit.py), which is the one that the limit is computed with.
+The engine runs one inference per core, each on one thread; ONNX Runtime by default runs one on all cores. `ours` is the
+engine's default backend, compared with the other installed ones. The parameters include the fastest thread layout
+(limit.py), from which the limit is computed.
 
 The largest difference of any output number to ONNX Runtime's is in each row, as a share of the largest number.
 """
@@ -32,7 +32,7 @@ COMPARED = 4
 
 class Model(NamedTuple):
     file: str
-    inferences: int  # a round
+    inferences: int  # per round
     tolerance: float  # a share of the largest output number
     shapes: tuple[str, ...] = ("rect",)
 

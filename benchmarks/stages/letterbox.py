@@ -1,7 +1,7 @@
 """Letterbox: a decoded frame's planes into a padded float32 tensor, compared with OpenCV on one thread, by resolution.
 
 Both start from yuv420p planes and end in the same tensor. Ours must be within a tenth of a level (of 255) of the same
-computation in float64, in NumPy; OpenCV's difference from it is told beside that.
+computation in float64, in NumPy; OpenCV's difference from it is reported, too.
 """
 
 from collections.abc import Iterator

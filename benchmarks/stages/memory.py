@@ -1,7 +1,7 @@
 """Peak memory of a fresh process (Linux's VmHWM): four concurrent 1080p videos, and a video and a longer one.
 
-Each round is a process of its own; the model is YOLOX-nano. The images are real ones, enlarged. A first run is not
-needed and not made. benchmarks/soak.py measures the same over hours: many clips, ten times the length.
+Each round is a process of its own; the model is YOLOX-nano. The images are real ones, enlarged. No warm-up is
+needed. benchmarks/soak.py measures the same over hours: many clips, ten times the length.
 """
 
 import shutil

@@ -1,7 +1,7 @@
 """Overlay: labelled boxes on the planes of a 1080p frame, compared with OpenCV's rectangle and putText, by box count.
 
 OpenCV is timed twice, on one thread: drawing alone, on BGR; and with the conversions YUV -> BGR -> YUV that it needs
-where frames are decoded to, and encoded from, yuv420p. Everyone draws on one frame over and over.
+if frames are decoded to, and encoded from, yuv420p. All draw on the same frame repeatedly.
 
 Every pixel of an outline must have changed, and none outside of outlines and labels.
 
@@ -80,7 +80,7 @@ def measure(context: Context) -> Iterator[Row]:
 
 
 def measure_look(context: Context, size: str, count: int) -> Row:
-    """Return all that is drawn on a frame of an annotated video, as the engine draws it."""
+    """Return everything that the engine draws on a frame of an annotated video."""
     walk = walking(count, SIZES[size])
     work = {look: Repeated(drawing(walk, look, SIZES[size])) for look in (LABELS, TRAILS, SCENE_TOO)}
     return context.row(

@@ -9,9 +9,9 @@ Where OpenVINO is installed, a loop around its asynchronous queue (peers/openvin
 
 The answers are compared in the same run. Frames must be the plain loop's, detections within TOLERANCE of its number
 (the pixels differ by the rounding of OpenCV's RGB, and at the border where the shape does), their boxes must agree, and
-the plain tracker, given the engine's own detections, must report exactly the engine's tracks. How many tracks the plain
-loop found is told, not judged: a detection that flickers at the threshold can split one. An annotated video must hold
-every frame of the source, and the tracks beside it must be those of the run without.
+the plain tracker, given the engine's own detections, must report exactly the engine's tracks. The number of tracks of
+the plain loop is reported but not judged, because a detection that flickers at the threshold can split one. An
+annotated video must hold every frame of the source, and the tracks beside it must be those of the run without.
 """
 
 import tempfile
@@ -153,7 +153,7 @@ class Case:
                 "decode_cpu_ms": spread([pair[1] * 1e3 for pair in costs]).model_dump(),
             },
             engine_cpu_ms=spread(engine_ms).model_dump(),
-            # Of the engine's CPU time: what is not inference and decoding. No other program can blur this one.
+            # The engine's CPU time without inference and decoding, which other programs hardly affect.
             share_of_engine_cpu=share([1e3 * sum(pair) for pair in costs], engine_ms),
             **told,
             **self.settings(self.engine),
@@ -256,6 +256,6 @@ def share(ours: list[float], of: list[float]) -> dict[str, float]:
 
 
 def verdict_of(engine: Engine) -> list[str]:
-    """Return what the engine says of its last run, in sentences: what binds it, and what a change would give."""
+    """Return the engine's verdict on its last run in sentences: what limits it, and what a change would give."""
     verdict = engine.verdict()
     return [] if verdict is None else sentences(verdict.to_json())

@@ -1,9 +1,9 @@
 """The sinks on recorded tracks of a real video: time and bytes per frame, compared with handwritten code.
 
-`tracks.jsonl` is beside a loop of json.dumps, `mot.txt` beside NumPy's savetxt for each frame, the annotated video
-beside OpenCV's rectangle, putText and VideoWriter on frames that are BGR already; once more with all that can be drawn.
+`tracks.jsonl` is compared with a loop of json.dumps, `mot.txt` with NumPy's savetxt for each frame, the annotated video
+with OpenCV's rectangle, putText and VideoWriter on BGR frames, and again with everything that can be drawn.
 The engine's files are whole and durable when they appear (fsync, rename); the peers' are not. The row files get the
-frames ROW_REPEATS times over, so that it is not opening a file that is timed. The engine's encoder has the threads it
+frames ROW_REPEATS times, so that opening a file does not dominate. The engine's encoder has the threads it
 has with one video; OpenCV's has those it chooses.
 
 Rows must say the same, number by number; each video must hold all frames. How close its luma is to the source's is told

@@ -3,10 +3,10 @@ count.
 
 All get the same float64 boxes and the same parameters, those of the authors' program. Scenes are made here at a
 constant density: objects that move, are missed one time in ten, and are joined by as many false boxes; the first
-frames, which only start tracks, aren't timed. Then the MOT15 sequences that are there, from their first frame.
+frames, which only start tracks, aren't timed. Then the available MOT15 sequences, from their first frame.
 
-Every tracker must report the reference's boxes in every frame, and one id there for one id here; the association must
-be the best there is, by SciPy.
+Every tracker must report the reference's boxes in every frame, with ids that correspond one to one; the association
+must be optimal according to SciPy.
 """
 
 import importlib.util

@@ -1,7 +1,7 @@
 """Start-up in fresh processes: `yolo-engine --help`, `yolo-submit --help`, and the time to the first track.
 
-What Python itself takes (`python -c pass`) is beside each: no program can be faster. The time to the first track,
-from the start of the process to its first boxes, is beside the plain loop's as well; both load YOLOX-nano.
+Each is compared with Python itself (`python -c pass`), the lower bound. The time to the first track, from the start of
+the process to its first boxes, is also compared with the plain loop's; both load YOLOX-nano.
 """
 
 import json

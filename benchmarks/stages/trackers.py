@@ -4,7 +4,7 @@ The scenes are those of the stage `sort` with scores: of all boxes a fifth are b
 which only start tracks, aren't timed.
 
 Ours must report the tracks of its NumPy twin, which is tested against the authors' programs, in every frame: the same
-boxes, and one id there for one id here. The answer says where pyxtrackers does not.
+boxes, with ids that correspond one to one. The result says if pyxtrackers does not.
 """
 
 import importlib.util

@@ -46,26 +46,41 @@ class Crossings:
     def __init__(self, line: PolyLine) -> None:
         self._line = line
         self._tracks: dict[int, Approach] = {}
+        self._last: dict[int, Row] = {}
+        """The last row of each track."""
+        self._calm: dict[int, int] = {}
+        """The side of each track that is on its settled side."""
 
     def feed(self, tracks: Tracked) -> list[Crossing]:
         """Process the next samples of some tracks and return the crossings that they complete."""
         sides, far = self._line.sides(tracks.samples.boxes_xyxy)
-        least = tracks.least(sides).tolist()
-        most = tracks.most(sides).tolist()
+        least, most = tracks.least(sides).tolist(), tracks.most(sides).tolist()
+        before = list(map(self._calm.get, tracks.ids))
         found: list[Crossing] = []
-        for (track_id, start, stop), last, low, high in zip(tracks.spans, tracks.last, least, most, strict=True):
-            track = self._tracks.get(track_id)
-            if low == high and low and (track is None or track.side == track.settled == low):  # the common case
-                if track is None:
-                    self._tracks[track_id] = Approach(last, low, low)
-                else:
-                    track.last = last
-                continue
-            if track is None:
-                track = self._tracks[track_id] = Approach(last, 0, 0)
-            samples = tracks.samples.take(slice(start, stop))
-            found += self._follow(track_id, track, samples, sides[start:stop], far[start:stop])
-            track.last = last
+        if not before == least == most:  # most stay where they are
+            for number, (track_id, side, low, high) in enumerate(zip(tracks.ids, before, least, most, strict=True)):
+                if track_id not in self._tracks and low == high != 0:
+                    self._tracks[track_id] = Approach(tracks.last[number], low, low)
+                    self._calm[track_id] = low
+                elif not side == low == high:
+                    found += self._moved(tracks, number, sides, far)
+        self._last.update(zip(tracks.ids, tracks.last, strict=True))
+        return found
+
+    def _moved(self, tracks: Tracked, number: int, sides: NDArray[np.int8], far: NDArray[np.bool_]) -> list[Crossing]:
+        """Process the samples of a track that does not stay on its settled side."""
+        track_id, start, stop = tracks.spans[number]
+        track = self._tracks.get(track_id)
+        if track is None:
+            track = self._tracks[track_id] = Approach(tracks.last[number], 0, 0)
+        else:
+            track.last = self._last[track_id]
+        samples = tracks.samples.take(slice(start, stop))
+        found = self._follow(track_id, track, samples, sides[start:stop], far[start:stop])
+        if track.side == track.settled != 0:
+            self._calm[track_id] = track.side
+        else:
+            self._calm.pop(track_id, None)
         return found
 
     def _follow(
@@ -91,7 +106,8 @@ class Crossings:
     def end(self, track_id: int) -> list[Crossing]:
         """Forget a track that has ended, and return the crossing that its end completes, if any."""
         found = self.at_end(track_id)
-        self._tracks.pop(track_id, None)
+        for known in (self._tracks, self._last, self._calm):
+            known.pop(track_id, None)
         return found
 
     def at_end(self, track_id: int) -> list[Crossing]:
@@ -101,11 +117,15 @@ class Crossings:
 
     def state(self) -> list[tuple[int, Approach]]:
         """Return the state of each track, for `restore`."""
-        return [(track_id, replace(track)) for track_id, track in self._tracks.items()]
+        return [(track_id, replace(track, last=self._last[track_id])) for track_id, track in self._tracks.items()]
 
     def restore(self, state: Iterable[tuple[int, Approach]]) -> None:
         """Continue from a state that `state` returned."""
         self._tracks = {track_id: replace(track) for track_id, track in state}
+        self._last = {track_id: track.last for track_id, track in self._tracks.items()}
+        self._calm = {
+            track_id: track.side for track_id, track in self._tracks.items() if track.side == track.settled != 0
+        }
 
     def _settle(self, track_id: int, track: Approach) -> list[Crossing]:
         track.settled = track.side

@@ -243,10 +243,10 @@ class LiveCounts:
         if self._shown is not None:
             return self._shown
         numbers = self._shown = self._totals.copy()
-        for track_id, track in self._gone.items():
-            self._add(numbers, track_id, track.at_end)
-        for track_id, track in chain(self._gone.items(), self._tracks.items()) if self._by_class else ():
-            self._add(numbers, track_id, track.done)
+        for track_id, track in chain(self._gone.items(), self._tracks.items()):
+            if track.at_end or track.done:
+                self._add(numbers, track_id, track.at_end)
+                self._add(numbers, track_id, track.done)
         for place, (_, stays) in enumerate(self._zones, len(self._lines)):
             numbers[place, "stay"] += sum(self._counts_at(place, track_id) for track_id in stays.inside_now)
         return numbers

@@ -65,17 +65,17 @@ class Stays:
         inside, left = self.inside(tracks.samples)
         any_inside, all_inside = tracks.most(inside).tolist(), tracks.least(inside).tolist()
         found: list[Stay] = []
-        for (track_id, start, stop), last, within, throughout in zip(
-            tracks.spans, tracks.last, any_inside, all_inside, strict=True
-        ):
+        for number, (track_id, within) in enumerate(zip(tracks.ids, any_inside, strict=True)):
             stay = self._open.get(track_id)
             if not within and stay is None:  # the common case
-                self._seen[track_id] = None
-            elif throughout and stay is not None:
-                stay.last = last
-            else:
-                samples = tracks.samples.take(slice(start, stop))
-                found += self._follow(track_id, samples, inside[start:stop], left[start:stop])
+                continue
+            if all_inside[number] and stay is not None:
+                stay.last = tracks.last[number]
+                continue
+            _, start, stop = tracks.spans[number]
+            samples = tracks.samples.take(slice(start, stop))
+            found += self._follow(track_id, samples, inside[start:stop], left[start:stop])
+        self._seen.update(dict.fromkeys(tracks.ids))
         return found
 
     def _follow(
@@ -83,7 +83,6 @@ class Stays:
     ) -> list[Stay]:
         within, leaves = np.flatnonzero(inside).tolist(), np.flatnonzero(left).tolist()
         new = track_id not in self._seen
-        self._seen[track_id] = None
         stay = self._open.pop(track_id, None)
         ended: list[Stay] = []
         at = 0

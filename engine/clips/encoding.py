@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -124,7 +124,7 @@ class _Cutter:
             self._sound += frame.audio
             self.done = frame.time_s > _end_s(self._last) + _SOUND_LAGS_S or self._info.audio is None
 
-    def finish(self, rest: Sequence[Any]) -> Encoded | None:
+    def finish(self, rest: Iterable[Any]) -> Encoded | None:
         """Complete the file. Raises SinkError."""
         if self._first is None or self._last is None:
             return None

@@ -9,7 +9,7 @@ import math
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -22,6 +22,7 @@ from engine.media.lead import Astray, Lead
 from engine.media.planes import planes_of
 from engine.media.source import Source
 from engine.pipeline.groups import Boundaries, Packets, Seen
+from engine.pipeline.held_sound import HeldSound, begin_of
 from engine.pipeline.pieces import FoundPiece, KnownFrame, KnownGroup, key_of
 from engine.pipeline.stream import StreamRun
 from engine.profiling.metrics import ROOM, Clock
@@ -177,7 +178,7 @@ class StreamReader:
         self._origin: int | None = None
         self._first_pts: int | None = None
         self._decode_s = self._survey_s
-        self._audio: list[av.Packet] = []
+        self._sound = HeldSound(lambda: self._run.folder)
         self._gate = SoundGate()
         ignore = self._run.ignore
         self._motion = None
@@ -388,7 +389,7 @@ class StreamReader:
                         return
                     if self._is_before_start(pts) or self._was_there_before(pts):
                         self.pass_over(pts)
-                        self._drop_sound(float(pts * self._decoder.time_base))
+                        self._sound.drop_before(float(pts * self._decoder.time_base))
                         clock.lap(stage)
                         continue
                     if isinstance(image, KnownFrame):
@@ -444,7 +445,7 @@ class StreamReader:
             interrupted=self._run.stop.is_set() and not self._complete and not self._run.failed,
             dropped=self._run.dropped,
             discarded=self._decoder.discarded,
-            audio=tuple(self._heard()),
+            audio=self._heard(),
             notes=tuple(self._notes()),
             retimed=self._source.retimed or settings.start_s > 0 or self._ended,
             left_out=tuple(self._left_out()),
@@ -602,9 +603,9 @@ class StreamReader:
                     return []
                 if packet.stream_index != self._source.video.index:
                     if self._gate.passes(packet):
-                        self._audio.append(packet)
-                    if lead.first_pts is not None and len(self._audio) > _SOUND_HELD:
-                        self._drop_sound(float(lead.target_pts * self.info.time_base))
+                        self._sound.add(packet)
+                    if lead.first_pts is not None and len(self._sound) > _SOUND_HELD:
+                        self._sound.drop_before(float(lead.target_pts * self.info.time_base))
                 elif (held := lead.take(packet)) is not None:
                     return held
         except SourceError as error:  # whatever can be read is decoded all the same
@@ -663,7 +664,7 @@ class StreamReader:
             if packet.stream_index == self._source.video.index:
                 yield packet
             elif self._gate.passes(packet):
-                self._audio.append(packet)
+                self._sound.add(packet)
         self._has_read_all = True
 
     def _end_of_run(self, scan: Scan, span: tuple[int, int]) -> Iterator[tuple[av.VideoFrame, int, int]]:
@@ -835,28 +836,24 @@ class StreamReader:
         sound_ends_s = float(self._first_pts * self._decoder.time_base) + end_s
         with contextlib.suppress(SourceError):
             for packet in self._packets:
-                at_s = _at_s(packet)
+                at_s = begin_of(packet)
                 if packet.stream_index != self._source.video.index:
                     if self._gate.passes(packet):
-                        self._audio.append(packet)
+                        self._sound.add(packet)
                     if at_s >= sound_ends_s:
                         return
                 elif at_s >= sound_ends_s + _SOUND_LAGS_S:
                     return
 
-    def _drop_sound(self, before_s: float) -> None:
-        """Drop the sound read so far that ends by then, because the requested part starts later."""
-        self._audio = [packet for packet in self._audio if _at_s(packet, end=True) > before_s]
-
-    def _heard(self) -> list[av.Packet]:
+    def _heard(self) -> Iterable[av.Packet]:
         """Return the sound that was read but not returned yet and belongs to the requested part."""
         end_s, first_pts = self._settings.end_s, self._first_pts
         limit_s = self._settings.max_duration_s if not self._source.live else None
         ends = [item for item in (end_s, limit_s) if item is not None]
         if not ends or first_pts is None:
-            return self._audio
+            return self._sound.take()
         end = float(first_pts * self._decoder.time_base) + min(ends)
-        return [packet for packet in self._audio if _at_s(packet) < end]
+        return self._sound.take(end)
 
     def _frame(self, image: av.VideoFrame, pts: int, duration: int, *, last: bool = False) -> Frame:
         """Wrap a decoded frame. `last`: it is the last one before a stop."""
@@ -868,9 +865,9 @@ class StreamReader:
             self._origin = index
             self._check_waiting(image)
             if self._settings.start_s:
-                self._drop_sound(float(pts * self._decoder.time_base))
+                self._sound.drop_before(float(pts * self._decoder.time_base))
         self.pass_over(pts)
-        audio, self._audio = tuple(self._heard()), []
+        audio = self._heard()
         self._given += 1
         due = last or time.monotonic() - self._marked_at >= self._settings.checkpoint_s
         plan = None
@@ -1016,15 +1013,6 @@ def anchor_of(mark: Barrier, info: StreamInfo) -> tuple[int, int] | None:
         latest = min(latest, mark.audio_dts * Fraction(*mark.audio_time_base))
     near = [anchor for anchor in mark.anchors if anchor[0] and anchor[1] * info.time_base <= latest]
     return near[-1] if near else None
-
-
-def _at_s(packet: av.Packet, *, end: bool = False) -> float:
-    """Return when a packet starts, or ends, on the stream's clock; packets without a time belong to their
-    neighbours."""
-    at = packet.pts if packet.pts is not None else packet.dts
-    if at is None or not packet.time_base:
-        return math.inf if end else -math.inf
-    return float((at + (packet.duration or 0 if end else 0)) * packet.time_base)
 
 
 def _sketch(image: av.VideoFrame) -> int:

@@ -17,7 +17,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -201,7 +201,7 @@ class _Segment:
         first: Frame,
     ) -> None:
         """Take a name that nobody has. Raises SinkError and OutputError."""
-        self.sound: tuple[av.Packet, ...] = ()
+        self.sound: Iterable[av.Packet] = ()
         self._place, self._folder = place, place.shown
         self._of = video.stem
         self._rules = rules
@@ -369,7 +369,7 @@ class _Segment:
             self._journal["checkpoint"] = settled
             self._attempt.keep(self._journal)
 
-    def _moved(self, packets: tuple[av.Packet, ...]) -> tuple[av.Packet, ...]:
+    def _moved(self, packets: Iterable[av.Packet]) -> tuple[av.Packet, ...]:
         """Return sound on the segment's time, in place. What is older than its first frame has no place in it."""
         kept = []
         for packet in packets:

@@ -226,6 +226,11 @@ class StreamRun:
             steps.reached("begun")
 
     @property
+    def folder(self) -> Path | None:
+        """The folder in which its outputs grow; None: the caller owns the sinks."""
+        return self.attempt.folder.path("") if self.attempt is not None and self.attempt.begun else None
+
+    @property
     def checkpoint(self) -> Checkpoint | None:
         """The last checkpoint; before the first frame, the one to resume from."""
         return self.checkpoints.saved if self.checkpoints is not None else None

@@ -136,25 +136,30 @@ def read_packets(path: Path, size: int | None = None) -> Iterator[tuple[int, av.
     Raises OSError, and ValueError if the log ends within a record.
     """
     with existing(path) as file:
-        side_data = []
-        for kind, flags, pts, dts, duration, base, payload in _records(file, size):
-            if kind == _SIDE_DATA:
-                # PyAV has no other way to make side data than by its number and size.
-                side_data.append(PacketSideData(flags, len(payload)))  # type: ignore[call-arg]  # not in its stub
-                side_data[-1].update(payload)
-            elif kind in (VIDEO, AUDIO, FRAME):
-                data_size = 0 if kind == FRAME else len(payload)
-                packet = av.Packet(data_size)
-                if data_size:
-                    packet.update(payload)
-                packet.time_base = base
-                packet.pts, packet.dts = (None if value == _NO_TIME else value for value in (pts, dts))
-                packet.duration = duration
-                packet.is_keyframe = bool(flags & _KEY_FRAME)
-                for data in side_data:
-                    packet.set_sidedata(data)
-                side_data = []
-                yield kind, packet, base
+        yield from packets_of(file, size)
+
+
+def packets_of(file: IO[bytes], size: int | None = None) -> Iterator[tuple[int, av.Packet, Fraction]]:
+    """As read_packets, from an open file, which needs no header."""
+    side_data = []
+    for kind, flags, pts, dts, duration, base, payload in _records(file, size):
+        if kind == _SIDE_DATA:
+            # PyAV has no other way to make side data than by its number and size.
+            side_data.append(PacketSideData(flags, len(payload)))  # type: ignore[call-arg]  # not in its stub
+            side_data[-1].update(payload)
+        elif kind in (VIDEO, AUDIO, FRAME):
+            data_size = 0 if kind == FRAME else len(payload)
+            packet = av.Packet(data_size)
+            if data_size:
+                packet.update(payload)
+            packet.time_base = base
+            packet.pts, packet.dts = (None if value == _NO_TIME else value for value in (pts, dts))
+            packet.duration = duration
+            packet.is_keyframe = bool(flags & _KEY_FRAME)
+            for data in side_data:
+                packet.set_sidedata(data)
+            side_data = []
+            yield kind, packet, base
 
 
 def read_notes(path: Path, begin: int = 0, size: int | None = None) -> Iterator[Note]:

@@ -170,8 +170,10 @@ def _distances(at: NDArray[np.floating], points: Floats) -> Floats:
     for first, last in pairwise(points):
         along = last - first
         length = float(along @ along)
-        part = np.clip((at - first) @ along / length, 0, 1) if length else np.zeros(len(at))
-        x, y = (at - first - part[:, None] * along).T
+        away = at - first
+        part = np.clip(away @ along / length, 0, 1) if length else np.zeros(len(at))
+        away -= part[:, None] * along
+        x, y = away.T
         np.minimum(nearest, x * x + y * y, out=nearest)
     found: Floats = np.sqrt(nearest)
     return found
@@ -200,4 +202,6 @@ def _ink_of(drawn: Sequence[Floats], frame_wh: tuple[int, int], pixel: int) -> F
             x, y = (steps // pixel).astype(np.int64).T
             here = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
             np.add.at(ink, (y[here] + 1, x[here] + 1), length / count)
-    return ink.cumsum(axis=0).cumsum(axis=1)
+    # In place: the first touch of fresh memory takes longer than the sums.
+    np.cumsum(ink, axis=0, out=ink)
+    return np.cumsum(ink, axis=1, out=ink)

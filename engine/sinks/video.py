@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -96,9 +96,7 @@ class AnnotatedVideo(FileSink):
         self._log: PacketLog | None = None
         self._header: LogHeader | None = None
         self._encoder: tuple[OutputContainer, VideoStream] | None = None
-        self._encoding: deque[tuple[int, tuple[av.Packet, ...]]] = (
-            deque()
-        )  # duration and sound of frames in the encoder
+        self._encoding: deque[tuple[int, Iterable[av.Packet]]] = deque()  # duration and sound of frames in the encoder
         self._taken = self._given = self._logged = 0  # frames, from the tracker, into the encoder and out of it
         self._blur = blur
         self._window: BlurWindow[tuple[av.VideoFrame, Tracks]] | None = BlurWindow(blur.hold_s) if blur else None
@@ -383,7 +381,7 @@ class AnnotatedVideo(FileSink):
             if self._logged in self._ends:
                 self._ends[self._logged] = self._log.size
 
-    def _keep_audio(self, packets: Sequence[av.Packet]) -> None:
+    def _keep_audio(self, packets: Iterable[av.Packet]) -> None:
         assert self._log is not None
         for packet in packets:
             if self._audio is not None and packet.dts is not None:

@@ -3,11 +3,11 @@ this package.
 
 `python -m models.train --help` trains, `python -m models.train.export` writes the ONNX file. The recipe in short:
 
-* `samples`  images with boxes: labelled ones, and others whose boxes the teacher found at several scales (`pseudo`)
-* `views`    mosaics, scales, flips and colours: what one training step sees
-* `teacher`  YOLOX-nano, asked about the very same view: its scores, boxes and features of every cell
-* `targets`  what the student should say in every cell: the teacher's answer, or a box's where that is surer (`assign`)
-* `loss`     how far off it is
+* `samples`  images with boxes: labelled ones, and others with boxes by the teacher at several scales (`pseudo`)
+* `views`    augmentation: mosaics, scales, flips and colours
+* `teacher`  YOLOX-nano on the same view: its scores, boxes and features of every cell
+* `targets`  the target of every cell: the teacher's prediction, or an assigned box where that scores higher (`assign`)
+* `loss`     the student's loss
 * `loop`     steps, schedule, moving average, checkpoints
 """
 

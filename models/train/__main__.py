@@ -19,7 +19,7 @@ from models.train.pseudo import annotate
 from models.train.samples import Sample
 from models.train.teacher import Teacher
 
-FEWEST_VIEWS = 2  # a process: batch normalisation needs more than one
+FEWEST_VIEWS = 2  # per process: batch normalisation needs more than one
 
 log = logging.getLogger("models.train")
 
@@ -27,8 +27,8 @@ log = logging.getLogger("models.train")
 def collect(
     data: Path, videos: tuple[Path, ...], extra: tuple[Path, ...], teacher: Path, profile: Profile
 ) -> list[Sample]:
-    """Return the labelled images of `data/labelled`, and those of `data/unlabelled`, `extra` and `videos` as the
-    teacher labels them."""
+    """Return the images of `data/labelled` with their labels, and those of `data/unlabelled`, `extra` and `videos`
+    with labels by the teacher."""
     found = list(islice(samples.labelled(data / "labelled"), profile.limit))
     log.info("%d labelled pictures", len(found))
     judge = Teacher(teacher, threads=len(os.sched_getaffinity(0)))
@@ -57,7 +57,7 @@ def show(step: int, parts: dict[str, float], seconds: float) -> None:
               help="YOLOX-nano as ONNX.")  # fmt: skip
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for checkpoints.")
 @click.option("--samples", "kept", type=click.Path(dir_okay=False, path_type=Path),
-              help="File that keeps the pictures with their labels from run to run.")  # fmt: skip
+              help="File that caches the images with their labels between runs.")  # fmt: skip
 @click.option("--steps", type=click.IntRange(1), help="Steps, instead of the profile's.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Learning rate, instead of the profile's.")
 @click.option("--dense/--no-dense", default=True, help="Ask the teacher about every cell of every view.")

@@ -1,4 +1,4 @@
-"""Which cells answer for which box: SimOTA, as in YOLOX (Ge et al., 2021, section 2.5)."""
+"""Assigns cells to boxes: SimOTA, as in YOLOX (Ge et al., 2021, section 2.5)."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ FAR = 1e5
 
 @dataclass(frozen=True)
 class Assigned:
-    """`cells` (k,) that answer, the index `(k,)` of the box each answers for, and their overlap (k,) now."""
+    """The assigned `cells` (k,), the index (k,) of the box of each, and their present IoU (k,)."""
 
     cells: Tensor
     box_of: Tensor
@@ -33,11 +33,11 @@ def overlaps(a: Tensor, b: Tensor) -> Tensor:
 def assign(
     boxes: Tensor, labels: Tensor, predicted: Tensor, scores: Tensor, centres: Tensor, strides: Tensor
 ) -> Assigned:
-    """Give each box its cells.
+    """Assign cells to each box.
 
     boxes (n, 4), labels (n,) class ids; predicted (cells, 4) boxes and scores (cells, classes) of the student; centres
-    (cells, 2) and strides (cells, 1) of the cells, all in pixels. A box gets as many cells as its ten best overlaps sum
-    up to, those of least cost; a cell wanted by several boxes goes to the cheapest.
+    (cells, 2) and strides (cells, 1) of the cells, all in pixels. A box gets the cells of least cost, as many as
+    the sum of its ten best IoUs; a cell that several boxes want goes to the one of least cost.
     """
     offset = (centres[None] - (boxes[:, None, :2] + boxes[:, None, 2:]) / 2).abs().amax(2)
     near = offset < CENTRE_RADIUS * strides[None, :, 0]

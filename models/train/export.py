@@ -1,7 +1,7 @@
-"""From a checkpoint to the ONNX file that ships.
+"""Exports a checkpoint as the ONNX file that is shipped.
 
-The moving average's weights, batch normalisation folded into the convolutions, batch, height and width free, and what
-the engine must know (layout, strides, classes, input) in the file's own metadata.
+It has the weights of the moving average, with batch normalisation folded into the convolutions, dynamic axes for batch,
+height and width, and in its metadata what the engine must know: layout, strides, classes, input.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ DECLARED = {
 
 
 class Deployed(nn.Module):
-    """The network with probabilities in place of logits: what layout "yolox" reads."""
+    """The network with probabilities instead of logits, as layout "yolox" requires."""
 
     def __init__(self, network: StreetNano) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Deployed(nn.Module):
 
 
 def load(checkpoint: Path) -> StreetNano:
-    """Return the averaged network of a checkpoint, ready to predict."""
+    """Return the averaged network of a checkpoint in evaluation mode."""
     state = torch.load(checkpoint, weights_only=True)
     network = StreetNano(len(CLASSES), Shape(**state["shape"]))
     network.load_state_dict(state["average"])
@@ -62,10 +62,10 @@ def load(checkpoint: Path) -> StreetNano:
 
 
 def exported(network: StreetNano, name: str = "street-nano") -> onnx.ModelProto:
-    """Return the network as an ONNX model called `name`, with free batch, height and width."""
+    """Return the network as an ONNX model called `name`, with dynamic axes for batch, height and width."""
     batch, rows, columns = (Dim(name, min=1, max=1024) for name in ("batch", "rows", "columns"))
     free = {0: batch, 2: rows * COARSEST, 3: columns * COARSEST}
-    example = torch.zeros(2, 3, SIDE, SIDE - COARSEST)  # no two sides alike, so that none is taken for another
+    example = torch.zeros(2, 3, SIDE, SIDE - COARSEST)  # all sides differ, so that the exporter does not equate any
     program = torch.onnx.export(
         Deployed(network).eval(), (example,), dynamo=True, input_names=["images"], output_names=["output"],
         dynamic_shapes={"pictures": free}, opset_version=18, verbose=False,
@@ -84,7 +84,7 @@ def exported(network: StreetNano, name: str = "street-nano") -> onnx.ModelProto:
 
 
 def _forget_sources(graph: onnx.GraphProto) -> None:
-    """Strip what PyTorch notes with every node and value, the line of code it came from: half a megabyte of paths."""
+    """Remove the source locations that PyTorch records for every node and value: half a megabyte of paths."""
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
     del graph.metadata_props[:]

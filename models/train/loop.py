@@ -1,7 +1,7 @@
 """The training itself: batches, steps, schedule, moving average, checkpoints.
 
-One process a core, each with a part of every batch, which average their gradients: threads inside PyTorch's small
-layers would spend much of their time waiting for each other.
+There is one process per core, each with a part of every batch; their gradients are averaged. Threads within PyTorch's
+small layers would spend much of their time waiting for each other.
 """
 
 import copy
@@ -29,7 +29,7 @@ from models.train.views import Views
 @dataclass(frozen=True)
 class Batch:
     """A process's part of a step: images (N, 3, H, W) float32 BGR 0..255; boxes (n, 4) and soft scores (n, classes)
-    of each image; what the teacher says of every cell; its features."""
+    of each image; the teacher's prediction for every cell; its features."""
 
     pictures: Tensor
     labels: list[tuple[Tensor, Tensor]]
@@ -39,8 +39,8 @@ class Batch:
 
 
 class Batches:
-    """Makes batches. Which depends on seed, step and process alone, so a training that continues after a break sees
-    what it would have seen."""
+    """Makes batches. They depend only on seed, step and process, so that a training that continues after an
+    interruption gets the same batches."""
 
     def __init__(self, samples: list[Sample], teacher: Path, profile: Profile, seed: int) -> None:
         self._views = Views(samples)
@@ -65,13 +65,13 @@ class Batches:
         )
 
     def _size(self, step: int) -> tuple[int, int]:
-        """Return the same for all parts of a step."""
+        """Return a value that is the same for all parts of a step."""
         sizes = self._profile.sizes
         return sizes[np.random.default_rng((self._seed, step)).integers(len(sizes))]
 
 
 class Average:
-    """Exponential moving average of a network's weights; young, it follows faster."""
+    """Exponential moving average of a network's weights, which follows faster in the beginning."""
 
     def __init__(self, network: StreetNano, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
@@ -88,7 +88,7 @@ class Average:
 
 
 def rate(step: int, profile: Profile) -> float:
-    """Return a linear warm-up, then a cosine down to a hundredth; as a share of the profile's rate."""
+    """Return the learning rate as a share of the profile's: a linear warm-up, then a cosine down to a hundredth."""
     if step < profile.warmup:
         return (step + 1) / profile.warmup
     along = (step - profile.warmup) / max(profile.steps - profile.warmup, 1)
@@ -96,7 +96,7 @@ def rate(step: int, profile: Profile) -> float:
 
 
 class Training:
-    """Network, optimiser and moving average, which one checkpoint file holds."""
+    """The content of a checkpoint file: network, optimiser and moving average."""
 
     def __init__(self, profile: Profile, seed: int) -> None:
         torch.manual_seed(seed)
@@ -134,7 +134,7 @@ class Training:
         self.optimiser.load_state_dict(state["optimiser"])
 
     def learn(self, batch: Batch) -> dict[str, float]:
-        """Return one step; the losses by name."""
+        """Do one step, and return the losses by name."""
         share = rate(self.step, self.profile)
         for group in self.optimiser.param_groups:
             group["lr"] = self.profile.rate * share
@@ -157,7 +157,7 @@ class Training:
 
 
 def _average(tensors: list[Tensor]) -> None:
-    """Give every process the mean, in place."""
+    """Replace values by their mean over all processes, in place."""
     if dist.get_world_size() == 1:
         return
     flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -174,8 +174,8 @@ def train(
     rank: int, processes: int, meeting: str, samples: list[Sample], teacher: Path, profile: Profile, seed: int,
     checkpoint: Path, resume: bool, report: Report,
 ) -> None:  # fmt: skip
-    """Process number `rank` of a training, to its end. The first one reports step, mean losses and seconds a step, and
-    writes a checkpoint every so often. The processes meet in the file `meeting`."""
+    """Run process number `rank` of a training. The first one reports step, mean losses and seconds per step, and writes
+    checkpoints. The processes find each other through the file `meeting`."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=processes)
     batches = Batches(samples, teacher, profile, seed)

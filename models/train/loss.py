@@ -1,4 +1,4 @@
-"""How far the student is from its target, and from the teacher's features."""
+"""The student's loss: its distance from the targets, and from the teacher's features."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from models.train.targets import Target
 
 BOX_WEIGHT = 5.0
 FEATURE_WEIGHT = 4.0
-MIN_SCORE = 0.05  # cells whose target is less sure teach no box and no class
+MIN_SCORE = 0.05  # cells with a lower target score train neither box nor class
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def giou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def losses(raw: Tensor, predicted: Tensor, target: Target, student: list[Tensor], teacher: list[Tensor]) -> Losses:
-    """Objectness learns the surest class's score, classes their share of it: the product is the target again. All sums
-    are weighted by the target's score and divided by its sum, so that a sure cell counts most."""
+    """Objectness learns the score of the best class, the classes their share of it, so that the product is the target.
+    All sums are weighted by the target's score and divided by its sum, so that confident cells count most."""
     sure = target.scores.amax(2)
     total = sure.sum().clamp(min=1)
     objectness = cross_entropy(raw[..., 4], sure, reduction="sum") / total
@@ -51,8 +51,8 @@ def losses(raw: Tensor, predicted: Tensor, target: Target, student: list[Tensor]
 
 
 def _unlike(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared difference of two features (N, C, h, w) whose channels are brought to mean 0 and deviation 1: one
-    minus their correlation, which asks for the same pattern and not for the same size (Cao et al., 2022,
+    """Return the mean squared difference of two features (N, C, h, w) with channels normalised to mean 0 and deviation
+    1. That is one minus their correlation: the pattern must match, not its magnitude (Cao et al., 2022,
     arXiv:2207.02039)."""
     return ((_standard(a) - _standard(b)) ** 2).mean() / 2
 
@@ -63,7 +63,7 @@ def _standard(x: Tensor) -> Tensor:
 
 
 class Adaptors(nn.ModuleList):
-    """1x1 convolutions from the student's features to the teacher's; only training needs them."""
+    """1x1 convolutions from the student's features to the teacher's, only used in training."""
 
     def __init__(self, student_channels: list[int], teacher_channels: list[int]) -> None:
         super().__init__(nn.Conv2d(a, b, 1) for a, b in zip(student_channels, teacher_channels, strict=True))

@@ -1,9 +1,10 @@
-"""The network of street-nano: an anchor-free detector of depthwise blocks with one prediction a cell.
+"""The network of street-nano: an anchor-free detector of depthwise blocks with one prediction per cell.
 
-Its shape is YOLOX's (Ge et al., 2021, arXiv:2107.08430): a backbone, a feature pyramid that goes up and down again,
-and at strides 8, 16 and 32 a head that splits into classes and boxes. Made for ONNX Runtime on a CPU: the activation
-is ReLU, which fuses into the convolution before it where SiLU costs two more passes over memory, and blocks are
-MobileNet's inverted residuals (Sandler et al., 2018, arXiv:1801.04381), whose 1x1 convolutions are matrix products.
+Its architecture is that of YOLOX (Ge et al., 2021, arXiv:2107.08430): a backbone, a top-down and bottom-up feature
+pyramid, and at strides 8, 16 and 32 a decoupled head for classes and boxes. It is designed for ONNX Runtime on a CPU:
+the activation is ReLU, which fuses into the preceding convolution, whereas SiLU costs two more passes over memory.
+Blocks are MobileNet's inverted residuals (Sandler et al., 2018, arXiv:1801.04381), whose 1x1 convolutions are matrix
+products.
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class ConvBn(nn.Sequential):
 
 
 class Inverted(nn.Module):
-    """1x1 widening, depthwise convolution, 1x1 narrowing; the input is added where the shapes agree."""
+    """1x1 expansion, depthwise convolution, 1x1 projection; the input is added if the shapes agree."""
 
     def __init__(self, cin: int, cout: int, stride: int, expand: int, kernel: int = 3):
         super().__init__()
@@ -49,14 +50,14 @@ class Inverted(nn.Module):
 
 
 class Separable(nn.Sequential):
-    """5x5 depthwise, then 1x1: a large view at little cost, for neck and head."""
+    """5x5 depthwise, then 1x1: a large receptive field at little cost, for neck and head."""
 
     def __init__(self, cin: int, cout: int, stride: int = 1):
         super().__init__(ConvBn(cin, cin, 5, stride, groups=cin), ConvBn(cin, cout))
 
 
 class Pool(nn.Module):
-    """Spatial pyramid pooling as three 5x5 maxima in a row (SPPF): views of 5, 9 and 13 cells."""
+    """Spatial pyramid pooling as three successive 5x5 maxima (SPPF): windows of 5, 9 and 13 cells."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -73,7 +74,7 @@ class Pool(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Picture (N, 3, H, W) -> features at strides 8, 16, 32."""
+    """Image (N, 3, H, W) -> features at strides 8, 16, 32."""
 
     def __init__(self, shape: Shape):
         super().__init__()
@@ -98,7 +99,7 @@ class Backbone(nn.Module):
 
 
 class Neck(nn.Module):
-    """Path aggregation (Liu et al., 2018, arXiv:1803.01534): coarse to fine, then fine to coarse, `neck` channels."""
+    """Path aggregation (Liu et al., 2018, arXiv:1803.01534): top-down, then bottom-up, with `neck` channels."""
 
     def __init__(self, cins: tuple[int, ...], width: int):
         super().__init__()
@@ -118,7 +119,7 @@ class Neck(nn.Module):
 
 
 class Head(nn.Module):
-    """One level: (N, C, h, w) -> raw predictions (N, 5 + classes, h, w) and the two features they were read from."""
+    """One level: (N, C, h, w) -> raw predictions (N, 5 + classes, h, w) and the two features they are computed from."""
 
     def __init__(self, width: int, classes: int, depth: int):
         super().__init__()
@@ -138,7 +139,7 @@ class Head(nn.Module):
 
 
 class StreetNano(nn.Module):
-    """Picture (N, 3, H, W), float32 BGR 0..255, H and W multiples of 32 -> (N, cells, 5 + classes) raw predictions.
+    """Image (N, 3, H, W), float32 BGR 0..255, H and W multiples of 32 -> (N, cells, 5 + classes) raw predictions.
 
     A cell's row is `dx, dy, log w, log h, objectness, classes...`: the box's centre is `(dx + column, dy + row)` and
     its size `exp(log)` in units of the stride; objectness and classes are logits while training and probabilities in

@@ -1,4 +1,4 @@
-"""What to train, and for how long."""
+"""Profiles of a training: its size and length."""
 
 from dataclasses import dataclass, field
 
@@ -7,10 +7,11 @@ from models.train.network import Shape
 
 @dataclass(frozen=True)
 class Profile:
-    """`steps` of `batch` views; `sizes` are the views' (height, width), one drawn a step; `limit` keeps only so many
-    images of each kind; a checkpoint is written `every` so many steps. AdamW's learning `rate` rises for `warmup`
-    steps; `decay` is its weight decay, `average` that of the moving average. Videos give a frame each `frame_every_s`.
-    `dense` asks the teacher about every cell of every view, `features` compares its features, too."""
+    """`steps` of `batch` views; `sizes` are the views' (height, width), one of which is drawn per step; `limit` is the
+    maximum number of images of each kind; a checkpoint is written every `every` steps. AdamW's learning `rate` rises
+    for `warmup` steps; `decay` is its weight decay, `average` that of the moving average. Videos give a frame every
+    `frame_every_s`. With `dense` the teacher predicts every cell of every view, with `features` its features are
+    compared, too."""
 
     steps: int
     batch: int

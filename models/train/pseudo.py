@@ -1,7 +1,7 @@
-"""Boxes for images that nobody labelled: the teacher looks at several scales and at tiles.
+"""Pseudo-labels for unlabelled images: the teacher's boxes at several scales and on tiles.
 
-At its own 416 pixels the teacher misses people of a few pixels; on an enlarged part of the image it sees them. What
-it finds keeps its score as a soft label.
+At its own 416 pixels the teacher misses people of a few pixels, which it finds in an enlarged part of the image. Scores
+become soft labels.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def _look(teacher: Teacher, picture: Picture, long_side: int) -> tuple[Floats, F
 def _whole(
     boxes: Floats, scores: Floats, tile: tuple[int, int, int, int], size: tuple[int, int]
 ) -> tuple[Floats, Floats]:
-    """Return the boxes without those that a tile's inner border cuts."""
+    """Return the boxes that are not cut by an inner border of a tile."""
     x1, y1, x2, y2 = tile
     cut = (x1 > 0) & (boxes[:, 0] < x1 + EDGE) | (y1 > 0) & (boxes[:, 1] < y1 + EDGE)
     cut |= (x2 < size[0]) & (boxes[:, 2] > x2 - EDGE) | (y2 < size[1]) & (boxes[:, 3] > y2 - EDGE)
@@ -67,7 +67,7 @@ def _whole(
 
 
 def _suppress(boxes: Floats, scores: Floats) -> NDArray[np.intp]:
-    """Suppress non-maxima class by class; return the indices that stay."""
+    """Suppress non-maxima per class, and return the indices of the others."""
     sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
     keep = cv2.dnn.NMSBoxesBatched(
         sizes.tolist(), scores.max(1).tolist(), scores.argmax(1).tolist(), LOWEST_SCORE, SAME_OBJECT

@@ -1,4 +1,4 @@
-"""Pictures with boxes, held in memory."""
+"""Images with boxes, in memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Sample:
-    """An image `(H, W, 3)` uint8 BGR, its boxes `(n, 4)` float32 x1 y1 x2 y2 in pixels, and how sure each is of each
-    class: `(n, classes)` float32, one 1 per row in an image labelled `by_hand`."""
+    """An image `(H, W, 3)` uint8 BGR, its boxes `(n, 4)` float32 x1 y1 x2 y2 in pixels, and the score of each class:
+    `(n, classes)` float32, one 1 per row in an image labelled `by_hand`."""
 
     name: str
     picture: Picture
@@ -52,8 +52,8 @@ def read_labels(path: Path) -> NDArray[np.float64]:
 
 
 def labelled(folder: Path) -> Iterator[Sample]:
-    """`folder/*.jpg` with `folder/labels/*.txt`, a line an object: COCO class id, centre x, centre y, width, height, as
-    shares of the image. Classes we do not train are left out."""
+    """Return `folder/*.jpg` with `folder/labels/*.txt`, one line per object: COCO class id, centre x, centre y, width,
+    height, relative to the image. Classes that are not trained are left out."""
     for path in sorted(folder.glob("*.jpg")):
         picture = read_picture(path)
         height, width = picture.shape[:2]
@@ -71,7 +71,7 @@ def pictures(folder: Path) -> Iterator[tuple[str, Picture]]:
 
 
 def frames(path: Path, every_s: float) -> Iterator[tuple[str, Picture]]:
-    """Yield a frame each `every_s` seconds of a video."""
+    """Yield a frame every `every_s` seconds of a video."""
     with av.open(str(path)) as container:
         due = 0.0
         for frame in container.decode(video=0):

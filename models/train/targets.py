@@ -1,4 +1,4 @@
-"""What the student should say in every cell: the teacher's answer, or a label's where that is surer."""
+"""The target of every cell: the teacher's prediction, or that of an assigned label where it scores higher."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,8 @@ MIN_QUALITY = 0.5
 
 @dataclass(frozen=True)
 class Target:
-    """`scores` (N, cells, classes) in 0..1; `boxes` (N, cells, 4), x1 y1 x2 y2 in pixels, of use where a score is."""
+    """`scores` (N, cells, classes) in 0..1; `boxes` (N, cells, 4), x1 y1 x2 y2 in pixels, valid where a score is not
+    0."""
 
     scores: Tensor
     boxes: Tensor
@@ -39,11 +40,11 @@ def student_scores(raw: Tensor) -> Tensor:
 
 @torch.no_grad()
 def merge(teacher: Target, labels: list[tuple[Tensor, Tensor]], raw: Tensor, predicted: Tensor, grid: Grid) -> Target:
-    """Lay labels, a pair of boxes (n, 4) and soft scores (n, classes) an image, over the teacher's answer.
+    """Merge labels, per image a pair of boxes (n, 4) and soft scores (n, classes), into the teacher's prediction.
 
-    A cell that SimOTA gives to a box should say the box's score times how well the cell's own box fits, but not less
-    than `MIN_QUALITY` of the score, so that there is something to learn from at the start. Where the teacher is
-    surer, its answer stays.
+    The target of a cell that SimOTA assigns to a box is the box's score times the IoU of the cell's own box, but at
+    least `MIN_QUALITY` of the score, so that there is something to learn from in the beginning. Where the teacher's
+    score is higher, its prediction stays.
     """
     scores, boxes = teacher.scores.clone(), teacher.boxes.clone()
     said = student_scores(raw)

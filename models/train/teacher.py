@@ -1,4 +1,4 @@
-"""YOLOX-nano as a teacher: every cell's scores and boxes, and the features they were read from."""
+"""YOLOX-nano as a teacher: the scores and boxes of every cell, and the features they are computed from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,8 @@ Floats = NDArray[np.float32]
 
 
 def cell_grid(height: int, width: int) -> tuple[Floats, Floats]:
-    """Return column and row `(cells, 2)` and stride `(cells, 1)` of every cell of an image, in the order models list
-    them."""
+    """Return column and row `(cells, 2)` and stride `(cells, 1)` of every cell of an image, in the order of the models'
+    outputs."""
     corners, strides = [], []
     for stride in STRIDES:
         rows, columns = np.mgrid[: height // stride, : width // stride]
@@ -31,9 +31,9 @@ def cell_grid(height: int, width: int) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the teacher says of a batch.
+    """The teacher's prediction for a batch.
 
-    scores    (N, cells, classes) float32: objectness times class, of our classes only
+    scores    (N, cells, classes) float32: objectness times class, only of the trained classes
     boxes     (N, cells, 4) float32 x1 y1 x2 y2 in pixels
     features  six (N, C, h, w) float32: class and box features at strides 8, 16, 32
     """
@@ -44,7 +44,7 @@ class Answer:
 
 
 class Teacher:
-    """YOLOX with free height and width, its last features as further outputs. Not safe to share between threads."""
+    """YOLOX with dynamic height and width, and its last features as further outputs. Not thread-safe."""
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         model = onnx.load(freed_model(resolve(path)).path)

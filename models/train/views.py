@@ -1,4 +1,4 @@
-"""What one training step sees: cut, scaled, flipped, recoloured images, alone or four in a mosaic."""
+"""Augmentation: cropped, scaled, flipped, recoloured images, alone or four in a mosaic."""
 
 from dataclasses import dataclass
 
@@ -11,21 +11,21 @@ from models.train.samples import Picture, Sample
 
 PAD = 114
 MOSAIC_SHARE = 0.5
-SCALES = (0.6, 2.2)  # of an image that just covers its place
-OBJECT_SHARE = 0.5  # of the places, filled with an image around an object
-OBJECT_SIDE = 20.0  # pixels: the least side such an object gets; the largest is that of its place
+SCALES = (0.6, 2.2)  # relative to an image that just covers its place
+OBJECT_SHARE = 0.5  # of the places show the surroundings of an object
+OBJECT_SIDE = 20.0  # minimum side of such an object in pixels; the maximum is that of its place
 OBJECT_SCALES = (0.25, 4.0)
 SMALLEST_SIDE = 4.0
-SMALLEST_SHARE = 0.35  # of a box's area that must be left in the view
+SMALLEST_SHARE = 0.35  # minimum share of a box's area within the view
 RARE = 0.3
-BY_HAND = 2.5  # the images with true labels are also the most varied ones, and few
+BY_HAND = 2.5  # weight of images with true labels, which are the most varied ones, and few
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A sample drawn at `scale`, its upper left corner at `dx, dy` of its place, in pixels."""
+    """A sample at `scale`, with its upper left corner at `dx, dy` of its place, in pixels."""
 
     sample: Sample
     scale: float
@@ -45,8 +45,8 @@ class View:
 def repeat_weights(samples: list[Sample]) -> NDArray[np.float64]:
     """Return how often to draw each sample, as shares that sum to 1: those with rare classes more often.
 
-    A class that is in the share f of the images counts max(1, sqrt(RARE / f)), an image as much as its rarest class:
-    the repeat factor of LVIS (Gupta et al., 2019, arXiv:1908.03195). One labelled by hand counts `BY_HAND` times that.
+    A class in a share f of the images has the weight max(1, sqrt(RARE / f)), an image that of its rarest class: the
+    repeat factor of LVIS (Gupta et al., 2019, arXiv:1908.03195). Labelled by hand, it counts `BY_HAND` times as much.
     """
     present = np.array([(s.scores > 0.4).any(0) for s in samples])
     share = present.mean(0)
@@ -56,7 +56,7 @@ def repeat_weights(samples: list[Sample]) -> NDArray[np.float64]:
 
 
 class Views:
-    """Draws views of one size out of samples. All randomness comes from the generator given."""
+    """Makes views of one size from samples. All randomness is from the given generator."""
 
     def __init__(self, samples: list[Sample]) -> None:
         if not samples:
@@ -98,7 +98,7 @@ class Views:
         source_w = sample.picture.shape[1]
         if rng.random() < 0.5:
             sx, dx = -sx, dx + source_w * sx
-        # OpenCV places pixel centres at whole numbers, boxes count from the pixels' edges.
+        # In OpenCV, pixel centres are at integers; box coordinates are relative to pixel edges.
         matrix = np.array([[sx, 0, dx + (sx - 1) / 2], [0, sy, dy + (sy - 1) / 2]])
         canvas[y1:y2, x1:x2] = _warp(sample.picture, matrix, w, h, averaged=placed.scale < 0.6)
         corners = sample.boxes.reshape(-1, 2, 2) * (sx, sy) + (dx, dy)
@@ -110,15 +110,15 @@ class Views:
         return (boxes[keep] + (x1, y1, x1, y1)).astype(np.float32), sample.scores[keep]
 
     def _anywhere(self, rng: np.random.Generator, w: int, h: int) -> Placed:
-        """Return a random image, part of it where it is larger than its place, somewhere inside where it is
-        smaller."""
+        """Return a random image: a random part of it if it is larger than its place, otherwise at a random position
+        within."""
         sample = self._samples[rng.choice(len(self._samples), p=self._weights)]
         source_h, source_w = sample.picture.shape[:2]
         scale = max(w / source_w, h / source_h) * np.exp(rng.uniform(*np.log(SCALES)))
         return Placed(sample, scale, (w - source_w * scale) * rng.random(), (h - source_h * scale) * rng.random())
 
     def _around_object(self, rng: np.random.Generator, w: int, h: int) -> Placed:
-        """Return the surroundings of an object: each class as often as the other, each size of object, too."""
+        """Return the surroundings of an object, with uniformly drawn classes and object sizes."""
         objects = self._objects[rng.integers(len(self._objects))]
         i, j, _ = objects[rng.choice(len(objects), p=objects[:, 2] / objects[:, 2].sum())]
         sample = self._samples[int(i)]
@@ -126,7 +126,7 @@ class Views:
         side = np.exp(rng.uniform(np.log(OBJECT_SIDE), np.log(max(w, h, OBJECT_SIDE))))
         scale = float((side / np.sqrt((right - left) * (bottom - top) + 1e-6)).clip(*OBJECT_SCALES))
         source_h, source_w = sample.picture.shape[:2]
-        # Its centre anywhere, but no empty border where the image could fill the place.
+        # The centre is anywhere, but without an empty border if the image can fill the place.
         dx, dy = (
             float(np.clip(rng.uniform(0, side) - centre * scale, min(0, free), max(0, free)))
             for side, centre, free in (
@@ -138,11 +138,11 @@ class Views:
 
 
 def _warp(picture: Picture, matrix: NDArray[np.float64], width: int, height: int, averaged: bool) -> Picture:
-    """`warpAffine`, which knows no averaging: where asked, an image that shrinks much is averaged to half its size
-    first."""
+    """Warp an image. Because `warpAffine` does not average, an image that shrinks much is first averaged to half its
+    size, if requested."""
     while averaged and abs(matrix[0, 0]) < 0.6:
         picture = np.asarray(cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
-        half = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])  # where a pixel of the smaller image was
+        half = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])  # from pixels of the half image to those of the whole
         matrix = matrix @ half
     return np.asarray(
         cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(PAD, PAD, PAD)), np.uint8
@@ -150,7 +150,7 @@ def _warp(picture: Picture, matrix: NDArray[np.float64], width: int, height: int
 
 
 def recoloured(rng: np.random.Generator, picture: Picture) -> Picture:
-    """Return other hue, saturation and brightness; now and then grey or blurred, as cameras are."""
+    """Return an image with changed hue, saturation and brightness; sometimes grey or blurred, as cameras' are."""
     gains = 1 + rng.uniform(-1, 1, 3) * (0.02, 0.6, 0.4)
     hue, saturation, value = cv2.split(cv2.cvtColor(picture, cv2.COLOR_BGR2HSV))
     steps = np.arange(256)

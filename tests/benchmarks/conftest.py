@@ -1,4 +1,4 @@
-"""Rows as a stage would make them, and a context that asks nothing of the machine. No test here judges a time."""
+"""Rows as a stage makes them, and a context with minimal work. No test here judges a time."""
 
 import pytest
 
@@ -12,7 +12,7 @@ ANSWER = Answer(compared_with="NumPy", outcome="the same", accuracy={"max_error"
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
-    """Rounds of a millisecond, with no garbage collected between them: their times don't matter here."""
+    """Shorten rounds to a millisecond, without garbage collection in between: times don't matter here."""
     monkeypatch.setattr(rounds, "MIN_S", 0.001)
     monkeypatch.setattr(rounds.gc, "collect", lambda: 0)
 
@@ -24,7 +24,7 @@ def context():
 
 @pytest.fixture
 def row(context):
-    """A row of the stage `sort`: ours against a peer in microseconds, unless told otherwise."""
+    """Return a row, by default of the stage `sort`: ours compared with a peer, in microseconds."""
 
     def make(case="10 objects", **changes):
         values = {

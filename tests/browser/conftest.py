@@ -1,7 +1,7 @@
 """A real browser over pages on disk, offline: `make test-browser`. Playwright drives the system's Chromium.
 
-Whatever a page asks for, and whatever it says on its console, is kept, and a page that asks for anything but files
-beside it, or complains, fails its test.
+All requests and console messages of a page are recorded. A page that requests anything but files beside it, or reports
+an error, fails its test.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _missing(what: str) -> None:
 
 @dataclass
 class Opened:
-    """A page in the browser. `asked` are the URLs that it asked for, `said` what it wrote to its console."""
+    """A page in the browser. `asked` are the URLs that it requested, `said` the messages on its console."""
 
     page: Any
     asked: list[str] = field(default_factory=list)
@@ -100,7 +100,7 @@ def until(page: Any, expression: str, timeout_s: float = 30.0) -> None:
 
 
 def shot(page: Any, name: str, *, whole: bool = True) -> Path:
-    """Take a picture to look at."""
+    """Save a screenshot."""
     SHOTS.mkdir(parents=True, exist_ok=True)
     path = SHOTS / f"{name}.png"
     page.screenshot(path=str(path), full_page=whole)
@@ -108,14 +108,14 @@ def shot(page: Any, name: str, *, whole: bool = True) -> Path:
 
 
 def note(line: str) -> None:
-    """Keep a figure to look at."""
+    """Save a figure."""
     FIGURES.parent.mkdir(parents=True, exist_ok=True)
     with FIGURES.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 
 
 def complaints(page: Any) -> list[str]:
-    """What axe-core finds wrong with a page as it stands: rules, and where they are broken. WCAG 2.2 AA and good
+    """Return what axe-core finds wrong with the present page: rules, and where they are violated. WCAG 2.2 AA and good
     practice."""
     try:
         from axe_playwright_python.sync_playwright import Axe
@@ -125,7 +125,7 @@ def complaints(page: Any) -> list[str]:
     return [f"{rule['id']}: {', '.join(str(node['target']) for node in rule['nodes'][:5])}" for rule in broken]
 
 
-# Of what can be pressed: what is smaller than a thumb needs (WCAG 2.5.5). A box stands for the label around it.
+# Controls that are smaller than a thumb needs (WCAG 2.5.5). A checkbox counts with the label around it.
 TOO_SMALL = """() => [...document.querySelectorAll("button, select, input, textarea, summary, .button, .kinds span")]
   .filter((each) => each.checkVisibility() && !each.matches("input[type=radio], input[type=file]"))
   .map((each) => (each.type === "checkbox" ? each.closest("label") : each))
@@ -133,7 +133,7 @@ TOO_SMALL = """() => [...document.querySelectorAll("button, select, input, texta
   .filter(([, height]) => height < 44)"""
 
 
-# Of every text in sight: what stands on what, by WCAG 2.2's relative luminance, where it is less than AA asks for.
+# Visible texts whose contrast with their background, by the relative luminance of WCAG 2.2, is below that of AA.
 TOO_FAINT = """() => {
   const channel = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
   const parse = (text) => {

@@ -1,6 +1,6 @@
 """Builders of small clips: a white square that moves on black, in any container and codec that PyAV can write.
 
-The `fake` backend finds the square, so that a clip says by itself what the engine must answer.
+The `fake` backend finds the square, so that a clip determines what the engine must find.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PATCHES = ((200, 30, 30), (30, 160, 30), (30, 30, 200), (160, 160, 20), (20, 130
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip that was written. `times` are the presentation times asked for, in seconds."""
+    """A clip that was written. `times` are the requested presentation times in seconds."""
 
     path: Path
     size_wh: tuple[int, int]
@@ -37,7 +37,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Shot:
-    """What a clip is made of. Everything has a default; a test names what it is about."""
+    """The properties of a clip. All have defaults; a test names those that matter to it."""
 
     suffix: str = ".mp4"
     codec: str = "libx264"
@@ -46,7 +46,7 @@ class Shot:
     frames: int = 16
     rate: Fraction | int = 25
     pts: Sequence[int] | None = None
-    """One a frame, in ticks of `time_base`. None: one after the other at `rate`."""
+    """One per frame, in ticks of `time_base`. None: regular, at `rate`."""
     time_base: Fraction | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     colour: Mapping[str, int] = field(default_factory=dict)
@@ -64,14 +64,15 @@ class Shot:
 
 
 def box_of(index: int, size_wh: tuple[int, int] = (96, 64)) -> tuple[int, int, int, int]:
-    """Where the square is in frame `index`: x1 y1 x2 y2. It goes to and fro, one or two pixels a frame."""
+    """Return the position of the square in frame `index`: x1 y1 x2 y2. It moves back and forth by one or two pixels per
+    frame."""
     x = 8 + _fold(2 * index, size_wh[0] - SIDE - 16)
     y = 8 + _fold(index, size_wh[1] - SIDE - 16)
     return x, y, x + SIDE, y + SIDE
 
 
 def picture(index: int, size_wh: tuple[int, int], *, patches: bool = False) -> NDArray[np.uint8]:
-    """Frame `index` as (H, W, 3) uint8 RGB, as it is to be shown."""
+    """Return frame `index` as (H, W, 3) uint8 RGB, as it is shown."""
     width, height = size_wh
     image = np.zeros((height, width, 3), np.uint8)
     if patches:
@@ -84,7 +85,7 @@ def picture(index: int, size_wh: tuple[int, int], *, patches: bool = False) -> N
 
 
 def stored(shown: NDArray[np.uint8], matrix: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:
-    """The picture that a display matrix turns into `shown`, point by point."""
+    """Return the image that a display matrix turns into `shown`, point by point."""
     if matrix is None:
         return shown
     a, b, c, d = matrix
@@ -96,7 +97,7 @@ def stored(shown: NDArray[np.uint8], matrix: tuple[int, int, int, int] | None) -
 
 
 def make(folder: Path, shot: Shot, name: str = "clip") -> Clip:
-    """Writes a clip."""
+    """Write a clip."""
     path = folder / f"{name}{shot.suffix}"
     rate = Fraction(shot.rate)
     time_base = shot.time_base or 1 / rate
@@ -127,7 +128,7 @@ def make(folder: Path, shot: Shot, name: str = "clip") -> Clip:
 
 
 def joined(path: Path, *clips: Clip) -> Clip:
-    """The bytes of several clips one behind the other, as `cat` joins them: its times are not known beforehand."""
+    """Concatenate the bytes of several clips, as `cat` does. The times of the result are not known beforehand."""
     path.write_bytes(b"".join(clip.path.read_bytes() for clip in clips))
     return Clip(path, clips[0].size_wh, sum(clip.frames for clip in clips), ())
 
@@ -185,7 +186,7 @@ def _write_sound(container: Any, sound: Any, seconds: float, start_s: float) -> 
 
 
 def _fold(distance: int, room: int) -> int:
-    """A walk of `distance` steps that turns round at both ends of a room."""
+    """Return the position after `distance` steps between two ends, at which the direction is reversed."""
     return room - abs(distance % (2 * room) - room) if room > 0 else 0
 
 

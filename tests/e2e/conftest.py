@@ -1,4 +1,4 @@
-"""Makes FFmpeg's libraries quiet: what a clip lacks is the point of its test. And a disk that is soon full."""
+"""Silences FFmpeg's libraries, since many clips are damaged on purpose, and provides a disk that is soon full."""
 
 import subprocess
 from collections.abc import Iterator

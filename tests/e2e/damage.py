@@ -1,4 +1,4 @@
-"""Damaged copies of good videos, the same ones for the same seed."""
+"""Damaged copies of good videos, reproducible by a seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Damage = Callable[[bytes, random.Random], bytes]
 
 
 def cut(source: Path, target: Path, frames: int) -> Path:
-    """Copies the first packets of a video into a small file, header first, as they are."""
+    """Copy the first packets of a video into a small file with its header first."""
     with av.open(str(source)) as given, av.open(str(target), "w", options={"movflags": "+faststart"}) as made:
         video = given.streams.video[0]
         stream = made.add_stream_from_template(video)
@@ -25,13 +25,13 @@ def cut(source: Path, target: Path, frames: int) -> Path:
 
 
 def encoded(source: Path, target: Path, frames: int) -> Path:
-    """The first frames of a video, encoded anew: for a container that takes no copy of them."""
+    """Re-encode the first frames of a video, for a container that can't hold a copy of them."""
     with av.open(str(source)) as given, av.open(str(target), "w") as made:
         video = given.streams.video[0]
         stream = made.add_stream("libx264", rate=video.average_rate)
         stream.width, stream.height, stream.pix_fmt = video.width, video.height, "yuv420p"
         for _, frame in zip(range(frames), given.decode(video), strict=False):
-            frame.pict_type = av.video.frame.PictureType.NONE  # not the type that it had there
+            frame.pict_type = av.video.frame.PictureType.NONE  # not the type of the source frame
             made.mux(stream.encode(frame))
         made.mux(stream.encode(None))
     return target
@@ -52,7 +52,7 @@ def flipped(share: float) -> Damage:
 
 
 def body_flipped(data: bytes, chance: random.Random) -> bytes:
-    """Spares the header, so that decoding begins."""
+    """Leave the header intact, so that decoding begins."""
     head = len(data) // 4
     return data[:head] + flipped(0.002)(data[head:], chance)
 
@@ -105,7 +105,7 @@ KINDS: dict[str, tuple[Damage, int]] = {
 
 
 def damaged(sources: list[Path], folder: Path, seed: int) -> list[Path]:
-    """200 files: 199 of them damaged copies of `sources` in turn, the last a folder with a video's name."""
+    """Make 200 files: 199 damaged copies of `sources` in turn, and a folder with the name of a video."""
     chance = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     made: list[Path] = []

@@ -1,4 +1,4 @@
-"""Reads media and results plainly, without the engine: what the engine's output is held against."""
+"""Reads media and results without the engine, to compare with its output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import av
 
 @dataclass(frozen=True)
 class Media:
-    """What PyAV alone says of a file. `pts` are sorted; `times` are seconds, exactly."""
+    """A file as read by PyAV alone. `pts` are sorted; `times` are exact seconds."""
 
     time_base: Fraction
     pts: list[int]
@@ -63,5 +63,5 @@ def read(path: str | Path, *, video: int = 0, keep: int = 1) -> Media:
 
 
 def rows(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a JSONL file."""
+    """Return the rows of a JSONL file."""
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]

@@ -17,16 +17,16 @@ from typing import Any, NamedTuple
 import av
 
 _SPS, _PPS, _AUD, _FU_A = 7, 8, 9, 28
-_LARGEST = 100  # bytes of a payload: small, so that the pictures of a tiny clip are sent in fragments too
-_FIRST_TICK, _FIRST_NUMBER = 2**32 - 90_000, 65_500  # RTP's clock and numbers begin anywhere; here both run over
-_BYE = struct.pack(">BBHIBBHI", 0x80, 201, 1, 7, 0x81, 203, 1, 7)  # behind a receiver report, as RFC 3550 wants it
+_LARGEST = 100  # bytes of a payload: few, so that even the pictures of a tiny clip are sent in fragments
+_FIRST_TICK, _FIRST_NUMBER = 2**32 - 90_000, 65_500  # RTP's clock and numbers begin anywhere; here both overflow
+_BYE = struct.pack(">BBHIBBHI", 0x80, 201, 1, 7, 0x81, 203, 1, 7)  # after a receiver report, as RFC 3550 requires
 
 
 class Play(NamedTuple):
     """What one connection gets: `frames` pictures, the clip again and again, `late_s` after it was asked, and then
 
-    bye      the end that a camera announces
-    cut      the end of the connection, without a word
+    bye      the camera announces the end
+    cut      the connection is closed without notice
     silent   nothing more
     reports  no pictures, but sender reports all the same
     """
@@ -46,7 +46,7 @@ def access_units(clip: Path) -> list[tuple[int, list[bytes]]]:
 
 
 def payloads(nal: bytes) -> list[bytes]:
-    """One NAL unit as RTP payloads: itself when it is small, else fragments (FU-A)."""
+    """Return a NAL unit as RTP payloads: unchanged if it is small, otherwise in fragments (FU-A)."""
     if len(nal) <= _LARGEST + 1:
         return [nal]
     pieces = [nal[i : i + _LARGEST] for i in range(1, len(nal), _LARGEST)]
@@ -55,10 +55,10 @@ def payloads(nal: bytes) -> list[bytes]:
 
 
 class Camera(socketserver.ThreadingTCPServer):
-    """Serves `clip` at `url`. The n-th connection gets `plays[n]`; after the last one nobody is let in.
+    """Serves `clip` at `url`. The n-th connection gets `plays[n]`; later ones are refused.
 
-    in_band   the parameter sets are sent with the pictures, else only in the description
-    password  of the user "user", asked for when it is given
+    in_band   the parameter sets are sent with the pictures, not only in the description
+    password  of the user "user"; None: not required
     """
 
     daemon_threads = True
@@ -87,7 +87,7 @@ class Camera(socketserver.ThreadingTCPServer):
         self.server_close()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Answers one client until it goes; the pictures are sent beside it."""
+        """Answer a client until it disconnects; another thread sends the pictures."""
         play, lock = next(self._plays, None), threading.Lock()
         request.settimeout(20)
         with request.makefile("rb") as incoming, contextlib.suppress(OSError):

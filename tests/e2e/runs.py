@@ -1,4 +1,4 @@
-"""Tiny clips, engines with the fake backend, and runs of the command line in a process of their own."""
+"""Tiny clips, engines with the fake backend, and runs of the command line in separate processes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def clip(
     rate: int = 25,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Writes a clip of a white square that moves on black, from a place that `seed` decides."""
+    """Write a clip of a white square that moves on black, from a position that depends on `seed`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     width, height = size_wh
     with av.open(str(path), "w", format=container) as output:
@@ -62,7 +62,7 @@ def fake_engine(
     alarms: AlarmSettings | None = None,
     **settings: Any,
 ) -> Engine:
-    """An engine whose model finds the white square."""
+    """Return an engine whose model finds the white square."""
     config = EngineConfig(**{"backend": "fake", "visualize": False, "min_hits": 1, **settings})
     backend = FakeBackend(delay_s=delay_s, fail_after=fail_after)
     model = LoadedModel(fake_manifest(), backend, get_layout("end2end"), TensorShape((128, 128), 32, rect=True), "")
@@ -70,7 +70,7 @@ def fake_engine(
 
 
 def statuses(summary: dict[str, Any]) -> dict[str, str]:
-    """File name -> status."""
+    """Return the statuses by file name."""
     return {Path(video["path"]).name: video["status"] for video in summary["videos"]}
 
 
@@ -84,25 +84,25 @@ def frames_in(path: Path) -> int:
 
 
 def attempt(output: Path, stem: str) -> Path:
-    """The folder of the last attempt at a video."""
+    """Return the folder of the last attempt at a video."""
     found = (output / ".yolo-engine" / label(PurePosixPath(stem))).glob("[0-9]*")
     return max(found, key=lambda path: int(path.name))
 
 
 def left_over(folder: Path, *patterns: str) -> list[str]:
-    """What a run should not leave behind."""
+    """Return what a run should not leave behind."""
     wanted = patterns or ("*.part", "*.new", ".write-test-*", ".yolo-engine.lock")
     return sorted(path.name for pattern in wanted for path in folder.rglob(pattern))
 
 
 def engine_threads() -> list[str]:
-    """Threads of the engine that are alive."""
+    """Return the live threads of the engine."""
     names = ("decode-", "worker-", "track-", "sink-", "hash", "stream")
     return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith(names))
 
 
 def cli(*arguments: Any, delay_s: float = 0.0, checkpoint_s: float = EVERY_S, **options: Any) -> subprocess.Popen[str]:
-    """Starts `yolo-engine` in a process of its own, with a fake backend that takes `delay_s` a call."""
+    """Start `yolo-engine` in a separate process, with a fake backend that takes `delay_s` per call."""
     given = {"FAKE_DELAY_S": str(delay_s), "CHECKPOINT_S": str(checkpoint_s)}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **given}
     command = [sys.executable, "-m", "tests.e2e.slow_cli", *map(os.fspath, arguments)]
@@ -117,7 +117,7 @@ def cli(*arguments: Any, delay_s: float = 0.0, checkpoint_s: float = EVERY_S, **
 
 
 def ended(process: subprocess.Popen[str], timeout_s: float = 60.0) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error. Kills what does not end in time, and fails."""
+    """Return exit status, standard output and standard error. Kill a process that does not end in time, and fail."""
     try:
         output, errors = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:

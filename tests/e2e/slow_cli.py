@@ -1,4 +1,4 @@
-"""The command line with a fake backend that takes FAKE_DELAY_S a call, and a checkpoint every CHECKPOINT_S:
+"""The command line with a fake backend that takes FAKE_DELAY_S per call, and a checkpoint every CHECKPOINT_S:
 `python -m tests.e2e.slow_cli run ...`."""
 
 import os

@@ -214,7 +214,7 @@ def test_a_video_in_one_go_and_one_in_pieces_don_t_continue_each_other(tmp_path,
     video, entries = make(tmp_path, CLIPS["closed"]).path, []
     whole = track(video, tmp_path / "whole", **CONFIG)
     for drawn in (first, not first):
-        given = Assignment(Video(str(video), STEM), pieces=replace(pieces, drawn=drawn), job="job")
+        given = Assignment(Video(str(video), STEM), pieces=pieces._replace(drawn=drawn), job="job")
         with fake_engine(**CONFIG, delay_s=0.005, checkpoint_s=0.0) as engine:
 
             def stop(streams, engine=engine, drawn=drawn):

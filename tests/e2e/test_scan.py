@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import signal
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,6 +13,7 @@ import av
 import numpy as np
 import pytest
 
+from engine.pipeline.held_sound import HeldSound
 from engine.resume.attempts import peek
 from tests.e2e.runs import cli, ended, fake_engine, rows
 from tests.waiting import until
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.timeout(120)
 
 SIZE = (160, 96)
 RATE, GROUP = 10, 10
+SAMPLES = 16_000
 FRAMES = 400
 # When the square is there and moves, in frames; the second time it comes and goes between two key frames.
 MOVES = ((113, 148), (262, 268))
@@ -28,7 +31,7 @@ SCANNED: dict[str, Any] = {"scan": True, "formats": FORMATS, "store_conf": 0.1}
 GAPS = [[1.0, 11.0], [15.0, 26.0], [27.0, 39.0]]
 
 
-def film(path: Path, options: dict[str, str] | None = None) -> Path:
+def film(path: Path, options: dict[str, str] | None = None, *, sound: bool = False) -> Path:
     """Forty seconds of a ground, on which a white square moves twice, in groups of ten pictures."""
     ground = np.random.default_rng(5).integers(20, 100, (SIZE[1] // 8, SIZE[0] // 8)).repeat(8, 0).repeat(8, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,6 +40,7 @@ def film(path: Path, options: dict[str, str] | None = None) -> Path:
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
         group = {"g": str(GROUP), "keyint_min": str(GROUP), "sc_threshold": "0"}
         stream.options = {"preset": "ultrafast", "qp": "12", **group, **(options or {})}
+        audio = output.add_stream("aac", rate=SAMPLES, layout="mono") if sound else None
         for index in range(FRAMES):
             image = np.repeat(ground[..., None], 3, 2).astype(np.uint8)
             for first, last in MOVES:
@@ -44,7 +48,14 @@ def film(path: Path, options: dict[str, str] | None = None) -> Path:
                     left = 10 + 3 * (index - first)
                     image[40:60, left : left + 20] = 255
             output.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+            if audio is not None:
+                tone = np.full((1, SAMPLES // RATE), index % 7 / 10, np.float32)
+                heard = av.AudioFrame.from_ndarray(tone, "fltp", "mono")
+                heard.sample_rate = SAMPLES
+                output.mux(audio.encode(heard))
         output.mux(stream.encode(None))
+        if audio is not None:
+            output.mux(audio.encode(None))
     return path
 
 
@@ -85,6 +96,23 @@ def test_what_moves_is_found_as_if_all_were_examined(films: Path, tmp_path: Path
     assert len(found) == sum(last - first for first, last in MOVES)
     assert found == full
     assert entry["tracks"] == whole["tracks"] == 2
+
+
+def test_sound_of_a_long_interval_waits_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory stays bounded while nothing is examined, and the annotated video is the same to the last byte."""
+    source = film(tmp_path / "heard.mp4", sound=True)
+
+    def annotated(output: Path) -> bytes:
+        (entry,) = fake_engine(**SCANNED, visualize=True).run([source], output)["videos"]
+        assert (entry["status"], entry["error"]) == ("ok", None)
+        return Path(entry["outputs"]["video"]).read_bytes()
+
+    in_memory = annotated(tmp_path / "in memory")
+    monkeypatch.setattr("engine.pipeline.reader.HeldSound", partial(HeldSound, max_bytes=4096))
+    assert annotated(tmp_path / "in a file") == in_memory
+    with av.open(str(source)) as given, av.open(str(tmp_path / "in a file" / "heard.mp4")) as made:
+        sound = [[bytes(packet) for packet in each.demux(audio=0) if packet.size] for each in (given, made)]
+    assert sound[0] == sound[1]
 
 
 @pytest.mark.parametrize(("batch", "workers", "streams", "window"), [(3, 2, 1, 2), (8, 4, 3, 64)])

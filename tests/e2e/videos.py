@@ -1,4 +1,4 @@
-"""What is in a video: its times, its sound and its images."""
+"""The contents of a video: its times, its sound and its images."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ import numpy as np
 
 
 def times_in(path: Path) -> list[int]:
-    """The times of a video's frames."""
+    """Return the times of a video's frames."""
     with av.open(str(path)) as container:
         return [frame.pts for frame in container.decode(video=0)]
 
 
 def packets_in(path: Path, kind: str) -> list[tuple]:
-    """The times of the packets of a stream, and of sound their bytes."""
+    """Return the times of a stream's packets, and their bytes if it is sound."""
     with av.open(str(path)) as container:
         found = [packet for packet in container.demux(**{kind: 0}) if packet.size]
         return [(each.pts, each.duration, bytes(each) if kind == "audio" else b"") for each in found]
@@ -25,7 +25,7 @@ def images_in(path: Path) -> list[np.ndarray]:
 
 
 def same_video(one: Path, other: Path) -> None:
-    """The times, the sound and, byte for byte, the images of two videos are the same."""
+    """Check that times, sound and, byte for byte, images of two videos are equal."""
     assert times_in(one) == times_in(other)
     assert packets_in(one, "video") == packets_in(other, "video")
     with av.open(str(one)) as container:

@@ -1,4 +1,4 @@
-"""What the tests of the engine share: little frames, a fake engine, a cache of their own, generated clips."""
+"""Fixtures of the engine's tests: small frames, a fake engine, an own cache, generated clips."""
 
 import sys
 from fractions import Fraction
@@ -17,7 +17,7 @@ from engine.records import Detections, EndOfStream, Frame, Tracks
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs the entry point as the console script does. What comes back has `status`, `out` and `err`."""
+    """Run the entry point as the console script does. The result has `status`, `out` and `err`."""
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["yolo-engine", *map(str, arguments)])
@@ -31,7 +31,7 @@ def run(monkeypatch, capsys):
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """No test reads or fills the user's cache of models, or a proxy's."""
+    """Keep tests away from the user's cache of models, and from proxies."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("YOLO_ENGINE_MODELS", raising=False)
     for name in ("http_proxy", "https_proxy", "all_proxy"):
@@ -52,7 +52,7 @@ def make_frame(index: int, stream: int = 0, *, infer: bool = True, image: object
 
 
 def heads_of(layout: str, outputs: list, hw: tuple[int, int], conf: float = 0.25, class_mask=None) -> list:
-    """The heads of a batch, of what a model of that layout gave for each image."""
+    """Return the heads of a batch from a model's output for each image."""
     reader = HeadReader(get_layout(layout), conf, class_mask)
     return [reader.head(np.asarray(output, np.float32), hw) for output in outputs]
 
@@ -83,7 +83,7 @@ def make_end(frames: int, stream: int = 0) -> EndOfStream:
 
 
 def write_clip(path: Path, frames: int = 12, size_wh: tuple[int, int] = (128, 128)) -> Path:
-    """A white square that moves to the right by two pixels a frame, on black."""
+    """Write a clip of a white square that moves to the right by two pixels per frame, on black."""
     width, height = size_wh
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})

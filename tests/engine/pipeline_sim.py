@@ -1,6 +1,6 @@
-"""The pipeline as a simulation in virtual time: the same threads, queues and windows, on cores that are shared fairly.
+"""A simulation of the pipeline in virtual time: the same threads, queues and windows, on fairly shared cores.
 
-It measures what the real one measures, and always the same.
+It takes the same measurements as the real one, reproducibly.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from engine.profiling.cores import Cores
 from engine.profiling.thread_usage import StageUsage, ThreadsUsage, Usage
 
-# A stage of a frame: seconds that it sleeps, then seconds that it computes.
+# A stage of a frame: seconds of sleep, then seconds of computing.
 Costs = Mapping[str, tuple[float, float]]
 Step = tuple[str, float, float] | tuple[str, Callable[[], bool]]
 

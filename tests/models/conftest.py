@@ -1,4 +1,4 @@
-"""No test of this folder touches the real cache, a mirror of the user's, or a proxy."""
+"""Keeps the tests of this folder away from the real cache, a mirror of the user, and proxies."""
 
 from pathlib import Path
 

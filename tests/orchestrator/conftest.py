@@ -1,4 +1,4 @@
-"""What the tests of the job system share: a real server on a unix socket, one for all and one for a test alone."""
+"""Fixtures of the job system's tests: a real server on a unix socket, one shared and one for a single test."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from orchestrator.broker.local_server import EmbeddedBroker, client
 
 
 class Valkey:
-    """A private server. It may be stopped, killed, frozen and started again on the same socket."""
+    """A private server that can be stopped, killed, frozen and restarted on the same socket."""
 
     def __init__(self, directory: Path) -> None:
         self.broker = EmbeddedBroker(directory)
@@ -22,12 +22,12 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        """For Celery, as broker and as result store."""
+        """Its URL for Celery, as broker and as result store."""
         return self.broker.url
 
     @property
     def client(self) -> redis.Redis:
-        """Answers in text, waits 2 s, never tries again."""
+        """A client that decodes text, waits 2 s and never retries."""
         if self._client is None:
             self._client = client(self.url)
         return self._client
@@ -38,25 +38,25 @@ class Valkey:
         return self.broker.pid
 
     def start(self, *, fresh: bool = False) -> None:
-        """With the data it had, or with none."""
+        """Start it, with the previous data or without."""
         if fresh:
             shutil.rmtree(self.broker.state / "appendonlydir", ignore_errors=True)
         self.broker.start()
 
     def stop(self) -> None:
-        """As a machine does that shuts down: the data are on the disk afterwards."""
+        """Stop it as in a shutdown, after which the data are on the disk."""
         if self._client is not None:
             self._client.close()
         self.freeze(False)
         self.broker.stop()
 
     def kill(self) -> None:
-        """As a crash does. `start()` afterwards."""
+        """Kill it as in a crash. Then call `start()`."""
         os.kill(self.pid, signal.SIGKILL)
         self.stop()
 
     def freeze(self, frozen: bool = True) -> None:
-        """Connections are accepted, nothing answers; `freeze(False)` ends it."""
+        """Suspend it: connections are accepted, but nothing answers. `freeze(False)` ends that."""
         if self.broker.pid is not None and self.broker.alive():
             os.kill(self.pid, signal.SIGSTOP if frozen else signal.SIGCONT)
 
@@ -74,11 +74,11 @@ def _serve() -> Iterator[Valkey]:
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[Valkey]:
-    """One server for all tests; whoever fills it empties it, and nobody stops it."""
+    """The shared server. Tests remove what they put into it, and never stop it."""
     yield from _serve()
 
 
 @pytest.fixture
 def fresh_valkey() -> Iterator[Valkey]:
-    """An empty server for this test alone, to be stopped, killed and spoilt."""
+    """An empty server for one test, which may stop, kill and damage it."""
     yield from _serve()

@@ -1,4 +1,4 @@
-"""Something that listens where a Redis should, and says what it is told to say."""
+"""A server that listens in place of Redis and sends given answers."""
 
 import contextlib
 import socket
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def fake_server(*answers: bytes, drip_s: float = 0.0) -> Iterator[str]:
-    """Its URL. Each connection gets one answer for each thing it says, and is closed after the last.
+    """Return its URL. Each connection gets one answer per request, and is closed after the last.
 
-    Without answers it accepts and stays silent. `drip_s` is the pause before each byte.
+    Without answers it accepts connections and stays silent. `drip_s` is the pause before each byte.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()

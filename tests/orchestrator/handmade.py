@@ -1,4 +1,4 @@
-"""Jobs made by hand, at any point of their way, without an engine and without a worker."""
+"""Jobs made by hand, at any stage, without an engine or a worker."""
 
 import json
 import os
@@ -15,7 +15,7 @@ FRAMES = 100
 
 
 def make_job(root: Path, settings: Settings, *, task: str = "complete_pipeline", output: str = "out", **spec) -> Job:
-    """A job over `root/videos`, queued."""
+    """Return a queued job over `root/videos`."""
     (root / "videos").mkdir(exist_ok=True)
     (root / "videos" / "a.mp4").touch()
     config = {"backend": "fake", "report": False, **spec.pop("config", {})}
@@ -23,7 +23,7 @@ def make_job(root: Path, settings: Settings, *, task: str = "complete_pipeline",
 
 
 def start(job: Job, videos: int = 2, *, refused: str | None = None, warnings=(), frames: int | None = FRAMES) -> None:
-    """Writes the start record. Videos are `v0.mp4`, `v1.mp4`, ..."""
+    """Write the start record. Videos are `v0.mp4`, `v1.mp4`, ..."""
     rows = [
         {
             "index": index,
@@ -52,7 +52,7 @@ def start(job: Job, videos: int = 2, *, refused: str | None = None, warnings=(),
 
 
 def finish(job: Job, index: int, status: str = "ok", error: str | None = None) -> None:
-    """Gives a video its result."""
+    """Record the result of a video."""
     entry = {
         "path": f"{job.spec.inputs[0]}/v{index}.mp4",
         "status": status,
@@ -76,24 +76,24 @@ def end(job: Job, settings: Settings) -> dict:
 
 
 def owner(node: str = "yolo@here") -> Owner:
-    """This process, as a worker."""
+    """Return this process as the owner of leases."""
     return Owner.this_process(node)
 
 
 def dead_owner() -> Owner:
-    """A worker of this machine that is no more."""
+    """Return an owner on this machine that no longer exists."""
     return Owner(**{**owner("dead@here").to_json(), "started": 1})
 
 
 def hold(job: Job, base: Path, who: Owner | None = None):
-    """A lease of a step or a video."""
+    """Take the lease of a step or a video."""
     lease = take(base, who or owner(), 30.0)
     assert lease is not None
     return lease
 
 
 def tell(job: Job, *videos: tuple[int, int], key: str = "process-1", at: float | None = None, **facts) -> None:
-    """What a process step says of its progress: (index, frames) of each video."""
+    """Record the progress of a process step: (index, frames) of each video."""
     value = {
         "key": key,
         "worker": "yolo@here",
@@ -118,7 +118,7 @@ def tell(job: Job, *videos: tuple[int, int], key: str = "process-1", at: float |
 
 
 def heartbeat(client, node: str, *, queues=("yolo", "yolo-log"), concurrency: int = 1, tasks=(), who=None) -> None:
-    """What a worker tells the broker of itself."""
+    """Record a worker's heartbeat with the broker."""
     value = {
         "node": node,
         "host": os.uname().nodename,

@@ -1,4 +1,4 @@
-"""A RabbitMQ of one's own: a node in a folder, on free ports, with a port mapper (epmd) that ends with it."""
+"""A private RabbitMQ: a node in a folder, on free ports, with a port mapper (epmd) that ends with it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RabbitMq:
         self._server: subprocess.Popen[bytes] | None = None
         self._environment = {
             **os.environ,
-            "HOME": str(folder / "home"),  # of the cookie by which its tools are let in
+            "HOME": str(folder / "home"),  # of the cookie that authenticates its tools
             "RABBITMQ_NODENAME": f"yolo{self.port}@localhost",
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(distribution),
@@ -67,7 +67,7 @@ class RabbitMq:
         self._server.wait()
 
     def watch(self) -> bool:
-        """Start it again where it has ended."""
+        """Restart it if it has ended."""
         if self._server is None or self._server.poll() is not None:
             self.start()
         return True
@@ -96,7 +96,7 @@ class RabbitMq:
                 connection.channel().queue_delete(queue)
 
     def timed_out(self) -> int:
-        """How often it waited in vain for an acknowledgement."""
+        """Return how often an acknowledgement timed out."""
         return sum(log.read_text().count("delivery acknowledgement") for log in (self.folder / "log").glob("*.log"))
 
     def __enter__(self) -> RabbitMq:

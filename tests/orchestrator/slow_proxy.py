@@ -1,4 +1,4 @@
-"""A broker far away: a proxy on loopback in front of a unix socket that keeps each byte back for half a round trip."""
+"""A distant broker: a proxy on loopback in front of a unix socket that delays each byte by half a round trip."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from queue import SimpleQueue
 
 
 class SlowProxy:
-    """`mute`, once set, stops what comes back from the server, as a line does that breaks in one direction."""
+    """`mute`, once set, drops what the server sends, like a connection that is broken in one direction."""
 
     def __init__(self, server: str, round_trip_s: float) -> None:
         self.mute = threading.Event()

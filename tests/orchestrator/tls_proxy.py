@@ -1,6 +1,6 @@
 """Decrypts TLS in front of a server that has none: `tls_proxy.py SOCKET CERTIFICATE KEY [AUTHORITY-OF-CLIENTS]`.
 
-Prints the port of localhost on which it listens. A process of its own, to be killed.
+Prints the port of localhost on which it listens. It runs as a process that can be killed.
 """
 
 import asyncio

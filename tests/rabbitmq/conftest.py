@@ -1,4 +1,4 @@
-"""One RabbitMQ for all tests of this folder, which `make test-rabbitmq` runs: to start it takes ten seconds."""
+"""One RabbitMQ for all tests of this folder, which `make test-rabbitmq` runs, because its start takes ten seconds."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A server of objects for all tests of this folder, which `make test-storage` runs, and a proxy and a bucket each."""
+"""An object storage server for all tests of this folder, which `make test-storage` runs; a proxy and bucket each."""
 
 import importlib.util
 import itertools
@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.runs import clip
 from tests.storage.faulty import Proxy
 
-# Who asks; moto looks no further.
+# Credentials of which moto checks no more.
 SIGNED = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
 NUMBERS = itertools.count()
 
@@ -34,7 +34,7 @@ def server() -> Iterator[tuple[str, int]]:
 
 @pytest.fixture
 def bucket(server, monkeypatch) -> Iterator[SimpleNamespace]:
-    """A bucket of its own behind a proxy: its `name`, `url` and `proxy`, and `put`."""
+    """A new bucket behind a proxy: its `name`, `url` and `proxy`, and `put`, `get` and `delete`."""
     name = f"bucket-{next(NUMBERS)}"  # stores are kept for the process, each with its endpoint
     for variable, value in {
         "AWS_ACCESS_KEY_ID": "key",

@@ -1,4 +1,4 @@
-"""A proxy in front of a server of objects: counts what goes through it, and does what networks and servers do."""
+"""A proxy in front of an object storage server: records requests, and injects faults of networks and servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOP = {"connection", "transfer-encoding", "keep-alive", "content-length"}
 
 @dataclass
 class Request:
-    """One that came, with the bytes of its answer's body that were sent."""
+    """A request, with the number of bytes of its answer's body that were sent."""
 
     method: str
     path: str
@@ -26,7 +26,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """Sent instead of the server's: an error of S3's, or the server's own answer, broken off after some bytes."""
+    """An injected answer: an error of S3, or the server's own answer, broken off after some bytes."""
 
     status: int = 0
     code: str = ""

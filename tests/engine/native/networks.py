@@ -1,4 +1,4 @@
-"""Small networks that end in rows of a result, as detectors do, and what ONNX Runtime says of them."""
+"""Small networks with rows as output, as detectors have, and their results by ONNX Runtime."""
 
 import numpy as np
 import onnx
@@ -58,7 +58,7 @@ class Net:
         return self.op("Reshape", source, self.const([0, self.channels[source], -1], np.int64))
 
     def model(self, *heads):
-        """The heads' pixels, one below the other: (n, cells, columns)."""
+        """Return the heads' pixels, concatenated: (n, cells, columns)."""
         parts = [self.rows(head) for head in heads]
         joined = parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=2)
         return self.finish(self.op("Transpose", joined, perm=[0, 2, 1]))
@@ -90,7 +90,7 @@ def expected(path, pictures):
 
 
 def computed(path, pictures, instruction_set):
-    """(cells, columns). The workspace is full of NaN before, so that whatever is read unwritten shows."""
+    """Return (cells, columns). The workspace is filled with NaN before, so that reading unwritten values shows."""
     network = plan(read_graph(path), *pictures.shape[2:], WeightStore(), instruction_set)
     output = np.full(network.output_shape, np.nan, np.float32)
     workspace = aligned(network.workspace_size)

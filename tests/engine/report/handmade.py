@@ -1,4 +1,4 @@
-"""Output folders as a run leaves them, made without one: any number of tracks, any names."""
+"""Output folders as of a run, made without one: any number of tracks, any names."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def output_folder(
     left_out: tuple[tuple[str, str], ...] = (),
     verdict: dict[str, Any] | None = None,
 ) -> Folder:
-    """Write the manifest and tracks of some films. Each of their tracks goes once across the line in the middle."""
+    """Write the manifest and tracks of some films. Each track crosses the line in the middle once."""
     path.mkdir(parents=True, exist_ok=True)
     settings = EngineConfig(**{"scene": (SCENE,), "report": True, **(config or {})}).model_dump(mode="json")
     entries = [_entry(path, film, number) for number, film in enumerate(films)]
@@ -126,7 +126,7 @@ def _entry(folder: Path, film: Film, seed: int) -> dict[str, Any]:
 
 
 def _rows(film: Film, seed: int) -> list[str]:
-    """Every track is there for a second or less, and goes from left to right or back."""
+    """Return the rows of tracks that each last for a second at most, and go from left to right or back."""
     chance = random.Random(seed)
     lines: list[tuple[int, str]] = []
     last = round(film.duration_s * 25) - 1

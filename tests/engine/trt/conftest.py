@@ -1,4 +1,4 @@
-"""The real TensorRT for RTX, where it is installed, and models to build."""
+"""The real TensorRT for RTX, if it is installed, and models to build."""
 
 import importlib.util
 import os
