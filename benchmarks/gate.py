@@ -1,14 +1,14 @@
 """The gate compared with whole frames: its speed-up and its cost on clips of several kinds.
 
-    python -m benchmarks.gate [--model FILE] [--rounds N] [--seconds S] [--json FILE] [CLIP ...]
-    python -m benchmarks.gate --ceiling [--model FILE] [--seconds S] [CLIP ...]
-    python -m benchmarks.gate --profile [--model FILE] [--seconds S] [CLIP ...]
+    python -m benchmarks.gate [--classes] [--model FILE] [--rounds N] [--seconds S] [--json FILE] [CLIP ...]
+    python -m benchmarks.gate --ceiling [--classes] [--model FILE] [--seconds S] [CLIP ...]
+    python -m benchmarks.gate --profile [--classes] [--model FILE] [--seconds S] [CLIP ...]
     python -m benchmarks.gate --scan
 
 Each round runs every clip without and with the gate, in alternating order. Rows are compared with those of whole
 frames; events are those of a line down the middle and of one across. Speeds are by the time of the processor, in which
 what else runs on the machine tells less, and by the clock. Without --model, YOLOv8n of the assets is taken, made plain
-float32. Clips are named by a part of their path.
+float32. Clips are named by a part of their path. With --classes, only the classes that are there are detected.
 
 --ceiling shows how well whole frames agree with themselves if each sample changes by at most one level, or if the image
 is moved by one pixel. --profile shows where the time of a gated run goes. --scan measures a recording of three minutes
@@ -53,20 +53,26 @@ SCENE = {
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip of the assets, and its expected speed-up."""
+    """A clip of the assets, its expected speed-up, and the classes that are detected, by default all."""
 
     path: str
     kind: str
     faster: float
+    classes: tuple[str, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the file, and the classes."""
+        return ", ".join((Path(self.path).name, *(self.classes or ())))
 
 
 CLIPS = (
-    Clip("videos2/road_from_above.avi", "sparse", 5.0),
-    Clip("videos/one-by-one-person-detection.mp4", "sparse", 5.0),
-    Clip("videos/bottle-detection.mp4", "sparse", 5.0),
-    Clip("videos/vtest.avi", "busy", 2.5),
-    Clip("videos/people.mp4", "busy", 2.5),
-    Clip("videos/bikes.mp4", "moving camera", 0.97),
+    Clip("videos2/road_from_above.avi", "sparse", 5.0, ("car", "truck", "bus")),
+    Clip("videos/one-by-one-person-detection.mp4", "sparse", 5.0, ("person",)),
+    Clip("videos/bottle-detection.mp4", "sparse", 5.0, ("person", "bottle")),
+    Clip("videos/vtest.avi", "busy", 2.5, ("person",)),
+    Clip("videos/people.mp4", "busy", 2.5, ("person",)),
+    Clip("videos/bikes.mp4", "moving camera", 0.97, ("person", "bicycle")),
     Clip("videos2/street_brightness.avi", "light drifts", 0.97),
 )
 F1 = 0.98
@@ -112,9 +118,9 @@ class Row:
         if self.audit is not None:
             boxes = self.audit["boxes"]
             audit = f"{boxes['value']:.3f} [{boxes['low']:.2f} .. {boxes['high']:.2f}] {'yes' if self.holds else 'NO'}"
-            audit += f", level {self.audit['level']}" if self.audit["level"] else ""
+            audit += "".join(f", {key} {self.audit[key]}" for key in ("level", "reach") if self.audit[key])
         return [
-            Path(self.clip.path).name,
+            self.clip.name,
             self.clip.kind,
             f"{self.frames:,}",
             f"{self.inferred:.0%}",
@@ -139,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="*")
     parser.add_argument("--model")
+    parser.add_argument("--classes", action="store_true")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seconds", type=float, help="of each clip; all of it where it is left out")
     parser.add_argument("--json", type=Path)
@@ -147,6 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scan", action="store_true")
     given = parser.parse_args(arguments)
     chosen = [clip for clip in CLIPS if not given.clips or any(part in clip.path for part in given.clips)]
+    if not given.classes:
+        chosen = [replace(clip, classes=None) for clip in chosen]
     print(heading(described("av", "onnxruntime", "yolo-engine")))
     if given.scan:
         with tempfile.TemporaryDirectory(prefix="bench-gate-") as folder:
@@ -199,8 +208,9 @@ def measure(clip: Clip, model: str, rounds: int, seconds: float | None, folder: 
 
 def run(clip: Clip, changes: dict[str, Any], folder: Path) -> Timed:
     """Load the model and run a clip; only the run is timed."""
+    formats = ("tracks", "detections")
     config = EngineConfig(
-        visualize=False, resume=False, formats=("tracks", "detections"), scene=[SCENE], tables=("csv",), **changes
+        visualize=False, resume=False, formats=formats, scene=[SCENE], tables=("csv",), classes=clip.classes, **changes
     )
     with Engine(config) as engine:
         before, start = os.times(), time.perf_counter()
@@ -241,7 +251,7 @@ def profiles(chosen: Sequence[Clip], model: str, seconds: float | None, folder: 
     print("\n| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|", flush=True)
     for clip in chosen:
         spent, cpu_s = Spent(), Counter[str]()
-        changes = {"model": model, "gate": "motion", "duration_s": seconds}
+        changes = {"model": model, "gate": "motion", "duration_s": seconds, "classes": clip.classes}
         config = EngineConfig(visualize=False, resume=False, formats=("tracks", "detections"), **changes)
         with patch.object(Gate, "see", spent.counted()), Engine(config, stats=True) as engine:
             summary = engine.run([asset(clip.path)], folder / Path(clip.path).stem)
@@ -251,7 +261,7 @@ def profiles(chosen: Sequence[Clip], model: str, seconds: float | None, folder: 
         frames, inferred = summary["videos"][0]["frames"], sum(spent.by_reason)
         each_s, others_s = cpu_s["infer"] / inferred, sum(cpu_s.values()) - cpu_s["infer"]
         allowed = (frames * each_s + others_s - cpu_s["gate"]) / clip.faster - others_s
-        cells = [Path(clip.path).name, f"{frames:,}", *(f"{each:.0f}" for each in (*spent.by_reason, inferred))]
+        cells = [clip.name, f"{frames:,}", *(f"{each:.0f}" for each in (*spent.by_reason, inferred))]
         cells += [f"{allowed / each_s:.0f}", *(f"{cpu_s[stage]:.1f}" for stage in ("infer", "decode", "gate"))]
         print("| " + " | ".join([*cells, f"{others_s - cpu_s['decode'] - cpu_s['gate']:.1f}"]) + " |", flush=True)
 
@@ -271,7 +281,7 @@ def ceilings(chosen: Sequence[Clip], model: str, seconds: float | None, folder: 
         config = {"model": model, "gate": "off", "duration_s": seconds}
         name = Path(clip.path).stem
         plain = run(clip, config, folder / f"{name}-plain")
-        cells = [Path(clip.path).name, f"{plain.entry['detections']:,}"]
+        cells = [clip.name, f"{plain.entry['detections']:,}"]
         for how in ("copied", "noisy", "moved"):
             path = altered(clip, seconds, how, folder / f"{name}.mkv")
             other = run(replace(clip, path=str(path)), config, folder / f"{name}-{how}")

@@ -258,8 +258,10 @@ class Plan(NamedTuple):
     ratio_xy, pad_xy  the frame's scale in `whole_hw` (tensor pixels per frame pixel), and its padding left and above
     changed   (rows, columns) bool, for blocks of `block_px` pixels of the frame: where it has changed; None without
               parts
-    stretch   the stretch of the stream in which the frame is (engine.stages.windows); `audited`: it is also inferred
-              whole, for the audit, and may be the last frame of a window (`window_ends`)
+    stretch   the stretch of the stream in which the frame is (engine.stages.windows); `leads`: it is shortly before a
+              window; `audited`: it is also inferred whole, for the audit, and may be the last frame of a window
+              (`window_ends`)
+    held      the frames just before it that wait for the next inferred one, this or a later one
     """
 
     look: Look
@@ -272,8 +274,10 @@ class Plan(NamedTuple):
     changed: NDArray[np.bool_] | None = None
     block_px: int = 0
     stretch: int = -1
+    leads: bool = False
     audited: bool = False
     window_ends: bool = False
+    held: int = 0
 
     @property
     def infer(self) -> bool:
@@ -318,7 +322,8 @@ class Agreements:
     open, `opened_at` the frames after which it opened, `closed_at` those after which it closed by one step. Since the
     last of these, `here` is the agreement of boxes, and `calm` counts the last windows in a row that reached the
     target: it closes after `patience` of them. `between_agreeing` and `between_boxes` are counts of whole frames and
-    their interpolation over 1, 2 ... frames, and `reach` is over how many of them may be interpolated by that."""
+    their interpolation over so many frames as are tried, and `reach` is the highest that may be interpolated by
+    that."""
 
     frames: int = 0
     boxes: Ratio = field(default_factory=Ratio)

@@ -96,7 +96,7 @@ class GateAuditJson(TypedDict):
     `counts`  agreement of the numbers of distinct ids in a window
     `level`   how far the gate is open at the end, 0 to 4; `opened_at` has the frames after which it opened, `closed_at`
               those after which it closed by one step
-    `reach`   over how many frames in a row boxes are interpolated well enough, at most 4; 0 if nothing is known
+    `reach`   over how many frames in a row boxes are interpolated well enough, at most 12; 0 if nothing is known
     """
 
     windows: int

@@ -19,13 +19,13 @@ class Window:
         with self._changed:
             self._size = min(self._size, max(1, size))
 
-    def enter(self, *, wait: bool = True) -> bool:
-        """Return True once there is room for one more; False if there is none (`wait=False`) or the window was
-        closed."""
+    def enter(self, *, wait: bool = True, held: int = 0) -> bool:
+        """Return True once there is room for one more; False if there is none (`wait=False`) or the window was closed.
+        The `held` frames inside that wait for this one, or for a later one, take up no room."""
         with self._changed:
-            while wait and self._open and self._inside >= self._size:
+            while wait and self._open and self._inside >= self._size + held:
                 self._changed.wait()
-            if not self._open or self._inside >= self._size:
+            if not self._open or self._inside >= self._size + held:
                 return False
             self._inside += 1
             return True

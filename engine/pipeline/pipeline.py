@@ -315,7 +315,7 @@ class Pipeline:
                     large = self._narrow(run, frame, live=reader.info.live)
                     if reader.info.live:
                         self._put_live(run, frame)
-                    elif run.window.enter():
+                    elif run.window.enter(held=0 if frame.plan is None else frame.plan.held):
                         self._pass_on(run, frame)
                         if frame.plan is not None and frame.plan.probed:
                             self._frames.put(probe_of(frame))

@@ -21,16 +21,19 @@ from engine.media.planes import luma_of
 from engine.records import Look, Plan
 from engine.stages.decode import frame_bytes
 from engine.stages.parts import cells_covered, grown, packed, rectangles
-from engine.stages.windows import Opening, Openness, Windows
+from engine.stages.windows import MAX_REACH, Opening, Openness, Windows
 from engine_ext.letterbox import Letterbox
 from engine_ext.motion import MotionMap
 
 # Seconds behind the last frame that was looked at, up to which one frame, and several, may be between it and the next:
 # every second frame at 10 to 28 frames per second, two of three at 30.
 _ONE_BETWEEN_S, _SEVERAL_BETWEEN_S = Fraction(101, 1000), Fraction(7, 100)
-MAX_BETWEEN = 4
+_MAX_BETWEEN = 4
 # Seconds behind the last inferred frame, beyond which nothing is interpolated, however well that goes.
 _REACH_S = Fraction(1, 2)
+# Seconds after a frame in which nothing has changed, before the audit's word is taken for longer intervals: it has seen
+# little of what comes into sight.
+_STEADY_S = Fraction(1, 2)
 
 # Of a tensor, what may be inferred in parts: of more, the whole costs little more and tells more.
 _PACKED = 0.33
@@ -47,7 +50,9 @@ _MARGIN = 16
 
 Ignored = Callable[[NDArray[np.float64], tuple[int, int]], NDArray[np.bool_]]
 
-_STATE = struct.Struct("<IIqqqIIIQb")
+# With windows in other places, or other reaches, the first bytes are others.
+_MAGIC = b"gate2"
+_STATE = struct.Struct("<5sIIqqqqIIIQb")
 _LARGEST_STATE = 1 << 20
 
 
@@ -58,7 +63,8 @@ class GateSettings(NamedTuple):
     fine_shape_of the same at the scale of parts; None: the model has one size, or runs elsewhere: no parts
     letterbox_of  returns the mapping of an image into a tensor of this height and width
     stride        of the model, to which parts are aligned
-    largest       maximum bytes of an image that may wait for the next one; larger ones are never interpolated
+    largest       maximum bytes of an image that may wait for the next one; larger ones are never interpolated. Four of
+                  that size may wait, or more of smaller ones
     audit         whether windows of frames are also inferred whole, and the gate may open by the result
     """
 
@@ -69,6 +75,10 @@ class GateSettings(NamedTuple):
     stride: int
     largest: int
     audit: bool = True
+
+    def waiting(self, image_bytes: int) -> int:
+        """Return how many images of so many bytes may wait for the next one that is inferred."""
+        return 0 if image_bytes > self.largest else min(MAX_REACH, _MAX_BETWEEN * self.largest // image_bytes)
 
 
 class Gate:
@@ -89,7 +99,7 @@ class Gate:
         self._ignored: NDArray[np.bool_] | None = None
         self._whole_pts = self._looked_pts = 0
         self._held = 0  # frames since then that are between
-        self._restless_until = -1 << 62
+        self._restless_until = self._still_pts = -1 << 62
         self._quiet = -1  # how often whole frames were due in a row without a change; -1: after a change
 
     def see(
@@ -98,14 +108,16 @@ class Gate:
         """Return how to treat the next frame. If the gate may open, wait until it is known whether it does. `begins`:
         the frames before it were left out, so that it is inferred whole; `ends`: those behind it are, so that it is not
         interpolated."""
+        held = self._held
         if self._opening is None:
-            return self._plan(image, pts, time_base, begins, ends)
+            return self._plan(image, pts, time_base, begins, ends)._replace(held=held)
         place = self._windows.place(self._number)
         self._number += 1
         if place.decides and (openness := self._opening.after(place.stretch)) is not None:
             self._openness = openness
         plan = self._plan(image, pts, time_base, begins, ends)
-        return plan._replace(stretch=place.stretch, audited=place.audited, window_ends=place.ends)
+        stretch, leads, audited, ends_window, _ = place
+        return plan._replace(held=held, stretch=stretch, leads=leads, audited=audited, window_ends=ends_window)
 
     def _plan(self, image: av.VideoFrame, pts: int, time_base: Fraction, begins: bool, ends: bool) -> Plan:
         seen = self._map
@@ -119,18 +131,22 @@ class Gate:
         quiet = not begins and not changed.any()
         if not quiet:
             self._quiet = -1
-        due = begins or self.is_due(pts, time_base)
+        due, since = begins or self.is_due(pts, time_base), (pts - self._looked_pts) * time_base
         if due and quiet:
             self._quiet = min(self._quiet + 1, _DOUBLINGS)
         if abs(seen.shift) > MAX_SHIFT or np.count_nonzero(changed) > _MOVING * changed.size:
-            self._restless_until, self._quiet = pts + int(_RESTLESS_S / time_base), -1
+            self._quiet = -1
+            # Over a longer time than usual, things that move may change as much as a camera does.
+            if not self._held or _is_near(since * self._held / (self._held + 1), self._held - 1):
+                self._restless_until = pts + int(_RESTLESS_S / time_base)
             return self._whole(pts)
         if due or self._openness.level >= 4:
             return self._whole(pts)
         if not changed.any():
-            self._looked_pts, self._held = pts, 0
+            self._looked_pts = self._still_pts = pts
+            self._held = 0
             return Plan(Look.SAME)
-        if not ends and pts > self._restless_until and self._may_wait(image, (pts - self._looked_pts) * time_base):
+        if not ends and pts > self._restless_until and self._may_wait(image, pts, time_base):
             self._held += 1
             return Plan(Look.BETWEEN)
         plan = self._in_parts(image, changed)
@@ -148,9 +164,9 @@ class Gate:
         """Return everything that the next plans depend on, as text."""
         if self._map is None:
             return ""
-        times = self._whole_pts, self._looked_pts, self._restless_until
+        times = self._whole_pts, self._looked_pts, self._restless_until, self._still_pts
         level, reach = self._openness.level, self._openness.reach
-        head = _STATE.pack(*self._map.size_wh, *times, self._held, level, reach, self._number, self._quiet)
+        head = _STATE.pack(_MAGIC, *self._map.size_wh, *times, self._held, level, reach, self._number, self._quiet)
         return base64.b64encode(zlib.compress(head + self._map.get_state(), 1)).decode()
 
     def restore(self, state: str) -> None:
@@ -158,11 +174,13 @@ class Gate:
         try:
             unpacker = zlib.decompressobj()
             values = unpacker.decompress(base64.b64decode(state, validate=True), _LARGEST_STATE)
-            width, height, *times, held, level, reach, number, quiet = _STATE.unpack_from(values)
+            magic, width, height, *times, held, level, reach, number, quiet = _STATE.unpack_from(values)
         except (ValueError, zlib.error, struct.error) as error:
             raise ValueError("the gate's state is damaged") from error
+        if magic != _MAGIC:
+            raise ValueError("the gate's state is of another version")
         self._begin((width, height)).set_state(values[_STATE.size :])
-        self._whole_pts, self._looked_pts, self._restless_until = times
+        self._whole_pts, self._looked_pts, self._restless_until, self._still_pts = times
         self._held = held
         self._openness, self._number, self._quiet = Openness(level, reach), number, quiet
 
@@ -171,15 +189,15 @@ class Gate:
         self._ignored = blocks_ignored(seen, self._ignored_of)
         return seen
 
-    def _may_wait(self, image: av.VideoFrame, since: Fraction) -> bool:
-        """Return whether the frame, `since` seconds after the last inferred one, may be interpolated."""
-        level, reach = self._openness.level, self._openness.reach
-        if self._held >= (MAX_BETWEEN, 1, 0)[min(level, 2)]:
+    def _may_wait(self, image: av.VideoFrame, pts: int, time_base: Fraction) -> bool:
+        """Return whether a frame may be interpolated."""
+        level, held, since = self._openness.level, self._held, (pts - self._looked_pts) * time_base
+        if held >= self._settings.waiting(frame_bytes(image.format.name, image.width, image.height)):
             return False
-        near = since <= (_SEVERAL_BETWEEN_S if self._held else _ONE_BETWEEN_S)
-        if not near and (level or self._held >= reach or since > _REACH_S):
-            return False
-        return frame_bytes(image.format.name, image.width, image.height) <= self._settings.largest
+        if _is_near(since, held) and held < (_MAX_BETWEEN, 1, 0)[min(level, 2)]:
+            return True
+        steady = (pts - self._still_pts) * time_base > _STEADY_S
+        return not level and steady and held < self._openness.reach and since <= _REACH_S
 
     def _whole(self, pts: int) -> Plan:
         assert self._map is not None
@@ -233,6 +251,12 @@ class Gate:
             changed,
             seen.block_px,
         )
+
+
+def _is_near(since: Fraction, held: int) -> bool:
+    """Return whether a frame, so many seconds after the last inferred one and behind `held` others, is between two
+    others whatever the audit has shown."""
+    return since <= (_SEVERAL_BETWEEN_S if held else _ONE_BETWEEN_S)
 
 
 def blocks_ignored(seen: MotionMap, ignored: Ignored | None) -> NDArray[np.bool_] | None:

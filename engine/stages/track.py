@@ -273,6 +273,8 @@ class Track:
         tracks = stream.tracker.follow(frame, detections)
         if plan is not None and tracks.state is not None:
             tracks.state = tracks.state._replace(filled=stream.fill.state())
+        if plan is not None and plan.leads and plan.infer and detections is not None:
+            stream.auditor.lead(frame, detections)
         if plan is not None and plan.audited:
             self._audit(stream, plan, tracks)
         return tracks

@@ -14,6 +14,11 @@ from typing import NamedTuple
 
 WINDOW = 8
 """Frames per window."""
+MAX_REACH = 12
+"""Frames in a row over which boxes may be interpolated, at most, however well that goes."""
+LEAD = MAX_REACH
+"""Frames before a window of which what is inferred is remembered: with frames of the window they are the ends of
+intervals that are longer than it."""
 DELAY = 64
 """Frames from the end of a window to the frame at which the gate may open by its result."""
 LEVELS = 4
@@ -25,10 +30,11 @@ _SHORT, _MANY_SHORT, _LONG = 96, 3, 400
 
 
 class Place(NamedTuple):
-    """A frame's place: its stretch; `audited`: it is in the window, and may be its last frame (`ends`); `decides`: the
-    gate may open here."""
+    """A frame's place: its stretch; `leads`: it is shortly before the window; `audited`: it is in the window, and may
+    be its last frame (`ends`); `decides`: the gate may open here."""
 
     stretch: int
+    leads: bool
     audited: bool
     ends: bool
     decides: bool
@@ -51,11 +57,11 @@ class Windows:
             begins, length = shorts + (stretch - _MANY_SHORT) * _LONG, _LONG
         if self._known[0] != stretch:
             chance = int.from_bytes(hashlib.sha256(f"{self._seed} {stretch}".encode()).digest()[:8], "big")
-            # Not with the first frame: the tracker has nothing yet from which another could continue.
-            self._known = stretch, begins + 1 + chance % (length - WINDOW - DELAY)
+            self._known = stretch, begins + LEAD + chance % (length - LEAD - WINDOW - DELAY)
         first = self._known[1]
         last = first + WINDOW - 1
-        return Place(stretch, first <= number <= last, number == last, number == last + DELAY)
+        leads = first - LEAD <= number < first
+        return Place(stretch, leads, first <= number <= last, number == last, number == last + DELAY)
 
 
 class Openness(NamedTuple):

@@ -297,17 +297,19 @@ def test_a_gate_that_opens_goes_on_where_it_was(blinking: Path, tmp_path: Path) 
 
 
 def test_what_moves_steadily_is_inferred_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the third window on, however often the run is broken off."""
+    """The less often the more windows have shown that it can be, however often the run is broken off."""
     monkeypatch.setattr(agreement, "MIN_BOXES", 10)
     path = film(tmp_path / "pacing.mp4", 420, paces=True)
     (whole,) = engine().run([path], tmp_path / "whole")["videos"]
-    assert whole["gate"]["audit"]["reach"] == 4
+    assert whole["gate"]["audit"]["reach"] == 5
     found = rows(Path(whole["outputs"]["detections"]))
     inferred = [row["frame"] for row in found if not row.get("carried")]
-    assert max(later - sooner for sooner, later in itertools.pairwise(inferred[:80])) == 2
-    assert [later - sooner for sooner, later in itertools.pairwise(inferred[-5:])] == [5] * 4
+    apart = [later - sooner for sooner, later in itertools.pairwise(inferred)]
+    assert max(apart[:20]) == 2
+    assert sorted({max(apart[:at]) for at in range(1, len(apart))}) == [2, 3, 4, 6]
+    assert apart[-4:].count(6) >= 2  # a whole frame comes every two seconds
     out, reached = tmp_path / "out", 0
-    longer = next(sooner for sooner, later in itertools.pairwise(inferred) if later - sooner == 5)
+    longer = next(sooner for sooner, later in itertools.pairwise(inferred) if later - sooner == 6)
     for after in (whole["inferred_frames"] + 6, 4):  # the audit's are not among them
         broken = engine(checkpoint_s=0.0, fail_after=after, workers=2, batch=1)
         assert not broken.run([path], out)["success"]

@@ -1,6 +1,9 @@
 """The gate's parts, one by one: what is planned, which parts, and what is carried over."""
 
+import base64
+import itertools
 import threading
+import zlib
 from fractions import Fraction
 
 import av
@@ -14,9 +17,9 @@ from engine.records import Agreements, Anchors, Detections, Frame, Look, Part, P
 from engine.stages.agreement import Auditor
 from engine.stages.confidence import drawn, interval
 from engine.stages.fill import Fill, matches
-from engine.stages.gate import MAX_BETWEEN, Gate, GateSettings
+from engine.stages.gate import Gate, GateSettings
 from engine.stages.parts import grown, in_whole, packed, rectangles
-from engine.stages.windows import DELAY, WINDOW, Opening, Openness, Windows
+from engine.stages.windows import DELAY, LEAD, MAX_REACH, WINDOW, Opening, Openness, Windows
 
 SIZE = (640, 480)
 TICK = Fraction(1, 25)
@@ -78,12 +81,37 @@ def test_of_frames_near_each_other_some_are_between():
     ] * 3
     dense = Gate(settings())
     times = [dense.see(each, number, Fraction(1, 1000)).look for number, each in enumerate(moving(8))]
-    assert times[1 : 1 + MAX_BETWEEN] == [Look.BETWEEN] * MAX_BETWEEN
-    assert times[1 + MAX_BETWEEN] is Look.PARTS
+    assert times[1:6] == [Look.BETWEEN] * 4 + [Look.PARTS]
 
 
 def test_images_too_large_to_be_held_up_are_never_between():
     assert looks(Gate(settings(largest=1000)), moving(4)) == ["whole", "parts", "parts", "parts"]
+
+
+def held_most(largest):
+    """The most frames in a row that wait, of a gate that may reach as far as any."""
+    opening = Opening()
+    opening.tell(1 << 30, Openness(0, MAX_REACH))
+    gate = Gate(settings(every_s=60, largest=largest), opening=opening)
+    return max(gate.see(each, number, TICK).held for number, each in enumerate(moving(130, 2)))
+
+
+def test_of_small_images_more_may_wait():
+    size = SIZE[0] * SIZE[1] * 3 // 2
+    assert [held_most(many) for many in (size - 1, size, 2 * size, 1 << 30)] == [0, 4, 8, MAX_REACH]
+
+
+@pytest.mark.parametrize(("held", "expected"), [(1, Look.PARTS), (5, Look.BETWEEN)])
+def test_what_changes_much_in_a_usual_time_is_a_camera_that_moves(held, expected):
+    opening = Opening()
+    opening.tell(1 << 30, Openness(0, MAX_REACH))
+    gate = Gate(settings(every_s=60), opening=opening)
+    for number in itertools.count():
+        plan = gate.see(image((100 + 2 * number, 200, 40)), number, TICK)
+        if number > 99 and (plan.look, plan.held) == (Look.BETWEEN, held - 1):
+            break
+    images = image((0, 0, 470)), image((0, 0, 470), (500, 200, 40))
+    assert looks(gate, images, number + 1) == ["whole", expected.value]
 
 
 def whole_at(gate, images, start=0):
@@ -143,6 +171,15 @@ def test_a_state_goes_on():
     other.restore(gate.state())
     assert looks(gate, images[15:], 15) == looks(other, images[15:], 15)
     assert gate.state() == other.state()
+
+
+def test_a_state_of_a_version_with_other_windows_is_refused():
+    gate = Gate(settings())
+    looks(gate, moving(3))
+    values = zlib.decompress(base64.b64decode(gate.state()))
+    other = base64.b64encode(zlib.compress(b"gate1" + values[5:])).decode()
+    with pytest.raises(ValueError, match="of another version"):
+        Gate(settings()).restore(other)
 
 
 @pytest.mark.parametrize("state", ["", "x", "AAAA", "eJwDAAAAAAE="])
@@ -406,6 +443,8 @@ def test_windows(seed):
     firsts = [number for number in audited if not places[number - 1].audited]
     assert len(firsts) == places[-1].stretch + 1
     assert len([first for first in firsts if first < 288]) == 3
+    leading = [number for number, each in enumerate(places) if each.leads]
+    assert leading == [number for first in firsts for number in range(first - LEAD, first)]
     for first in firsts:
         last = first + WINDOW - 1
         assert [number for number in range(first, last + 1) if places[number].ends] == [last]
@@ -493,41 +532,66 @@ def test_it_closes_after_windows_that_agree_and_waits_longer_each_time():
     assert copy.closed_at is not auditor.seen.closed_at
 
 
-def windows_seen(targets, move, *, look=Look.PARTS, windows=4):
-    """An auditor that has seen windows in which a thing moves by `move(frame)`."""
+def windows_seen(targets, move, *, look=Look.PARTS, windows=4, leads=0):
+    """An auditor that has seen windows in which a thing moves by `move(frame)`, and so many frames before each."""
     auditor = Auditor(targets, 0.25)
-    for number in range(windows * WINDOW):
-        left = move(number % WINDOW)
-        things = found(*((left, 40 * row, left + 20, 40 * row + 20, 0.9, 0) for row in range(4)))
-        ends = number % WINDOW == WINDOW - 1
-        plan = Plan(look, stretch=number // WINDOW, window_ends=ends)
-        auditor.see(plan, tracks(number, things, range(4)), tracks(number, things, range(4)))
+    for number in range(windows * (leads + WINDOW)):
+        stretch, at = divmod(number, leads + WINDOW)
+        left = move(at)
+        things = found(*((left, 40 * row, left + 50, 40 * row + 20, 0.9, 0) for row in range(4)))
+        plan = Plan(look, stretch=stretch, window_ends=at == leads + WINDOW - 1)
+        given, whole = (tracks(number, things, range(4)) for _ in range(2))
+        if at < leads:
+            auditor.lead(given.frame, things)
+        else:
+            auditor.see(plan, given, whole)
     return auditor.seen
 
 
 @pytest.mark.parametrize(
     ("what", "move", "expected"),
     [
-        ("straight on", lambda frame: 3 * frame, 4),
-        ("to and fro, every second frame", lambda frame: 18 * (frame % 2), 0),
-        ("to and fro, more slowly", lambda frame: [0, 6, 12, 18, 12, 6, 0, 6][frame], 1),
+        ("straight on", lambda frame: 3 * frame, 8),
+        ("to and fro, every second frame", lambda frame: 45 * (frame % 2), 0),
+        ("to and fro, more slowly", lambda frame: [0, 15, 30, 45, 30, 15, 0, 15][frame], 1),
     ],
 )
 def test_windows_tell_over_how_many_frames_boxes_can_be_interpolated(what, move, expected):
     seen = windows_seen(0.9, move)
     assert seen.reach == expected
     assert seen.copy() == seen
-    assert len(seen.between_boxes) == len(seen.between_agreeing) == 4
+    assert len(seen.between_boxes) == len(seen.between_agreeing) == 6
+
+
+def test_with_the_frames_before_them_they_tell_of_longer_intervals():
+    def on(frame):
+        return 3 * frame
+
+    assert windows_seen(0.9, on, leads=LEAD, windows=6).reach == MAX_REACH
+    # A thing that turns round every five frames is on its way over one of them, and not over two.
+    assert windows_seen(0.9, lambda frame: 15 * abs(frame % 10 - 5), leads=LEAD).reach == 1
+
+
+def test_each_window_permits_to_reach_further():
+    reaches = [windows_seen(0.9, lambda frame: 3 * frame, leads=LEAD, windows=windows).reach for windows in (1, 2, 3)]
+    assert reaches == [2, 3, 5]
+
+
+def test_what_a_version_knew_of_other_reaches_is_forgotten():
+    auditor = Auditor(0.9, 0.25, Agreements(between_agreeing=[100] * 4, between_boxes=[200] * 4, reach=4))
+    things = found((0, 0, 20, 20, 0.9, 0))
+    plan = Plan(Look.WHOLE, stretch=0, window_ends=True)
+    auditor.see(plan, tracks(0, things, [1]), tracks(0, things, [1]))
+    assert (auditor.seen.reach, auditor.seen.between_boxes) == (0, [0] * 6)
 
 
 def test_no_further_than_is_known():
     def on(frame):
         return 4 * frame
 
-    assert windows_seen(0.9, on, windows=2).reach == 0  # too few
     assert windows_seen(0.0, on).reach == 0  # there is no target
     still = windows_seen(0.9, on, look=Look.SAME)
-    assert (still.reach, still.between_boxes) == (0, [0] * 4)  # nothing moves
+    assert (still.reach, still.between_boxes) == (0, [0] * 6)  # nothing moves
 
 
 def test_a_gate_reaches_as_far_as_is_told():

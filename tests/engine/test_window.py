@@ -36,3 +36,11 @@ def test_nothing_enters_a_closed_window(wait):
     window.close()
     window.leave()  # a frame that was in flight
     assert window.enter(wait=wait) is False
+
+
+def test_frames_that_wait_for_the_next_one_take_up_no_room() -> None:
+    window = Window(1)
+    assert window.enter()
+    assert not window.enter(wait=False)
+    assert window.enter(held=1)
+    assert not window.enter(wait=False, held=1)
