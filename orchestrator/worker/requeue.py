@@ -10,6 +10,7 @@ message does no harm: it finds nothing to take.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,7 @@ def known_jobs(broker: Broker, settings: Settings) -> Iterable[Job]:
     # Whoever may submit may announce: another part of them at each look, so that many hold up nothing for long.
     for job_id, folder in broker.announced(_MAX_ANNOUNCED):
         path = any_path(folder)
-        if job_id in seen or path.name != job_id or (isinstance(path, Path) and not (path / "job.json").exists()):
+        if job_id in seen or path.name != job_id or (isinstance(path, Path) and not os.path.exists(path / "job.json")):
             continue  # of another machine, or of nobody: that is quickly seen, the checks below take a while
         try:
             job = jobs.open_job(folder, settings)
