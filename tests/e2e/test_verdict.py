@@ -120,13 +120,11 @@ def test_inference_that_sleeps(videos, tmp_path, monkeypatch):
 def test_frames_that_are_skipped_cost_nothing(videos, tmp_path):
     """With two frames in three left out, inference binds at three times its own pace."""
     found = verdict(videos[:1], tmp_path, delay_s=0.030, skip_frames=2)
-    frames = {stage.stage: stage.frames for threads in found.usage.threads for stage in threads.stages}
-    assert (frames["decode"], frames["infer"], frames["track"], frames["sink mot"]) == (50, 17, 50, 50)
+    stages = {stage.stage: stage for threads in found.usage.threads for stage in threads.stages}
+    assert [stages[name].frames for name in ("decode", "infer", "track", "sink mot")] == [50, 17, 50, 50]
     assert found.binding == "infer"
-    right = found.ceiling_fps == pytest.approx(50 / (17 * 0.030), rel=0.15)
-    if not right and found.usage.others > BUSY_CORES:
-        pytest.skip(f"other programs take {found.usage.others:.1f} cores")
-    assert right, found.ceiling_fps
+    # Three times the pace of a run in which all are inferred, less the time to open and finish so short a video.
+    assert 1.5 / 0.030 < found.ceiling_fps < 3 / 0.030
 
 
 def test_a_batch_counts_its_frames(videos, tmp_path):
