@@ -125,7 +125,7 @@ def find_job(job_id: str, settings: Settings, *outputs: AnyPath) -> Job:
     if found is not None:
         folders.insert(0, any_path(found.folder))
     for folder in folders:
-        if file_at(folder / "job.json").exists():
+        if _holds_a_job(folder):
             return Job.open(folder)
     if found is not None:
         raise UnknownJob(f"Job {job_id} is in {found.folder}, and there is no such folder now. Is its disk unmounted?")
@@ -133,6 +133,13 @@ def find_job(job_id: str, settings: Settings, *outputs: AnyPath) -> Job:
         f"No job {job_id} is known on this machine. `yolo-submit --list-tasks` shows those that are; for one that was "
         "submitted elsewhere, name its output folder with --output DIR."
     )
+
+
+def _holds_a_job(folder: AnyPath) -> bool:
+    """Return whether a job's directory is there. On disk, one that can't be looked at is not; storage that is away says
+    so: raises StorageAway."""
+    record = folder / "job.json"
+    return os.path.exists(record) if isinstance(record, Path) else file_at(record).exists()
 
 
 def _whole(begun: str, settings: Settings, outputs: tuple[AnyPath, ...]) -> str:

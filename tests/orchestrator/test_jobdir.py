@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -312,6 +313,11 @@ def test_remembered_and_found(job, settings):
     with pytest.raises(UnknownJob, match="No job"):
         find_job(job.id, settings)
     assert find_job(job.id, settings, job.output).folder == job.folder
+
+
+def test_a_job_is_not_in_a_folder_that_can_t_be_looked_at(settings):
+    with pytest.raises(UnknownJob):
+        find_job("20260101-000000-abcdef", settings, Path(f"/{'x' * 300}"))
 
 
 def test_who_looks_for_what_is_left_to_do_passes_over_what_has_ended(tmp_path, job, settings):
