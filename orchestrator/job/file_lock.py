@@ -12,7 +12,7 @@ from pathlib import Path
 def lock(path: Path) -> int | None:
     """Lock a file, creating it if missing, and return its descriptor; None if another process has the lock. It is held
     until the descriptor and its copies in child processes are closed. Raises OSError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = _opened(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -50,9 +50,13 @@ def sole(path: Path) -> Iterator[bool]:
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
     """Hold the lock of a file for a block, waiting for whoever has it. Raises OSError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = _opened(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
