@@ -29,6 +29,7 @@ from engine.finished import FinishedRun, Selection
 from engine.media.inputs import Video
 from engine.pipeline.recording import claim, salvage
 from engine.pipeline.stream import StreamRun
+from engine.records import EndOfStream
 from engine.run.recorded import UNFINISHED, Recorded
 from engine.sinks.jsonl import TracksJsonl
 from engine.sinks.video import AnnotatedVideo
@@ -525,17 +526,19 @@ def test_frames_that_were_dropped_have_no_number(ts: Path, tmp_path: Path) -> No
         assert {row["frame"]: row["time_s"] for row in rows(outputs["tracks"])}.items() <= set(enumerate(times_s))
 
 
-def test_a_file_of_a_segments_name_is_not_replaced(ts: Path, tmp_path: Path) -> None:
+def test_a_file_of_a_segments_name_is_not_replaced(ts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also not where it comes there while the segment grows: the recording stays in its attempt, and is not lost."""
+    complete = AnnotatedVideo.complete
 
-    def progress(streams: list[Any]) -> None:
-        for folder in (tmp_path / ".yolo-engine").glob("cam-*"):
-            name = folder.name.rpartition("-")[0]
-            if NAME.fullmatch(name) and not (tmp_path / f"{name}.mp4").exists():
-                (tmp_path / f"{name}.mp4").write_text("another's")
+    def take_the_name(video: AnnotatedVideo, end: EndOfStream) -> Path:
+        (folder,) = (folder for folder in (tmp_path / ".yolo-engine").glob("cam-*Z-*"))
+        (tmp_path / f"{folder.name.rpartition('-')[0]}.mp4").write_text("another's")
+        monkeypatch.undo()
+        return complete(video, end)
 
+    monkeypatch.setattr(AnnotatedVideo, "complete", take_the_name)
     with Camera(ts, Play(30, gap_s=0.02), Play(30)) as camera:
-        video = fake_engine(**_settings()).run([camera.url], tmp_path, progress=progress)["videos"][0]
+        video = fake_engine(**_settings()).run([camera.url], tmp_path)["videos"][0]
         (taken,) = tmp_path.glob("cam-*.mp4")
         assert taken.read_text() == "another's"
         assert (video["status"], video["error"]) == ("failed", f"{taken.name} can't be written: file exists")
