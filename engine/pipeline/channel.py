@@ -41,6 +41,12 @@ class Handoff(Generic[T]):
                 self._not_full.wait()
             self._append(item)
 
+    def put_first(self, item: T) -> None:
+        """Add a record in front of all others, without waiting for room. Raises Closed."""
+        with self._lock:
+            self._append(item)
+            self._items.rotate(1)
+
     def drop_oldest(self, droppable: Callable[[T], bool]) -> T | None:
         """Take out and return the oldest record for which `droppable` holds; None when there is none."""
         with self._lock:

@@ -876,7 +876,7 @@ class StreamReader:
             plan = self._motion.see(image, pts, self._decoder.time_base, begins=begins, ends=ends)
         infer = plan.infer if plan is not None else (index - self._origin) % self._every == 0
         # What is known behind a frame between others depends on the next ones; what the audit knows, on its window.
-        held_up = plan is not None and (plan.look is Look.BETWEEN or plan.leads or plan.audited)
+        held_up = plan is not None and (plan.look is Look.BETWEEN or plan.audited)
         held_up |= self._settings.both and not infer
         mark = self._mark(image, pts, duration) if due and self._marks and not held_up else None
         step_s, base = self.info.step_s, self._decoder.time_base
