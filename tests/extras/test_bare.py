@@ -89,9 +89,14 @@ def test_results_in_a_database_say_what_they_need(video, tmp_path):
         "CELERY_RESULT_BACKEND": f"db+sqlite:///{tmp_path}/r",
     }
     done = subprocess.run(
-        [*map(str, command), "--output", str(tmp_path)], capture_output=True, text=True, timeout=120, cwd=ROOT, check=False,
+        [*map(str, command), "--output", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        check=False,
         env={**os.environ, **urls, "XDG_STATE_HOME": str(tmp_path / "state")},
-    )  # fmt: skip
+    )
     assert done.returncode == 2
     assert "results in a database need SQLAlchemy: pip install" in done.stderr
     assert "[database]'" in done.stderr
