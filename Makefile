@@ -110,7 +110,7 @@ export REQUIREMENTS
 
 WITH_openvino := opencv-python-headless
 # A server that speaks S3, and what it serves with: `moto[server]` would bring 300 MB more for other services.
-WITH_storage := 'moto[s3]>=5.1' flask flask-cors 'duckdb>=1.1'
+WITH_storage := 'moto[s3]>=5.1' flask flask-cors 'duckdb>=1.1' pytest-xdist
 WITH_sqs := 'moto[sqs]>=5.1' flask flask-cors
 
 build/extras/%/.installed: $(STAMP)
@@ -126,7 +126,7 @@ test-openvino: build build/extras/openvino/.installed ## Run the tests of the Op
 	build/extras/openvino/bin/python -m pytest tests/engine/test_backends.py tests/engine/test_precision.py tests/engine/test_quantize.py
 
 test-storage: build build/extras/storage/.installed ## Run the tests of object storage, on a server of their own
-	build/extras/storage/bin/python -m pytest tests/storage tests/engine/test_storage.py
+	build/extras/storage/bin/python -m pytest $(PARALLEL) tests/storage tests/engine/test_storage.py
 
 test-sqs: build build/extras/sqs/.installed ## Run the tests of Amazon SQS as the broker, on a server of their own
 	build/extras/sqs/bin/python -m pytest tests/sqs

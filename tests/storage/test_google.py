@@ -13,7 +13,7 @@ from orchestrator.job.leases import Owner, take
 from orchestrator.settings import Settings
 from orchestrator.worker import steps
 from tests.e2e.runs import fake_engine
-from tests.storage.conftest import NUMBERS, SIGNED
+from tests.storage.conftest import SIGNED, new_name
 from tests.storage.google import Google
 from tests.storage.machines import LEASE_S, go_on
 from tests.storage.test_jobs import CONFIG, local
@@ -28,7 +28,7 @@ def google(server, tmp_path, monkeypatch):
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
         monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(tmp_path / "key.json"))
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        running.bucket = f"google-{next(NUMBERS)}"
+        running.bucket = new_name()
         urllib.request.urlopen(urllib.request.Request(f"{running.url}/{running.bucket}", method="PUT")).close()
         yield running
 
