@@ -58,7 +58,7 @@ endef
 export PREREQUISITES
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-eval test-openvino test-storage test-sqs test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq test-kubernetes train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-fast test-eval test-openvino test-storage test-sqs test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq test-kubernetes train train-data chaos chaos-sqs chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -248,6 +248,9 @@ STRIKES ?= 4
 
 chaos: build ## Break the job system in every way we know, seeded (SEED, STRIKES), and print a table
 	$(BIN)/python -m tests.chaos --seed $(SEED) --strikes $(STRIKES)
+
+chaos-sqs: build build/extras/sqs/.installed ## Do the same on a server that speaks like Amazon SQS
+	CHAOS_BROKER=sqs build/extras/sqs/bin/python -m tests.chaos --seed $(SEED) --strikes $(STRIKES)
 
 chaos-real: build ## Kill the worker in 20 runs over real videos and compare the results
 	$(BIN)/python -m tests.chaos.real --seed $(SEED)
