@@ -6,7 +6,7 @@ least the margin, or with the track. A gap in a track does not end a stay.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, KeysView
 from dataclasses import dataclass
 from itertools import compress
 from typing import NamedTuple
@@ -116,7 +116,7 @@ class Stays:
         return stay.stay(track_id, self._zone.anchor) if stay is not None else None
 
     @property
-    def inside_now(self) -> Collection[int]:
+    def inside_now(self) -> KeysView[int]:
         """The tracks whose stay has not ended."""
         return self._open.keys()
 
