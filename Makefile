@@ -110,7 +110,7 @@ export REQUIREMENTS
 
 WITH_openvino := opencv-python-headless
 # A server that speaks S3, and what it serves with: `moto[server]` would bring 300 MB more for other services.
-WITH_storage := 'moto[s3]>=5.1' flask flask-cors
+WITH_storage := 'moto[s3]>=5.1' flask flask-cors 'duckdb>=1.1'
 WITH_sqs := 'moto[sqs]>=5.1' flask flask-cors
 
 build/extras/%/.installed: $(STAMP)

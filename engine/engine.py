@@ -58,8 +58,7 @@ from engine.records import Detections, Frame, FrameBatch, Tracks
 from engine.resume import attempts, fingerprint, steps
 from engine.resume.attempts import Attempt
 from engine.resume.checkpoint import EVERY_S, Checkpoints
-from engine.resume.journal import CarriedJson, Fingerprint
-from engine.resume.journal import Verdict as LastWord
+from engine.resume.journal import Fingerprint
 from engine.run.identities import Identities
 from engine.run.recorded import Recorded
 from engine.run.run import Run
@@ -281,7 +280,7 @@ class Engine:
                 kept[key].before = order.place(key, videos[key]).digest if order.is_sequence else None
                 if entry := kept[key].done():
                     earlier[key] = entry
-                    order.done(key, _carried(attempts.verdict_of(place, videos[key].stem)))
+                    order.done(key, attempts.carried_by(place, videos[key].stem))
         identities = Identities(lambda: broken_off.is_set() or run.interrupted)
         totals = run.totals = Totals(videos, [(videos[key], entry.frames) for key, entry in earlier.items()])
         salvaging = ThreadPoolExecutor(1, "salvage")
@@ -491,7 +490,7 @@ class Engine:
                 work = Work(folder, place, assignment.job)
                 attempt = self._attempt(assignment.video, work, assignment)
                 on_begin = partial(begun, assignment) if begun is not None else None
-                behind = self._place_of(assignment, folder)
+                behind = self._place_of(assignment)
                 apart = self._drawn_apart(pipeline, key, assignment, attempt[1], roots)
                 ahead = self._ahead(assignment.pieces, apart=apart is not None)
                 yield self._run_of(
@@ -712,16 +711,11 @@ class Engine:
             self._alarms,
         )
 
-    def _place_of(self, assignment: Assignment, folder: Path) -> Place | None:
-        """Return the video's place after the previous ones of its camera, whose verdicts are in the folder."""
+    def _place_of(self, assignment: Assignment) -> Place | None:
+        """Return the video's place after the previous one of its camera."""
         if self._answering.camera is None:
             return None
-
-        def left() -> CarriedJson | None:
-            verdicts = (attempts.verdict_of(folder, stem) for stem in assignment.behind)
-            return next((carried for each in verdicts if (carried := _carried(each))), None)
-
-        return Place(assignment.video, self._answering, left)
+        return Place(assignment.video, self._answering, assignment.before)
 
     def _attempt(
         self, video: Video, work: Work, assignment: Assignment | None = None
@@ -1055,11 +1049,6 @@ def _follow_up() -> Callable[..., Followed]:
 def _name_of(video: Video) -> str:
     """Return the video's name in all tables."""
     return name_of({"path": video.path, "stem": video.stem})
-
-
-def _carried(verdict: LastWord | None) -> CarriedJson | None:
-    """Return what a finished video passes on to the next one of its camera."""
-    return verdict.get("carried") if verdict is not None else None
 
 
 def _stands(place: Folder, folder: Path) -> bool:

@@ -17,7 +17,10 @@ class Loader(AppLoader):  # type: ignore[misc]
     """Unlike Celery's own loader, ignores modules in the current folder, which may contain videos, or a stranger's
     files."""
 
-    override_backends: ClassVar = {"file": "orchestrator.broker.folder_backend:Backend"}
+    override_backends: ClassVar = {
+        "file": "orchestrator.broker.folder_backend:Backend",
+        "db": "orchestrator.broker.database_backend:Backend",
+    }
 
     def import_from_cwd(self, module: str, imp: Any = None, package: str | None = None) -> Any:
         return self.import_module(module, package=package)

@@ -52,6 +52,9 @@ def broker_folder(url: str) -> Path | None:
     return Path(unquote(url.removeprefix(_FOLDER))) if url.startswith(_FOLDER) else None
 
 
+_DATABASE = "db+"
+
+
 def keeps_messages_alone(url: str) -> bool:
     """Return whether a broker has no place for what is known beside its messages."""
     return is_amqp(url) or is_sqs(url) or broker_folder(url) is not None
@@ -65,6 +68,16 @@ def is_amqp(url: str) -> bool:
 def is_sqs(url: str) -> bool:
     """Return whether a URL names an Amazon SQS."""
     return url.startswith("sqs://")
+
+
+def is_database(url: str) -> bool:
+    """Return whether a URL names a database, for results."""
+    return url.startswith(_DATABASE)
+
+
+def database_of(url: str) -> str:
+    """Return SQLAlchemy's URL of the database that a URL names."""
+    return url.removeprefix(_DATABASE)
 
 
 Seconds = Annotated[float, Field(gt=0, le=7 * 86_400)]
@@ -98,8 +111,9 @@ class Settings(BaseModel):
     """`redis://`, `rediss://` (TLS) or `redis+socket://`; `amqp://` or `amqps://` for RabbitMQ; `sqs://`;
     `filesystem:///FOLDER` for a shared folder. If it is not set, an embedded broker of this machine is preferred."""
     result_backend: str | None = None
-    """URL of the result store: a Redis, or a folder (`file:///FOLDER`). None: the broker; with RabbitMQ or a folder as
-    the broker, the board."""
+    """URL of the result store: a Redis, a folder (`file:///FOLDER`), or a database (`db+sqlite:////FILE`,
+    `db+postgresql+psycopg://USER:PASSWORD@HOST/DATABASE`; extra `database`). None: the broker; with RabbitMQ, SQS or a
+    folder as the broker, the board."""
     board: Path | None = None
     """With RabbitMQ: the folder, shared by all machines, of what workers say of themselves. None: `.yolo-board` in the
     first output root; without roots, in `state_dir`; if the broker is a folder, in that folder."""
@@ -221,7 +235,7 @@ def settings() -> Settings:
         raise SettingsError(
             "Setting result_backend: a RabbitMQ keeps a result for one answer to one program, and a job's result comes "
             "from a later message than the one that was sent. Leave it out (results go to files of the board), or name "
-            "a Redis or a folder: file:///FOLDER."
+            "a Redis, a folder (file:///FOLDER) or a database (db+sqlite:////FILE)."
         )
     if read.config:
         from engine.config import EngineConfig

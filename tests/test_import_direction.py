@@ -86,7 +86,7 @@ ROOMS = {
         # What uses an engine, or its results.
         "audit": {
             "analytics", "engine", "errors", "files", "finished", "inference", "media", "output_folder", "pipeline",
-            "profiling", "records", "results", "sinks", "stages", "summary", "trackers",
+            "profiling", "records", "results", "resume", "sinks", "stages", "summary", "trackers",
         },
         "observe": {"engine", "errors", "install", "profiling"},
         "verification": {

@@ -56,6 +56,9 @@ FOR_THE_START = {
     "of a run over files on disk alone": {
         "engine/storage/urls.py",
     },
+    "of a program whose results are in no database": {
+        "orchestrator/broker/preflight.py",
+    },
     "of a command that nobody watches on a terminal": {
         "engine/cli/console.py",
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from engine.audit.claims import Claim
@@ -12,6 +13,7 @@ from engine.audit.rows import Row, Unreadable, differences, read
 from engine.engine import Engine
 from engine.media.inputs import Video
 from engine.pipeline.assignment import Assignment
+from engine.resume import attempts
 from engine.summary import VideoJson
 
 _LOOK_EVERY_S = 0.5
@@ -29,7 +31,8 @@ def do_again(engine: Engine, claims: Sequence[Claim], folder: Path) -> dict[str,
             while not set(map(str, behind[:1])) <= entries.keys():  # wait: its tracks continue from that file
                 with changed:
                     changed.wait(_LOOK_EVERY_S)
-            yield Assignment(Video(str(claim.source), claim.stem), behind=behind, job="audit")
+            before = partial(attempts.carried_by, folder, *behind)
+            yield Assignment(Video(str(claim.source), claim.stem), before=before, job="audit")
 
     def done(assignment: Assignment, entry: VideoJson) -> None:
         with changed:

@@ -227,11 +227,11 @@ class _Manifest(_Facts):
 
 
 def refuse_object(folder: Path) -> None:
-    """Raise InputError, with what to do, if results are to be read from object storage."""
+    """Raise InputError, with what to do, for results in object storage, where a folder is needed."""
     if (place := place_of(folder)) is not None:
         url = place.url.rstrip("/")
         raise InputError(
-            f"{url} is in object storage, and results are read from a folder: copy them, e.g. "
+            f"{url} is in object storage, and results are read from a folder here: copy them, e.g. "
             f"`aws s3 cp --recursive {url} OUT`, and name OUT."
         )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # a worker's parent knows assignments, and holds no media library
     from engine.media.inputs import Video
+    from engine.resume.journal import CarriedJson
 
 PIECE_SUFFIX = ".bin"
 NOTES_SUFFIX = ".notes"
@@ -17,6 +18,11 @@ DRAWN_SUFFIX = ".drawn"
 
 def not_fenced() -> None:
     """Do nothing: nobody else can take the video."""
+
+
+def nothing_before() -> CarriedJson | None:
+    """Return None: no file of the same camera was before."""
+    return None
 
 
 class Piece(NamedTuple):
@@ -66,7 +72,7 @@ class Assignment(NamedTuple):
     fence    called before anything is taken over, before each checkpoint and before outputs are published; raises
              engine.errors.LeaseLost if this attempt has lost the video to another
     pieces   of the video, which others may process in the meantime; None: nobody else works on it
-    behind   in a sequence: where the camera's previous files, which have ended, have their outputs, the last one first
+    before   in a sequence: returns what the camera's previous file, which has ended, left to this one; None: nothing
     job      identifies all attempts, at any time, at the same results: the outcome of one holds for all. "": an earlier
              outcome counts if it would be the same today, as between two runs
     """
@@ -75,7 +81,7 @@ class Assignment(NamedTuple):
     attempt: int = 1
     fence: Callable[[], None] = not_fenced
     job: str = ""
-    behind: tuple[PurePath, ...] = ()
+    before: Callable[[], CarriedJson | None] = nothing_before
     pieces: PiecesOf | None = None
 
 

@@ -37,7 +37,7 @@ from engine.files.folders import GONE, Folder, opened
 from engine.output_folder.corrections import are_corrected, kept_as, make_room
 from engine.output_folder.own_files import STATE_FOLDER, foreign, is_own_in
 from engine.resume import steps
-from engine.resume.journal import LARGEST, Damaged, Journal, MadeFile, Verdict, Written, packed, unpacked
+from engine.resume.journal import LARGEST, CarriedJson, Damaged, Journal, MadeFile, Verdict, Written, packed, unpacked
 
 if TYPE_CHECKING:
     from engine.summary import FileJson
@@ -556,6 +556,16 @@ def verdict_of(output: Path | Folder, stem: PurePath) -> Verdict | None:
             values = unpacked(text)
             if "done" in values:
                 return _as_verdict(values)
+    return None
+
+
+def carried_by(output: Path | Folder, *stems: PurePath) -> CarriedJson | None:
+    """Return what the first of some finished videos that left something left to the next one of its camera; None if
+    there is nothing. Reads only."""
+    for stem in stems:
+        verdict = verdict_of(output, stem)
+        if verdict is not None and (carried := verdict.get("carried")):
+            return carried
     return None
 
 

@@ -22,12 +22,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from engine.errors import OutputError, StorageError
 from engine.storage.lock import LOCK, STATE, Lock
 from engine.storage.spooled import FREED_SUFFIX, free
 from engine.storage.urls import Place, store_of
 from engine.storage.written import MANIFEST, NAMES, below, foreign, listed, written
+
+if TYPE_CHECKING:
+    from engine.storage.stores import ObjectFacts, Store
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,21 @@ class Sent:
     def has_etag(self, etag: str) -> bool:
         """Return whether this is the etag of its object."""
         return self.etag.strip('"') == etag.strip('"')
+
+
+def fetched(store: Store, facts: ObjectFacts, path: Path, *, frees: bool) -> Sent:
+    """Copy an object to a file, which appears as a whole; with `frees` only its size. Return what to note. Raises
+    StorageError and OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.fetched")
+    with open(part, "wb") as file:
+        if frees:
+            file.truncate(facts.size)
+        else:
+            store.fetch(facts.key, file)
+    part.replace(path)
+    status = path.stat()
+    return Sent(status.st_size, status.st_mtime_ns, facts.etag, frees)
 
 
 class SharedOutput:
@@ -124,17 +143,9 @@ class SharedOutput:
             note = self._note_of(name)
             if note is not None and note.is_of(path) and note.has_etag(facts.etag) and (frees or not note.freed):
                 return path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.fetched")
-            with open(part, "wb") as file:
-                if frees:
-                    file.truncate(facts.size)
-                else:
-                    self._store.fetch(facts.key, file)
-            part.replace(path)
+            self._write_note(name, fetched(self._store, facts, path, frees=frees))
         except StorageError as error:
             raise self._failed(error) from error
-        self._write_note(name, Sent(facts.size, path.stat().st_mtime_ns, facts.etag, frees))
         return path
 
     def finish(
@@ -152,7 +163,7 @@ class SharedOutput:
                 log.warning("%s %s", self.place.below(LOCK).url, error)
 
     def _finish(self, extra: Mapping[str, bytes], manifest: bytes, settled: bool, tick: Callable[[], None]) -> None:
-        rest = [path for path in _files(self._folder) if self._name(path) != MANIFEST]
+        rest = [path for path in files_in(self._folder) if self._name(path) != MANIFEST]
         self._send(f"{NAMES}.json", rest, lambda: None, tick, extra)
         try:
             there = below(self._store, self.place)
@@ -293,7 +304,7 @@ def refuse_foreign(place: Place, names: Iterable[str]) -> None:
             raise foreign(place.below(name))
 
 
-def _files(folder: Path) -> list[Path]:
+def files_in(folder: Path) -> list[Path]:
     """Return the files of a folder, in order; links, hidden files and hidden folders are left out."""
     found = []
     for place, folders, names in os.walk(folder):

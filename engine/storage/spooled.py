@@ -35,12 +35,16 @@ def told(values: V, folder: Path, url: str) -> V:
 
 def tell_pages(folder: Path, url: str) -> None:
     """Replace paths below `folder` by URLs in the pages that a report in it consists of. Raises OutputError."""
-    here, there = os.fsencode(folder), url.rstrip("/").encode()
     try:
         for page in folder.rglob("*.html"):
-            page.write_bytes(page.read_bytes().replace(here, there))
+            page.write_bytes(with_urls(page.read_bytes(), folder, url))
     except OSError as error:
         raise OutputError(f"{folder} can't be written: {error.strerror}.") from error
+
+
+def with_urls(page: bytes, folder: Path, url: str) -> bytes:
+    """Return a page in which paths below `folder` are URLs."""
+    return page.replace(os.fsencode(folder), url.rstrip("/").encode())
 
 
 def free(path: Path) -> None:

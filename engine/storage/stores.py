@@ -346,6 +346,11 @@ def _told(error: BaseException, place: Place) -> StorageError:
     asked = urlsplit(match[1]) if (match := _ASKED.search(text)) else None
     server = asked.netloc if asked is not None else ""
     variables = _VARIABLES[place.scheme]
+    if isinstance(error, exceptions.InvalidPathError):
+        return StorageError(
+            "can't be read: an object there has a name that is no path, with `//`, `.` or `..`. Remove it, or name a "
+            "prefix without it"
+        )
     if any(host in server for host in _METADATA_HOSTS):
         return StorageError(f"can't be read: there are no credentials. Set {variables}")
     if code == "NoSuchBucket":

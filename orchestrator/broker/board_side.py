@@ -5,11 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 
-from orchestrator.broker import folder_results
 from orchestrator.broker.board import Board
 from orchestrator.broker.heartbeats import Heartbeat, Look
 from orchestrator.broker.refusals import Refusal
-from orchestrator.settings import RESULTS_KEPT_S, Settings
+from orchestrator.settings import Settings
 
 _SWEEP_EVERY_S = 3600.0
 
@@ -20,7 +19,6 @@ class BoardSide:
     def __init__(self, given: Settings) -> None:
         self.board = Board(given.board_folder)
         self._me = secrets.token_hex(8)
-        self._results_url = given.results_url
         self._sweep_at = 0.0
 
     def dead(self) -> int:
@@ -42,8 +40,6 @@ class BoardSide:
         if time.monotonic() > self._sweep_at:
             self._sweep_at = time.monotonic() + _SWEEP_EVERY_S
             self.board.sweep()
-            if folder_results.is_folder(self._results_url):
-                folder_results.sweep(self._results_url, RESULTS_KEPT_S)
         return self.board.is_mine("lost messages", self._me, for_s)
 
     def makes_way(self, message_id: str, node: str, *, again: bool, for_s: float) -> bool:

@@ -7,12 +7,17 @@ import secrets
 
 from celery.backends.filesystem import FilesystemBackend
 
+from orchestrator.broker.folder_results import sweep
+
 
 class Backend(FilesystemBackend):  # type: ignore[misc]
     """Writes a result under another name and renames it; Celery's own store writes in place while others read."""
 
     supports_autoexpire = True
-    """Workers remove old results (`folder_results.sweep`); otherwise Beat would send Celery's own task for that."""
+    """Workers remove old results; otherwise Beat would send Celery's own task for that."""
+
+    def cleanup(self) -> None:
+        sweep(self.url, self.expires)
 
     def set(self, key: bytes, value: bytes | str) -> None:
         path = self._filename(key)

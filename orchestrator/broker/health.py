@@ -36,7 +36,7 @@ from orchestrator.job import shared_folder
 from orchestrator.job.files import AnyPath
 from orchestrator.job.outcomes import told
 from orchestrator.job.stored_path import StoredPath
-from orchestrator.settings import Settings, worker_command
+from orchestrator.settings import Settings, is_database, worker_command
 
 
 class State(StrEnum):
@@ -388,7 +388,7 @@ def check_results(url: str) -> Check:
     if failure is not None:
         what, remedy = explain(failure, url, "CELERY_RESULT_BACKEND")
         return Check("results", State.FAILED, f"{shown}: {what}", remedy)
-    if folder_results.is_folder(url):  # it was written to and read
+    if folder_results.is_folder(url) or is_database(url):  # it was written to and read
         return Check("results", State.OK, f"{shown} writes and reads")
     key, value = f"{keys.PROBES}{uuid4().hex}", uuid4().hex
     with client(url) as connection:

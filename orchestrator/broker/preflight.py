@@ -21,13 +21,14 @@ import redis
 from amqp.exceptions import AMQPError
 from redis import exceptions
 
+from engine.install import extra
 from orchestrator.broker import amqp_preflight, folder_results, keys
 from orchestrator.broker.amqp_broker import Address, AmqpFailed
 from orchestrator.broker.connection import client, one_broker, without_password
 from orchestrator.broker.folder_queues import FolderQueues
 from orchestrator.broker.sqs_queues import SqsQueues
-from orchestrator.errors import BrokerUnreachable
-from orchestrator.settings import QUEUE, broker_folder, is_amqp, is_sqs
+from orchestrator.errors import BrokerUnreachable, BrokerUrlError
+from orchestrator.settings import QUEUE, broker_folder, is_amqp, is_database, is_sqs
 
 ANSWER_S = 2.0
 _RECORD_BYTES = 16_384  # of TLS, at most
@@ -97,6 +98,8 @@ def _questions(url: str, write: bool) -> Iterator[float | None]:
     answer. Raises BrokerUrlError; errors of the server are raised during iteration."""
     if folder_results.is_folder(url):
         return _of_folder(url)
+    if is_database(url):
+        return _of_database(url)
     one_broker(url)
     if (folder := broker_folder(url)) is not None:
         return _of_queues(FolderQueues(folder))
@@ -111,6 +114,16 @@ def _questions(url: str, write: bool) -> Iterator[float | None]:
 def _of_folder(url: str) -> Iterator[None]:
     folder_results.probe(url)
     yield None
+
+
+def _of_database(url: str) -> Iterator[None]:
+    try:
+        from orchestrator.broker import database_results
+    except ImportError as error:
+        raise BrokerUrlError(
+            f"{without_password(url)}: results in a database need SQLAlchemy: {extra('database')} ({error})."
+        ) from error
+    return database_results.asked(url)
 
 
 def _of_queues(queues: FolderQueues) -> Iterator[None]:
@@ -260,6 +273,8 @@ def explain(error: BaseException, url: str, variable: str = "CELERY_BROKER_URL")
         return found
     if folder_results.is_folder(url) or broker_folder(url) is not None:
         return f"can't be written: {_reason(causes)}", f"Name a folder that workers and programs share: {variable}."
+    if is_database(url):
+        return f"the database can't be used: {_reason(causes[:1])}", f"Name one that all machines reach: {variable}."
     if is_sqs(url):
         return (
             f"SQS does not serve: {error}",

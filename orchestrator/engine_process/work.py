@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from engine.alarms import SECRET, AlarmSettings
@@ -23,6 +24,7 @@ from engine.resume.attempts import label
 from engine.storage.shared_output import SharedOutput
 from engine.storage.written import Foreign
 from engine.summary import VideoJson, VideoStatus
+from orchestrator.engine_process.exchange import exchange_of
 from orchestrator.engine_process.fence import Fence
 from orchestrator.engine_process.ipc import Sender
 from orchestrator.engine_process.messages import (
@@ -46,6 +48,7 @@ from orchestrator.engine_process.messages import (
 )
 from orchestrator.engine_process.reading import ticker
 from orchestrator.engine_process.storage import storage_of
+from orchestrator.errors import reason_of
 from orchestrator.job.files import any_path
 from orchestrator.job.records import BackendFacts, EngineFacts, EntryStatus, ModelFacts, VideoEntry
 
@@ -73,6 +76,7 @@ class _Work:
         self._index: dict[str, int] = {}
         self._kept: dict[int, threading.Event] = {}
         self._stored: SharedOutput | None = None
+        self._exchange = exchange_of(task)
         self._stopped: Stop | None = None
         self._task = task
         self._engine: Engine | None = None
@@ -116,21 +120,31 @@ class _Work:
                 continue
             if isinstance(given, GiveDrawing):
                 drawing = Drawing(Path(given.notes), Path(given.file))
+                try:
+                    self._exchange.fetch(drawing.notes)
+                except OSError as error:
+                    self._events.send(PieceDone(given.stem, 0, f"its notes can't be read: {reason_of(error)}"))
+                    continue
                 yield DrawingAssignment(Video(given.path, PurePosixPath(given.stem)), drawing, PurePosixPath(given.of))
                 continue
             self._index[given.stem] = given.index
             self._kept[given.index] = threading.Event()
+            pieces = None if given.pieces is None else PiecesOf(Path(given.pieces), given.piece_s, given.drawn)
+            if pieces is not None:
+                self._exchange.begin(pieces)
             yield Assignment(
                 Video(given.path, PurePosixPath(given.stem)),
                 attempt=given.attempt,
                 fence=Fence(any_path(given.successor), any_path(given.end)),
                 job=self._task.job,
-                behind=tuple(map(PurePosixPath, given.behind)),
-                pieces=None if given.pieces is None else PiecesOf(Path(given.pieces), given.piece_s, given.drawn),
+                before=partial(self._exchange.left, given.behind),
+                pieces=pieces,
             )
 
     def _done(self, assignment: Assignment, entry: VideoJson) -> None:
         """Tell a result and wait until the worker has it on disk: until then a later attempt could need the journal."""
+        if assignment.pieces is not None:
+            self._exchange.end(assignment.pieces)
         index = self._index[str(assignment.video.stem)]
         flags = {name: bool(entry.get(name, False)) for name in ("lost", "unfinished")}
         # "resumed_from" is left out where it never stopped.
@@ -139,6 +153,7 @@ class _Work:
         if not flags["lost"] and (self._task.apart or not flags["unfinished"]):
             try:
                 told = self._sent(assignment, told)
+                self._exchange.leave(assignment.video.stem)
             except LeaseLost as error:
                 told, flags["lost"] = replace(told, error=str(error)), True
         self._events.send(Done(index, told, **flags, known_ahead=entry.get("known_ahead", 0)))
@@ -167,6 +182,12 @@ class _Work:
     def _piece_done(self, assignment: PieceAssignment | DrawingAssignment, outcome: Outcome) -> None:
         error = outcome.error if outcome.status is VideoStatus.FAILED else None
         stem = str(assignment.video.stem)
+        if error is None and not outcome.unfinished:
+            made = assignment.piece if isinstance(assignment, PieceAssignment) else assignment.drawing
+            try:
+                self._exchange.send(made.file)
+            except OSError as problem:
+                error = f"it can't be sent: {reason_of(problem)}"
         self._events.send(PieceDone(stem, outcome.tally.frames, error, unfinished=outcome.unfinished))
 
     def _progress(self, meter: Meter) -> Callable[[list[Progress]], None]:

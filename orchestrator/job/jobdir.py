@@ -9,6 +9,7 @@
     tasks/process-1.progress.json
     tasks/process-1.waits.json  the step waits for another job that writes to the same folder
     pieces/0007-00012.bin    the detections in piece 12 of video 7, a long one (see pieces.py)
+    carried/NAME-HASH.json   in object storage: what a camera's file left to the next one
     cancel.json              a request to cancel it
     given-up.json            why nobody can continue it: its folder has disappeared, a machine refuses it
     sent.json                the end record, once all results are in storage; then the output folder is emptied
@@ -261,9 +262,15 @@ class Job:
         return self.folder / "videos" / f"{index:04d}.done.json"
 
     @property
-    def pieces(self) -> Path:
-        """Return the folder of pieces, which is on disk: jobs that are `apart` have none to share."""
-        return self.folder / PIECES if isinstance(self.folder, Path) else self.scratch / PIECES
+    def pieces(self) -> AnyPath:
+        """Return the folder of pieces, and of who works at which."""
+        return self.folder / PIECES
+
+    @property
+    def pieces_here(self) -> Path:
+        """Return the folder of pieces in which engines of this machine work: that of all machines, unless the job is
+        `apart`."""
+        return self.folder / PIECES if isinstance(self.folder, Path) else self.scratch / PIECES / self.id
 
     def task_base(self, key: str) -> AnyPath:
         return self.folder / "tasks" / key

@@ -19,12 +19,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from engine.config import EngineConfig
 from engine.errors import OutputError
@@ -32,10 +30,13 @@ from engine.files.folders import Folder
 from engine.pipeline.assignment import DRAWN_SUFFIX, NOTES_SUFFIX, PIECE_SUFFIX, Drawing, Piece, PiecesOf
 from orchestrator.errors import PathRefused, reason_of
 from orchestrator.job.atomic_json import there
-from orchestrator.job.jobdir import PIECES, Job
+from orchestrator.job.files import AnyPath, file_at, names_in
+from orchestrator.job.jobdir import Job
 from orchestrator.job.leases import Lease, Owner, age_of, latest, take
 from orchestrator.job.paths import confined_video
 from orchestrator.job.records import How, VideoFacts, VideoProgress
+from orchestrator.job.stored_file import remove_all
+from orchestrator.job.stored_path import StoredPath
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def pieces_of(job: Job, config: EngineConfig, video: VideoFacts) -> PiecesOf | N
     if config.split_s is None or not is_split(config, video):
         return None
     drawn = _is_drawn_apart(job, config)
-    return PiecesOf(job.pieces / f"{video.index:04d}", config.split_s, drawn)
+    return PiecesOf(job.pieces_here / f"{video.index:04d}", config.split_s, drawn)
 
 
 def _is_drawn_apart(job: Job, config: EngineConfig) -> bool:
@@ -82,14 +83,26 @@ def _is_drawn_apart(job: Job, config: EngineConfig) -> bool:
 
 def forget_pieces(job: Job, index: int | None = None) -> None:
     """Remove the pieces of a video that has its result, or of all videos without an index. Best effort."""
-    with contextlib.suppress(OSError, OutputError), Folder.at(job.pieces.parent) as folder:
+    here, stored = job.pieces_here, job.pieces
+    with contextlib.suppress(OSError, OutputError), Folder.at(here.parent) as folder:
         if index is None:
-            folder.remove_folder(PIECES)
-            return
-        with folder.sub(PIECES) as pieces:
-            for name in pieces.names():
-                if (match := _NAME.fullmatch(name)) and int(match[1]) == index and match[6]:
+            folder.remove_folder(here.name)
+        else:
+            with folder.sub(here.name) as pieces:
+                for name in _files_of(index, pieces.names()):
                     pieces.remove(name)
+    if isinstance(stored, StoredPath):
+        with contextlib.suppress(OSError):
+            if index is None:
+                remove_all(stored)
+            else:
+                for name in _files_of(index, names_in(stored)):
+                    file_at(stored / name).remove()
+
+
+def _files_of(index: int, names: Iterable[str]) -> list[str]:
+    """Return the names of a video's pieces; leases are left out."""
+    return [name for name in names if (match := _NAME.fullmatch(name)) and int(match[1]) == index and match[6]]
 
 
 def choice(
@@ -269,11 +282,7 @@ class Pieces:
     def _look(self) -> dict[int, _SeenVideo]:
         """Return the state of each piece in the folder, by video."""
         seen: dict[int, _SeenVideo] = {}
-        try:
-            names = os.listdir(self._job.pieces)
-        except OSError:  # none was ever taken
-            return seen
-        for name in sorted(names):
+        for name in names_in(self._job.pieces):
             if not (match := _NAME.fullmatch(name)):
                 continue
             video, number = seen.setdefault(int(match[1]), _SeenVideo()), int(match[2])
@@ -350,7 +359,7 @@ class Pieces:
         ending = lease.ending()
         return ending is None or ending.how not in _INNOCENT
 
-    def _base(self, index: int, number: int, *, draws: bool) -> Path:
+    def _base(self, index: int, number: int, *, draws: bool) -> AnyPath:
         return self._job.pieces / f"{index:04d}-{number:05d}{'d' if draws else ''}"
 
     def _take(self, video: VideoFacts, number: int, *, draws: bool) -> PieceClaim | None:
@@ -359,8 +368,10 @@ class Pieces:
         piece = pieces.piece(number)
         try:
             confined_video(video.path, self._settings)
-            with Folder.at(self._job.pieces.parent) as folder:
-                folder.sub(PIECES, make=True).close()
+            here = self._job.pieces_here
+            here.parent.mkdir(parents=True, exist_ok=True)
+            with Folder.at(here.parent) as folder:
+                folder.sub(here.name, make=True).close()
             lease = take(self._base(video.index, number, draws=draws), self._owner, self._settings.lease_s)
         except (PathRefused, OSError, OutputError) as error:
             self._whole.add(video.index)

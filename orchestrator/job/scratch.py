@@ -2,6 +2,7 @@
 
     out/       the output folder of the engines here: unfinished attempts, and what waits to be sent
     .sent/     notes on what was sent from here, or fetched
+    pieces/    what engines here have made, and need, of the pieces of long videos, by job
     job        the job that worked here last
 
 The engines of one machine share it as those of other jobs share the output folder. Once a job has completed, each
@@ -51,9 +52,13 @@ def clear(job: Job) -> None:
 
 
 def leave(job: Job) -> None:
-    """Do the same for a job that has ended, if it has completed: after any other end the next job goes on with it."""
-    if job.apart and (end := job.end_record()) is not None and end.state is JobState.COMPLETED:
+    """Do the same for a job that has ended, if it has completed: after any other end the next job goes on with it, but
+    for the pieces of long videos."""
+    if not job.apart or (end := job.end_record()) is None:
+        return
+    if end.state is JobState.COMPLETED:
         clear(job)
+    shutil.rmtree(job.pieces_here, ignore_errors=True)
 
 
 def fetch(job: Job, summary: JobSummary, *, keeps_videos: bool, tick: Callable[[], None]) -> JobSummary:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.errors import StorageError
@@ -94,6 +96,20 @@ class StoredFile:
         while not StoredFile(self.path / _numbered(number)).create(line):
             number += 1
         _last_lines[self.path] = number
+
+    def send(self, file: Path) -> None:
+        """Write a file's content, however large. Raises OSError."""
+        self._asked(lambda store, key: store.put(key, file))
+
+    def fetch(self, file: Path) -> None:
+        """Write the content to a file, which appears as a whole. Raises OSError, also if there is none."""
+        part = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+        try:
+            with open(part, "xb") as opened:
+                self._asked(lambda store, key: store.fetch(key, opened))
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
 
     def lines(self, after: int) -> Iterator[bytes]:
         """Yield the lines behind the one with this number; the first is number 1."""

@@ -54,6 +54,7 @@ _CORES = "YOLO_WORKER_CORES"
 
 _TICK_S = 2.0
 _REQUEUE_EVERY_S = 5.0
+_TIDY_EVERY_S = 3600.0
 _LAST_WORDS_S = 10.0
 _LOOKED_AT = 20  # messages of each list
 _WAY_S = 15.0
@@ -227,6 +228,7 @@ class KeeperThread(threading.Thread):
         self._started_at = time.time()
         self._owner = Owner.this_process(worker.hostname)
         self._requeued_at = -_REQUEUE_EVERY_S
+        self._tidied_at = -_TIDY_EVERY_S
         self._deaf = Deafness(given.deaf_s)
         self._listener = alive.Listener(given.lease_s)
         self._silent: set[str] = set()
@@ -294,11 +296,17 @@ class KeeperThread(threading.Thread):
         return self._requeuing is not None and self._requeuing.is_alive()
 
     def requeue(self) -> None:
-        """Search once for lost messages, and send them again."""
+        """Search once for lost messages, and send them again; now and then remove old results."""
         try:
             requeue_lost(self._worker.app, self._broker, self._settings)
         except Exception as error:  # noqa: BLE001 - as in run: the next one tries again
             log.warning("no look at the jobs: %s", error)
+        if time.monotonic() - self._tidied_at > _TIDY_EVERY_S:
+            self._tidied_at = time.monotonic()
+            try:
+                self._worker.app.backend.cleanup()
+            except Exception as error:  # noqa: BLE001 - whatever a result store's client raises
+                log.warning("old results can't be removed: %s", error)
 
     def _listen(self, held: Iterable[str]) -> None:
         silent = self._listener.silent(held)

@@ -188,8 +188,6 @@ def begin(
             f"{given_folder} is the input, and annotated videos can't go there: a second run would take them for "
             "sources. Name another output folder with --output DIR."
         )
-    if isinstance(target, StoredPath):
-        _check_apart(checked, target)
     with contextlib.suppress(OSError):  # told below, when the job's directory can't be made
         shared_folder.check(target)
     kept = parsed.kept()
@@ -213,16 +211,6 @@ def begin(
     job = Job.create(spec)
     remember(job, settings)
     return job
-
-
-def _check_apart(config: EngineConfig, home: StoredPath) -> None:
-    """Raise RequestError if a configuration needs a folder that all workers of the job share."""
-    for key, needs in (("split_s", config.split_s is not None), ("camera", config.camera is not None)):
-        if needs:
-            raise RequestError(
-                f"{key} needs a folder that all workers of a job share, and the job's directory would be in object "
-                f"storage ({home}). Leave out {key}, or jobs_dir (--jobs-dir, YOLO_JOBS_DIR)."
-            )
 
 
 def process_steps(workers: int) -> list[str]:

@@ -3,6 +3,7 @@ what it lacks."""
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 
@@ -17,8 +18,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 OF_EXTRAS = (
-    "cv2 duckdb matplotlib obstore openvino paho prometheus_client psutil pyarrow scipy skvideo tensorrt tensorrt_rtx"
-    " torch trackeval xlsxwriter"
+    "cv2 duckdb matplotlib obstore openvino paho prometheus_client psutil pyarrow scipy skvideo sqlalchemy tensorrt"
+    " tensorrt_rtx torch trackeval xlsxwriter"
 )
 
 
@@ -79,3 +80,24 @@ def test_the_doctor_names_it():
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if line[:1].strip()}
     assert "broken" in lines["onnxruntime"]
     assert " ok " in lines["native"]
+
+
+def test_results_in_a_database_say_what_they_need(video, tmp_path):
+    command = [sys.executable, "-m", "orchestrator.client.submit_cli", "--video-folder", video.parent]
+    urls = {
+        "CELERY_BROKER_URL": f"filesystem://{tmp_path}/queue",
+        "CELERY_RESULT_BACKEND": f"db+sqlite:///{tmp_path}/r",
+    }
+    done = subprocess.run(
+        [*map(str, command), "--output", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        check=False,
+        env={**os.environ, **urls, "XDG_STATE_HOME": str(tmp_path / "state")},
+    )
+    assert done.returncode == 2
+    assert "results in a database need SQLAlchemy: pip install" in done.stderr
+    assert "[database]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import celery
+from celery.loaders.app import AppLoader
 
 from orchestrator.broker import exec_with_parent
 from orchestrator.broker.connection import socket_url
@@ -107,10 +108,13 @@ def worker(url: str, folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def client_app(broker: str | Settings, **changed: object) -> Iterator[celery.Celery]:
-    """The application as a client has it, but for what is `changed` of its configuration."""
+def client_app(
+    broker: str | Settings, *, loader: type[AppLoader] | None = None, **changed: object
+) -> Iterator[celery.Celery]:
+    """The application as a client has it, but for what is `changed` of its configuration. `loader`: that of the
+    application, for our own result stores."""
     given = broker if isinstance(broker, Settings) else Settings(broker_url=broker)
-    app = celery.Celery("tiny", set_as_current=False)
+    app = celery.Celery("tiny", loader=loader, set_as_current=False)
     app.conf.update(celery_settings(given, "client"), **changed)
     with contextlib.closing(app):
         yield app

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "stop_signals": set(),
     "job": {"errors", "settings"},
     "broker": {"errors", "settings", "job"},
-    "engine_process": {"job"},
+    "engine_process": {"errors", "job"},
     "application": {"settings", "broker"},
     "worker": {"errors", "settings", "job", "broker", "engine_process", "application", "stop_signals"},
     "client": {"errors", "settings", "job", "broker", "application", "worker", "stop_signals"},

@@ -111,13 +111,17 @@ class Two:
         self.end()
         entry = self.job.done(0).entry
         assert (entry.status, entry.frames, entry.error) == ("ok", FRAMES, None)
-        alone = self.folder / "alone"
-        config = {key: value for key, value in CONFIG.items() if key != "split_s"}
-        with Engine(EngineConfig(**config)) as engine:
-            assert engine.run([self.folder / "videos"], alone)["success"]
-        for path in sorted(path for path in alone.iterdir() if path.name.startswith("long.")):
-            made = (results or self.folder / "out") / path.name
-            if path.suffix == ".mp4":
-                same_video(made, path)
-                continue
-            assert hashlib.sha256(made.read_bytes()).digest() == hashlib.sha256(path.read_bytes()).digest(), path.name
+        same_as_alone(self.folder / "videos", self.folder / "alone", results or self.folder / "out")
+
+
+def same_as_alone(videos: Path, alone: Path, results: Path) -> None:
+    """Check that the results in a folder are those of one worker, which writes into `alone`."""
+    config = {key: value for key, value in CONFIG.items() if key != "split_s"}
+    with Engine(EngineConfig(**config)) as engine:
+        assert engine.run([videos], alone)["success"]
+    for path in sorted(path for path in alone.iterdir() if path.name.startswith("long.")):
+        made = results / path.name
+        if path.suffix == ".mp4":
+            same_video(made, path)
+            continue
+        assert hashlib.sha256(made.read_bytes()).digest() == hashlib.sha256(path.read_bytes()).digest(), path.name

@@ -10,8 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from orchestrator.settings import Settings
 from tests.e2e.runs import clip
 from tests.storage.faulty import Proxy
+from tests.storage.machines import LEASE_S
 
 # Credentials of which moto checks no more.
 SIGNED = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
@@ -64,6 +66,18 @@ def bucket(server, monkeypatch) -> Iterator[SimpleNamespace]:
             get=lambda key: send("GET", f"/{key}"),
             delete=lambda key: send("DELETE", f"/{key}"),
         )
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Makes this process one on another machine: with a cache and a state of its own."""
+
+    def be(name: str, bucket) -> Settings:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name / "cache"))
+        state, jobs_dir = tmp_path / name / "state", f"{bucket.url}/jobs"
+        return Settings(state_dir=state, jobs_dir=jobs_dir, max_attempts=10, lease_s=LEASE_S)
+
+    return be
 
 
 @pytest.fixture(scope="session")

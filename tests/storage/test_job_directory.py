@@ -1,6 +1,5 @@
 """Jobs whose directory is in storage: their workers share a bucket, and no folder."""
 
-import contextlib
 import json
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from orchestrator.errors import EngineFailed, RequestError, StorageAway
+from orchestrator.errors import RequestError, StorageAway
 from orchestrator.job import atomic_json
 from orchestrator.job.events import Events
 from orchestrator.job.files import any_path, file_at, names_in
@@ -20,46 +19,16 @@ from orchestrator.job.leases import Owner, age_of, latest, take
 from orchestrator.job.outcomes import state_of
 from orchestrator.job.records import JobState
 from orchestrator.job.registry import find_job, open_jobs
-from orchestrator.settings import Settings
 from orchestrator.worker import steps
 from tests.assets import ROOT
 from tests.storage.faulty import Answer, killing
+from tests.storage.machines import LEASE_S, go_on, working
 from tests.storage.test_jobs import CONFIG, SCENE, content, local, names
 from tests.waiting import until
-
-LEASE_S = 30.0
-WORKER = """
-import sys
-from orchestrator.settings import Settings
-from orchestrator.worker import steps
-settings = Settings(state_dir=sys.argv[2], lease_s=float(sys.argv[3]))
-steps.process(steps.job_at(sys.argv[1], settings), sys.argv[4], steps.Context(sys.argv[4], settings))
-"""
-
-
-@pytest.fixture
-def machine(tmp_path, monkeypatch):
-    """Makes this process one on another machine: with a cache and a state of its own."""
-
-    def be(name: str, bucket) -> Settings:
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name / "cache"))
-        state, jobs_dir = tmp_path / name / "state", f"{bucket.url}/jobs"
-        return Settings(state_dir=state, jobs_dir=jobs_dir, max_attempts=10, lease_s=LEASE_S)
-
-    return be
 
 
 def begin(source, bucket, settings, **config) -> Job:
     return steps.begin(str(source), {**CONFIG, **config}, settings, output=f"{bucket.url}/out")
-
-
-def go_on(job, settings, node="worker-1", key="process-1"):
-    """Do all that is left of a job, as one worker; return its result."""
-    job, context = steps.job_at(str(job.folder), settings), steps.Context(node, settings)
-    steps.start(job, context)
-    with contextlib.suppress(EngineFailed):
-        steps.process(job, key, context)
-    return steps.end(job, context)
 
 
 def of_job(bucket):
@@ -201,8 +170,7 @@ def test_a_worker_that_is_killed_is_followed_by_one_elsewhere(bucket, cams, vide
     settings = machine("one", bucket)
     job = begin(cams, bucket, settings, **config)
     steps.start(job, steps.Context("worker-0", settings))
-    arguments = [str(job.folder), str(settings.state_dir), str(LEASE_S), "process-1"]
-    worker = subprocess.Popen([sys.executable, "-c", WORKER, *arguments], cwd=ROOT)
+    worker = working(job, settings, "process-1")
     bucket.proxy.fault = killing(worker, "b.tracks")
     assert worker.wait(100) == -signal.SIGKILL
     bucket.proxy.fault = lambda request: None
@@ -223,9 +191,7 @@ def test_two_workers_share_the_videos(bucket, cams, videos, machine, tmp_path):
     steps.start(job, steps.Context("worker-0", settings))
     workers = []
     for number in (1, 2):
-        on = machine(f"machine-{number}", bucket)
-        arguments = [str(job.folder), str(on.state_dir), str(LEASE_S), f"process-{number}"]
-        workers.append(subprocess.Popen([sys.executable, "-c", WORKER, *arguments], cwd=ROOT))
+        workers.append(working(job, machine(f"machine-{number}", bucket), f"process-{number}"))
     assert [worker.wait(100) for worker in workers] == [0, 0]
     assert len(job.done_indices()) == 2
     result = go_on(job, machine("three", bucket))
@@ -255,13 +221,6 @@ def test_a_job_can_not_begin_with_expired_credentials(bucket, cams, machine):
     bucket.proxy.fault = lambda request: Answer(400, "ExpiredToken") if "/jobs/" in request.path else None
     with pytest.raises(RequestError, match=r"can't be written: the credentials have expired .* Renew them"):
         begin(cams, bucket, settings)
-
-
-@pytest.mark.parametrize("config", [{"split_s": "5m"}, {"camera": "(?P<camera>.*)", "scene": SCENE}])
-def test_what_needs_a_shared_folder_is_refused(bucket, cams, machine, config):
-    with pytest.raises(RequestError, match=r"needs a folder that all workers of a job share.*Leave out"):
-        begin(cams, bucket, machine("one", bucket), **config)
-    assert of_job(bucket) == []
 
 
 def test_a_cancelled_job_is_ended_elsewhere_with_what_is_done(bucket, cams, machine):

@@ -83,7 +83,7 @@ def test_a_copy_is_what_its_manifest_says(bucket, videos, tmp_path, monkeypatch)
     manifest = read_manifest(copy)
     assert manifest["videos"][0]["files"]["tracks"]["size_bytes"] == (copy / "a.tracks.jsonl").stat().st_size
     assert str(tmp_path / "spool") not in (copy / "manifest.json").read_text()
-    with pytest.raises(InputError, match="is in object storage, and results are read from a folder: copy them"):
+    with pytest.raises(InputError, match="is in object storage, and results are read from a folder here: copy them"):
         read_manifest(Path(f"{bucket.url}/out"))
 
 

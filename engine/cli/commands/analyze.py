@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from engine.cli.idle import Rule, refuse_idle
 from engine.config import EngineConfig, load_config
 from engine.errors import InputError, OutputError, describe_os_error
 from engine.output_folder.manifest import is_of_a_run, read_manifest
+from engine.storage.results import results_at
 from engine.summary import AnswersJson, ManifestJson
 from engine.text.say import say
 
@@ -55,7 +57,35 @@ def analyze(
     values = load_config(config_file) if config_file is not None else {}
     EngineConfig(**values)  # also validates keys of the file that have no effect here
     values |= {key: value for key, value in options.items() if value not in (None, ())}
-    size_wh = _size(size)
+    judged = read_verdicts(verdicts) if verdicts is not None else None
+    with ExitStack() as stack:
+        results = [stack.enter_context(results_at(given)) for given in outputs]
+        folders = [each.folder for each in results]
+        cameras, tables = _analyzed(folders, output, values, _size(size), fps, judged, overwrite=overwrite)
+    answers: AnswersJson = {
+        "cameras": cameras_json(cameras),
+        "tables": {name: results[0].named(path) for name, path in tables.items()},
+    }
+    if as_json:
+        click.echo(json.dumps(answers))
+    else:
+        print_answers(screen(), answers)
+        if judged is not None:
+            say(_of_review(cameras, judged))
+    return 0
+
+
+def _analyzed(
+    outputs: Sequence[Path],
+    output: Path | None,
+    values: dict[str, Any],
+    size_wh: tuple[int, int] | None,
+    fps: float | None,
+    judged: Sequence[Judged] | None,
+    *,
+    overwrite: bool,
+) -> tuple[Sequence[CameraAnswers], dict[str, str]]:
+    """Return the answers, and the paths of their tables by name. `values` are configuration keys that were given."""
     films: list[Film] = []
     rates: dict[Path, float] = {}
     settings = formats = None
@@ -85,7 +115,6 @@ def analyze(
             say(f"Warning: {unused}", err=True)
         rows = [film.tracks for film in films if film.tracks is not None and film.tracks not in rates]
         check_places(settings.classes_named(), noted, lambda: classes_in(rows))
-    judged = read_verdicts(verdicts) if verdicts is not None else None
     cameras = answer(
         films,
         settings,
@@ -101,14 +130,7 @@ def analyze(
     tables = write_tables(folder, [each.answers for each in cameras], settings.bin_s, formats, overwrite=overwrite)
     if heatmap:
         tables["heatmap.json"] = write_heatmap(folder, cameras, overwrite=overwrite)
-    answers: AnswersJson = {"cameras": cameras_json(cameras), "tables": tables}
-    if as_json:
-        click.echo(json.dumps(answers))
-    else:
-        print_answers(screen(), answers)
-        if judged is not None:
-            say(_of_review(cameras, judged))
-    return 0
+    return cameras, tables
 
 
 def _of_review(cameras: Sequence[CameraAnswers], judged: Sequence[Judged]) -> str:

@@ -12,6 +12,7 @@ from engine.audit import ALL, Audit
 from engine.audit import audit as check
 from engine.cli.console import screen, tell_on
 from engine.cli.statuses import FAILED
+from engine.storage.results import results_at
 from engine.text.counted import counted
 from engine.text.printable import printable
 from engine.text.say import say
@@ -23,14 +24,15 @@ def audit(
     """Audit a run and print the findings. `options` are configuration keys."""
     changes = {key: value for key, value in options.items() if value is not None}
     tell = tell_on(screen(stderr=True))
-    found = check(
-        folder,
-        frames=ALL if frames is None else frames,
-        seed=seed,
-        sources=source,
-        changes=changes,
-        begun=lambda what: tell(f"auditing {what}"),
-    )
+    with results_at(folder, videos=True) as results:
+        found = check(
+            results.folder,
+            frames=ALL if frames is None else frames,
+            seed=seed,
+            sources=source,
+            changes=changes,
+            begun=lambda what: tell(f"auditing {what}"),
+        )
     if as_json:
         click.echo(json.dumps(found.to_json()))
     else:

@@ -13,6 +13,7 @@ from engine.choices.formats import EXPORTS, ExportFormat, exports_that
 from engine.cli.idle import Rule, refuse_idle
 from engine.exports import ExportSettings, export_json, export_run, import_corrected
 from engine.finished import FinishedRun
+from engine.storage.results import results_at
 from engine.text.counted import counted
 from engine.text.say import say
 
@@ -68,17 +69,18 @@ def export(
     if job_frames is not None and job_overlap >= job_frames:
         raise click.BadParameter("less than --job-frames.", param_hint="--job-overlap")
     settings = ExportSettings(error_px, every, images, job_frames, job_overlap)
-    run = FinishedRun.load(folder, sources=source, counts=False)
-    made = export_run(run, form, settings, output, only=videos)
+    with results_at(folder) as results:
+        run = FinishedRun.load(results.folder, sources=source, counts=False)
+        made = export_run(run, form, settings, output, only=videos)
     if as_json:
-        click.echo(json.dumps(export_json(made)))
+        click.echo(results.named(json.dumps(export_json(made))))
     else:
         keys = f" from {counted(made.keys, 'key frame')}" if made.keys is not None else ""
         images_too = f", {counted(made.images, 'image')}" if images else ""
         if images and run.config.blur:
             say("The images are from the sources, which show what the run's annotated videos hide.", err=True)
         say(
-            f"{made.folder}: {counted(made.videos, 'video')}, {counted(made.tracks, 'track')}, "
+            f"{results.named(str(made.folder))}: {counted(made.videos, 'video')}, {counted(made.tracks, 'track')}, "
             f"{counted(made.boxes, 'box', 'boxes')}"
             f"{keys}{images_too}"
         )

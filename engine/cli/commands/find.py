@@ -16,6 +16,7 @@ from rich.table import Table
 from engine.cli.console import screen
 from engine.cli.idle import Rule, refuse_idle
 from engine.find import Found, Index, Question, ask, cut_crops
+from engine.storage.results import results_at
 from engine.text.counted import counted
 from engine.text.printable import printable
 from engine.text.say import say
@@ -60,7 +61,7 @@ def find(
     times = (_of_day(between[0]), _of_day(between[1])) if between else None
     question = Question(classes, zones, lines, directions, cameras, times, first, last, longer_s, shorter_s, limit)
     begun = clock.perf_counter()
-    with Index(root) as index:
+    with results_at(root) as results, Index(results.folder) as index:
         ready = clock.perf_counter()
         for name, why in index.refreshed.failed.items():
             say(f"{name}: left out: {why}", err=True)

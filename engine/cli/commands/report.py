@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,26 @@ from engine.analytics.run_answers import config_for_answers
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.verdicts import read_verdicts
 from engine.output_folder.manifest import read_manifest
-from engine.report import write_report
+from engine.report import Written, write_report
+from engine.storage.results import results_at
 from engine.text.counted import counted
 from engine.text.say import say
 
 
 def report(folder: Path, verdicts: Path | None, overwrite: bool, as_json: bool, **options: Any) -> int:
     """Write the pages and print their paths. `options` are configuration keys."""
+    with results_at(folder) as results:
+        written = _written(results.folder, verdicts, overwrite, options)
+    page, pages = results.named(str(written.report)), [results.named(str(page)) for page in written.pages]
+    if as_json:
+        click.echo(json.dumps({"report": page, "pages": pages}))
+    else:
+        say(f"Report: {page}" + (f" and {counted(len(pages), 'page')}" if pages else ""))
+    return 0
+
+
+def _written(folder: Path, verdicts: Path | None, overwrite: bool, options: Mapping[str, Any]) -> Written:
+    """Write the pages of the results in a folder."""
     manifest = read_manifest(folder)
     given = {key: value for key, value in options.items() if value not in (None, ())}
     config = config_for_answers(manifest.get("config", {}), given)
@@ -30,9 +44,4 @@ def report(folder: Path, verdicts: Path | None, overwrite: bool, as_json: bool, 
         if (unused := settings.check_videos(names)) is not None:
             say(f"Warning: {unused}", err=True)
     language = config.report_language
-    written = write_report(folder, manifest, settings, language=language, verdicts=judged, overwrite=overwrite)
-    if as_json:
-        click.echo(json.dumps({"report": str(written.report), "pages": [str(page) for page in written.pages]}))
-    else:
-        say(f"Report: {written.report}" + (f" and {counted(len(written.pages), 'page')}" if written.pages else ""))
-    return 0
+    return write_report(folder, manifest, settings, language=language, verdicts=judged, overwrite=overwrite)

@@ -1,0 +1,216 @@
+"""Finished results in storage, for commands that read a folder: a copy of them on disk.
+
+The copy is in the user's cache, and is brought up to date by etags whenever a command needs it. Annotated videos and
+clips are files without content there, of the same size, unless their images are needed: then they are copied for the
+time of one command. What a command writes, replaces or removes in the copy goes to storage once it has succeeded, if
+the object is still the one that was copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from engine.errors import EngineError, InputError, OutputError, StorageError, describe_os_error
+from engine.storage.lock import STATE, Lock, table_of
+from engine.storage.shared_output import Sent, fetched, files_in
+from engine.storage.spooled import FREED_SUFFIX, cache_of, free, with_urls
+from engine.storage.urls import Place, place_of, store_of
+from engine.storage.written import MANIFEST
+
+if TYPE_CHECKING:
+    from engine.storage.stores import ObjectFacts
+
+_NOTES = ".copied.json"
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Results:
+    """The folder of results. `url` is where they are, if that is in storage."""
+
+    folder: Path
+    url: str | None = None
+
+    def named(self, text: str) -> str:
+        """Return a text in which the folder has the name that people know."""
+        return text if self.url is None else text.replace(str(self.folder), self.url)
+
+
+@contextlib.contextmanager
+def results_at(given: Path, *, videos: bool = False) -> Iterator[Results]:
+    """Have results in a folder for the length of a block: in the given one, or if that is a URL, in a copy. `videos`:
+    the annotated ones are looked at. Raises InputError if they can't be copied, and OutputError if what the block has
+    made can't be sent."""
+    place = place_of(given)
+    if place is None:
+        yield Results(given)
+        return
+    copy = _Copy(place)
+    with copy.alone():
+        copy.refresh(videos)
+        results = Results(copy.folder, place.url.rstrip("/"))
+        try:
+            yield results
+        except EngineError as error:
+            error.args = tuple(results.named(each) if isinstance(each, str) else each for each in error.args)
+            raise
+        copy.send()
+        copy.free_videos()
+
+
+class _Copy:
+    """The copy of one place on this machine."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place._replace(key=place.key.rstrip("/"))
+        self.folder = cache_of("results", place.url)
+        self._notes: dict[str, Sent] = {}
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let other commands over the same place wait. Raises OutputError."""
+        lock = self.folder.with_name(f".{self.folder.name}.lock")
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = open(lock, "ab")  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise OutputError(f"{self.folder} can't be written: {describe_os_error(error)}.") from error
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def refresh(self, videos: bool) -> None:
+        """Make the copy what is there, with the content of annotated `videos` if they are needed. Raises InputError."""
+        try:
+            self._notes = self._noted()
+            there = self._there()
+            if MANIFEST in there:
+                self._copy({MANIFEST: there[MANIFEST]}, videos)
+                videos = videos or self._is_blurred()
+            self._copy(there, videos)
+            self._notes = {name: self._notes[name] for name in there}
+            for path in files_in(self.folder):
+                if self._name(path) not in there:
+                    path.unlink()
+            self._keep_notes()
+        except StorageError as error:
+            raise InputError(f"{self.place.url} {error}.") from error
+        except OSError as error:
+            why = describe_os_error(error)
+            raise InputError(f"{self.place.url} can't be copied to {self.folder}: {why}.") from error
+
+    def send(self) -> None:
+        """Send what is new or other than it was copied, and delete what is gone, the manifest last. Raises
+        OutputError."""
+        files = {self._name(path): path for path in files_in(self.folder)}
+        changed = [name for name, path in files.items() if name not in self._notes or not self._notes[name].is_of(path)]
+        gone = [name for name in self._notes if name not in files]
+        if not changed and not gone:
+            return
+        store = store_of(self.place)
+        lock = Lock(store, self.place, secrets.token_hex(8))
+        try:
+            lock.take()
+            try:
+                for name in sorted(gone):
+                    self._check(name)
+                    store.delete(self.place.below(name).key)
+                    del self._notes[name]
+                for name in sorted(changed, key=lambda name: (name == MANIFEST, name)):
+                    self._put(name, files[name])
+            finally:
+                lock.give_back()
+                self._keep_notes()
+        except StorageError as error:
+            raise OutputError(f"{self.place.url} {error}. What was made is in {self.folder}.") from error
+
+    def free_videos(self) -> None:
+        """Give back the disk that annotated videos take."""
+        for name, note in self._notes.items():
+            path = self.folder / name
+            if name.endswith(FREED_SUFFIX) and not note.freed and note.is_of(path):
+                free(path)
+                self._notes[name] = Sent(note.size, note.mtime_ns, note.etag, freed=True)
+        self._keep_notes()
+
+    def _there(self) -> dict[str, ObjectFacts]:
+        """Return the objects of results, by name; what names no file is left out. Raises StorageError."""
+        prefix, found = f"{self.place.key}/" if self.place.key else "", {}
+        for facts in store_of(self.place).list(prefix):
+            name = facts.key.removeprefix(prefix)
+            parts = PurePosixPath(name).parts
+            if parts[:1] == (STATE,):
+                (self.folder / STATE).mkdir(exist_ok=True)  # a run has begun there
+            if name == "/".join(parts) and not any(part.startswith(".") for part in parts):
+                found[name] = facts
+        return found
+
+    def _copy(self, there: Mapping[str, ObjectFacts], videos: bool) -> None:
+        """Copy what is not here, some at a time. Raises StorageError and OSError."""
+        store = store_of(self.place)
+
+        def bring(name: str) -> tuple[str, Sent]:
+            facts, path, note = there[name], self.folder / name, self._notes.get(name)
+            frees = name.endswith(FREED_SUFFIX) and not videos
+            if note is not None and note.is_of(path) and note.has_etag(facts.etag) and (frees or not note.freed):
+                return name, note
+            return name, fetched(store, facts, path, frees=frees)
+
+        with ThreadPoolExecutor(_AT_ONCE) as copying:
+            self._notes.update(copying.map(bring, sorted(there)))
+
+    def _put(self, name: str, path: Path) -> None:
+        """Send a file in the place of what was copied. Raises OutputError and StorageError."""
+        if path.suffix == ".html":
+            path.write_bytes(with_urls(path.read_bytes(), self.folder, self.place.url))
+        store, key, note = store_of(self.place), self.place.below(name).key, self._notes.get(name)
+        etag: str | None
+        if not store.takes_at_once(path):
+            self._check(name)
+            store.put(key, path)
+            facts = store.facts(key)
+            etag = "" if facts is None else facts.etag
+        elif note is None:
+            etag = store.create(key, path.read_bytes())
+        else:
+            etag = store.replace(key, path.read_bytes(), note.etag)
+        if etag is None:
+            raise self._other(name)
+        self._notes[name] = Sent(path.stat().st_size, path.stat().st_mtime_ns, etag)
+
+    def _check(self, name: str) -> None:
+        """Raise OutputError if an object is not the one that was copied."""
+        facts, note = store_of(self.place).facts(self.place.below(name).key), self._notes.get(name)
+        if (facts is None) != (note is None) or (facts and note and not note.has_etag(facts.etag)):
+            raise self._other(name)
+
+    def _other(self, name: str) -> OutputError:
+        return OutputError(f"{self.place.below(name).url} was written by others meanwhile. Give the command again.")
+
+    def _is_blurred(self) -> bool:
+        """Return whether people may see the annotated videos alone."""
+        config = table_of((self.folder / MANIFEST).read_bytes()).get("config")
+        return isinstance(config, dict) and bool(config.get("blur"))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _noted(self) -> dict[str, Sent]:
+        try:
+            values = json.loads((self.folder / _NOTES).read_bytes())
+            return {name: Sent(**note) for name, note in values.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}
+
+    def _keep_notes(self) -> None:
+        part = self.folder / f"{_NOTES}.new"
+        part.write_text(json.dumps({name: asdict(note) for name, note in self._notes.items()}), encoding="utf-8")
+        part.replace(self.folder / _NOTES)
