@@ -4,7 +4,6 @@
     python -m benchmarks.gate --ceiling [--classes] [--model FILE] [--seconds S] [CLIP ...]
     python -m benchmarks.gate --profile [--classes] [--model FILE] [--seconds S] [CLIP ...]
     python -m benchmarks.gate --scan
-    python -m benchmarks.gate --fine [--seconds S]
 
 Each round runs every clip without and with the gate, in alternating order. Rows are compared with those of whole
 frames; events are those of a line down the middle and of one across. Speeds are by the time of the processor, in which
@@ -13,7 +12,7 @@ float32. Clips are named by a part of their path. With --classes, only the class
 
 --ceiling shows how well whole frames agree with themselves if each sample changes by at most one level, or if the image
 is moved by one pixel. --profile shows where the time of a gated run goes. --scan measures a recording of three minutes
-in which somebody walks through eighteen seconds. --fine shows what a higher gate_scale finds of people far away.
+in which somebody walks through eighteen seconds.
 """
 
 from __future__ import annotations
@@ -154,16 +153,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ceiling", action="store_true")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--scan", action="store_true")
-    parser.add_argument("--fine", action="store_true")
     given = parser.parse_args(arguments)
     chosen = [clip for clip in CLIPS if not given.clips or any(part in clip.path for part in given.clips)]
     if not given.classes:
         chosen = [replace(clip, classes=None) for clip in chosen]
     print(heading(described("av", "onnxruntime", "yolo-engine")))
-    if given.fine:
-        with tempfile.TemporaryDirectory(prefix="bench-gate-") as folder:
-            fines(given.model or yolov8n(Path(folder)), given.seconds, Path(folder))
-        return
     if given.scan:
         with tempfile.TemporaryDirectory(prefix="bench-gate-") as folder:
             scans(given.model or yolov8n(Path(folder)), Path(folder))
@@ -327,29 +321,6 @@ def altered(clip: Clip, seconds: float | None, how: str, path: Path) -> Path:
             output.mux(stream.encode(made))
         output.mux(stream.encode(None))
     return path
-
-
-def fines(model: str, seconds: float | None, folder: Path) -> None:
-    """Show what is found of the people that a model finds at its own size, if it runs at half of it: in whole frames,
-    and with a gate whose parts are as fine as at its own size."""
-    (clip,) = (each for each in CLIPS if each.path == "videos/vtest.avi")
-    head = ("", "inferred, of a frame at 320", "boxes", "of those at 640, found", "of the boxes, among those")
-    print("\n| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|", flush=True)
-    best: Timed | None = None
-    for name, size, changes in (
-        ("whole at 640", 640, {"gate": "off"}),
-        ("whole at 320", 320, {"gate": "off"}),
-        ("gated at 320", 320, {"gate": "motion", "gate_target": 0}),
-        ("gated at 320, `gate_scale` 2", 320, {"gate": "motion", "gate_target": 0, "gate_scale": 2.0}),
-    ):
-        config = {"model": model, "input_size": (size, size), "duration_s": seconds, **changes}
-        timed = run(clip, config, folder / name.replace(" ", "-").replace("`", ""))
-        best = best or timed
-        mine, theirs = (dict(frames(each.entry["outputs"]["detections"])) for each in (timed, best))
-        agreeing = sum(len(agreeing_pairs(mine[at], theirs[at])) for at in mine.keys() & theirs.keys())
-        many, of = (sum(len(found) for found in side.values()) for side in (mine, theirs))
-        share = timed.entry["gate"]["inferred_share"] if "gate" in timed.entry else (size / 320) ** 2
-        print(f"| {name} | {share:.0%} | {many:,} | {agreeing / of:.3f} | {agreeing / many:.3f} |", flush=True)
 
 
 def scans(model: str, folder: Path) -> None:
