@@ -627,17 +627,17 @@ class StreamReader:
                     key_pts, begins, taken = at, False, scan.takes(group)
                     # The next key frame is decoded too if frames refer to it that are shown before it.
                     if fed and not taken and not (scan.takes(group - 1) and scan.leads[group]):
-                        yield from self._end_of_run(scan, span)
+                        yield from self._within(scan, span, self._decoder.drain())
                         fed = False
                     if taken and not (fed and at < span[1]):
                         if fed:
-                            yield from self._end_of_run(scan, span)
+                            yield from self._within(scan, span, self._decoder.drain())
                         self._is_beginning = fed = begins = True
                         span = at, scan.end_of_run(group)
                 elif begins and at < key_pts:  # refers to what was left out
                     continue
                 elif fed and at >= span[1]:
-                    yield from self._end_of_run(scan, span)
+                    yield from self._within(scan, span, self._decoder.drain())
                     fed = False
                 if fed:
                     yield from self._within(scan, span, self._decoder.decode(packet))
@@ -666,9 +666,6 @@ class StreamReader:
             elif self._gate.passes(packet):
                 self._sound.add(packet)
         self._has_read_all = True
-
-    def _end_of_run(self, scan: Scan, span: tuple[int, int]) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        yield from self._within(scan, span, self._decoder.drain())
 
     def _within(
         self, scan: Scan, span: tuple[int, int], images: Iterator[tuple[av.VideoFrame, int, int]]
