@@ -873,10 +873,12 @@ class StreamReader:
             begins, ends = (self._scan.begins(index), self._scan.ends(index)) if self._scan else (False, False)
             plan = self._motion.see(image, pts, self._decoder.time_base, begins=begins, ends=ends)
         infer = plan.infer if plan is not None else (index - self._origin) % self._every == 0
-        # What is known behind a frame between others depends on the next ones; what the audit knows, on its window.
-        held_up = plan is not None and (plan.look is Look.BETWEEN or plan.leads or plan.audited)
-        held_up |= self._settings.both and not infer
-        mark = self._mark(image, pts, duration) if due and self._marks and not held_up else None
+        mark = None
+        if due and self._marks:
+            # What is known behind a frame between others depends on the next ones; what the audit knows, on its window.
+            held_up = plan is not None and (plan.look is Look.BETWEEN or plan.leads or plan.audited)
+            if not held_up and (infer or not self._settings.both):
+                mark = self._mark(image, pts, duration)
         step_s, base = self.info.step_s, self._decoder.time_base
         look, clock = not self._run.judged, self._wall_clock
         wall = clock.at(self._seconds(pts)) if clock is not None else None
