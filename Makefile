@@ -58,7 +58,7 @@ endef
 export PREREQUISITES
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-eval test-openvino test-storage test-sqs test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq test-kubernetes train train-data chaos chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-fast test-eval test-openvino test-storage test-sqs test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq test-kubernetes train train-data chaos chaos-sqs chaos-real fuzz lint docs format bench bench-models bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -108,9 +108,9 @@ print(*(f"{each.name}{each.specifier}" for each in wanted if (sys.argv[1], each.
 endef
 export REQUIREMENTS
 
-WITH_openvino := opencv-python-headless
+WITH_openvino := opencv-python-headless filterpy scipy
 # A server that speaks S3, and what it serves with: `moto[server]` would bring 300 MB more for other services.
-WITH_storage := 'moto[s3]>=5.1' flask flask-cors 'duckdb>=1.1'
+WITH_storage := 'moto[s3]>=5.1' flask flask-cors 'duckdb>=1.1' pytest-xdist
 WITH_sqs := 'moto[sqs]>=5.1' flask flask-cors
 
 build/extras/%/.installed: $(STAMP)
@@ -126,7 +126,7 @@ test-openvino: build build/extras/openvino/.installed ## Run the tests of the Op
 	build/extras/openvino/bin/python -m pytest tests/engine/test_backends.py tests/engine/test_precision.py tests/engine/test_quantize.py
 
 test-storage: build build/extras/storage/.installed ## Run the tests of object storage, on a server of their own
-	build/extras/storage/bin/python -m pytest tests/storage tests/engine/test_storage.py
+	build/extras/storage/bin/python -m pytest $(PARALLEL) tests/storage tests/engine/test_storage.py
 
 test-sqs: build build/extras/sqs/.installed ## Run the tests of Amazon SQS as the broker, on a server of their own
 	build/extras/sqs/bin/python -m pytest tests/sqs
@@ -249,6 +249,9 @@ STRIKES ?= 4
 chaos: build ## Break the job system in every way we know, seeded (SEED, STRIKES), and print a table
 	$(BIN)/python -m tests.chaos --seed $(SEED) --strikes $(STRIKES)
 
+chaos-sqs: build build/extras/sqs/.installed ## Do the same on a server that speaks like Amazon SQS
+	CHAOS_BROKER=sqs build/extras/sqs/bin/python -m tests.chaos --seed $(SEED) --strikes $(STRIKES)
+
 chaos-real: build ## Kill the worker in 20 runs over real videos and compare the results
 	$(BIN)/python -m tests.chaos.real --seed $(SEED)
 
@@ -280,6 +283,15 @@ $(VENV)/.bench: $(STAMP)
 
 bench: build $(VENV)/.bench ## Measure ours beside its peers (BENCH=quick, full, large); targets, RESULTS.md and plots
 	$(BIN)/python -m benchmarks --profile $(BENCH) --report
+
+# OpenVINO, an extra, is one of the two peers. MODEL_ROUNDS=1 is enough where nothing else runs.
+MODEL_ROUNDS ?= 3
+BESIDE_OPENVINO := build/extras/openvino/bin/python -m benchmarks
+
+bench-models: build build/extras/openvino/.installed ## Every model in every precision beside its peers: time, accuracy and whole runs (an hour)
+	$(BESIDE_OPENVINO).model_table --rounds $(MODEL_ROUNDS)
+	$(BESIDE_OPENVINO).pipeline_table --rounds $(MODEL_ROUNDS)
+	$(BESIDE_OPENVINO).accuracy_street_nano
 
 # An environment of its own: Ultralytics is AGPL-3.0, and nothing here may come to depend on it. PyTorch as in `train`.
 ULTRALYTICS := build/ultralytics

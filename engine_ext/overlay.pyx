@@ -633,6 +633,22 @@ cdef class Layer:
             self.chroma.put(v, 1)
 
 
+def draw_layers(planes, layers):
+    """Draw small layers. See overlay.pyi."""
+    cdef Layer layer
+    cdef tuple checked = None
+    cdef u8[:, :] y, u, v
+    # Each is a few hundred short copies: to let others have the interpreter meanwhile would take longer.
+    for layer in layers:
+        if layer.frame_wh != checked:
+            check_planes(planes, *layer.frame_wh)
+            y, u, v = planes
+            checked = layer.frame_wh
+        layer.luma.put(y, 0)
+        layer.chroma.put(u, 0)
+        layer.chroma.put(v, 1)
+
+
 cdef Coat coat_of_lines(const f64[:, ::1] pieces, const u8[:, ::1] inks, Py_ssize_t width, Py_ssize_t height):
     """Lines of x0, y0, x1, y1 and a radius each, and their values by plane, drawn one after the other: pixels that the
     last of them cover whole are known, and what was drawn there before is not done at all."""

@@ -23,7 +23,7 @@ def tracks_jsonl(
     names: of the classes, as JSON strings with their quotes.
     """
 
-def read_tracks_jsonl(text: bytes) -> tuple[NDArray[np.float64], dict[int, bytes]]:
+def read_tracks_jsonl(text: bytes | memoryview) -> tuple[NDArray[np.float64], dict[int, bytes]]:
     """Read whole lines as `tracks_jsonl` writes them behind the engine's head: a table (N, 10) float64 of frame, pts,
     time_s, track_id, class_id, score and the box's four sides, and the JSON strings of the classes by id.
 

@@ -6,9 +6,9 @@ from cpython.mem cimport PyMem_Free
 from libc.math cimport fabs, floor, signbit
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memcpy, strlen
+from libc.string cimport memchr, memcmp, memcpy, strlen
 
-from engine_ext.typedefs cimport f64, i64
+from engine_ext.typedefs cimport f64, i64, u8
 
 
 cdef extern from "Python.h":
@@ -125,11 +125,13 @@ def tracks_jsonl(head, track_ids, class_ids, names, scores, boxes_xyxy):
 
 def read_tracks_jsonl(text):
     """Parse lines of tracks. See rows.pyi."""
-    cdef bytes lines = text
-    cdef const char *at = lines
-    cdef const char *end = at + len(lines)
-    cdef const char *name
-    cdef Py_ssize_t count = lines.count(b"\n"), row, k
+    cdef const u8[::1] lines = text
+    cdef Py_ssize_t count = 0, row, k
+    cdef const char *at = <const char *>&lines[0] if lines.shape[0] else NULL
+    cdef const char *end = at + lines.shape[0]
+    cdef const char *name = at
+    while name != end and (name := <const char *>memchr(name, c"\n", end - name)) != NULL:
+        name, count = name + 1, count + 1
     table = np.empty((count, 10), np.float64)
     cdef f64[:, ::1] values = table
     cdef dict names = {}

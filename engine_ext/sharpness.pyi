@@ -1,6 +1,8 @@
 """How sharp parts of a frame are, and how well they show an object: of two images of the same object, the better one
 has the larger number."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,24 +21,26 @@ def sharpness(
     Raises ValueError if shapes don't fit.
     """
 
-def worths(
+def better(
     plane: NDArray[np.uint8],
     boxes_xyxy: NDArray[np.float64],
     scores: NDArray[np.float32],
-    least: NDArray[np.float64],
+    rows: Sequence[int],
+    least: Sequence[float],
     size_wh: tuple[int, int],
     *,
     components: int = 1,
-) -> NDArray[np.float64]:
-    """Return (M,) float64: how well each box shows its object where that is more than `least`, else 0.
+) -> list[tuple[int, float]]:
+    """Return (row, worth) of each of these rows whose box shows its object better than `least`, in their order.
 
-    It is score x area x S / (S + 16), where S is one more than the sharpness, of what lies inside the frame; a quarter
-    of it if that comes within a pixel of the frame's edge. Pixels are read only where the rest could be enough.
+    The worth is score x area x S / (S + 16), where S is one more than the sharpness, of what lies inside the frame; a
+    quarter of it if that comes within a pixel of the frame's edge. Pixels are read only where the rest could be enough.
 
     plane       as above
     boxes_xyxy  (M, 4) float64 pixels
     scores      (M,) float32
-    least       (M,) float64, C-contiguous
+    rows        indices of boxes to look at
+    least       of each of these rows: a worth that is not enough
 
     Raises ValueError where shapes don't fit.
     """

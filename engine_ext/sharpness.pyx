@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from libc.stdlib cimport abs
+
 from engine_ext.typedefs cimport f32, f64, u8
 
 cdef enum:
@@ -29,35 +31,38 @@ def sharpness(plane, boxes_xyxy, size_wh, *, components=1):
     return found
 
 
-def worths(plane, boxes_xyxy, scores, least, size_wh, *, components=1):
-    """Return how well boxes show their objects. See sharpness.pyi."""
-    cdef const u8[:, ::1] rows = plane
+def better(plane, boxes_xyxy, scores, rows, least, size_wh, *, components=1):
+    """Return the rows whose boxes show their objects better. See sharpness.pyi."""
+    cdef const u8[:, ::1] levels = plane
     cdef const f64[:, :] boxes = boxes_xyxy
     cdef const f32[:] sure = scores
-    cdef const f64[::1] bounds = least
     cdef Py_ssize_t width = size_wh[0], height = size_wh[1], step = components
-    cdef Py_ssize_t i, count = boxes.shape[0]
-    cdef f64 left, top, right, bottom, worth, sharp
-    _check(rows, boxes, width, height, step)
-    if sure.shape[0] != count or bounds.shape[0] != count:
-        raise ValueError(f"scores and least must be ({count},). Got {sure.shape[0]} and {bounds.shape[0]}.")
-    found = np.zeros(count, np.float64)
-    cdef f64[::1] out = found
-    with nogil:
-        for i in range(count):
-            left, right = max(boxes[i, 0], 0.0), min(boxes[i, 2], <f64>width)
-            top, bottom = max(boxes[i, 1], 0.0), min(boxes[i, 3], <f64>height)
-            if not (left < right and top < bottom):
-                continue
-            worth = sure[i] * (right - left) * (bottom - top)
-            if left <= EDGE_PX or top <= EDGE_PX or right >= width - EDGE_PX or bottom >= height - EDGE_PX:
-                worth *= AT_EDGE
-            if not worth > bounds[i]:  # not even if it were perfectly sharp
-                continue
-            sharp = _between(rows, step, width, height, left, top, right, bottom)
-            worth *= (sharp + 1) / (sharp + 1 + HALF_SHARP)
-            if worth > bounds[i]:
-                out[i] = worth
+    cdef Py_ssize_t row
+    cdef f64 left, top, right, bottom, worth, sharp, bound
+    cdef list found = []
+    _check(levels, boxes, width, height, step)
+    if sure.shape[0] != boxes.shape[0] or len(rows) != len(least):
+        raise ValueError(
+            f"scores must be ({boxes.shape[0]},), and as many rows as least. Got {sure.shape[0]}, {len(rows)} and "
+            f"{len(least)}."
+        )
+    # A few microseconds: to let others have the interpreter meanwhile, and wait for it, could take longer.
+    for row, bound in zip(rows, least):
+        if not 0 <= row < boxes.shape[0]:
+            raise ValueError(f"rows must be below {boxes.shape[0]}. Got {row}.")
+        left, right = max(boxes[row, 0], 0.0), min(boxes[row, 2], <f64>width)
+        top, bottom = max(boxes[row, 1], 0.0), min(boxes[row, 3], <f64>height)
+        if not (left < right and top < bottom):
+            continue
+        worth = sure[row] * (right - left) * (bottom - top)
+        if left <= EDGE_PX or top <= EDGE_PX or right >= width - EDGE_PX or bottom >= height - EDGE_PX:
+            worth *= AT_EDGE
+        if not worth > bound:  # not even if it were perfectly sharp
+            continue
+        sharp = _between(levels, step, width, height, left, top, right, bottom)
+        worth *= (sharp + 1) / (sharp + 1 + HALF_SHARP)
+        if worth > bound:
+            found.append((row, worth))
     return found
 
 
@@ -99,8 +104,8 @@ cdef f64 _of(
 ) noexcept nogil:
     cdef Py_ssize_t across = x2 - x1, down = y2 - y1, nx, ny, column, row
     cdef Py_ssize_t[MAX_POINTS] columns
-    cdef long long total = 0
-    cdef int value
+    cdef int[MAX_POINTS] sums
+    cdef int total = 0
     cdef const u8* line
     cdef const u8* at
     if across <= 0 or down <= 0:
@@ -110,10 +115,13 @@ cdef f64 _of(
     # Divisions dominate the time: one per column, not one per point.
     for column in range(nx):
         columns[column] = (x1 + (2 * column + 1) * across // (2 * nx)) * step
+        sums[column] = 0
     for row in range(ny):
         line = plane + (y1 + (2 * row + 1) * down // (2 * ny)) * stride
         for column in range(nx):
             at = line + columns[column]
-            value = 4 * at[0] - at[-step] - at[step] - at[-stride] - at[stride]
-            total += value if value >= 0 else -value
+            # Without a branch: which sign comes next can't be guessed.
+            sums[column] += abs(4 * <int>at[0] - at[-step] - at[step] - at[-stride] - at[stride])
+    for column in range(nx):
+        total += sums[column]
     return total / <f64>(nx * ny)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.analytics.geometry import PolyLine
-from engine.analytics.samples import Moment, Row, Samples, Tracked
+from engine.analytics.samples import LastRows, Moment, Row, Tracked
 
 
 class Crossing(NamedTuple):
@@ -46,8 +45,8 @@ class Crossings:
     def __init__(self, line: PolyLine) -> None:
         self._line = line
         self._tracks: dict[int, Approach] = {}
-        self._last: dict[int, Row] = {}
-        """The last row of each track."""
+        self._last: dict[int, LastRows | Row] = {}
+        """Where the last row of each track is."""
         self._calm: dict[int, int] = {}
         """The side of each track that is on its settled side."""
 
@@ -60,11 +59,11 @@ class Crossings:
         if not before == least == most:  # most stay where they are
             for number, (track_id, side, low, high) in enumerate(zip(tracks.ids, before, least, most, strict=True)):
                 if track_id not in self._tracks and low == high != 0:
-                    self._tracks[track_id] = Approach(tracks.last[number], low, low)
+                    self._tracks[track_id] = Approach(tracks.last.rows[number], low, low)
                     self._calm[track_id] = low
                 elif not side == low == high:
                     found += self._moved(tracks, number, sides, far)
-        self._last.update(zip(tracks.ids, tracks.last, strict=True))
+        self._last.update(dict.fromkeys(tracks.ids, tracks.last))
         return found
 
     def _moved(self, tracks: Tracked, number: int, sides: NDArray[np.int8], far: NDArray[np.bool_]) -> list[Crossing]:
@@ -72,35 +71,26 @@ class Crossings:
         track_id, start, stop = tracks.spans[number]
         track = self._tracks.get(track_id)
         if track is None:
-            track = self._tracks[track_id] = Approach(tracks.last[number], 0, 0)
+            track = self._tracks[track_id] = Approach(tracks.last.rows[number], 0, 0)
         else:
-            track.last = self._last[track_id]
-        samples = tracks.samples.take(slice(start, stop))
-        found = self._follow(track_id, track, samples, sides[start:stop], far[start:stop])
+            track.last = self._last_of(track_id)
+        found: list[Crossing] = []
+        states = zip(sides[start:stop].tolist(), far[start:stop].tolist(), strict=True)
+        # In most of them something changes at once, and of a frame there is one: arrays would take longer.
+        for index, (side, away) in enumerate(states, start):
+            if side not in (0, track.side):
+                if track.side:
+                    before = tracks.samples.row(index - 1) if index > start else track.last
+                    track.change = before, tracks.samples.row(index)
+                else:
+                    track.settled = side
+                track.side = side
+            if away and track.side != track.settled:
+                found += self._settle(track_id, track)
         if track.side == track.settled != 0:
             self._calm[track_id] = track.side
         else:
             self._calm.pop(track_id, None)
-        return found
-
-    def _follow(
-        self, track_id: int, track: Approach, samples: Samples, sides: NDArray[np.int8], far: NDArray[np.bool_]
-    ) -> list[Crossing]:
-        off_line = np.flatnonzero(sides)
-        if not track.side and len(off_line):
-            track.side = track.settled = int(sides[off_line[0]])
-        found: list[Crossing] = []
-        # Runs of samples on one side; samples on the line belong to the preceding run.
-        own = sides[off_line]
-        before = own.copy()
-        before[1:], before[:1] = own[:-1], track.side
-        bounds = off_line[own != before].tolist()
-        for start, stop in pairwise((0, *bounds, len(samples))):
-            if start in bounds:
-                last = samples.row(start - 1) if start else track.last
-                track.side, track.change = int(sides[start]), (last, samples.row(start))
-            if track.side != track.settled and far[start:stop].any():
-                found += self._settle(track_id, track)
         return found
 
     def end(self, track_id: int) -> list[Crossing]:
@@ -117,7 +107,7 @@ class Crossings:
 
     def state(self) -> list[tuple[int, Approach]]:
         """Return the state of each track, for `restore`."""
-        return [(track_id, replace(track, last=self._last[track_id])) for track_id, track in self._tracks.items()]
+        return [(track_id, replace(track, last=self._last_of(track_id))) for track_id, track in self._tracks.items()]
 
     def restore(self, state: Iterable[tuple[int, Approach]]) -> None:
         """Continue from a state that `state` returned."""
@@ -126,6 +116,10 @@ class Crossings:
         self._calm = {
             track_id: track.side for track_id, track in self._tracks.items() if track.side == track.settled != 0
         }
+
+    def _last_of(self, track_id: int) -> Row:
+        last = self._last[track_id]
+        return last if isinstance(last, Row) else last.of(track_id)
 
     def _settle(self, track_id: int, track: Approach) -> list[Crossing]:
         track.settled = track.side

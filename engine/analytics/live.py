@@ -98,9 +98,9 @@ class LiveCounts:
         self._totals: Counter[tuple[int, str]] = Counter()
         # What they show with all that is not settled; None after a change.
         self._shown: Counter[tuple[int, str]] | None = None
-        # Both are ordered by when their tracks were last seen.
         self._tracks: dict[int, _Track] = {}
         self._gone: dict[int, _Track] = {}
+        """Those presumed to have ended, in the order in which they were last seen."""
         self._here: frozenset[int] = frozenset()
         self._step = 0.0
 
@@ -108,12 +108,12 @@ class LiveCounts:
         """Process the tracks of the next frame, one row each; `step` is its position in steps of the stream. `alive`
         are the tracks that may be seen again, however long ago they were; None: in this frame that is not known."""
         ids = samples.track_ids.tolist()
-        self._here, self._step = frozenset(ids), step
+        here, self._step = frozenset(ids), step
+        self._here, tracks = here, self._tracks
+        for track_id in here - tracks.keys():
+            tracks[track_id] = self._back(track_id, step)
         for track_id in ids:
-            track = self._tracks.pop(track_id, None)
-            if track is None:
-                track = self._back(track_id, step)
-            track.seen, self._tracks[track_id] = step, track
+            tracks[track_id].seen = step
         if self._by_class:
             kinds = [samples.class_names.get(kind, str(kind)) for kind in samples.class_ids.tolist()]
             for track_id, kind, score in zip(ids, kinds, samples.scores.tolist(), strict=True):
@@ -122,13 +122,16 @@ class LiveCounts:
         if ids:
             rows = np.arange(len(ids))
             self._feed(Tracked(samples, ids, rows, rows + 1))
-        for track_id in _older(self._tracks, step - self._gone_after):
-            track = self._gone[track_id] = self._tracks.pop(track_id)
+        long_ago = step - self._gone_after
+        gone = [track_id for track_id in tracks.keys() - here if tracks[track_id].seen < long_ago]
+        for track_id in sorted(gone, key=lambda track_id: (tracks[track_id].seen, track_id)):
+            track = self._gone[track_id] = tracks.pop(track_id)
             track.at_end = self._at_end(track_id)
             if track.at_end:
                 self._shown = None
         if alive is not None:
-            for track_id in _older(self._gone, step - self._forget_after):
+            forgotten = step - self._forget_after
+            for track_id, _ in list(takewhile(lambda item: item[1].seen < forgotten, self._gone.items())):
                 if track_id not in alive:
                     self._end(track_id)
 
@@ -163,7 +166,7 @@ class LiveCounts:
         found = []
         for place, (zone, stays) in enumerate(self._zones, len(self._lines)):
             staying = stays.inside_now
-            inside = sum(track_id in staying and self._counts_at(place, track_id) for track_id in self._here)
+            inside = sum(self._counts_at(place, track_id) for track_id in self._here & staying)
             found.append(ZoneCount(zone, inside, numbers[place, "stay"]))
         return found
 
@@ -182,11 +185,12 @@ class LiveCounts:
 
     def state(self, since: float = 0.0) -> dict[str, object]:
         """Return everything that later frames depend on, as JSON values. Steps are counted from `since`."""
+        tracks = chain(self._gone.items(), self._tracks.items())
         state = _State(
             _triples(self._totals),
             [
                 (track_id, track.seen - since, dict(track.votes), _triples(track.done))
-                for track_id, track in chain(self._gone.items(), self._tracks.items())
+                for track_id, track in sorted(tracks, key=lambda item: (item[1].seen, item[0]))
             ],
             [crossings.state() for _, crossings in self._lines],
             [stays.state() for _, stays in self._zones],
@@ -263,10 +267,6 @@ class LiveCounts:
         """Return whether a place counts a track's class: the one with most votes so far."""
         classes = self._places[place].classes
         return classes is None or self._track(track_id).kind in classes
-
-
-def _older(tracks: dict[int, _Track], than: float) -> list[int]:
-    return [track_id for track_id, _ in takewhile(lambda item: item[1].seen < than, tracks.items())]
 
 
 def _key(found: Crossing | Stay) -> str:

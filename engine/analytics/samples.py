@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from io import BytesIO, RawIOBase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +22,7 @@ MAX_ID = 1 << 53
 MAX_COORDINATE = 1 << 31
 """The largest distance in pixels of a box's side from the frame's corner: sums, areas and drawing can't overflow."""
 
-_ROWS_AT_ONCE = 20_000
-_SMALL_BYTES = 4 << 20
+_BLOCK_BYTES = 4 << 20
 _MAX_RADIX = (1 << 16) - 1  # NumPy sorts numbers of 16 bits by their digits
 
 
@@ -138,6 +137,27 @@ class Row(NamedTuple):
         return Moment(self.video, float(self.frame), self.pts, self.time_s, self.time_s + self.offset_s, x, y)
 
 
+class LastRows:
+    """The last rows of T tracks. Each becomes a Row only if someone asks: of most tracks, another one comes before."""
+
+    def __init__(self, ids: list[int], samples: Samples) -> None:
+        """Keep `samples`: one row of each of the tracks `ids`, in their order."""
+        self._ids = ids
+        self._samples = samples
+
+    def of(self, track_id: int) -> Row:
+        """Return a single track's row."""
+        return self._samples.row(self._ids.index(track_id))
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """All rows, made in less time than one by one."""
+        samples = self._samples
+        columns = samples.frames.tolist(), samples.pts.tolist(), samples.times_s.tolist()
+        boxes = map(tuple, samples.boxes_xyxy.tolist())
+        return [Row(samples.video, samples.offset_s, *values) for values in zip(*columns, boxes, strict=True)]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Tracked:
     """The rows of T tracks, grouped by track in the order of the tracks' first rows, so that operations can be
@@ -162,12 +182,10 @@ class Tracked:
         return list(zip(self.ids, self.starts.tolist(), self.stops.tolist(), strict=True))
 
     @cached_property
-    def last(self) -> list[Row]:
+    def last(self) -> LastRows:
         """The last row of each track."""
-        ends, rows = self.stops - 1, self.samples
-        columns = rows.frames[ends].tolist(), rows.pts[ends].tolist(), rows.times_s[ends].tolist()
-        boxes = map(tuple, rows.boxes_xyxy[ends].tolist())
-        return [Row(rows.video, rows.offset_s, *values) for values in zip(*columns, boxes, strict=True)]
+        alone = len(self.ids) == len(self.samples)
+        return LastRows(self.ids, self.samples if alone else self.samples.take(self.stops - 1))
 
     def least(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return (T,) the least value of each track's rows, of (N,) values; of bools: whether all are true."""
@@ -199,7 +217,7 @@ def read_tracks(path: Path) -> Iterator[Samples]:
             *value["box_xyxy"],
         )
 
-    def table(text: bytes) -> NDArray[np.float64] | None:
+    def table(text: memoryview) -> NDArray[np.float64] | None:
         try:
             found, kinds = read_tracks_jsonl(text)
             names.update({kind: json.loads(name) for kind, name in kinds.items() if kind not in names})
@@ -276,38 +294,52 @@ def _samples(
     path: Path,
     row: Callable[[str], tuple[float, ...]],
     names: dict[int, str],
-    table: Callable[[bytes], NDArray[np.float64] | None] = lambda text: None,
+    table: Callable[[memoryview], NDArray[np.float64] | None] = lambda text: None,
 ) -> Iterator[Samples]:
     """Read rows. `table` parses many lines at once if it can; otherwise `row` parses each."""
     number = 0
     try:
-        with open(path, "rb") as file:
-            # Dividing it into lines takes as long as parsing them.
-            text = file.read(_SMALL_BYTES)
-            whole = len(text) < _SMALL_BYTES and text.count(b"\n") <= _ROWS_AT_ONCE
-            if text and whole and (found := table(text)) is not None and _wrong(found) is None:
-                yield _of_table(found, names)
-                return
-            file.seek(0)
-            while lines := list(islice(file, _ROWS_AT_ONCE)):
+        with open(path, "rb", buffering=0) as file:
+            for text in _whole_lines(file):
                 first = number + 1
-                numbers: Sequence[int] = range(first, first + len(lines))
-                if (found := table(b"".join(lines))) is None:
-                    numbers = [each for each in numbers if lines[each - first].strip()]
+                numbers: Sequence[int] = ()
+                if (found := table(text)) is not None:
+                    count = len(found)
+                else:
+                    lines = BytesIO(text).readlines()
+                    count = len(lines)
+                    numbers = [at for at, line in enumerate(lines, first) if line.strip()]
                     rows: list[tuple[float, ...]] = []
                     for number in numbers:
                         rows.append(tuple(map(float, row(lines[number - first].decode("utf-8")))))
                     found = np.array(rows, dtype=np.float64).reshape(len(rows), -1)
                 if len(found):
                     if (wrong := _wrong(found)) is not None:
-                        number = numbers[wrong[0]]
+                        number = numbers[wrong[0]] if numbers else first + wrong[0]
                         raise ValueError(wrong[1])
                     yield _of_table(found, names)
-                number = first - 1 + len(lines)
+                number = first - 1 + count
     except OSError as error:
         raise InputError(f"{path} can't be read: {describe_os_error(error)}.") from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}, line {number}: not a track row ({type(error).__name__}: {error}).") from error
+
+
+def _whole_lines(file: RawIOBase) -> Iterator[memoryview]:
+    """Yield a file in blocks of whole lines, each valid until the next: what is read goes to the same memory, and is
+    not divided into lines, which would take as long as parsing them."""
+    block, rest = bytearray(_BLOCK_BYTES), 0
+    while size := file.readinto(memoryview(block)[rest:]):
+        size += rest
+        end = block.rfind(b"\n", 0, size) + 1
+        if end:
+            yield memoryview(block)[:end]
+        rest = size - end
+        if rest == len(block):  # a line that is longer
+            block = block + bytes(len(block))
+        block[:rest] = block[end:size]
+    if rest:
+        yield memoryview(block)[:rest]
 
 
 def _wrong(table: NDArray[np.float64]) -> tuple[int, str] | None:

@@ -6,16 +6,16 @@ least the margin, or with the track. A gap in a track does not end a stay.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, KeysView
 from dataclasses import dataclass
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.analytics.geometry import Anchor, Polygon
-from engine.analytics.samples import Moment, Row, Samples, Tracked
+from engine.analytics.samples import LastRows, Moment, Row, Samples, Tracked
 
 
 class Stay(NamedTuple):
@@ -38,11 +38,12 @@ class _Open:
     """A stay that has not ended. Its last sample's moment is worked out only when someone asks."""
 
     first: Moment
-    last: Row | Moment
+    last: LastRows | Row | Moment
     born_inside: bool
 
     def stay(self, track_id: int, anchor: Anchor, *, ended_inside: bool = True) -> Stay:
-        last = self.last if isinstance(self.last, Moment) else self.last.moment(anchor)
+        last = self.last.of(track_id) if isinstance(self.last, LastRows) else self.last
+        last = last if isinstance(last, Moment) else last.moment(anchor)
         return Stay(track_id, self.first, last, self.born_inside, ended_inside)
 
 
@@ -64,43 +65,41 @@ class Stays:
         """Process the next samples of some tracks and return the stays that end in them."""
         inside, left = self.inside(tracks.samples)
         any_inside, all_inside = tracks.most(inside).tolist(), tracks.least(inside).tolist()
+        before = list(map(self._open.__contains__, tracks.ids))
         found: list[Stay] = []
-        for number, (track_id, within) in enumerate(zip(tracks.ids, any_inside, strict=True)):
-            stay = self._open.get(track_id)
-            if not within and stay is None:  # the common case
-                continue
-            if all_inside[number] and stay is not None:
-                stay.last = tracks.last[number]
-                continue
-            _, start, stop = tracks.spans[number]
-            samples = tracks.samples.take(slice(start, stop))
-            found += self._follow(track_id, samples, inside[start:stop], left[start:stop])
+        if not before == any_inside == all_inside:  # most stay where they are
+            for number, (was, some, whole) in enumerate(zip(before, any_inside, all_inside, strict=True)):
+                if not was == some == whole:
+                    found += self._moved(tracks, number, inside, left)
+                    before[number] = False
+        for track_id in compress(tracks.ids, before):
+            self._open[track_id].last = tracks.last
         self._seen.update(dict.fromkeys(tracks.ids))
         return found
 
-    def _follow(
-        self, track_id: int, samples: Samples, inside: NDArray[np.bool_], left: NDArray[np.bool_]
-    ) -> list[Stay]:
-        within, leaves = np.flatnonzero(inside).tolist(), np.flatnonzero(left).tolist()
-        new = track_id not in self._seen
+    def _moved(self, tracks: Tracked, number: int, inside: NDArray[np.bool_], left: NDArray[np.bool_]) -> list[Stay]:
+        """Process the samples of a track that enters or leaves, or is outside by less than the margin."""
+        track_id, start, stop = tracks.spans[number]
+        samples, anchor = tracks.samples, self._zone.anchor
         stay = self._open.pop(track_id, None)
         ended: list[Stay] = []
-        at = 0
-        while at < len(samples):
-            # All samples inside before the next leave are one stay, with those outside by less than the margin.
-            until = _next(leaves, at, len(samples))
-            first, last = _next(within, at, until), _last(within, until)
-            if first < until:
+        last: int | None = None
+        states = zip(inside[start:stop].tolist(), left[start:stop].tolist(), strict=True)
+        for index, (within, leaves) in enumerate(states, start):
+            if within:
                 if stay is None:
-                    begin = samples.moment(first, self._zone.anchor)
-                    stay = _Open(begin, samples.row(last), born_inside=new and first == 0)
-                else:
-                    stay.last = samples.row(last)
-            if until < len(samples) and stay is not None:
-                ended.append(stay.stay(track_id, self._zone.anchor, ended_inside=False))
+                    born_inside = index == start and track_id not in self._seen
+                    first = samples.row(index)
+                    stay = _Open(first.moment(anchor), first, born_inside)
+                last = index
+            elif leaves and stay is not None:
+                if last is not None:
+                    stay.last, last = samples.row(last), None
+                ended.append(stay.stay(track_id, anchor, ended_inside=False))
                 stay = None
-            at = max(until + 1, _next(within, until, len(samples))) if until < len(samples) else until
         if stay is not None:
+            if last is not None:
+                stay.last = samples.row(last)
             self._open[track_id] = stay
         return ended
 
@@ -117,7 +116,7 @@ class Stays:
         return stay.stay(track_id, self._zone.anchor) if stay is not None else None
 
     @property
-    def inside_now(self) -> Collection[int]:
+    def inside_now(self) -> KeysView[int]:
         """The tracks whose stay has not ended."""
         return self._open.keys()
 
@@ -134,15 +133,3 @@ class Stays:
             for track_id, stay in stays.items()
             if stay is not None
         }
-
-
-def _next(places: list[int], at: int, none: int) -> int:
-    """Return the first of the sorted `places` at or after `at`; `none` if there is none."""
-    index = bisect_left(places, at)
-    return places[index] if index < len(places) else none
-
-
-def _last(places: list[int], before: int) -> int:
-    """Return the last of the sorted `places` before `before`; 0 if there is none."""
-    index = bisect_left(places, before) - 1
-    return places[index] if index >= 0 else 0

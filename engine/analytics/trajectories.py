@@ -107,7 +107,7 @@ class Trajectories:
                     track.places = track.places[::2]
                     track.stride *= 2
             track.rows += stop - start
-            last = tracks.last[number]
+            last = tracks.last.rows[number]
             track.last_frame, track.last_s = last.frame, last.time_s + last.offset_s
             track.score += scores[number]
             if least[number] == most[number]:

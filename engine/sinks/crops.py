@@ -19,10 +19,11 @@ import json
 import os
 import struct
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Annotated, Any, NamedTuple, cast
 from zlib import crc32
@@ -50,7 +51,7 @@ from engine.sinks.base import (
 )
 from engine_ext.crop_planes import around, cut_out, put_looked_up
 from engine_ext.jpeg_planes import jpeg_planes
-from engine_ext.sharpness import worths
+from engine_ext.sharpness import better
 
 INDEX = "index.jsonl"
 
@@ -58,7 +59,7 @@ _MAX_PX = 320  # of a crop's longer side
 _BETTER = 1.2
 _EVERY = 8  # inferred frames in which a track is looked at
 _MAX_WAITING_PX = 512  # of a longer side, in memory: scaling takes longer than cutting, and most are never used
-_ENCODERS = 12  # kept, of 0.4 MB each
+_ENCODERS = 32  # kept, of 0.4 MB each
 _QUALITY = 4  # FFmpeg's scale: 2 is the best
 _RECORD = struct.Struct("<qII")  # track id, bytes of the line of the index, of the JPEG
 _LONGEST = 1 << 26
@@ -174,8 +175,9 @@ class Crops(FileSink):
             self._frames += 1
         if tracks.alive is not None:
             alive = frozenset(tracks.alive.tolist())
-            for track_id in [track_id for track_id in self._best if track_id not in alive]:
-                self._keep(track_id)
+            gone = [track_id for track_id in self._best if track_id not in alive]
+            self._keep(gone)
+            for track_id in gone:
                 del self._best[track_id]
 
     def _look(self, tracks: Tracks, ids: list[int], due: Sequence[int]) -> None:
@@ -184,24 +186,19 @@ class Crops(FileSink):
         assert image is not None, "a dropped frame has no tracks"
         size_wh = width, height = image.width, image.height
         boxes, scores = tracks.boxes_xyxy, tracks.scores
-        if len(due) < len(ids):
-            boxes, scores = boxes[due], scores[due]
         before = [self._best.get(ids[row]) for row in due]
-        least = np.array([_BETTER * best.worth if best is not None else 0.0 for best in before])
+        least = [_BETTER * best.worth if best is not None else 0.0 for best in before]
         planes, layout = planes_of(image), image.format.name
-        found = worths(planes[0], boxes, scores, least, size_wh, components=3 if layout in _PACKED else 1)
-        better = np.flatnonzero(found).tolist()
-        if not better:
+        found = better(planes[0], boxes, scores, due, least, size_wh, components=3 if layout in _PACKED else 1)
+        if not found:
             return
         colours, frame = colour_of(image), tracks.frame
         moment = frame.index, frame.pts, frame.time_s
-        worth_of, score_of, kinds = found.tolist(), scores.tolist(), tracks.class_ids.tolist()
-        for number in better:
-            row, box = due[number], boxes[number].tolist()
-            left, top, right, bottom = box
+        for row, worth in found:
+            left, top, right, bottom = box = boxes[row].tolist()
             crop = around(left, top, right, bottom, width, height)
-            shown = _Shown(kinds[row], *moment, score_of[number], box, crop)
-            self._best[ids[row]] = _Best(worth_of[number], shown, _cut(planes, layout, crop, colours))
+            shown = _Shown(int(tracks.class_ids[row]), *moment, float(scores[row]), box, crop)
+            self._best[ids[row]] = _Best(worth, shown, _cut(planes, layout, crop, colours))
 
     def _line(self, track_id: int, worth: float, shown: _Shown, size_wh: tuple[int, int]) -> bytes:
         """Return the track's line of the index, the bytes that `json.dumps` would give, in a third of its time."""
@@ -215,25 +212,29 @@ class Crops(FileSink):
             f'"crop_xyxy": {list(shown.crop_xyxy)}, "size_wh": {list(size_wh)}, "worth": {round(worth, 3)!r}}}\n'
         ).encode()
 
-    def _keep(self, track_id: int) -> None:
-        """Append a track's best crop to the log, if it is not there."""
-        best = self._best.get(track_id)
-        if best is None or best.image is None or best.shown is None:
-            return
+    def _keep(self, track_ids: Iterable[int]) -> None:
+        """Append the best crops of these tracks to the log, if they are not there: one size after the other, because an
+        encoder is faster just after it was used."""
         assert self._file is not None
-        try:
-            size_wh, jpeg = self._jpegs.encoded(best.image)
-            line = self._line(track_id, best.worth, best.shown, size_wh)
-            record = _RECORD.pack(track_id, len(line), len(jpeg)) + line + jpeg
-            self._file.write(record)
-        except (OSError, av.error.FFmpegError) as error:
-            raise self._error(error) from error
-        self._size += len(record)
-        best.image = best.shown = None
+        waiting = [
+            (image.width, image.height, track_id, image, shown)
+            for track_id in track_ids
+            if (image := self._best[track_id].image) is not None and (shown := self._best[track_id].shown) is not None
+        ]
+        for _, _, track_id, image, shown in sorted(waiting, key=itemgetter(0, 1, 2)):
+            best = self._best[track_id]
+            try:
+                size_wh, jpeg = self._jpegs.encoded(image)
+                line = self._line(track_id, best.worth, shown, size_wh)
+                record = _RECORD.pack(track_id, len(line), len(jpeg)) + line + jpeg
+                self._file.write(record)
+            except (OSError, av.error.FFmpegError) as error:
+                raise self._error(error) from error
+            self._size += len(record)
+            best.image = best.shown = None
 
     def mark(self) -> State:
-        for track_id in self._best:
-            self._keep(track_id)
+        self._keep(self._best)
         alive = [(track_id, best.worth) for track_id, best in self._best.items()]
         found = CropsState(self._size, self._frames, alive)
 
@@ -249,8 +250,7 @@ class Crops(FileSink):
         return state
 
     def complete(self, end: EndOfStream) -> Path:
-        for track_id in self._best:
-            self._keep(track_id)
+        self._keep(self._best)
         self._best.clear()
         assert self._file is not None
         try:

@@ -18,7 +18,7 @@ from engine.config import EngineConfig
 from engine.media.planes import colour_of, planes_of
 from engine.records import Frame, Tracks
 from engine.sinks.base import DrawnState
-from engine_ext.overlay import DARK, Layer, draw_lines, draw_tracks, lines_layer, text_layer
+from engine_ext.overlay import DARK, Layer, draw_layers, draw_lines, draw_tracks, lines_layer, text_layer
 
 if TYPE_CHECKING:
     from engine.sinks.scene_overlay import SceneJson, SceneOverlay
@@ -61,6 +61,7 @@ class Overlay:
     def __init__(self, style: OverlayStyle, class_names: Sequence[str], scene: SceneOverlay | None = None) -> None:
         self._style = style
         self._names = class_names
+        self._kinds = dict(enumerate(class_names))
         self._scene = scene
         self._layers: _SceneLayers | None = None
         self._trails: dict[int, _Trail] = {}
@@ -79,7 +80,7 @@ class Overlay:
         layers = None
         if scene is not None:
             upright_wh = tracks.frame.size_wh or size_wh  # without what was added to make its size even
-            scene.see(tracks.frame, samples_of(tracks, boxes, self._names), upright_wh, tracks.alive)
+            scene.see(tracks.frame, samples_of(tracks, boxes, self._kinds), upright_wh, tracks.alive)
             layers = self._layers_of(scene, _Canvas(size_wh, upright_wh, matrix, full_range))
             layers.lines.draw(planes)
         colours = tracks.track_ids if style.colour_by == "id" else tracks.class_ids.astype(np.int64)
@@ -113,8 +114,7 @@ class Overlay:
             here = frozenset(ids)
             self._slots = {track_id: slot for track_id, slot in self._slots.items() if track_id in here}
         if scene is not None and layers is not None:
-            for sign in layers.signs(scene.signs(tracks.frame)):
-                sign.draw(planes)
+            draw_layers(planes, layers.signs(scene.signs(tracks.frame)))
 
     def _layers_of(self, scene: SceneOverlay, canvas: _Canvas) -> _SceneLayers:
         if self._layers is None or self._layers.canvas != canvas:
@@ -230,18 +230,18 @@ class _SceneLayers:
         )
 
 
-def samples_of(tracks: Tracks, boxes_xyxy: NDArray[np.float64], class_names: Sequence[str]) -> Samples:
+def samples_of(tracks: Tracks, boxes_xyxy: NDArray[np.float64], class_names: dict[int, str]) -> Samples:
     """Return the tracks of a frame as those who count take them, with these boxes."""
-    frame, count, kinds = tracks.frame, len(tracks), tracks.class_ids.astype(np.int64)
+    frame, count = tracks.frame, len(tracks)
     return Samples(
         np.full(count, frame.index, np.int64),
         np.full(count, frame.pts, np.int64),
         np.full(count, frame.time_s),
         tracks.track_ids,
-        kinds,
+        tracks.class_ids.astype(np.int64),
         _scores(tracks),
         boxes_xyxy,
-        {kind: class_names[kind] for kind in sorted(set(kinds.tolist()))},
+        class_names,
     )
 
 

@@ -210,7 +210,18 @@ class Store:
     def replace(self, key: str, data: bytes, etag: str) -> str | None:
         """Write an object in the place of the one with this etag (If-Match), and return the new one's; None if another
         one is there by now, or none."""
-        return self._on_condition(key, data, cast("PutMode", {"e_tag": etag}))
+        condition = {"e_tag": etag}
+        if self._at.scheme == "gs":  # Google knows conditions on generations alone
+            try:
+                found = self._repeated(lambda: obstore.head(self._client, key), key)
+            except StorageError as error:
+                if error.missing:
+                    return None
+                raise
+            if str(found["e_tag"] or "").strip('"') != etag.strip('"'):
+                return None
+            condition = {"version": str(found["version"] or "")}
+        return self._on_condition(key, data, cast("PutMode", condition))
 
     def _on_condition(self, key: str, data: bytes, mode: PutMode) -> str | None:
         try:

@@ -2,7 +2,7 @@
 
 python -m tests.chaos [--seed N] [--strikes N] [--only NAME ...]
 
-CHAOS_BROKER=rabbitmq or =folder breaks it on another broker.
+CHAOS_BROKER=rabbitmq, =folder or =sqs breaks it on another broker.
 """
 
 from __future__ import annotations

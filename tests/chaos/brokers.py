@@ -1,16 +1,22 @@
-"""The brokers that are broken: an embedded Valkey, or with CHAOS_BROKER=rabbitmq a RabbitMQ, =folder a folder."""
+"""The brokers that are broken: an embedded Valkey, or with CHAOS_BROKER=rabbitmq a RabbitMQ, =folder a folder, =sqs
+moto's SQS (`make chaos-sqs`, in an environment that has it)."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import socket
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
 from orchestrator.broker.local_server import EmbeddedBroker, client
-from tests.orchestrator.rabbit import RabbitMq
+from tests.orchestrator.rabbit import RabbitMq, free_ports
+from tests.waiting import until
 
 ENVIRONMENT = "CHAOS_BROKER"
 
@@ -131,12 +137,58 @@ class Folder:
         shutil.rmtree(self._folder / "taken", ignore_errors=True)
 
 
-KINDS: dict[str, Callable[[Path], Broken]] = {"valkey": Valkey, "rabbitmq": Rabbit, "folder": Folder}
+class Sqs:
+    """moto's SQS. It keeps nothing on a disk: killed, it has lost its messages, as SQS never does."""
+
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "moto.log"
+        (self._port,) = free_ports(1)
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"sqs://key:S3cretOfTheTest@127.0.0.1:{self._port}/?region=us-east-1&tls=false"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(self._port)]
+        with open(self._log, "ab") as log:
+            self._server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        until(self._listens, 60, self._log.read_text)
+
+    revive = start
+
+    def stop(self) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        assert self._server is not None
+        self._server.kill()
+        self._server.wait()
+
+    def pause(self, paused: bool) -> None:
+        assert self._server is not None
+        self._server.send_signal(signal.SIGSTOP if paused else signal.SIGCONT)
+
+    def forget(self) -> None:
+        urllib.request.urlopen(f"http://127.0.0.1:{self._port}/moto-api/reset", b"", timeout=30).close()
+
+    def fill(self, full: bool) -> None: ...
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
+
+
+KINDS: dict[str, Callable[[Path], Broken]] = {"valkey": Valkey, "rabbitmq": Rabbit, "folder": Folder, "sqs": Sqs}
 
 MEANINGLESS = {
     "valkey": (),
     # Each client of a Redis delivers again what was not acknowledged.
     "rabbitmq": ("short_visibility_timeout", "client_with_foreign_settings"),
+    "sqs": (
+        "short_visibility_timeout", "client_with_foreign_settings", "broker_out_of_memory", "deaf_worker",
+        "revoked_through_celery",
+    ),
     "folder": (
         "short_visibility_timeout", "client_with_foreign_settings", "broker_restart_with_its_data", "broker_pauses",
         "broker_out_of_memory", "deaf_worker", "revoked_through_celery",

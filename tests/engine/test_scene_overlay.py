@@ -73,7 +73,7 @@ def test_more_signs_than_there_is_room_for():
 
 
 def said(overlay, tracks, size_wh=(320, 180)):
-    overlay.see(tracks.frame, samples_of(tracks, tracks.boxes_xyxy, ["person"]), size_wh)
+    overlay.see(tracks.frame, samples_of(tracks, tracks.boxes_xyxy, {0: "person"}), size_wh)
     return overlay.signs(tracks.frame)
 
 

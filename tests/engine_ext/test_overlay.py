@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine_ext import font
-from engine_ext.overlay import DARK, LIGHT, draw_lines, draw_tracks, lines_layer, text_layer, text_sizes
+from engine_ext.overlay import DARK, LIGHT, draw_layers, draw_lines, draw_tracks, lines_layer, text_layer, text_sizes
 from tests.assets import require_asset
 from tests.reference import overlay as reference
 
@@ -460,9 +460,11 @@ def test_lines_and_texts_equal_the_twin(width, height):
         for plane, twin in zip(planes, twin_planes, strict=True):
             plane[:] = twin
         places = np.nan_to_num(points).astype(np.int64).tolist()
+        layers = []
         for index, (place, text) in enumerate(zip(places, ["person 12", "", "x", "ünï"] * 3, strict=False)):
-            text_layer((width, height), tuple(place), index + 60, text, font_size=12).draw(planes)
+            layers.append(text_layer((width, height), tuple(place), index + 60, text, font_size=12))
             reference.draw_text(twin_planes, (width, height), place, index + 60, text, font_size=12)
+        draw_layers(planes, layers)
         for whole, twin in zip(wholes, twin_wholes, strict=True):
             np.testing.assert_array_equal(whole, twin)
 
@@ -494,6 +496,8 @@ def test_a_layer_of_lines_is_what_is_drawn_line_by_line(seed):
             np.testing.assert_array_equal(whole, other)
     with pytest.raises(ValueError, match="must have at least"):
         lines_layer((width + 20, height), []).draw(planes)
+    with pytest.raises(ValueError, match="must have at least"):
+        draw_layers(planes, [layer, lines_layer((width + 20, height), [])])
 
 
 def test_a_line_is_as_thick_and_as_bright_as_asked():

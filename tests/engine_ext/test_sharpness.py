@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine_ext.sharpness import sharpness, worths
+from engine_ext.sharpness import better, sharpness
 from tests.reference import sharpness as reference
 
 WIDTH, HEIGHT = 97, 61
@@ -53,20 +53,20 @@ def test_not_a_number_and_tiny_frames():
 
 @pytest.mark.parametrize("components", [1, 3])
 @pytest.mark.parametrize("least", [0.0, 100.0, 1000.0])
-def test_worths_are_their_twin(least, components):
+def test_better_rows_are_those_of_the_twin(least, components):
     at = np.random.default_rng(5)
-    scores, bounds = at.uniform(0, 1, 200).astype(np.float32), at.uniform(0, 2, 200) * least
-    given = plane(7, components), boxes(7), scores, bounds, (WIDTH, HEIGHT)
-    found = worths(*given, components=components)
-    assert found.tolist() == reference.worths(*given, components=components).tolist()
-    assert found.max() > 0
-    assert (found == 0).any()
+    scores, rows = at.uniform(0, 1, 200).astype(np.float32), at.permutation(200)[:150].tolist()
+    bounds = (at.uniform(0, 2, 150) * least).tolist()
+    given = plane(7, components), boxes(7), scores, rows, bounds, (WIDTH, HEIGHT)
+    found = better(*given, components=components)
+    assert found == reference.better(*given, components=components)
+    assert 0 < len(found) < len(rows)
 
 
-def test_worths_of_a_tiny_frame():
+def test_a_box_in_a_tiny_frame():
     """No pixel has four neighbours there, and a box shows something all the same."""
     box, score = np.array([[0.0, 0, 2, 2]]), np.ones(1, np.float32)
-    assert worths(plane(1), box, score, np.zeros(1), (2, 2)).tolist() == [1 / 17]
+    assert better(plane(1), box, score, [0], [0.0], (2, 2)) == [(0, 1 / 17)]
 
 
 def test_blur_takes_it_away():
@@ -83,5 +83,11 @@ def test_refusals():
         sharpness(plane(1), boxes(1)[:, :3], (WIDTH, HEIGHT))
     with pytest.raises(ValueError, match="components"):
         sharpness(plane(1), boxes(1), (WIDTH, HEIGHT), components=2)
-    with pytest.raises(ValueError, match=r"scores and least must be \(200,\)"):
-        worths(plane(1), boxes(1), np.ones(200, np.float32), np.zeros(3), (WIDTH, HEIGHT))
+    for scores, rows, why in (
+        (199, [0], r"scores must be \(200,\)"),
+        (200, [0, 1], "as many rows"),
+        (200, [200], "below 200"),
+        (200, [-1], "below 200"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            better(plane(1), boxes(1), np.ones(scores, np.float32), rows, [0.0], (WIDTH, HEIGHT))

@@ -24,7 +24,7 @@ class RabbitMq:
     def __init__(self, folder: Path, consumer_timeout_ms: int = 1_800_000) -> None:
         assert PROGRAMS is not None, MISSING
         self.folder = folder
-        self.port, self._mapper, distribution = _free_ports(3)
+        self.port, self._mapper, distribution = free_ports(3)
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
         self.pid: int | None = None
         self._server: subprocess.Popen[bytes] | None = None
@@ -120,7 +120,7 @@ class RabbitMq:
         return (self.folder / "out").read_text(errors="replace")[-2000:]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

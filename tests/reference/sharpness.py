@@ -20,17 +20,19 @@ def sharpness(plane, boxes_xyxy, size_wh, *, components=1):
     return found
 
 
-def worths(plane, boxes_xyxy, scores, least, size_wh, *, components=1):
-    found = np.zeros(len(boxes_xyxy))
-    for number, ((x1, y1, x2, y2), score, bound) in enumerate(zip(boxes_xyxy, scores, least, strict=True)):
+def better(plane, boxes_xyxy, scores, rows, least, size_wh, *, components=1):
+    found = []
+    for row, bound in zip(rows, least, strict=True):
+        x1, y1, x2, y2 = boxes_xyxy[row]
         left, top, right, bottom = max(x1, 0.0), max(y1, 0.0), min(x2, size_wh[0]), min(y2, size_wh[1])
         if left >= right or top >= bottom:
             continue
-        worth = float(score) * (right - left) * (bottom - top)
+        worth = float(scores[row]) * (right - left) * (bottom - top)
         if min(left, top) <= 1 or right >= size_wh[0] - 1 or bottom >= size_wh[1] - 1:
             worth *= 0.25
         inside = np.array([(left, top, right, bottom)])
         sharp = sharpness(plane, inside, size_wh, components=components)[0]
         worth *= (sharp + 1) / (sharp + 1 + 16)
-        found[number] = worth if worth > bound else 0.0
+        if worth > bound:
+            found.append((row, worth))
     return found

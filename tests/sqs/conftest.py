@@ -25,10 +25,14 @@ def server() -> Iterator[str]:
     running.stop()
 
 
-@pytest.fixture
-def url(server, monkeypatch) -> str:
-    """A broker of its own there: queues with names of their own."""
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch) -> None:
     for variable in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(variable, raising=False)
         monkeypatch.delenv(variable.upper(), raising=False)
+
+
+@pytest.fixture
+def url(server) -> str:
+    """A broker of its own there: queues with names of their own."""
     return f"sqs://key:S3cretOfTheTest@{server}/?region=us-east-1&tls=false&prefix=t{next(NUMBERS)}-"

@@ -134,17 +134,9 @@ def test_celery_is_told_what_an_sqs_knows(given):
 # -- jobs -------------------------------------------------------------------------------------------------------------
 
 
-class Sqs(brokers.Folder):
-    """As a folder, nothing that these tests run themselves."""
-
-    url = ""
-
-
 @pytest.fixture
-def farm(tmp_path, url, monkeypatch):
-    monkeypatch.setenv("CHAOS_BROKER", "sqs")
-    monkeypatch.setitem(brokers.KINDS, "sqs", Sqs)
-    monkeypatch.setattr(Sqs, "url", url)
+def farm(tmp_path, monkeypatch):
+    monkeypatch.setenv(brokers.ENVIRONMENT, "sqs")
     with Farm(tmp_path / "f") as farm:
         yield farm
 

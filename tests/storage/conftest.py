@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import logging
+import os
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,14 @@ from tests.storage.machines import LEASE_S
 
 # Credentials of which moto checks no more.
 SIGNED = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
-NUMBERS = itertools.count()
+_NUMBERS = itertools.count()
+
+
+def new_name() -> str:
+    """The name of a bucket that no test of any process has used: stores are kept for the process, each with its
+    endpoint, and folders in the cache of this machine have the hash of a URL."""
+    return f"bucket-{os.getpid()}-{next(_NUMBERS)}"
+
 
 if importlib.util.find_spec("moto") is None:
     collect_ignore_glob = ["test_*.py"]
@@ -37,7 +45,7 @@ def server() -> Iterator[tuple[str, int]]:
 @pytest.fixture
 def bucket(server, monkeypatch) -> Iterator[SimpleNamespace]:
     """A new bucket behind a proxy: its `name`, `url` and `proxy`, and `put`, `get` and `delete`."""
-    name = f"bucket-{next(NUMBERS)}"  # stores are kept for the process, each with its endpoint
+    name = new_name()
     for variable, value in {
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "S3cretOfTheTest",

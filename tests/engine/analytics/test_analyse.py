@@ -208,6 +208,22 @@ def test_rows_that_are_none(tmp_path, line):
         list(read_tracks(path))
 
 
+def test_rows_of_a_file_that_is_read_in_blocks(tmp_path):
+    """Class names make it long, one of them longer than a block. One row is JSON of another form, the last has no line
+    end."""
+    rows = [{**row(frame, 1, 100), "class": "c" * (5_000_000 if frame == 60 else 50_000)} for frame in range(130)]
+    lines = [json.dumps(value) + "\n" for value in rows]
+    lines[100] = "\n " + json.dumps(rows[100], separators=(",", ":")) + "\n"
+    path = tmp_path / "a.tracks.jsonl"
+    path.write_text("".join(lines).rstrip())
+    found = list(read_tracks(path))
+    assert len(found) > 1
+    assert [frame for samples in found for frame in samples.frames.tolist()] == list(range(130))
+    path.write_text("".join(lines) + "nonsense\n")
+    with pytest.raises(InputError, match=r"line 132: not a track row"):
+        list(read_tracks(path))
+
+
 def test_a_mot_file_in_any_order(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("2,1,290.1,0,40,100.2,0.9,-1,-1,-1\n1,1,200,0,40,100,0.9,-1,-1,-1\n")

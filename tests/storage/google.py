@@ -1,0 +1,99 @@
+"""A stand-in for Google's storage: its dialect of S3's protocol, spoken in front of a server for S3.
+
+Objects have generations instead of conditions on etags: `x-goog-if-generation-match` has the one that must be there, 0
+for none, and each answer names the present one.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote, unquote, urlsplit
+
+from tests.storage.faulty import HOP
+
+Answered = tuple[int, dict[str, str], bytes]
+
+_WRITES = ("PUT", "POST", "DELETE")
+
+
+class Google:
+    """Listens on a free port of 127.0.0.1. `signed` is what the server behind it takes for a signature, `asked` has
+    method, path and condition of each request."""
+
+    def __init__(self, host: str, port: int, signed: str) -> None:
+        self.asked: list[tuple[str, str, str | None]] = []
+        self._behind = (host, port)
+        self._signed = signed
+        self._numbers = itertools.count(1)
+        self._generations: dict[str, int] = {}
+        self._writing = threading.Lock()
+
+    def __enter__(self) -> Google:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answered:
+        """Status, headers and body for a request."""
+        path, is_part = unquote(urlsplit(target).path), method == "PUT" and "uploadId=" in target
+        target = f"{quote(path)}?{urlsplit(target).query}"  # Google's client writes even a slash as %2F
+        wanted = headers.pop("x-goog-if-generation-match", None)
+        self.asked.append((method, path, wanted))
+        with self._writing if method in _WRITES else threading.Lock():
+            if wanted is not None and int(wanted) != self._generations.get(path, 0):
+                return 412, {}, b"<Error><Code>PreconditionFailed</Code></Error>"
+            status, got, content = self._forwarded(method, target, headers, body)
+            if method == "DELETE":
+                self._generations.pop(path, None)
+            elif status < 300 and not is_part and (method == "PUT" or b"<CompleteMultipartUploadResult" in content):
+                self._generations[path] = next(self._numbers)
+        return status, got | {"x-goog-generation": str(self._generations.get(path, 0))}, content
+
+    def _forwarded(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answered:
+        inner = http.client.HTTPConnection(*self._behind, timeout=30)
+        inner.request(method, target, body, {**headers, "authorization": self._signed})
+        got = inner.getresponse()
+        content = got.read()
+        found = {name: value for name, value in got.getheaders() if name.lower() not in HOP}
+        if method == "HEAD":
+            found["Content-Length"] = got.getheader("Content-Length") or "0"
+        inner.close()
+        return got.status, found, content
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        google = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def serve(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                asked = {name.lower(): value for name, value in self.headers.items()}
+                status, headers, content = google.answer(self.command, self.path, asked, body)
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(content)), **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(content)
+
+        for method in ("GET", "PUT", "HEAD", "POST", "DELETE"):
+            setattr(Handler, f"do_{method}", Handler.serve)
+        return Handler
