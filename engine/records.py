@@ -508,7 +508,10 @@ class Detections:
 
     def count_above(self, conf: float) -> int:
         """Return how many have a score of at least `conf`."""
-        return int(np.count_nonzero(self.scores >= np.float32(conf)))
+        scores, lowest = self.scores, np.float32(conf)
+        if not len(scores) or scores[-1] >= lowest:  # mostly all have
+            return len(scores)
+        return int(np.count_nonzero(scores >= lowest))
 
     def above(self, conf: float) -> Detections:
         """Return those with a score of at least `conf`, by the same comparison as for a model's output; itself if all

@@ -22,7 +22,7 @@ def scale_boxes(
     pad_y: float,
     src_w: int,
     src_h: int,
-) -> None:
+) -> int:
     """Convert boxes from pixels of the letterboxed model input to pixels of the source frame, in place.
 
     boxes_xyxy: (N, 4) float32, C-contiguous, in-out: x1 y1 x2 y2 in model pixels, then in source pixels:
@@ -31,6 +31,8 @@ def scale_boxes(
     ratio: model pixels per source pixel, finite and above 0: one number, or one for x and one for y.
     pad_x, pad_y: model pixels left of and above the image.
     src_w, src_h: size of the source frame in pixels, at least 0.
+
+    Returns how many of the boxes have no area then: x2 <= x1, y2 <= y1, or a coordinate that is not a number.
 
     Raises ValueError for another shape, dtype or memory order, or an argument out of range; the boxes are
     untouched then.

@@ -46,16 +46,18 @@ def scale_boxes(boxes_xyxy, ratio, pad_x, pad_y, src_w, src_h):
         f64[2] pad_xy = [pad_x, pad_y]
         f64[2] size_wh = [src_w, src_h]
         f64 value
-        Py_ssize_t i, k
-    with nogil:
-        for i in range(boxes.shape[0]):
-            for k in range(4):
-                value = (<f64>boxes[i, k] - pad_xy[k & 1]) / per_pixel[k & 1]
-                if value < 0.0:
-                    value = 0.0
-                elif value > size_wh[k & 1]:
-                    value = size_wh[k & 1]
-                boxes[i, k] = <f32>value
+        Py_ssize_t i, k, without_area = 0
+    # Under Python's lock: to let go of it, and to get it again, takes longer than a frame's boxes do.
+    for i in range(boxes.shape[0]):
+        for k in range(4):
+            value = (<f64>boxes[i, k] - pad_xy[k & 1]) / per_pixel[k & 1]
+            if value < 0.0:
+                value = 0.0
+            elif value > size_wh[k & 1]:
+                value = size_wh[k & 1]
+            boxes[i, k] = <f32>value
+        without_area += not (boxes[i, 2] > boxes[i, 0] and boxes[i, 3] > boxes[i, 1])
+    return without_area
 
 
 def _boxes(name, value):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from models.errors import DownloadError, HashError, MissingModelError, ModelError, UnknownModelError
 from models.files import accept, accepted_hash, cache_dir, sha256_of
+from models.foreign import how_to_get
 from models.manifest import ModelManifest, from_toml
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def get_manifest(name: str) -> ModelManifest:
 
 
 def names_hint(name: str) -> str:
-    """Return the end of a message about an unknown model name: similar names, then all of them."""
+    """Return the end of a message about an unknown model name: how to get it, or similar names; then all of them."""
+    if (way := how_to_get(name)) is not None:
+        return f". {way} Available: {', '.join(zoo())}."
     close = difflib.get_close_matches(name.lower().replace("_", "-"), zoo(), n=2)
     did_you_mean = f"; did you mean {' or '.join(close)}?" if close else "."
     return f"{did_you_mean} Available: {', '.join(zoo())}."

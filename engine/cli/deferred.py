@@ -15,9 +15,9 @@ from typing import Any
 
 import click
 
-Command = Callable[..., Any]
+from engine.choices.loading import additions
 
-_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+Command = Callable[..., Any]
 
 _NEW_AT_ONCE = 5_000
 """So many objects more than before make the garbage collector look at them, seven times as many as Python's default:
@@ -64,7 +64,7 @@ def _loaded(name: str) -> ModuleType:
         return sys.modules[name]
     gc.disable()
     try:
-        with _interrupts_kill(), _blas_without_threads():
+        with _interrupts_kill(), _surroundings():
             return import_module(name)
     finally:
         gc.freeze()
@@ -73,17 +73,15 @@ def _loaded(name: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _blas_without_threads() -> Iterator[None]:
-    """Let NumPy's BLAS, which reads this while it is loaded, start no threads: they would spin for 50 ms of computing
-    time, and each of our threads multiplies its own small matrices. What the user has set counts."""
-    if any(name in os.environ for name in (_BLAS_THREADS, "OMP_NUM_THREADS")):
-        yield
-        return
-    os.environ[_BLAS_THREADS] = "1"
+def _surroundings() -> Iterator[None]:
+    """Hold what libraries should find in the environment while they are loaded."""
+    added = additions(os.environ)
+    os.environ.update(added)
     try:
         yield
     finally:
-        del os.environ[_BLAS_THREADS]  # not for the processes that this one starts
+        for name in added:
+            del os.environ[name]  # not for the processes that this one starts
 
 
 @contextlib.contextmanager

@@ -9,10 +9,10 @@ from engine.errors import ConfigError
 
 def length(_: click.Context, param: click.Parameter, value: str | None) -> float | None:
     """Parse an option to seconds; None if it is not given."""
-    from engine.config import clip_keys
-
     if value is None:
         return None
+    from engine.config import clip_keys  # not for a command without the option, which decides itself when to load it
+
     try:
         return clip_keys({"longer_s": value}).longer_s
     except ConfigError as error:

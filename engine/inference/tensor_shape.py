@@ -16,8 +16,15 @@ class TensorShape:
         self.model_hw = model_hw
         self.stride = stride
         self.rect = rect
+        self._chosen: dict[tuple[int, int], tuple[int, int]] = {}  # by the frame's size: a run asks for each frame
 
     def __call__(self, size_wh: tuple[int, int]) -> tuple[int, int]:
+        chosen = self._chosen.get(size_wh)
+        if chosen is None:
+            chosen = self._chosen[size_wh] = self._choose(size_wh)
+        return chosen
+
+    def _choose(self, size_wh: tuple[int, int]) -> tuple[int, int]:
         if not self.rect:
             return self.model_hw
         height, width = self.model_hw

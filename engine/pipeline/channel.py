@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from engine.pipeline.waiting import Condition
+
 T = TypeVar("T")
 
 
@@ -27,11 +29,10 @@ class Handoff(Generic[T]):
             raise ValueError(f"{name}: capacity must be at least 1. Got {capacity}.")
         self.name = name
         self.capacity = capacity
-        self.peak = 0
         self._items: deque[T] = deque()
-        self._lock = threading.Lock()
-        self._not_empty = threading.Condition(self._lock)
-        self._not_full = threading.Condition(self._lock)
+        self._lock = threading.RLock()
+        self._not_empty = Condition(self._lock)
+        self._not_full = Condition(self._lock)
         self._closed = False
 
     def put(self, item: T) -> None:
@@ -39,7 +40,10 @@ class Handoff(Generic[T]):
         with self._lock:
             while len(self._items) >= self.capacity and not self._closed:
                 self._not_full.wait()
-            self._append(item)
+            if self._closed:
+                raise Closed(self.name)
+            self._items.append(item)
+            self._not_empty.notify()
 
     def drop_oldest(self, droppable: Callable[[T], bool]) -> T | None:
         """Take out and return the oldest record for which `droppable` holds; None when there is none."""
@@ -77,10 +81,3 @@ class Handoff(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._items)
-
-    def _append(self, item: T) -> None:
-        if self._closed:
-            raise Closed(self.name)
-        self._items.append(item)
-        self.peak = max(self.peak, len(self._items))
-        self._not_empty.notify()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from engine.pipeline.waiting import Condition
 
 
 class Window:
@@ -12,7 +12,7 @@ class Window:
         self._size = size
         self._inside = 0
         self._open = True
-        self._changed = threading.Condition()
+        self._changed = Condition()
 
     def narrow(self, size: int) -> None:
         """Admit at most `size` frames from now on, but at least one, because they are large."""

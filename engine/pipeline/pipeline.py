@@ -461,8 +461,7 @@ class Pipeline:
 
     def _regarded(self, frame: Frame, found: Detections) -> Detections:
         """Return the detections that are not in regions ignored by the video's scene."""
-        with self._lock:
-            run = self._active.get(frame.stream)
+        run = self._active.get(frame.stream)
         if run is None or run.ignore is None:
             return found
         if frame.recalled is not None:
@@ -496,8 +495,7 @@ class Pipeline:
             of_frame = not isinstance(result, EndOfStream)
             for item in track.end(result) if isinstance(result, EndOfStream) else track.process(*result):
                 key = item.stream if isinstance(item, EndOfStream) else item.frame.stream
-                with self._lock:
-                    run = self._active.get(key)
+                run = self._active.get(key)
                 if run is not None:
                     with contextlib.suppress(Closed):  # its sinks are gone: it was given up
                         run.tracks.put(item)

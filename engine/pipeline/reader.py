@@ -681,8 +681,9 @@ class StreamReader:
 
     def _decode_all(self) -> Iterator[Item]:
         try:
+            groups = self._boundaries
             for packet in self._packets_to_use():
-                yield from self._decode_packet(packet)
+                yield from self._decode_images(packet) if groups is None else self._decode_packet(packet, groups)
         except SourceError:
             yield from self._decode_rest()  # what was read before is decoded, and counts
             raise
@@ -690,12 +691,9 @@ class StreamReader:
             yield from self._decode_rest()
             self._complete = not self._source.live
 
-    def _decode_packet(self, packet: av.Packet) -> Iterator[Item]:
+    def _decode_packet(self, packet: av.Packet, boundaries: Boundaries) -> Iterator[Item]:
         """Yield the frames that a packet completes; none yet where its group may be known as a whole."""
-        if self._boundaries is None:
-            yield from self._decode_images(packet)
-            return
-        seen = self._boundaries.look(packet)
+        seen = boundaries.look(packet)
         if self._held is not None:
             if not seen.begins:
                 self._held.add(packet, seen)
@@ -748,7 +746,7 @@ class StreamReader:
         if self._run.recorder is not None:
             self._run.recorder.packet(packet)
         self._is_drained = False
-        yield from self._seen(self._decoder.decode(packet))
+        return self._seen(self._decoder.decode(packet))
 
     def _decode_rest(self) -> Iterator[Item]:
         """Yield the frames at the end of what was read."""
@@ -760,6 +758,9 @@ class StreamReader:
             self._run.recorder.end()
 
     def _seen(self, images: Iterator[tuple[av.VideoFrame, int, int]]) -> Iterator[Item]:
+        return images if self._run.recorder is None and self._boundaries is None else self._noted(images)
+
+    def _noted(self, images: Iterator[tuple[av.VideoFrame, int, int]]) -> Iterator[Item]:
         for image, pts, duration in images:
             if self._run.recorder is not None:
                 self._run.recorder.frame(pts)
@@ -867,7 +868,7 @@ class StreamReader:
             if self._settings.start_s:
                 self._sound.drop_before(float(pts * self._decoder.time_base))
         self.pass_over(pts)
-        audio = self._heard()
+        audio = self._heard() if self.info.audio is not None else ()
         self._given += 1
         due = last or time.monotonic() - self._marked_at >= self._settings.checkpoint_s
         plan = None

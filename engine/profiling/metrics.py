@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import defaultdict
+from time import perf_counter, process_time, thread_time
 from types import TracebackType
 
 from engine.profiling.cores import cores_of_process, queued_s, stolen_by_others
@@ -30,7 +30,7 @@ class Clock:
     def __enter__(self) -> Clock:
         self._metrics.begun(self)
         self._queued_s = queued_s()
-        self._wall_s, self._cpu_s = time.perf_counter(), time.thread_time()
+        self._wall_s, self._cpu_s = perf_counter(), thread_time()
         return self
 
     def __exit__(
@@ -40,7 +40,7 @@ class Clock:
         self._metrics.ended(self, None if now is None or self._queued_s is None else now - self._queued_s)
 
     def lap(self, what: str, frames: int = 0) -> None:
-        wall_s, cpu_s = time.perf_counter(), time.thread_time()
+        wall_s, cpu_s = perf_counter(), thread_time()
         entry = self.laps.get(what)
         if entry is None:
             entry = self.laps[what] = [0.0, 0.0, 0, 0.0]
@@ -71,7 +71,7 @@ class Metrics:
 
     def start(self) -> None:
         self._stolen = stolen_by_others()
-        self._started_s, self._cpu_s = time.perf_counter(), time.process_time()
+        self._started_s, self._cpu_s = perf_counter(), process_time()
 
     def stop(self) -> None:
         self._took = self._so_far()
@@ -106,7 +106,7 @@ class Metrics:
         return Usage(elapsed_s, videos, cpu_s, cores_of_process(), others, threads, self._queues_known)
 
     def _so_far(self) -> tuple[float, float, float]:
-        elapsed_s, cpu_s = time.perf_counter() - self._started_s, time.process_time() - self._cpu_s
+        elapsed_s, cpu_s = perf_counter() - self._started_s, process_time() - self._cpu_s
         return elapsed_s, cpu_s, self._stolen(elapsed_s, cpu_s)
 
 

@@ -72,19 +72,20 @@ class Counters:
 
     def write(self, tracks: Tracks) -> None:
         self.frames += 1
-        if self.size_wh is None and tracks.frame.image is not None:
-            self.size_wh = tracks.frame.image.width, tracks.frame.image.height
-        frame = tracks.frame
+        frame, detections = tracks.frame, tracks.detections
+        if self.size_wh is None and frame.image is not None:
+            self.size_wh = frame.image.width, frame.image.height
         self.last_pts_s = frame.time_s
         self.last_duration_s = frame.duration * frame.time_base.numerator / frame.time_base.denominator
         if self.first_pts_s is None:
             self.first_pts_s = self.last_pts_s
-        if tracks.detections is not None:  # frames that are not inferred don't age a track
+        if detections is not None:  # frames that are not inferred don't age a track
             self._steps += tracks.steps
-            self.inferred += tracks.frame.infer
-            self.detections += tracks.detections.count_above(self._conf)
-            self.non_finite += tracks.detections.non_finite
-            self.without_area += tracks.detections.without_area
+            self.inferred += frame.infer
+            self.detections += detections.count_above(self._conf)
+            self.non_finite += detections.non_finite
+            self.without_area += detections.without_area
+            self._vote(tracks)
         if frame.plan is not None:
             self.looks[frame.plan.look.value] += 1
             self.inferred_share += frame.plan.cost + frame.plan.probed
@@ -92,11 +93,6 @@ class Counters:
             self.inferred_by.append((frame.index, frame.inferred_by))
         if tracks.agreements is not None:
             self.agreements = tracks.agreements
-        if tracks.detections is not None:
-            columns = (tracks.track_ids.tolist(), tracks.class_ids.tolist(), tracks.scores.tolist())
-            for track_id, class_id, score in zip(*columns, strict=True):
-                votes = self._votes.setdefault(track_id, {})
-                votes[class_id] = votes.get(class_id, 0.0) + score
         if self._objects is not None:
             self._objects.follow(
                 self.last_pts_s, self._steps, tracks.track_ids, tracks.class_ids, tracks.scores, tracks.boxes_xyxy
@@ -104,6 +100,14 @@ class Counters:
         if tracks.alive is not None:
             # What is told of a gap, from both its sides, may be of a track that began behind it.
             self._forget(frozenset(tracks.alive.tolist()).union(tracks.track_ids.tolist()))
+
+    def _vote(self, tracks: Tracks) -> None:
+        if not len(tracks):
+            return
+        columns = (tracks.track_ids.tolist(), tracks.class_ids.tolist(), tracks.scores.tolist())
+        for track_id, class_id, score in zip(*columns, strict=True):
+            votes = self._votes.setdefault(track_id, {})
+            votes[class_id] = votes.get(class_id, 0.0) + score
 
     @property
     def objects(self) -> tuple[int, int] | None:

@@ -141,7 +141,6 @@ class Decoder:
                 heapq.heappop(pending)
         if self._may_grow:
             self._note_kept(packet)
-            self._check_kept()
         try:
             images = self._context.decode(packet)
         except av.error.FFmpegError:
@@ -261,15 +260,16 @@ class Decoder:
 
     def _note_kept(self, packet: av.Packet) -> None:
         """Read how many images must be kept for reference, even while they are small, because the parameter set of
-        larger ones comes first."""
+        larger ones comes first. Raises OverLimit as `_check_kept` does."""
         name, head = self._context.name, self._context.extradata
-        found = kept_by_packet(name, head, packet)
-        if found is not None:
-            self._kept = max(found, self._kept or 0)
-        if packet.has_sidedata("new_extradata"):
-            found = kept_by_head(name, bytes(packet.get_sidedata("new_extradata")))
-            if found is not None:
-                self._kept = max(found, self._kept or 0)
+        found = [kept_by_packet(name, head, packet)]
+        has_any = next(packet.iter_sidedata(), None) is not None  # to ask for one kind takes ten times as long
+        if has_any and packet.has_sidedata("new_extradata"):
+            found.append(kept_by_head(name, bytes(packet.get_sidedata("new_extradata"))))
+        for kept in found:
+            if kept is not None:
+                self._kept = max(kept, self._kept or 0)
+                self._check_kept()
 
     def _check_what_is_decoded(self) -> None:
         """Raise OverLimit if the last packet made the images too large. The decoder returns them only once it has as

@@ -83,10 +83,9 @@ class Postprocess:
             signs = signs_of(self._layout.name, boxes[counted], scores[counted], tensor_hw)
         pad_x, pad_y = letterbox.pad_xy
         in_frame = boxes.copy()
-        scale_boxes(in_frame, letterbox.ratio_xy, pad_x, pad_y, image.width, image.height)
-        has_area = (in_frame[:, 2] > in_frame[:, 0]) & (in_frame[:, 3] > in_frame[:, 1])
-        without_area = 0
-        if not has_area.all():
+        without_area = scale_boxes(in_frame, letterbox.ratio_xy, pad_x, pad_y, image.width, image.height)
+        if without_area:
+            has_area = (in_frame[:, 2] > in_frame[:, 0]) & (in_frame[:, 3] > in_frame[:, 1])
             without_area = int(np.count_nonzero((scores >= self._reported) & ~has_area))
             in_frame, boxes = in_frame[has_area], boxes[has_area]
             scores, class_ids = scores[has_area], class_ids[has_area]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import av
@@ -31,8 +29,10 @@ class Preprocess:
     def process(self, batch: FrameBatch) -> TensorBatch[NDArray[Any]]:
         """Raise DecodeError if a frame can't be read."""
         tensor = self._tensor("tensor", len(batch.frames), batch.tensor_hw)
-        with readable():
+        try:
             letterboxes = [self._fill(frame, slot) for slot, frame in zip(tensor, batch.frames, strict=True)]
+        except ValueError as error:
+            raise unreadable(error) from error
         return TensorBatch(batch.frames, tensor, letterboxes)
 
     def _fill(self, frame: Frame, slot: NDArray[Any]) -> Letterbox:
@@ -62,10 +62,6 @@ def image_of(frame: Frame) -> av.VideoFrame:
     return frame.image
 
 
-@contextmanager
-def readable() -> Iterator[None]:
-    """Turn the ValueError of a frame that can't be letterboxed into DecodeError."""
-    try:
-        yield
-    except ValueError as error:
-        raise DecodeError(f"gives frames that can't be read: {error}") from error
+def unreadable(error: ValueError) -> DecodeError:
+    """Return the error of a video with a frame that can't be letterboxed."""
+    return DecodeError(f"gives frames that can't be read: {error}")

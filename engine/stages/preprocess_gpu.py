@@ -6,7 +6,7 @@ from engine.inference.gpu.frames import FramePlanes, PlaneBatch, frame_planes
 from engine.inference.letterbox import Letterboxes
 from engine.media.planes import planes_of
 from engine.records import FrameBatch, TensorBatch
-from engine.stages.preprocess import image_of, readable
+from engine.stages.preprocess import image_of, unreadable
 from engine_ext.letterbox import Letterbox
 from models.manifest import InputSpec
 
@@ -21,10 +21,12 @@ class PreprocessOnGpu:
         """Raise DecodeError if a frame can't be read."""
         letterboxes: list[Letterbox] = []
         planes: list[FramePlanes] = []
-        for frame in batch.frames:
-            with readable():
+        try:
+            for frame in batch.frames:
                 image = image_of(frame)
                 spec, letterbox = self._letterboxes.of(image, batch.tensor_hw)
                 planes.append(frame_planes(spec, planes_of(image)))
                 letterboxes.append(letterbox)
+        except ValueError as error:
+            raise unreadable(error) from error
         return TensorBatch(batch.frames, PlaneBatch(planes, batch.tensor_hw), letterboxes)

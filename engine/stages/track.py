@@ -225,19 +225,20 @@ class Track:
         self._streams[start.stream] = _Stream(start.tracker, fill, auditor, gaps, start.frames)
 
     def process(self, frame: Frame, detections: Detections | None) -> Iterator[Tracks | EndOfStream]:
-        """Take a frame in any order and yield what is now in order. A frame that is lost only keeps its place."""
+        """Take a frame in any order and return what is then in order, to be iterated before the next call. A frame that
+        is lost only keeps its place."""
         stream = self._of(frame.stream)
         if frame.probe:
             stream.probes[frame.index] = detections
         else:
             stream.early[frame.index - frame.left_out] = (frame, detections)
-        yield from self._ready(stream)
+        return self._ready(stream)
 
     def end(self, end: EndOfStream) -> Iterator[Tracks | EndOfStream]:
         """Take the end of a stream, which follows its last frame."""
         stream = self._of(end.stream)
         stream.end = end
-        yield from self._ready(stream)
+        return self._ready(stream)
 
     def _fill(self, filled: tuple[Detections, int] | None = None) -> Fill:
         return Fill(self._settings.max_detections, filled, lowest=self._settings.conf)

@@ -15,6 +15,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
+from engine.choices.loading import additions
 from orchestrator.engine_process.ipc import Sender, received
 from orchestrator.engine_process.messages import AnyTask, Event, Order, event_of
 
@@ -34,8 +35,7 @@ class EngineProcess:
         environment = dict(os.environ)
         if cores is not None:
             environment["YOLO_ENGINE_CORES"] = str(cores)
-        if "OMP_NUM_THREADS" not in environment:  # as on the command line (engine.cli.deferred), for the same bytes
-            environment.setdefault("OPENBLAS_NUM_THREADS", "1")
+        environment.update(additions(environment))
         # An editable or unpacked checkout may not be on the path of a worker that was started elsewhere.
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), environment.get("PYTHONPATH")]))
         # -P: the current folder may contain files that shadow our modules.

@@ -493,7 +493,10 @@ def test_the_collector_rests_while_a_command_is_loaded(tmp_path):
     assert done.stdout.strip() == "(False, True, True)"
 
 
-@pytest.mark.parametrize(("given", "loaded_with"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
+@pytest.mark.parametrize(
+    ("given", "loaded_with"),
+    [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3"), ({"OMP_NUM_THREADS": "2"}, "None")],
+)
 def test_a_command_is_loaded_without_threads_for_matrices(given, loaded_with, tmp_path):
     """But the processes that it starts find the environment of the user."""
     read = "os.environ.get('OPENBLAS_NUM_THREADS')"

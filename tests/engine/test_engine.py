@@ -232,6 +232,14 @@ def test_imports_stay_light(imports, absent):
     assert done.stdout.strip() == "[]"
 
 
+def test_options_are_read_before_anything_is_loaded():
+    """What a command loads, it loads with the garbage collector off, and NumPy first."""
+    read = "from engine.cli.run import run; run.make_context('run', ['a.mp4'])"
+    code = f"import sys; {read}; print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_names_of_the_package():
     for name in package.__all__:
         assert getattr(package, name).__name__ == name

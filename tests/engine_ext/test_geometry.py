@@ -48,17 +48,20 @@ def test_iou_refuses(bad):
 
 
 @pytest.mark.parametrize(
-    ("box", "expected", "why"),
+    ("box", "expected", "without_area", "why"),
     [
-        ([110, 70, 210, 120], [200, 100, 400, 200], "plain"),
-        ([0, 0, 5, 5], [0, 0, 0, 0], "in the padding"),
-        ([-100, 60, 9000, 9000], [0, 80, 640, 480], "clipped to the frame"),
-        ([np.nan, 20, 10, 20], [np.nan, 0, 0, 0], "not a number stays so"),
+        ([110, 70, 210, 120], [200, 100, 400, 200], 0, "plain"),
+        ([0, 0, 5, 5], [0, 0, 0, 0], 1, "in the padding"),
+        ([-100, 60, 9000, 9000], [0, 80, 640, 480], 0, "clipped to the frame"),
+        ([110, 70, 110, 120], [200, 100, 200, 200], 1, "a line"),
+        ([110, 120, 210, 70], [200, 200, 400, 100], 1, "inverted"),
+        ([np.nan, 30, 20, 40], [np.nan, 20, 20, 40], 1, "not a number stays so"),
     ],
 )
-def test_scale_boxes(box, expected, why):
-    boxes = np.array([box], np.float32)
-    scale_boxes(boxes, 0.5, 10.0, 20.0, 640, 480)
+def test_scale_boxes(box, expected, without_area, why):
+    boxes = np.array([[110, 70, 210, 120], box], np.float32)
+    assert scale_boxes(boxes, 0.5, 10.0, 20.0, 640, 480) == without_area, why
+    boxes = boxes[1:]
     np.testing.assert_array_equal(boxes, np.array([expected], np.float32), why)
 
 

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from models.coco import COCO80
-from models.errors import LayoutError, ManifestError, ModelError, OnnxFileError
+from models.errors import LayoutError, ManifestError, ModelError, OnnxFileError, UnknownModelError
 from models.feeding import check_feeding
 from models.manifest import InputSpec
 from models.resolution import resolve
@@ -262,6 +262,31 @@ def test_pytorch_weights_are_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(OnnxFileError, match=r"PyTorch weights: export them with .*format=onnx"):
         resolve(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "export"),
+    [
+        (
+            "dfine_n_coco.pth",
+            "D-FINE: `python tools/deployment/export_onnx.py --check -c CONFIG.yml -r dfine_n_coco.pth`",
+        ),
+        ("rf-detr-nano.pth", "RF-DETR: in Python `rfdetr.RFDETRNano(pretrain_weights='rf-detr-nano.pth').export()`"),
+        ("yolo11n.pt", "Ultralytics: `yolo export model=yolo11n.pt format=onnx`"),
+    ],
+)
+def test_weights_of_a_known_family_are_exported_with_its_program(tmp_path, name, export):
+    (tmp_path / name).write_bytes(b"PK\x03\x04archive/data.pkl")
+    with pytest.raises(OnnxFileError) as caught:
+        resolve(tmp_path / name)
+    assert f"the program that trained them. {export}" in str(caught.value)
+    assert "YOLOX" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "family"), [("d-fine-n", "D-FINE"), ("DEIM_N", "DEIM"), ("rf-detr-nano", "RF-DETR")])
+def test_a_family_without_a_file_to_download_is_to_be_exported(name, family):
+    with pytest.raises(UnknownModelError, match=f"{family} publishes PyTorch weights: export them .*Available: "):
+        resolve(name)
 
 
 @pytest.mark.parametrize(
