@@ -65,7 +65,7 @@ from engine.run.run import Run
 from engine.sinks.base import Sink, shared_writer, sole_writer
 from engine.sinks.memory import CallbackSink, Counters
 from engine.stages.decode import never_begun
-from engine.stages.gate import GateSettings
+from engine.stages.gate import MAX_BETWEEN, GateSettings
 from engine.stages.infer import ChangingRunner, Runner, runner_of
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track, TrackerSettings
@@ -783,6 +783,7 @@ class Engine:
             self._tracker,
             lambda key, state: pipeline.keep_state(key, state),
             lambda key, stretch, level: pipeline.open_gate(key, stretch, level),
+            lambda frame: pipeline.infer_again(frame),
         )
         pipeline = Pipeline(
             Stages(self._runner, self._postprocess, track),
@@ -986,7 +987,7 @@ class Engine:
         window = self.config.window or max(_MIN_WINDOW, math.ceil(in_flight / streams))
         # Frames that wait for the next one that is looked at must not keep it out.
         waiting = self.config.frames_between_inferences if self.config.fill == "both" else 0
-        return window + waiting
+        return window + (MAX_BETWEEN if self.config.gate == "motion" else waiting)
 
     def _counters(self, *, objects: bool = False) -> Counters:
         return Counters(self.config.conf, objects=objects)

@@ -112,12 +112,13 @@ class ReportedJson(TypedDict):
 
 
 class FilledJson(TypedDict):
-    """Detections to be carried over, and the frame's pts: the bytes of boxes and scores in hexadecimal digits."""
+    """A Filled as JSON values: the bytes of boxes, scores and speeds in hexadecimal digits."""
 
     boxes: str
     scores: str
     class_ids: list[int]
     pts: int
+    speeds: NotRequired[str]
 
 
 class Reported(NamedTuple):
@@ -154,18 +155,49 @@ class Reported(NamedTuple):
         return cls(boxes, ids, class_ids, scores, values["pts"])
 
 
+class Filled(NamedTuple):
+    """The detections of a frame of a gated stream, its pts, and how fast the centre of each box moves: (N, 2) float32,
+    in pixels per tick."""
+
+    found: Detections
+    pts: int
+    speeds: NDArray[np.float32]
+
+    def to_json(self) -> FilledJson:
+        found = self.found
+        return {
+            "boxes": found.boxes_xyxy.tobytes().hex(),
+            "scores": found.scores.tobytes().hex(),
+            "class_ids": found.class_ids.tolist(),
+            "pts": self.pts,
+            "speeds": self.speeds.tobytes().hex(),
+        }
+
+    @classmethod
+    def from_json(cls, values: FilledJson) -> Filled:
+        """Read what `to_json` gives. Raises ValueError, TypeError, KeyError or OverflowError for anything else."""
+        boxes = np.frombuffer(bytes.fromhex(values["boxes"]), np.float32).reshape(-1, 4)
+        scores = np.frombuffer(bytes.fromhex(values["scores"]), np.float32)
+        class_ids = np.array(values["class_ids"], np.int32)
+        speeds = np.zeros((len(boxes), 2), np.float32)
+        if "speeds" in values:
+            speeds = np.frombuffer(bytes.fromhex(values["speeds"]), np.float32).reshape(-1, 2)
+        if not len(boxes) == len(scores) == len(class_ids) == len(speeds) or type(values["pts"]) is not int:
+            raise ValueError("its detections do not fit each other")
+        return cls(Detections(boxes, scores, class_ids), values["pts"], speeds)
+
+
 class TrackerState(NamedTuple):
     """A stream's tracker after a frame: its name, the state of its kernel, class and score of the detections it matched
-    last, (N,) int32 and (N,) float32, and the frame's pts. `filled`, for a gated stream: the detections to be carried
-    over to the next frames, and the pts of their frame. `reported`, if gaps are filled from both sides: the frame's
-    tracks."""
+    last, (N,) int32 and (N,) float32, and the frame's pts. `filled`, for a gated stream: what is carried over to the
+    next frames. `reported`, if gaps are filled from both sides: the frame's tracks."""
 
     name: str
     kernel: bytes
     class_ids: NDArray[np.int32]
     scores: NDArray[np.float32]
     pts: int
-    filled: tuple[Detections, int] | None = None
+    filled: Filled | None = None
     reported: Reported | None = None
 
     def to_json(self) -> TrackerJson:
@@ -177,13 +209,7 @@ class TrackerState(NamedTuple):
             "pts": self.pts,
         }
         if self.filled is not None:
-            found, pts = self.filled
-            values["filled"] = {
-                "boxes": found.boxes_xyxy.tobytes().hex(),
-                "scores": found.scores.tobytes().hex(),
-                "class_ids": found.class_ids.tolist(),
-                "pts": pts,
-            }
+            values["filled"] = self.filled.to_json()
         if self.reported is not None:
             values["reported"] = self.reported.to_json()
         return values
@@ -197,18 +223,9 @@ class TrackerState(NamedTuple):
             np.array(values["class_ids"], np.int32),
             np.frombuffer(bytes.fromhex(values["scores"]), np.float32),
             values["pts"],
-            _filled_from(values["filled"]) if "filled" in values else None,
+            Filled.from_json(values["filled"]) if "filled" in values else None,
             Reported.from_json(values["reported"]) if "reported" in values else None,
         )
-
-
-def _filled_from(values: FilledJson) -> tuple[Detections, int]:
-    boxes = np.frombuffer(bytes.fromhex(values["boxes"]), np.float32).reshape(-1, 4)
-    scores = np.frombuffer(bytes.fromhex(values["scores"]), np.float32)
-    class_ids = np.array(values["class_ids"], np.int32)
-    if not len(boxes) == len(scores) == len(class_ids) or type(values["pts"]) is not int:
-        raise ValueError("its detections do not fit each other")
-    return Detections(boxes, scores, class_ids), values["pts"]
 
 
 class StartOfStream(NamedTuple):
@@ -219,7 +236,7 @@ class StartOfStream(NamedTuple):
     stream: int
     frames: int
     tracker: Any
-    filled: tuple[Detections, int] | None = None
+    filled: Filled | None = None
     agreements: Agreements | None = None
     reported: Reported | None = None
 
@@ -234,7 +251,8 @@ class Look(StrEnum):
     SAME = "same"
     """Unchanged: all detections are carried over."""
     BETWEEN = "between"
-    """Boxes are interpolated between the neighbouring frames that are not themselves interpolated."""
+    """Boxes are interpolated between the neighbouring frames that are not themselves interpolated, unless those
+    disagree about what is there: then it becomes WHOLE."""
 
 
 class Part(NamedTuple):
@@ -258,9 +276,8 @@ class Plan(NamedTuple):
     ratio_xy, pad_xy  the frame's scale in `whole_hw` (tensor pixels per frame pixel), and its padding left and above
     changed   (rows, columns) bool, for blocks of `block_px` pixels of the frame: where it has changed; None without
               parts
-    stretch   the stretch of the stream in which the frame is (engine.stages.windows); `leads`: it is shortly before a
-              window; `audited`: it is also inferred whole, for the audit, and may be the last frame of a window
-              (`window_ends`)
+    stretch   the stretch of the stream in which the frame is (engine.stages.windows); `audited`: it is also inferred
+              whole, for the audit, and may be the last frame of a window (`window_ends`)
     held      the frames just before it that wait for the next inferred one, this or a later one
     """
 
@@ -274,7 +291,6 @@ class Plan(NamedTuple):
     changed: NDArray[np.bool_] | None = None
     block_px: int = 0
     stretch: int = -1
-    leads: bool = False
     audited: bool = False
     window_ends: bool = False
     held: int = 0
@@ -321,9 +337,7 @@ class Agreements:
     (engine.stages.agreement) over `frames` frames, up to the window of a `stretch`. `level` is how far the gate is
     open, `opened_at` the frames after which it opened, `closed_at` those after which it closed by one step. Since the
     last of these, `here` is the agreement of boxes, and `calm` counts the last windows in a row that reached the
-    target: it closes after `patience` of them. `between_agreeing` and `between_boxes` are counts of whole frames and
-    their interpolation over so many frames as are tried, and `reach` is the highest that may be interpolated by
-    that."""
+    target: it closes after `patience` of them."""
 
     frames: int = 0
     boxes: Ratio = field(default_factory=Ratio)
@@ -336,25 +350,11 @@ class Agreements:
     closed_at: list[int] = field(default_factory=list)
     calm: int = 0
     patience: int = 4
-    between_agreeing: list[int] = field(default_factory=list)
-    between_boxes: list[int] = field(default_factory=list)
-    reach: int = 0
 
     def copy(self) -> Agreements:
         boxes, ids, counts, here = (replace(each) for each in (self.boxes, self.ids, self.counts, self.here))
-        lists = (list(each) for each in (self.opened_at, self.closed_at, self.between_agreeing, self.between_boxes))
-        opened_at, closed_at, agreeing, of = lists
-        return replace(
-            self,
-            boxes=boxes,
-            ids=ids,
-            counts=counts,
-            here=here,
-            opened_at=opened_at,
-            closed_at=closed_at,
-            between_agreeing=agreeing,
-            between_boxes=of,
-        )
+        opened_at, closed_at = list(self.opened_at), list(self.closed_at)
+        return replace(self, boxes=boxes, ids=ids, counts=counts, here=here, opened_at=opened_at, closed_at=closed_at)
 
 
 class Recalled(NamedTuple):
@@ -374,7 +374,7 @@ class Frame:
     live source: it still keeps its place in the order. `audio` holds the packets read before it. `mark` is set if a
     checkpoint is due after this frame. `step_s` is its stream's (StreamInfo). `look`: whether the stream's boxes are
     plausible has not been decided yet. `wall` is the wall-clock time; None: unknown. `plan` is how a gated frame is
-    treated, None without a gate. `probe`: it is inferred only for the audit, beside another frame with the same index.
+    treated, None without a gate. `probe`: it is inferred whole, beside another frame with the same index.
     `known` has detections of images, perhaps this one, that were made elsewhere (engine.pipeline.pieces). `recalled` is
     set instead of `image` where those of this very frame are known and no output needs its image. `left_out` counts the
     frames just before it that are not in the stream (engine.stages.scan). `inferred_by` is the provider that inferred

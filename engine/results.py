@@ -131,7 +131,6 @@ def _audit_of(seen: Agreements | None) -> GateAuditJson | None:
         "level": seen.level,
         "opened_at": seen.opened_at,
         "closed_at": seen.closed_at,
-        "reach": seen.reach,
     }
 
 

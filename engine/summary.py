@@ -96,7 +96,6 @@ class GateAuditJson(TypedDict):
     `counts`  agreement of the numbers of distinct ids in a window
     `level`   how far the gate is open at the end, 0 to 4; `opened_at` has the frames after which it opened, `closed_at`
               those after which it closed by one step
-    `reach`   over how many frames in a row boxes are interpolated well enough, at most 12; 0 if nothing is known
     """
 
     windows: int
@@ -108,7 +107,6 @@ class GateAuditJson(TypedDict):
     level: int
     opened_at: list[int]
     closed_at: list[int]
-    reach: int
 
 
 class GateJson(TypedDict):

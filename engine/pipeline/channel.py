@@ -45,6 +45,14 @@ class Handoff(Generic[T]):
             self._items.append(item)
             self._not_empty.notify()
 
+    def put_first(self, item: T) -> None:
+        """Add a record in front of all others, without waiting for room. Raises Closed."""
+        with self._lock:
+            if self._closed:
+                raise Closed(self.name)
+            self._items.appendleft(item)
+            self._not_empty.notify()
+
     def drop_oldest(self, droppable: Callable[[T], bool]) -> T | None:
         """Take out and return the oldest record for which `droppable` holds; None when there is none."""
         with self._lock:

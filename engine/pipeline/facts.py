@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.records import EndOfStream, StreamInfo
+from engine.records import EndOfStream, Ratio, StreamInfo
 from engine.sinks.memory import Counters
 from engine.stages.confidence import FEWEST_WINDOWS, interval
 from engine.summary import MediaJson
@@ -23,13 +23,22 @@ def gate_note(tally: Counters) -> str | None:
     if seen.boxes.windows < FEWEST_WINDOWS:
         told += f" in {windows}: too few to state an interval for the whole video"
     else:
-        low, high = interval(seen.boxes)
-        told += f" [{low:.2f} .. {high:.2f}], in {windows}"
+        told += f" {_between(seen.boxes)}"
+        if seen.ids.whole:
+            told += f", {seen.ids.value:.3f} of ids {_between(seen.ids)}"
+        if seen.counts.whole:
+            told += f", {seen.counts.value:.3f} of their numbers {_between(seen.counts)}"
+        told += f", in {windows}"
     if seen.opened_at:
         told += f"; below gate_target, it opened behind frame {', '.join(map(str, seen.opened_at))}"
     if seen.closed_at:
         told += f", and closed by a step behind frame {', '.join(map(str, seen.closed_at))}"
     return told
+
+
+def _between(ratio: Ratio) -> str:
+    low, high = interval(ratio)
+    return f"[{low:.2f} .. {high:.2f}]"
 
 
 def media_facts(info: StreamInfo, tally: Counters, end: EndOfStream) -> MediaJson | None:

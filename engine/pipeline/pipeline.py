@@ -1,6 +1,7 @@
 """The pipeline: threads, the queues between them, and the one place where they start, fail and stop.
 
     decoders (one per stream) --frames--> workers: batch, preprocess, infer, postprocess --results--> track
+    track --frames between two that disagree--> workers
     track --tracks of each stream--> sinks (one thread per stream)
 
 A frame enters its stream's window when it is decoded and leaves it when its sinks have it, so memory is bounded
@@ -33,7 +34,6 @@ from engine.stages.decode import frame_bytes
 from engine.stages.infer import Runner
 from engine.stages.postprocess import Postprocess
 from engine.stages.track import Track
-from engine.stages.windows import Openness
 
 log = logging.getLogger(__name__)
 
@@ -362,12 +362,18 @@ class Pipeline:
         if run is not None and run.place is not None:
             run.place.state = state
 
-    def open_gate(self, key: int, stretch: int, openness: Openness) -> None:
+    def infer_again(self, frame: Frame) -> None:
+        """Have a frame inferred whole that was not, before all others: its stream waits for it. Its image is in the
+        stream's window, so that this takes no more memory and needs no room."""
+        with contextlib.suppress(Closed):  # the run has ended
+            self._frames.put_first(probe_of(frame))
+
+    def open_gate(self, key: int, stretch: int, level: int) -> None:
         """Tell a stream's decoder how far its gate is open after a window of the audit."""
         with self._lock:
             run = self._active.get(key)
         if run is not None:
-            run.opening.tell(stretch, openness)
+            run.opening.tell(stretch, level)
 
     def _narrow(self, run: StreamRun, frame: Frame, *, live: bool) -> bool:
         """Admit large frames one by one, so that the bytes in flight are bounded whatever the images' size. Return
@@ -407,7 +413,7 @@ class Pipeline:
             run.resume_sinks(reader.info, checkpoint)
             seen = checkpoint.tally.agreements
             if seen is not None:
-                run.opening.tell(seen.stretch, Openness(seen.level, seen.reach))
+                run.opening.tell(seen.stretch, seen.level)
             known = checkpoint.tracker
             self._results.put(StartOfStream(run.key, checkpoint.frames, tracker, known.filled, seen, known.reported))
         except CheckpointMismatch as why:
@@ -550,7 +556,7 @@ class Pipeline:
 
 
 def probe_of(frame: Frame) -> Frame:
-    """Return a copy of a frame that is inferred whole for the audit, besides the gated one."""
+    """Return a copy of a gated frame that is inferred whole, beside it."""
     return replace(frame, plan=None, infer=True, probe=True, mark=None, audio=(), look=False)
 
 

@@ -876,7 +876,7 @@ class StreamReader:
         mark = None
         if due and self._marks:
             # What is known behind a frame between others depends on the next ones; what the audit knows, on its window.
-            held_up = plan is not None and (plan.look is Look.BETWEEN or plan.leads or plan.audited)
+            held_up = plan is not None and (plan.look is Look.BETWEEN or plan.audited)
             if not held_up and (infer or not self._settings.both):
                 mark = self._mark(image, pts, duration)
         step_s, base = self.info.step_s, self._decoder.time_base

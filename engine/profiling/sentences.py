@@ -38,6 +38,12 @@ def sentences(verdict: VerdictJson) -> list[str]:
             f"Only {verdict['explained']:.0%} of that was reached: unmeasured limits (Python's lock, uneven frames, "
             "too little work) apply too."
         )
+    had = {stage["stage"]: stage["frames"] for threads in verdict["threads"] for stage in threads["stages"]}
+    if "gate" in had:
+        inferred = had.get("infer", 0)
+        lines.append(
+            f"The gate had {inferred:,} of {had['gate']:,} frames inferred, whole or in parts, its audit included."
+        )
     used = f"Cores: {cores['used']:.1f} of {cores['count']:g} used"
     lines.append(used + (f", {cores['others']:.1f} by other programs." if cores["others"] >= 0.1 else "."))
     lines += [f"- {_told(change)}" for change in _worth_telling(verdict)]

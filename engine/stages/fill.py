@@ -1,17 +1,24 @@
 """Fill: the detections of gated frames that were not inferred, or only in part.
 
 It runs in front of the tracker, which therefore gets detections in every frame: parked objects neither age nor flicker.
+
+Frames between two others are interpolated where those agree about what is there. Where they don't, the one in the
+middle is inferred after all, and both halves are treated alike: long intervals where all goes on as it was, short ones
+where something comes, goes or is doubtful.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from fractions import Fraction
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.records import Detections, Frame, Look, Plan
+from engine.records import Detections, Filled, Frame, Look, Plan
 from engine_ext.geometry import iou_matrix
 
 # Overlap of two boxes of a class that are of one thing: of what was there before and what is found there, and of what
@@ -27,22 +34,52 @@ _CHANGED = 0.15
 # A new box is a piece of a known one if at least `_A_PIECE` of it is within that one, it ends within `_NEAR` of an
 # edge of its part, and the known one extends at least `_CUT` beyond that edge; both in pixels of the tensor.
 _A_PIECE, _NEAR, _CUT = 0.8, 16.0, 3.0
+# Of the boxes, what may be doubtful; and the same in an interval of two frames or at most so many seconds, in which
+# things hardly change.
+_DOUBTFUL, _DOUBTFUL_BRIEFLY, _BRIEF_S = 0.05, 0.25, Fraction(1, 8)
+
+_NONE: Mapping[int, Detections | None] = MappingProxyType({})
+
+
+class _Interval(NamedTuple):
+    """The held frames from number `first` to before `last`, which are interpolated, between what is known before them
+    and what is there in the next one; and the pairs of both."""
+
+    first: int
+    last: int
+    before: Filled
+    now: Detections
+    pairs: NDArray[np.intp]
 
 
 class Fill:
     """The detections of one stream, frame by frame in order."""
 
     def __init__(
-        self, max_detections: int, filled: tuple[Detections, int] | None = None, *, lowest: float = 0.0
+        self, max_detections: int, filled: Filled | None = None, *, lowest: float = 0.0, reported: float = 0.0
     ) -> None:
         """Start, or continue from `filled`, as returned by `state`. `lowest` is the minimum score that is of use;
-        detections below it only tell what a score between two frames is."""
-        self._max_detections, self._lowest = max_detections, lowest
-        self._before, self._pts = filled if filled is not None else (Detections(), 0)
+        detections below it only tell what a score between two frames is. `reported` is that of results."""
+        self._max_detections, self._lowest, self._reported = max_detections, lowest, reported
+        self._before = filled if filled is not None else _standing(Detections(), 0)
         self._held: list[Frame] = []
+        # What was made of the next frame, which is asked about before it is taken.
+        self._next: tuple[int, list[_Interval]] | None = None
 
-    def take(self, frame: Frame, found: Detections | None) -> Iterator[tuple[Frame, Detections | None]]:
-        """Take the next frame and its detections, and yield the frames whose detections are now known."""
+    def lacks(self, frame: Frame, found: Detections | None, again: Mapping[int, Detections | None]) -> list[Frame]:
+        """Return the frames that must be inferred whole before the next frame and its detections are taken, as far as
+        is known. `again` has the detections of those that have been, by index; None where that failed."""
+        if frame.plan is None or frame.plan.look is Look.BETWEEN or not self._held:
+            return []
+        intervals, lacking = self._divided(frame, self._now(frame, frame.plan, found), again)
+        self._next = None if lacking else (frame.index, intervals)
+        return lacking
+
+    def take(
+        self, frame: Frame, found: Detections | None, again: Mapping[int, Detections | None] = _NONE
+    ) -> Iterator[tuple[Frame, Detections | None]]:
+        """Take the next frame and its detections, and yield the frames whose detections are now known. Frames that are
+        in `again` and were lacking are among those that are inferred whole."""
         plan = frame.plan
         if plan is None:
             yield frame, found
@@ -50,27 +87,90 @@ class Fill:
         if plan.look is Look.BETWEEN:
             self._held.append(frame)
             return
-        before, pts, held = self._before, self._pts, self._held
-        now = _carried(before) if found is None else found
-        if plan.look is Look.PARTS:
-            now = self._limited(_joined(before, now, plan, self._lowest))
-        self._before, self._pts, self._held = now, frame.pts, []
-        if held:
-            pairs = on_their_way(before, now)
-            for each in held:
-                share = (each.pts - pts) / (frame.pts - pts)
-                yield each, self._limited(between(before, now, pairs, share, self._lowest))
-        yield frame, now
+        held, before = self._held, self._before
+        if not held:
+            now = self._now(frame, plan, found)
+            self._before = (
+                _standing(now, frame.pts)
+                if found is None
+                else _moving(before, now, frame.pts, on_their_way(before, now, frame.pts))
+            )
+            yield frame, now
+            return
+        intervals = self._next[1] if self._next is not None and self._next[0] == frame.index else None
+        if intervals is None:
+            intervals, _ = self._divided(frame, self._now(frame, plan, found), again)
+        self._held, self._next = [], None
+        for each in intervals:
+            end = frame if each.last == len(held) else held[each.last]
+            for middle in held[each.first : each.last]:
+                share = (middle.pts - each.before.pts) / (end.pts - each.before.pts)
+                yield middle, self._limited(between(each.before.found, each.now, each.pairs, share, self._lowest))
+            if end is not frame:
+                _made_whole(end)
+            self._before = _moving(each.before, each.now, end.pts, each.pairs)
+            yield end, each.now
+
+    def last(self) -> Frame | None:
+        """At the end of the stream, return the last frame that waits, which is to be taken once more, and inferred
+        whole; None if none waits or its image can't be read."""
+        if not self._held or self._held[-1].image is None:
+            return None
+        return _made_whole(self._held.pop())
 
     def rest(self) -> Iterator[tuple[Frame, Detections]]:
         """Yield the last frames of the stream, after which nothing was inferred."""
         held, self._held = self._held, []
         for frame in held:
-            yield frame, _carried(self._before)
+            yield frame, _carried(self._before.found)
 
-    def state(self) -> tuple[Detections, int]:
+    def state(self) -> Filled:
         """Return the state on which the next frames depend, after a frame that is not interpolated."""
-        return self._before, self._pts
+        return self._before
+
+    def _now(self, frame: Frame, plan: Plan, found: Detections | None) -> Detections:
+        """Return the detections of a frame that is not interpolated."""
+        before = self._before.found
+        if found is None:
+            return _carried(before)
+        return self._limited(_joined(before, found, plan, self._lowest)) if plan.look is Look.PARTS else found
+
+    def _divided(
+        self, frame: Frame, now: Detections, again: Mapping[int, Detections | None]
+    ) -> tuple[list[_Interval], list[Frame]]:
+        """Divide the held frames before this one until what is before and behind each part agrees. Return the parts,
+        and the frames that must be inferred before that is known."""
+        held, parts, lacking = self._held, list[_Interval](), list[Frame]()
+        assert frame.plan is not None
+        # Where all is as it was before, something came and went.
+        passed = frame.plan.look is Look.SAME
+        left = [(0, len(held), self._before, now)]
+        while left:
+            first, last, before, behind = left.pop()
+            end = frame if last == len(held) else held[last]
+            pairs = on_their_way(before, behind, end.pts)
+            brief = last - first < 2 or (end.pts - before.pts) * frame.time_base <= _BRIEF_S
+            doubtful = self._is_doubtful(before.found, behind, pairs, brief=brief) or (passed and not brief)
+            number = (first + last - 1) // 2
+            if last == first or not doubtful:
+                parts.append(_Interval(first, last, before, behind, pairs))
+            elif (known := again.get((middle := held[number]).index)) is None:
+                parts.append(_Interval(first, last, before, behind, pairs))
+                lacking += [middle] if middle.index not in again else []
+            else:
+                halfway = _moving(before, known, middle.pts, on_their_way(before, known, middle.pts))
+                left += [(number + 1, last, halfway, behind), (first, number, before, known)]
+                passed = False
+        return parts, lacking
+
+    def _is_doubtful(self, before: Detections, now: Detections, pairs: NDArray[np.intp], *, brief: bool) -> bool:
+        """Return whether too many boxes are reported in one of two frames and not in the other."""
+        one, other = (side.scores >= np.float32(self._reported) for side in (before, now))
+        doubtful = np.count_nonzero(one[pairs[:, 0]] != other[pairs[:, 1]])
+        for side, paired in ((one, pairs[:, 0]), (other, pairs[:, 1])):
+            doubtful += np.count_nonzero(side[_others(len(side), paired)])
+        boxes = max(np.count_nonzero(one), np.count_nonzero(other))
+        return bool(doubtful > (_DOUBTFUL_BRIEFLY if brief else _DOUBTFUL) * boxes)
 
     def _limited(self, found: Detections) -> Detections:
         """Return the highest-scoring detections, sorted, up to the limit."""
@@ -199,9 +299,41 @@ def _is_seen(box: list[float], plan: Plan) -> bool:
     )
 
 
-def on_their_way(before: Detections, now: Detections) -> NDArray[np.intp]:
-    """Return the pairs (P, 2) of detections in two frames between which `between` interpolates."""
-    return matches(before, now, _ON_ITS_WAY)
+def on_their_way(before: Filled, now: Detections, pts: int) -> NDArray[np.intp]:
+    """Return the pairs (P, 2) of detections in two frames between which `between` interpolates, `now` at `pts`: those
+    that are where they would be if they went on as before, and of the others those that are nearly where they were."""
+    ways = np.tile(before.speeds * np.float32(pts - before.pts), 2)
+    pairs = matches(replace(before.found, boxes_xyxy=before.found.boxes_xyxy + ways), now, _ON_ITS_WAY)
+    rows, columns = (_others(len(side), pairs[:, at]) for at, side in enumerate((before.found, now)))
+    if not len(rows) or not len(columns):
+        return pairs
+    more = matches(_picked(before.found, rows), _picked(now, columns), _ON_ITS_WAY)
+    return np.concatenate((pairs, np.stack((rows[more[:, 0]], columns[more[:, 1]]), 1)))
+
+
+def _made_whole(frame: Frame) -> Frame:
+    assert frame.plan is not None
+    frame.plan, frame.infer = frame.plan._replace(look=Look.WHOLE, cost=1.0), True
+    return frame
+
+
+def _standing(found: Detections, pts: int) -> Filled:
+    return Filled(found, pts, np.zeros((len(found), 2), np.float32))
+
+
+def _moving(before: Filled, now: Detections, pts: int, pairs: NDArray[np.intp]) -> Filled:
+    """Return what moves as its pairs say; the others stand."""
+    moving = _standing(now, pts)
+    ways = now.boxes_xyxy[pairs[:, 1]] - before.found.boxes_xyxy[pairs[:, 0]]
+    moving.speeds[pairs[:, 1]] = (ways[:, :2] + ways[:, 2:]) / np.float32(2 * (pts - before.pts))
+    return moving
+
+
+def _others(count: int, taken: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return which of so many are not taken, in order."""
+    left = np.ones(count, np.bool_)
+    left[taken] = False
+    return np.flatnonzero(left)
 
 
 def between(before: Detections, now: Detections, pairs: NDArray[np.intp], share: float, lowest: float) -> Detections:
@@ -214,7 +346,7 @@ def between(before: Detections, now: Detections, pairs: NDArray[np.intp], share:
     scores = [before.scores[rows] * (1 - weight) + now.scores[columns] * weight]
     class_ids = [before.class_ids[rows]]
     for side, paired, left in ((before, rows, 1 - weight), (now, columns, weight)):
-        alone = np.setdiff1d(np.arange(len(side)), paired)
+        alone = _others(len(side), paired)
         boxes.append(side.boxes_xyxy[alone])
         scores.append(side.scores[alone] * left)
         class_ids.append(side.class_ids[alone])

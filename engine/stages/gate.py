@@ -21,24 +21,23 @@ from engine.media.planes import luma_of
 from engine.records import Look, Plan
 from engine.stages.decode import frame_bytes
 from engine.stages.parts import cells_covered, grown, packed, rectangles
-from engine.stages.windows import MAX_REACH, Opening, Openness, Windows
+from engine.stages.windows import Opening, Windows
 from engine_ext.letterbox import Letterbox
 from engine_ext.motion import MotionMap
 
-# Seconds behind the last frame that was looked at, up to which one frame, and several, may be between it and the next:
-# every second frame at 10 to 28 frames per second, two of three at 30.
-_ONE_BETWEEN_S, _SEVERAL_BETWEEN_S = Fraction(101, 1000), Fraction(7, 100)
-_MAX_BETWEEN = 4
-# Seconds behind the last inferred frame, beyond which nothing is interpolated, however well that goes.
-_REACH_S = Fraction(1, 2)
-# Seconds after a frame in which nothing has changed, before the audit's word is taken for longer intervals: it has seen
-# little of what comes into sight.
-_STEADY_S = Fraction(1, 2)
+MAX_BETWEEN = 11
+"""Frames in a row that may be between two others, at most."""
+# Seconds behind the last frame that was looked at, up to which the first frame may be between it and the next, and the
+# last one: below 10 frames per second, none is.
+_FIRST_S, _LAST_S = Fraction(101, 1000), Fraction(7, 10)
+# Large images that may wait for the next one.
+_LARGE_WAITING = 4
 
 # Of a tensor, what may be inferred in parts: of more, the whole costs little more and tells more.
 _PACKED = 0.33
-# Of its blocks, what may have changed before another scene, or a camera that moves, is the better explanation.
-_MOVING = 0.45
+# Of its blocks, what may have changed before another scene, or a camera that moves, is the better explanation, if it is
+# at most so many seconds since the last frame that was looked at: over a longer time, things that move change as much.
+_MOVING, _MOVING_S = 0.45, Fraction(1, 10)
 # Seconds behind such a frame in which none is between two others: what moves all over is not on a straight way.
 _RESTLESS_S = 1
 MAX_SHIFT = 8.0
@@ -50,9 +49,9 @@ _MARGIN = 16
 
 Ignored = Callable[[NDArray[np.float64], tuple[int, int]], NDArray[np.bool_]]
 
-# With windows in other places, or other reaches, the first bytes are others.
-_MAGIC = b"gate2"
-_STATE = struct.Struct("<5sIIqqqqIIIQb")
+# With windows in other places, or other intervals, the first bytes are others.
+_MAGIC = b"gate3"
+_STATE = struct.Struct("<5sIIqqqIIQb")
 _LARGEST_STATE = 1 << 20
 
 
@@ -78,7 +77,7 @@ class GateSettings(NamedTuple):
 
     def waiting(self, image_bytes: int) -> int:
         """Return how many images of so many bytes may wait for the next one that is inferred."""
-        return 0 if image_bytes > self.largest else min(MAX_REACH, _MAX_BETWEEN * self.largest // image_bytes)
+        return 0 if image_bytes > self.largest else min(MAX_BETWEEN, _LARGE_WAITING * self.largest // image_bytes)
 
 
 class Gate:
@@ -92,14 +91,14 @@ class Gate:
         audited."""
         self._settings = settings
         self._windows, self._opening = Windows(seed), opening
-        self._openness = Openness()
+        self._level = 0
         self._number = 0  # of the next frame
         self._ignored_of = ignored
         self._map: MotionMap | None = None
         self._ignored: NDArray[np.bool_] | None = None
         self._whole_pts = self._looked_pts = 0
         self._held = 0  # frames since then that are between
-        self._restless_until = self._still_pts = -1 << 62
+        self._restless_until = -1 << 62
         self._quiet = -1  # how often whole frames were due in a row without a change; -1: after a change
 
     def see(
@@ -113,11 +112,10 @@ class Gate:
             return self._plan(image, pts, time_base, begins, ends)._replace(held=held)
         place = self._windows.place(self._number)
         self._number += 1
-        if place.decides and (openness := self._opening.after(place.stretch)) is not None:
-            self._openness = openness
+        if place.decides and (level := self._opening.after(place.stretch)) is not None:
+            self._level = level
         plan = self._plan(image, pts, time_base, begins, ends)
-        stretch, leads, audited, ends_window, _ = place
-        return plan._replace(held=held, stretch=stretch, leads=leads, audited=audited, window_ends=ends_window)
+        return plan._replace(held=held, stretch=place.stretch, audited=place.audited, window_ends=place.ends)
 
     def _plan(self, image: av.VideoFrame, pts: int, time_base: Fraction, begins: bool, ends: bool) -> Plan:
         seen = self._map
@@ -134,19 +132,17 @@ class Gate:
         due, since = begins or self.is_due(pts, time_base), (pts - self._looked_pts) * time_base
         if due and quiet:
             self._quiet = min(self._quiet + 1, _DOUBLINGS)
-        if abs(seen.shift) > MAX_SHIFT or np.count_nonzero(changed) > _MOVING * changed.size:
+        moves = since <= _MOVING_S and np.count_nonzero(changed) > _MOVING * changed.size
+        if moves or abs(seen.shift) > MAX_SHIFT:
             self._quiet = -1
-            # Over a longer time than usual, things that move may change as much as a camera does.
-            if not self._held or _is_near(since * self._held / (self._held + 1), self._held - 1):
-                self._restless_until = pts + int(_RESTLESS_S / time_base)
+            self._restless_until = pts + int(_RESTLESS_S / time_base)
             return self._whole(pts)
-        if due or self._openness.level >= 4:
+        if due or self._level >= 4:
             return self._whole(pts)
         if not changed.any():
-            self._looked_pts = self._still_pts = pts
-            self._held = 0
+            self._looked_pts, self._held = pts, 0
             return Plan(Look.SAME)
-        if not ends and pts > self._restless_until and self._may_wait(image, pts, time_base):
+        if not ends and pts > self._restless_until and self._may_wait(image, since):
             self._held += 1
             return Plan(Look.BETWEEN)
         plan = self._in_parts(image, changed)
@@ -164,9 +160,8 @@ class Gate:
         """Return everything that the next plans depend on, as text."""
         if self._map is None:
             return ""
-        times = self._whole_pts, self._looked_pts, self._restless_until, self._still_pts
-        level, reach = self._openness.level, self._openness.reach
-        head = _STATE.pack(_MAGIC, *self._map.size_wh, *times, self._held, level, reach, self._number, self._quiet)
+        times = self._whole_pts, self._looked_pts, self._restless_until
+        head = _STATE.pack(_MAGIC, *self._map.size_wh, *times, self._held, self._level, self._number, self._quiet)
         return base64.b64encode(zlib.compress(head + self._map.get_state(), 1)).decode()
 
     def restore(self, state: str) -> None:
@@ -174,30 +169,26 @@ class Gate:
         try:
             unpacker = zlib.decompressobj()
             values = unpacker.decompress(base64.b64decode(state, validate=True), _LARGEST_STATE)
-            magic, width, height, *times, held, level, reach, number, quiet = _STATE.unpack_from(values)
+            magic, width, height, *times, held, level, number, quiet = _STATE.unpack_from(values)
         except (ValueError, zlib.error, struct.error) as error:
             raise ValueError("the gate's state is damaged") from error
         if magic != _MAGIC:
             raise ValueError("the gate's state is of another version")
         self._begin((width, height)).set_state(values[_STATE.size :])
-        self._whole_pts, self._looked_pts, self._restless_until, self._still_pts = times
-        self._held = held
-        self._openness, self._number, self._quiet = Openness(level, reach), number, quiet
+        self._whole_pts, self._looked_pts, self._restless_until = times
+        self._held, self._level, self._number, self._quiet = held, level, number, quiet
 
     def _begin(self, size_wh: tuple[int, int]) -> MotionMap:
         self._map = seen = MotionMap(size_wh)
         self._ignored = blocks_ignored(seen, self._ignored_of)
         return seen
 
-    def _may_wait(self, image: av.VideoFrame, pts: int, time_base: Fraction) -> bool:
-        """Return whether a frame may be interpolated."""
-        level, held, since = self._openness.level, self._held, (pts - self._looked_pts) * time_base
-        if held >= self._settings.waiting(frame_bytes(image.format.name, image.width, image.height)):
+    def _may_wait(self, image: av.VideoFrame, since: Fraction) -> bool:
+        """Return whether a frame, so many seconds after the last one that was looked at, may be interpolated."""
+        if since > (_LAST_S if self._held else _FIRST_S):
             return False
-        if _is_near(since, held) and held < (_MAX_BETWEEN, 1, 0)[min(level, 2)]:
-            return True
-        steady = (pts - self._still_pts) * time_base > _STEADY_S
-        return not level and steady and held < self._openness.reach and since <= _REACH_S
+        waiting = self._settings.waiting(frame_bytes(image.format.name, image.width, image.height))
+        return self._held < min(waiting, (MAX_BETWEEN, 1, 0)[min(self._level, 2)])
 
     def _whole(self, pts: int) -> Plan:
         assert self._map is not None
@@ -209,7 +200,7 @@ class Gate:
         """Return the parts that have changed; None if the whole frame should be inferred."""
         settings, seen, size_wh = self._settings, self._map, (image.width, image.height)
         assert seen is not None
-        if settings.fine_shape_of is None or self._openness.level >= 3:
+        if settings.fine_shape_of is None or self._level >= 3:
             return None
         whole_hw, stride = settings.fine_shape_of(size_wh), settings.stride
         letterbox = settings.letterbox_of(image, whole_hw)
@@ -223,9 +214,12 @@ class Gate:
             cells_covered(blocks, seen.block_px, ratio, pad, size, stride, count, _MARGIN)
             for blocks, ratio, pad, size, count in axes
         )
-        rects = grown(rectangles(down.T.astype(np.int32) @ changed @ across > 0), counts)
-        parts, tensor_hw = packed(rects, stride, counts)
         height, width = settings.shape_of(size_wh)
+        covered = down.T.astype(np.int32) @ changed @ across > 0
+        if np.count_nonzero(covered) * stride**2 > _PACKED * height * width:
+            return None
+        rects = grown(rectangles(covered), counts)
+        parts, tensor_hw = packed(rects, stride, counts)
         cost = tensor_hw[0] * tensor_hw[1] / (height * width)
         if cost > _PACKED:
             return None
@@ -251,12 +245,6 @@ class Gate:
             changed,
             seen.block_px,
         )
-
-
-def _is_near(since: Fraction, held: int) -> bool:
-    """Return whether a frame, so many seconds after the last inferred one and behind `held` others, is between two
-    others whatever the audit has shown."""
-    return since <= (_SEVERAL_BETWEEN_S if held else _ONE_BETWEEN_S)
 
 
 def blocks_ignored(seen: MotionMap, ignored: Ignored | None) -> NDArray[np.bool_] | None:

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from engine.config import EngineConfig
 from engine.errors import ConfigError
-from engine.records import Detections, EndOfStream, Frame, Plan, StartOfStream, TrackerState, Tracks
+from engine.records import Detections, EndOfStream, Filled, Frame, Plan, StartOfStream, TrackerState, Tracks
 from engine.stages.agreement import Auditor
 from engine.stages.fill import Fill
 from engine.stages.gaps import Gaps
-from engine.stages.windows import Openness
 from engine.trackers import registry
 from engine.trackers.steps import steps_between
 
@@ -176,6 +175,8 @@ class _Stream:
     end: EndOfStream | None = None
     shadow: StreamTracker | None = None  # continues with whole frames, in a window
     probes: dict[int, Detections | None] = field(default_factory=dict)  # of whole frames, by index
+    asked: set[int] = field(default_factory=set)  # the frames that are to be among them
+    last: Frame | None = None  # of the stream, where it is taken once more
 
     def ready(self) -> tuple[Frame, Detections | None] | None:
         """Return the next frame, once it is complete."""
@@ -185,9 +186,13 @@ class _Stream:
         frame = item[0]
         if frame.plan is not None and frame.plan.probed and frame.index not in self.probes:
             return None
+        return item
+
+    def passed(self, frame: Frame) -> None:
+        """Go on behind a frame."""
         del self.early[self.next_index]
         self.next_index = frame.index + 1
-        return item
+        self.asked.clear()
 
 
 class Track:
@@ -197,14 +202,18 @@ class Track:
         self,
         settings: TrackerSettings,
         at_end: Callable[[int, TrackerState], None] | None = None,
-        at_window: Callable[[int, int, Openness], None] | None = None,
+        at_window: Callable[[int, int, int], None] | None = None,
+        again: Callable[[Frame], None] | None = None,
     ) -> None:
         """`at_end` gets each stream's key and the state of its tracker after its last frame, before the stream's end is
         passed on: the next file of a camera continues from it with `StreamTracker.carry_on`. `at_window` gets, after
-        each window of the audit, the stream's key, the stretch and how far the gate is then open."""
+        each window of the audit, the stream's key, the stretch and how far the gate is then open. `again` has a frame
+        inferred whole that was not, and is to `process` it as a probe; without it, what is between two frames is always
+        interpolated."""
         self._settings = settings
         self._at_end = at_end
         self._at_window = at_window
+        self._again = again
         self._streams: dict[int, _Stream] = {}
 
     def restored(self, state: TrackerState) -> StreamTracker:
@@ -228,7 +237,9 @@ class Track:
         """Take a frame in any order and return what is then in order, to be iterated before the next call. A frame that
         is lost only keeps its place."""
         stream = self._of(frame.stream)
-        if frame.probe:
+        if stream.last is not None and frame.index == stream.last.index:
+            stream.early[stream.next_index] = (stream.last, detections)
+        elif frame.probe:
             stream.probes[frame.index] = detections
         else:
             stream.early[frame.index - frame.left_out] = (frame, detections)
@@ -240,8 +251,9 @@ class Track:
         stream.end = end
         return self._ready(stream)
 
-    def _fill(self, filled: tuple[Detections, int] | None = None) -> Fill:
-        return Fill(self._settings.max_detections, filled, lowest=self._settings.conf)
+    def _fill(self, filled: Filled | None = None) -> Fill:
+        settings = self._settings
+        return Fill(settings.max_detections, filled, lowest=settings.conf, reported=settings.reported)
 
     def _of(self, key: int) -> _Stream:
         if key not in self._streams:
@@ -252,12 +264,16 @@ class Track:
         return self._streams[key]
 
     def _ready(self, stream: _Stream) -> Iterator[Tracks | EndOfStream]:
-        while (item := stream.ready()) is not None:
+        while (item := stream.ready()) is not None and not self._lacks(stream, *item):
+            stream.passed(item[0])
             if not item[0].is_lost:
-                for frame, detections in stream.fill.take(*item):
+                for frame, detections in stream.fill.take(*item, stream.probes):
                     tracks = self._followed(stream, frame, detections)
                     yield from (tracks,) if stream.gaps is None else stream.gaps.take(tracks)
         if stream.end is not None and stream.next_index >= stream.end.frames:
+            if self._ends_open(stream):
+                yield from self._ready(stream)
+                return
             for frame, detections in stream.fill.rest():
                 yield self._followed(stream, frame, detections)
             if stream.gaps is not None:
@@ -267,6 +283,34 @@ class Track:
                 self._at_end(stream.end.stream, stream.tracker.state())
             yield stream.end
 
+    def _ends_open(self, stream: _Stream) -> bool:
+        """Return whether the stream ended with frames between two others. The last one is then inferred and comes
+        again."""
+        last = stream.fill.last() if self._again is not None else None
+        if last is None:
+            return False
+        assert self._again is not None
+        stream.next_index = last.index - last.left_out
+        if last.index in stream.probes:
+            stream.early[stream.next_index] = last, stream.probes[last.index]
+        else:
+            stream.last = last
+            self._again(last)
+        return True
+
+    def _lacks(self, stream: _Stream, frame: Frame, detections: Detections | None) -> bool:
+        """Return whether other frames must be inferred before this one can be taken, and have them inferred."""
+        if self._again is None or frame.is_lost:
+            return False
+        if not stream.asked <= stream.probes.keys():
+            return True
+        lacking = stream.fill.lacks(frame, detections, stream.probes)
+        for each in lacking:
+            if each.index not in stream.asked:
+                stream.asked.add(each.index)
+                self._again(each)
+        return bool(lacking)
+
     def _followed(self, stream: _Stream, frame: Frame, detections: Detections | None) -> Tracks:
         plan = frame.plan
         if plan is not None and plan.audited and stream.shadow is None:
@@ -274,21 +318,18 @@ class Track:
         tracks = stream.tracker.follow(frame, detections)
         if plan is not None and tracks.state is not None:
             tracks.state = tracks.state._replace(filled=stream.fill.state())
-        if plan is not None and plan.leads and plan.infer and detections is not None:
-            stream.auditor.lead(frame, detections)
+        probe = stream.probes.pop(frame.index, None)
         if plan is not None and plan.audited:
-            self._audit(stream, plan, tracks)
+            self._audit(stream, plan, tracks, probe if plan.probed else tracks.detections)
         return tracks
 
-    def _audit(self, stream: _Stream, plan: Plan, tracks: Tracks) -> None:
+    def _audit(self, stream: _Stream, plan: Plan, tracks: Tracks, whole: Detections | None) -> None:
         """Compare the tracks of a gated frame with those of the whole frame."""
         frame, shadow = tracks.frame, stream.shadow
-        whole = stream.probes.pop(frame.index) if plan.probed else tracks.detections
         assert shadow is not None
         if whole is not None:  # else the video has failed
             stream.auditor.see(plan, tracks, shadow.follow(frame, whole))
         if plan.window_ends:
             stream.shadow, tracks.agreements = None, stream.auditor.seen.copy()
             if self._at_window is not None:
-                seen = tracks.agreements
-                self._at_window(frame.stream, plan.stretch, Openness(seen.level, seen.reach))
+                self._at_window(frame.stream, plan.stretch, tracks.agreements.level)

@@ -12,13 +12,8 @@ import hashlib
 import threading
 from typing import NamedTuple
 
-WINDOW = 8
+WINDOW = 6
 """Frames per window."""
-MAX_REACH = 12
-"""Frames in a row over which boxes may be interpolated, at most, however well that goes."""
-LEAD = MAX_REACH
-"""Frames before a window of which what is inferred is remembered: with frames of the window they are the ends of
-intervals that are longer than it."""
 DELAY = 64
 """Frames from the end of a window to the frame at which the gate may open by its result."""
 LEVELS = 4
@@ -26,15 +21,16 @@ LEVELS = 4
 inferred in parts; 4 every frame is inferred whole."""
 
 # The first stretches are short, so that clips of ten seconds have windows too; of the others, 2 % is seen whole.
-_SHORT, _MANY_SHORT, _LONG = 96, 3, 400
+_SHORT, _MANY_SHORT, _LONG = 96, 3, 300
+# Frames of a stretch before its window may begin: in the first ones there is nothing that could be carried over.
+_LEAD = 12
 
 
 class Place(NamedTuple):
-    """A frame's place: its stretch; `leads`: it is shortly before the window; `audited`: it is in the window, and may
-    be its last frame (`ends`); `decides`: the gate may open here."""
+    """A frame's place: its stretch; `audited`: it is in the window, and may be its last frame (`ends`); `decides`: the
+    gate may open here."""
 
     stretch: int
-    leads: bool
     audited: bool
     ends: bool
     decides: bool
@@ -57,19 +53,10 @@ class Windows:
             begins, length = shorts + (stretch - _MANY_SHORT) * _LONG, _LONG
         if self._known[0] != stretch:
             chance = int.from_bytes(hashlib.sha256(f"{self._seed} {stretch}".encode()).digest()[:8], "big")
-            self._known = stretch, begins + LEAD + chance % (length - LEAD - WINDOW - DELAY)
+            self._known = stretch, begins + _LEAD + chance % (length - _LEAD - WINDOW - DELAY)
         first = self._known[1]
         last = first + WINDOW - 1
-        leads = first - LEAD <= number < first
-        return Place(stretch, leads, first <= number <= last, number == last, number == last + DELAY)
-
-
-class Openness(NamedTuple):
-    """What the windows so far allow: `level` says how far the gate is open, up to `LEVELS`, and `reach` over how many
-    frames in a row boxes may be interpolated even if they are further apart than usual."""
-
-    level: int = 0
-    reach: int = 0
+        return Place(stretch, first <= number <= last, number == last, number == last + DELAY)
 
 
 class Opening:
@@ -77,21 +64,21 @@ class Opening:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._stretch, self._openness = -1, Openness()
+        self._stretch, self._level = -1, 0
         self._closed = False
 
-    def tell(self, stretch: int, openness: Openness) -> None:
-        """Set how far it is open after the window of a stretch."""
+    def tell(self, stretch: int, level: int) -> None:
+        """Set how far it is open after the window of a stretch, up to `LEVELS`."""
         with self._changed:
-            self._stretch, self._openness = stretch, openness
+            self._stretch, self._level = stretch, level
             self._changed.notify_all()
 
-    def after(self, stretch: int) -> Openness | None:
+    def after(self, stretch: int) -> int | None:
         """Wait for, and return, how far it is open after the window of a stretch; None if nobody will set it."""
         with self._changed:
             while self._stretch < stretch and not self._closed:
                 self._changed.wait()
-            return self._openness if self._stretch >= stretch else None
+            return self._level if self._stretch >= stretch else None
 
     def close(self) -> None:
         """Wake waiting threads: nothing more will be set."""

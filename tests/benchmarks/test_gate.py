@@ -49,7 +49,7 @@ def test_events_are_crossings(tmp_path):
 
 
 def test_a_row_says_what_was_missed():
-    audit = {"boxes": {"value": 0.97, "low": 0.9, "high": 0.99}, "level": 2, "reach": 0}
+    audit = {"boxes": {"value": 0.97, "low": 0.9, "high": 0.99}, "level": 2}
     row = Row(Clip("videos/a.mp4", "busy", 2.5), 1000, [2.0, 3.0], [2.0], 0.3, 0.95, 0.97, 0.99, (5, 6), (3, 3), audit)
     cells = row.cells()
     assert cells[0] == "a.mp4"
@@ -57,8 +57,8 @@ def test_a_row_says_what_was_missed():
     assert "0.950 (missed)" in cells
     assert cells[-1] == "0.970 [0.90 .. 0.99] yes, level 2"
     assert Row(row.clip, cpu=[1.0], wall=[1.0]).cells()[4].endswith("(missed)")
-    row.boxes_f1, audit["reach"] = 0.5, 8
-    assert row.cells()[-1].endswith(" NO, level 2, reach 8")
+    row.boxes_f1 = 0.5
+    assert row.cells()[-1].endswith(" NO, level 2")
 
 
 def test_a_row_names_the_classes_that_were_detected():

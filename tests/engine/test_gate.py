@@ -1,10 +1,10 @@
 """The gate's parts, one by one: what is planned, which parts, and what is carried over."""
 
 import base64
-import itertools
 import threading
 import zlib
 from fractions import Fraction
+from types import MappingProxyType
 
 import av
 import numpy as np
@@ -17,9 +17,9 @@ from engine.records import Agreements, Anchors, Detections, Frame, Look, Part, P
 from engine.stages.agreement import Auditor
 from engine.stages.confidence import drawn, interval
 from engine.stages.fill import Fill, matches
-from engine.stages.gate import Gate, GateSettings
+from engine.stages.gate import MAX_BETWEEN, Gate, GateSettings
 from engine.stages.parts import grown, in_whole, packed, rectangles
-from engine.stages.windows import DELAY, LEAD, MAX_REACH, WINDOW, Opening, Openness, Windows
+from engine.stages.windows import DELAY, WINDOW, Opening, Windows
 
 SIZE = (640, 480)
 TICK = Fraction(1, 25)
@@ -57,7 +57,11 @@ SQUARE = (200, 200, 40)
     ("what", "images", "expected"),
     [
         ("nothing changes", [image()] * 4, "whole same same same"),
-        ("a thing comes and stays", [image()] * 2 + [image(SQUARE)] * 4, "whole same between parts same same"),
+        (
+            "a thing comes and stays",
+            [image()] * 2 + [image(SQUARE)] * 13,
+            "whole same" + 11 * " between" + " parts same",
+        ),
         ("all is brighter by a little", [image(level=80 + i) for i in range(4)], "whole same same same"),
         ("the light jumps", [image(), image(level=110), image(level=110)], "whole whole same"),
         ("another scene", [image(), image((0, 0, 470)), image((0, 0, 470))], "whole whole same"),
@@ -73,15 +77,28 @@ def moving(count, step=8):
     return [image((100 + step * index, 200, 40)) for index in range(count)]
 
 
-def test_of_frames_near_each_other_some_are_between():
-    assert looks(Gate(settings()), moving(7)) == ["whole", "between", "parts", "between", "parts", "between", "parts"]
-    slow = Gate(settings())
-    assert [slow.see(each, 3 * number, TICK).look for number, each in enumerate(moving(4))] == [Look.WHOLE] + [
-        Look.PARTS
-    ] * 3
-    dense = Gate(settings())
-    times = [dense.see(each, number, Fraction(1, 1000)).look for number, each in enumerate(moving(8))]
-    assert times[1:6] == [Look.BETWEEN] * 4 + [Look.PARTS]
+def between_in_a_row(gate, images, tick):
+    """How many frames are between two others, each time, of frames so many seconds apart."""
+    plans = [gate.see(each, number, tick) for number, each in enumerate(images)]
+    seen = "".join("-" if plan.look is Look.BETWEEN else "p" for plan in plans)
+    return [len(each) for each in seen.rstrip("-").split("p")[1:-1]]
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [(100, [11, 11]), (30, [11, 11]), (25, [11, 11]), (15, [10, 10]), (10, [7, 7, 7]), (5, [0] * 27)],
+)
+def test_of_frames_near_each_other_some_are_between(rate, expected):
+    assert between_in_a_row(Gate(settings(every_s=60)), moving(28, 4), Fraction(1, rate)) == expected
+
+
+def test_the_audit_says_how_many_may_be_between():
+    found = []
+    for level in (0, 1, 2):
+        opening = Opening()
+        opening.tell(1 << 30, level)
+        found.append(between_in_a_row(Gate(settings(every_s=60), opening=opening), moving(100, 2), TICK)[-1])
+    assert found == [11, 1, 0]
 
 
 def test_images_too_large_to_be_held_up_are_never_between():
@@ -89,29 +106,23 @@ def test_images_too_large_to_be_held_up_are_never_between():
 
 
 def held_most(largest):
-    """The most frames in a row that wait, of a gate that may reach as far as any."""
-    opening = Opening()
-    opening.tell(1 << 30, Openness(0, MAX_REACH))
-    gate = Gate(settings(every_s=60, largest=largest), opening=opening)
-    return max(gate.see(each, number, TICK).held for number, each in enumerate(moving(130, 2)))
+    """The most frames in a row that wait."""
+    gate = Gate(settings(every_s=60, largest=largest))
+    return max(gate.see(each, number, TICK).held for number, each in enumerate(moving(60, 2)))
 
 
 def test_of_small_images_more_may_wait():
     size = SIZE[0] * SIZE[1] * 3 // 2
-    assert [held_most(many) for many in (size - 1, size, 2 * size, 1 << 30)] == [0, 4, 8, MAX_REACH]
+    assert [held_most(many) for many in (size - 1, size, 2 * size, 1 << 30)] == [0, 4, 8, MAX_BETWEEN]
 
 
-@pytest.mark.parametrize(("held", "expected"), [(1, Look.PARTS), (5, Look.BETWEEN)])
+@pytest.mark.parametrize(("held", "expected"), [(1, "whole parts"), (5, "between between")])
 def test_what_changes_much_in_a_usual_time_is_a_camera_that_moves(held, expected):
-    opening = Opening()
-    opening.tell(1 << 30, Openness(0, MAX_REACH))
-    gate = Gate(settings(every_s=60), opening=opening)
-    for number in itertools.count():
-        plan = gate.see(image((100 + 2 * number, 200, 40)), number, TICK)
-        if number > 99 and (plan.look, plan.held) == (Look.BETWEEN, held - 1):
-            break
-    images = image((0, 0, 470)), image((0, 0, 470), (500, 200, 40))
-    assert looks(gate, images, number + 1) == ["whole", expected.value]
+    """Behind it, for a second, no frame is between two others."""
+    gate = Gate(settings(every_s=60))
+    assert looks(gate, moving(held + 1)) == ["whole", *["between"] * held]
+    images = image((0, 0, 380)), image((0, 0, 380), (500, 200, 40))
+    assert " ".join(looks(gate, images, held + 1)) == expected
 
 
 def whole_at(gate, images, start=0):
@@ -139,7 +150,7 @@ def test_how_long_nothing_has_changed_goes_on_with_the_state():
 
 
 def test_without_parts_whole_frames():
-    assert looks(Gate(settings(parts=False)), moving(5)) == ["whole", "between", "whole", "between", "whole"]
+    assert looks(Gate(settings(parts=False)), moving(14)) == ["whole", *["between"] * 11, "whole", "between"]
 
 
 @pytest.mark.parametrize("fmt", ["rgb24", "bgr24", "gray", "nv12"])
@@ -413,6 +424,100 @@ def test_something_else_within_it_is_found():
     assert listed(now) == [(10, 10, 60, 90, 0.8, 0), (20, 20, 35, 40, 0.7, 1)]
 
 
+def held(count, *things):
+    """A fill that has been given a frame with boxes (left, score), and so many frames that wait."""
+    fill = Fill(300, lowest=0.1, reported=0.25)
+    list(fill.take(frame(0, Look.WHOLE), boxes_at(*things)))
+    for number in range(1, count + 1):
+        list(fill.take(frame(number, Look.BETWEEN), None))
+    return fill
+
+
+def boxes_at(*things):
+    return found(*((left, 0, left + 20, 20, score, 0) for left, score in things))
+
+
+def lacking(fill, number, *things, again=MappingProxyType({}), look=Look.WHOLE):
+    now = None if look is Look.SAME else boxes_at(*things)
+    return [each.index for each in fill.lacks(frame(number, look), now, again)]
+
+
+@pytest.mark.parametrize(
+    ("what", "before", "behind", "expected"),
+    [
+        ("all goes on", [(0, 0.8), (200, 0.5)], [(10, 0.8), (200, 0.4)], []),
+        ("nothing is there", [], [], []),
+        ("a thing comes", [(0, 0.8)], [(10, 0.8), (200, 0.4)], [6]),
+        ("a thing goes", [(0, 0.8), (200, 0.4)], [(10, 0.8)], [6]),
+        ("a thing fades", [(0, 0.8), (200, 0.3)], [(10, 0.8), (200, 0.2)], [6]),
+        ("what is not reported comes", [(0, 0.8)], [(10, 0.8), (200, 0.2)], []),
+        ("a thing leaps", [(0, 0.8)], [(100, 0.8)], [6]),
+        ("one of many comes", [(50 * at, 0.8) for at in range(30)], [(50 * at, 0.8) for at in range(31)], []),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_where_two_frames_disagree_the_one_in_the_middle_is_inferred(what, before, behind, expected):
+    assert lacking(held(11, *before), 12, *behind) == expected
+
+
+def test_the_middle_is_asked_for_again_and_again():
+    """Until both sides agree: the thing comes in frame 4."""
+    fill, again = held(11), {}
+    asked = []
+    while more := lacking(fill, 12, (24, 0.8), again=again):
+        asked.append(more)
+        again |= {number: boxes_at(*([(2 * number, 0.8)] if number >= 4 else [])) for number in more}
+    assert asked == [[6], [3], [4]]
+    given = list(fill.take(frame(12, Look.WHOLE), boxes_at((24, 0.8)), again))
+    assert [each.index for each, _ in given] == list(range(1, 13))
+    assert [[row[0] for row in listed(now)] for _, now in given] == [[]] * 3 + [[2 * at] for at in range(4, 13)]
+    whole = [each.index for each, _ in given if each.plan.look is Look.WHOLE]
+    assert whole == [3, 4, 6, 12]
+    assert [each.index for each, now in given if now.carried is not None and len(now)] == [5, 7, 8, 9, 10, 11]
+
+
+def test_in_a_short_interval_more_may_be_doubtful():
+    assert lacking(held(2, (0, 0.8), (50, 0.8), (90, 0.8), (140, 0.8)), 3, (0, 0.8), (50, 0.8), (90, 0.8)) == []
+    assert lacking(held(2, (0, 0.8), (50, 0.8)), 3, (0, 0.8)) == [1]
+    assert lacking(held(0, (0, 0.8)), 1) == []
+
+
+def test_what_has_changed_and_is_as_it_was_has_passed():
+    assert lacking(held(11, (0, 0.8)), 12, look=Look.SAME) == [6]
+    assert lacking(held(11), 12, look=Look.SAME, again={6: found()}) == []
+    assert lacking(held(2, (0, 0.8)), 3, look=Look.SAME) == []
+
+
+def test_a_middle_that_can_not_be_read_is_not_asked_for_again():
+    fill = held(11)
+    assert lacking(fill, 12, (60, 0.8), again={6: None}) == []
+    assert len(list(fill.take(frame(12, Look.WHOLE), boxes_at((60, 0.8)), {6: None}))) == 12
+
+
+def test_what_moves_is_looked_for_where_it_would_be():
+    """Two that meet: without knowing how they go, each would be taken for the other."""
+    fill = held(0, (0, 0.8), (100, 0.7))
+    for number in (1, 2):
+        list(fill.take(frame(number, Look.WHOLE), boxes_at((15 * number, 0.8), (100 - 15 * number, 0.7))))
+    other = Fill(300, fill.state(), lowest=0.1)
+    for each in (fill, other):
+        for number in range(3, 6):
+            list(each.take(frame(number, Look.BETWEEN), None))
+        given = list(each.take(frame(6, Look.WHOLE), boxes_at((90, 0.8), (10, 0.7))))
+        assert [(row[0], row[4]) for row in listed(given[0][1])] == [(45, 0.8), (55, 0.7)]
+
+
+def test_the_last_frame_of_a_stream_is_taken_once_more():
+    fill = held(3, (0, 0.8))
+    assert fill.last() is None  # it has no image
+    list(fill.take(Frame(0, 4, 4, 1, TICK, image(), plan=Plan(Look.BETWEEN)), None))
+    last = fill.last()
+    assert (last.index, last.plan.look, last.infer) == (4, Look.WHOLE, True)
+    given = list(fill.take(last, boxes_at((12, 0.8))))
+    assert [listed(now)[0][0] for _, now in given] == [3, 6, 9, 12]
+    assert list(fill.rest()) == []
+
+
 def test_the_last_frames_and_those_without_a_gate():
     fill = Fill(300)
     list(fill.take(frame(0, Look.WHOLE), found((0, 0, 10, 10, 0.8, 0))))
@@ -436,15 +541,13 @@ def test_no_more_than_are_allowed():
 @pytest.mark.parametrize("seed", ["", "1234 abcd", "x"])
 def test_windows(seed):
     windows = Windows(seed)
-    places = [windows.place(number) for number in range(288 + 400 * 7)]
+    places = [windows.place(number) for number in range(288 + 300 * 7)]
     assert not places[0].audited
     audited = [number for number, each in enumerate(places) if each.audited]
     assert len(audited) >= 0.02 * len(places)
     firsts = [number for number in audited if not places[number - 1].audited]
     assert len(firsts) == places[-1].stretch + 1
     assert len([first for first in firsts if first < 288]) == 3
-    leading = [number for number, each in enumerate(places) if each.leads]
-    assert leading == [number for first in firsts for number in range(first - LEAD, first)]
     for first in firsts:
         last = first + WINDOW - 1
         assert [number for number in range(first, last + 1) if places[number].ends] == [last]
@@ -459,20 +562,20 @@ def test_other_inputs_have_other_windows():
 
 def test_opening_is_waited_for_and_a_closed_one_is_not():
     opening = Opening()
-    opening.tell(0, Openness())
-    opening.tell(1, Openness(2))
-    assert (opening.after(0), opening.after(1)) == (Openness(2), Openness(2))
+    opening.tell(0, 0)
+    opening.tell(1, 2)
+    assert (opening.after(0), opening.after(1)) == (2, 2)
     waiting = threading.Thread(target=lambda: found_levels.append(opening.after(2)))
-    found_levels: list[Openness | None] = []
+    found_levels: list[int | None] = []
     waiting.start()
-    opening.tell(2, Openness(3))
+    opening.tell(2, 3)
     waiting.join(10)
-    assert found_levels == [Openness(3)]
+    assert found_levels == [3]
     waiting = threading.Thread(target=lambda: found_levels.append(opening.after(9)))
     waiting.start()
     opening.close()
     waiting.join(10)
-    assert found_levels == [Openness(3), None]
+    assert found_levels == [3, None]
 
 
 def tracks(number, detections, ids, **plan):
@@ -530,83 +633,6 @@ def test_it_closes_after_windows_that_agree_and_waits_longer_each_time():
     copy = auditor.seen.copy()
     assert copy == auditor.seen
     assert copy.closed_at is not auditor.seen.closed_at
-
-
-def windows_seen(targets, move, *, look=Look.PARTS, windows=4, leads=0):
-    """An auditor that has seen windows in which a thing moves by `move(frame)`, and so many frames before each."""
-    auditor = Auditor(targets, 0.25)
-    for number in range(windows * (leads + WINDOW)):
-        stretch, at = divmod(number, leads + WINDOW)
-        left = move(at)
-        things = found(*((left, 40 * row, left + 50, 40 * row + 20, 0.9, 0) for row in range(4)))
-        plan = Plan(look, stretch=stretch, window_ends=at == leads + WINDOW - 1)
-        given, whole = (tracks(number, things, range(4)) for _ in range(2))
-        if at < leads:
-            auditor.lead(given.frame, things)
-        else:
-            auditor.see(plan, given, whole)
-    return auditor.seen
-
-
-@pytest.mark.parametrize(
-    ("what", "move", "expected"),
-    [
-        ("straight on", lambda frame: 3 * frame, 8),
-        ("to and fro, every second frame", lambda frame: 45 * (frame % 2), 0),
-        ("to and fro, more slowly", lambda frame: [0, 15, 30, 45, 30, 15, 0, 15][frame], 1),
-    ],
-)
-def test_windows_tell_over_how_many_frames_boxes_can_be_interpolated(what, move, expected):
-    seen = windows_seen(0.9, move)
-    assert seen.reach == expected
-    assert seen.copy() == seen
-    assert len(seen.between_boxes) == len(seen.between_agreeing) == 6
-
-
-def test_with_the_frames_before_them_they_tell_of_longer_intervals():
-    def on(frame):
-        return 3 * frame
-
-    assert windows_seen(0.9, on, leads=LEAD, windows=6).reach == MAX_REACH
-    # A thing that turns round every five frames is on its way over one of them, and not over two.
-    assert windows_seen(0.9, lambda frame: 15 * abs(frame % 10 - 5), leads=LEAD).reach == 1
-
-
-def test_each_window_permits_to_reach_further():
-    reaches = [windows_seen(0.9, lambda frame: 3 * frame, leads=LEAD, windows=windows).reach for windows in (1, 2, 3)]
-    assert reaches == [2, 3, 5]
-
-
-def test_what_a_version_knew_of_other_reaches_is_forgotten():
-    auditor = Auditor(0.9, 0.25, Agreements(between_agreeing=[100] * 4, between_boxes=[200] * 4, reach=4))
-    things = found((0, 0, 20, 20, 0.9, 0))
-    plan = Plan(Look.WHOLE, stretch=0, window_ends=True)
-    auditor.see(plan, tracks(0, things, [1]), tracks(0, things, [1]))
-    assert (auditor.seen.reach, auditor.seen.between_boxes) == (0, [0] * 6)
-
-
-def test_no_further_than_is_known():
-    def on(frame):
-        return 4 * frame
-
-    assert windows_seen(0.0, on).reach == 0  # there is no target
-    still = windows_seen(0.9, on, look=Look.SAME)
-    assert (still.reach, still.between_boxes) == (0, [0] * 6)  # nothing moves
-
-
-def test_a_gate_reaches_as_far_as_is_told():
-    opening = Opening()
-    opening.tell(1 << 30, Openness(0, 3))
-    gate = Gate(settings(every_s=60), opening=opening)
-    images = [image((10 + 4 * (number % 100), 200, 40)) for number in range(200)]
-    plans = [gate.see(each, 2 * number, TICK) for number, each in enumerate(images)]
-    between = "".join("-" if plan.look is Look.BETWEEN else "p" for plan in plans)
-    assert between.startswith("p-p-p-p-")
-    assert between.endswith("p---p---") or "p---p---p---" in between[-20:]
-    other = Gate(settings(every_s=60), opening=opening)
-    other.restore(gate.state())
-    again = [[each.see(images[number], 400 + 2 * number, TICK).look for number in range(12)] for each in (gate, other)]
-    assert again[0] == again[1]
 
 
 def test_an_interval_holds_the_truth_nineteen_times_in_twenty():

@@ -179,3 +179,12 @@ def test_many_threads_lose_and_double_nothing():
         for k in range(4):
             own = [i for producer, i in got if producer == k]
             assert own == sorted(own)
+
+
+def test_what_is_first_waits_for_no_room():
+    queue = filled(2, "a", "b")
+    queue.put_first("now")
+    assert [queue.get() for _ in range(3)] == ["now", "a", "b"]
+    queue.close()
+    with pytest.raises(Closed):
+        queue.put_first("late")

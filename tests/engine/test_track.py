@@ -6,7 +6,8 @@ import random
 import numpy as np
 import pytest
 
-from engine.records import EndOfStream
+from engine.pipeline.pipeline import probe_of
+from engine.records import EndOfStream, Look, Plan
 from engine.stages.track import Track, TrackerSettings
 from tests.engine.conftest import make_detections, make_end, make_frame
 
@@ -151,3 +152,38 @@ def test_now_and_then_a_frame_tells_who_is_alive():
     records = [(make_frame(i), make_detections(box(i)) if i < 126 else make_detections()) for i in range(192)]
     told = {item.frame.index: item.alive for item in feed(Track(SETTINGS), records) if item.alive is not None}
     assert {index: ids.tolist() for index, ids in told.items()} == {63: [1], 127: [1], 191: []}
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("audited", [(), (19,), (5, 6, 18)])
+def test_frames_that_are_inferred_after_all_come_in_any_order(seed, audited):
+    """A thing comes in frame 5 and goes in frame 17; frames 0 and 12 were inferred, and the stream ends with frame 19.
+    What an audit has inferred is not inferred again."""
+    asked, waiting = [], []
+
+    def found(index):
+        return make_detections(*([box(index)] if 5 <= index < 17 else []))
+
+    for index in range(20):
+        look = Look.BETWEEN if index % 12 else Look.WHOLE
+        frame = make_frame(index)
+        frame.plan, frame.infer = Plan(look, audited=index in audited), look is Look.WHOLE
+        waiting.append((frame, found(index) if frame.infer else None))
+        if index in audited:
+            waiting.append((probe_of(frame), found(index)))
+    waiting.append(make_end(20))
+    chance = random.Random(seed)
+    settings = TrackerSettings(parameters={"max_age": 3, "min_hits": 0}, reported=0.25)
+    track = Track(settings, again=lambda frame: asked.append(frame.index) or waiting.append((frame, None)))
+    out = []
+    while waiting:
+        record = waiting.pop(chance.randrange(len(waiting)))
+        if isinstance(record, tuple) and record[0].index in asked and not record[0].probe:
+            record = probe_of(record[0]), found(record[0].index)
+        out += feed(track, [record])
+    assert [summary(item)[0] for item in out] == [*range(20), "end"]
+    assert [item.frame.index for item in out[:-1] if len(item.detections)] == list(range(5, 17))
+    assert len(asked) == len(set(asked)) < 10
+    assert not set(asked) & set(audited)
+    whole = [item.frame.index for item in out[:-1] if item.frame.plan.look is Look.WHOLE]
+    assert set(asked) | {0, 12, 19} <= set(whole)

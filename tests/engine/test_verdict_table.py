@@ -55,6 +55,16 @@ def test_words(costs, run, expected):
     assert sentences(told(costs, **run)) == expected
 
 
+def test_words_of_a_gate():
+    verdict = told({"infer": (0.040, 0.0)}, **ONE)
+    stages = next(threads["stages"] for threads in verdict["threads"] if threads["of"] == "decode")
+    decode = next(stage for stage in stages if stage["stage"] == "decode")
+    stages.append({**decode, "stage": "gate", "frames": 1394})
+    assert sentences(verdict)[1] == (
+        "The gate had 150 of 1,394 frames inferred, whole or in parts, its audit included."
+    )
+
+
 def test_words_where_the_cores_bind():
     lines = sentences(told({"infer": (0.0, 0.040)}, **TWO))
     assert lines[0].startswith("Verdict: the cores are the limit, and infer takes most of them. The cores can do ")
