@@ -517,7 +517,7 @@ class Detections:
         """Return those with a score of at least `conf`, by the same comparison as for a model's output; itself if all
         have."""
         count = self.count_above(conf)
-        if count == len(self):
+        if count == len(self.scores):
             return self
         boxes, scores, class_ids = self.boxes_xyxy[:count], self.scores[:count], self.class_ids[:count]
         carried = None if self.carried is None else self.carried[:count]

@@ -33,6 +33,6 @@ from engine.cli.paths import PATH
 def analyze() -> None:
     """Count line crossings, stays in zones, times and speeds in videos that have already been tracked.
 
-    OUT is the output folder of a run, or a file of tracks: *.tracks.jsonl, or another program's MOTChallenge text with
-    --size and --fps. Clocks, cameras and scenes are taken from the run's manifest unless they are given here.
+    OUT is the output folder of a run, its URL, or a file of tracks: *.tracks.jsonl, or another program's MOTChallenge
+    text with --size and --fps. Clocks, cameras and scenes are taken from the run's manifest unless they are given here.
     """

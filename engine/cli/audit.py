@@ -37,7 +37,7 @@ def _frames(_: click.Context, param: click.Parameter, value: str) -> int | None:
 def audit() -> None:
     """Check a finished run against its manifest, its sources and its model.
 
-    OUT is the output folder of a run or a job. The hashes of all outputs and sources are compared, and some random
-    frames of each video are inferred again with the stated model and precision. All differences are listed. Exit
+    OUT is the output folder of a run or a job, or its URL. The hashes of all outputs and sources are compared, and some
+    random frames of each video are inferred again with the stated model and precision. All differences are listed. Exit
     status: 0 no differences, 1 differences.
     """

@@ -37,7 +37,7 @@ from engine.cli.paths import PATH
 def clips() -> None:
     """Cut clips of a scene's events, or of tracks, from the videos of a run.
 
-    OUT is the output folder of a run or a job. A clip contains every frame of its events. By default packets are copied
-    from the preceding key frame, which is fast and loses nothing. clips.csv lists the contents of each clip, empty.txt
-    the videos in which nothing was found.
+    OUT is the output folder of a run or a job, or its URL. A clip contains every frame of its events. By default
+    packets are copied from the preceding key frame, which is fast and loses nothing. clips.csv lists the contents of
+    each clip, empty.txt the videos in which nothing was found.
     """

@@ -43,8 +43,8 @@ _JOBS = exports_that(lambda kind: kind.jobs)
 def export() -> None:
     """Export the tracks of a run to another tool, for correction, training or viewing.
 
-    OUT is the output folder of a run or a job. cvat and labelstudio get key frames, from which the tool interpolates
-    the other boxes; the other formats get every box. An earlier export in the same folder is replaced.
+    OUT is the output folder of a run or a job, or its URL. cvat and labelstudio get key frames, from which the tool
+    interpolates the other boxes; the other formats get every box. An earlier export in the same folder is replaced.
     """
 
 

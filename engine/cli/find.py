@@ -43,6 +43,6 @@ def _moment(_: click.Context, param: click.Parameter, value: str | None) -> date
 def find() -> None:
     """Find objects in all runs and jobs of a tree of outputs.
 
-    OUT is an output folder, or a folder that contains some at any depth. --zone finds stays, --line finds crossings;
-    otherwise whole tracks are found. An index of the tree, in your cache, is updated first.
+    OUT is an output folder, or a folder that contains some at any depth, or the URL of either. --zone finds stays,
+    --line finds crossings; otherwise whole tracks are found. An index of the tree, in your cache, is updated first.
     """

@@ -26,7 +26,7 @@ from engine.cli.paths import PATH
 )
 @deferred("report:report")
 def report() -> None:
-    """Write report.html into OUT, the output folder of a run or a job: one page that opens from disk.
+    """Write report.html into OUT, the output folder of a run or a job, or its URL: one page that opens from disk.
 
     It shows failures first, then counts, where objects went, and every event with its place in the annotated video, to
     confirm or reject by key. A large report becomes an index, with a page per camera in report/.

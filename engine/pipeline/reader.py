@@ -627,17 +627,17 @@ class StreamReader:
                     key_pts, begins, taken = at, False, scan.takes(group)
                     # The next key frame is decoded too if frames refer to it that are shown before it.
                     if fed and not taken and not (scan.takes(group - 1) and scan.leads[group]):
-                        yield from self._end_of_run(scan, span)
+                        yield from self._within(scan, span, self._decoder.drain())
                         fed = False
                     if taken and not (fed and at < span[1]):
                         if fed:
-                            yield from self._end_of_run(scan, span)
+                            yield from self._within(scan, span, self._decoder.drain())
                         self._is_beginning = fed = begins = True
                         span = at, scan.end_of_run(group)
                 elif begins and at < key_pts:  # refers to what was left out
                     continue
                 elif fed and at >= span[1]:
-                    yield from self._end_of_run(scan, span)
+                    yield from self._within(scan, span, self._decoder.drain())
                     fed = False
                 if fed:
                     yield from self._within(scan, span, self._decoder.decode(packet))
@@ -666,9 +666,6 @@ class StreamReader:
             elif self._gate.passes(packet):
                 self._sound.add(packet)
         self._has_read_all = True
-
-    def _end_of_run(self, scan: Scan, span: tuple[int, int]) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        yield from self._within(scan, span, self._decoder.drain())
 
     def _within(
         self, scan: Scan, span: tuple[int, int], images: Iterator[tuple[av.VideoFrame, int, int]]
@@ -876,10 +873,12 @@ class StreamReader:
             begins, ends = (self._scan.begins(index), self._scan.ends(index)) if self._scan else (False, False)
             plan = self._motion.see(image, pts, self._decoder.time_base, begins=begins, ends=ends)
         infer = plan.infer if plan is not None else (index - self._origin) % self._every == 0
-        # What is known behind a frame between others depends on the next ones; what the audit knows, on its window.
-        held_up = plan is not None and (plan.look is Look.BETWEEN or plan.audited)
-        held_up |= self._settings.both and not infer
-        mark = self._mark(image, pts, duration) if due and self._marks and not held_up else None
+        mark = None
+        if due and self._marks:
+            # What is known behind a frame between others depends on the next ones; what the audit knows, on its window.
+            held_up = plan is not None and (plan.look is Look.BETWEEN or plan.audited)
+            if not held_up and (infer or not self._settings.both):
+                mark = self._mark(image, pts, duration)
         step_s, base = self.info.step_s, self._decoder.time_base
         look, clock = not self._run.judged, self._wall_clock
         wall = clock.at(self._seconds(pts)) if clock is not None else None

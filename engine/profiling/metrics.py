@@ -24,7 +24,7 @@ class Clock:
 
     def __init__(self, metrics: Metrics, role: str) -> None:
         self.role = role
-        self.laps: Laps = {}
+        self.laps: Laps = defaultdict(_none)
         self._metrics = metrics
 
     def __enter__(self) -> Clock:
@@ -41,9 +41,7 @@ class Clock:
 
     def lap(self, what: str, frames: int = 0) -> None:
         wall_s, cpu_s = perf_counter(), thread_time()
-        entry = self.laps.get(what)
-        if entry is None:
-            entry = self.laps[what] = [0.0, 0.0, 0, 0.0]
+        entry = self.laps[what]
         entry[0] += wall_s - self._wall_s
         entry[1] += cpu_s - self._cpu_s
         entry[2] += frames
@@ -52,6 +50,10 @@ class Clock:
 
 # Stage or wait -> seconds, of them computed, frames, seconds it waited for a core.
 Laps = dict[str, list[float]]
+
+
+def _none() -> list[float]:
+    return [0.0, 0.0, 0, 0.0]
 
 
 class Metrics:
@@ -131,6 +133,6 @@ def share_out(laps: Laps, queued_s: float) -> None:
 
 def _add(into: Laps, laps: Laps) -> None:
     for what, entry in list(laps.items()):
-        sums = into.setdefault(what, [0.0, 0.0, 0, 0.0])
+        sums = into.setdefault(what, _none())
         for i, value in enumerate(entry):
             sums[i] += value

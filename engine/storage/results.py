@@ -1,9 +1,9 @@
 """Finished results in storage, for commands that read a folder: a copy of them on disk.
 
-The copy is in the user's cache, and is brought up to date by etags whenever a command needs it. Annotated videos and
-clips are files without content there, of the same size, unless their images are needed: then they are copied for the
-time of one command. What a command writes, replaces or removes in the copy goes to storage once it has succeeded, if
-the object is still the one that was copied.
+The copy is in the user's cache, and is brought up to date by etags whenever a command needs it: what lies below a
+manifest and is named there, or is text. Annotated videos are files without content, of the same size, unless their
+images are needed: then they are copied for the time of one command. So is all else. What a command writes, replaces or
+removes in the copy goes to storage once it has succeeded, if the object is still the one that was copied.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import contextlib
 import fcntl
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,13 @@ from engine.storage.lock import STATE, Lock, table_of
 from engine.storage.shared_output import Sent, fetched, files_in
 from engine.storage.spooled import FREED_SUFFIX, cache_of, free, with_urls
 from engine.storage.urls import Place, place_of, store_of
-from engine.storage.written import MANIFEST
+from engine.storage.written import MANIFEST, named_in
 
 if TYPE_CHECKING:
     from engine.storage.stores import ObjectFacts
 
 _NOTES = ".copied.json"
+_TEXTS = (".json", ".jsonl", ".csv", ".txt", ".html", ".xml")
 _AT_ONCE = 8
 
 
@@ -62,8 +63,10 @@ def results_at(given: Path, *, videos: bool = False) -> Iterator[Results]:
         except EngineError as error:
             error.args = tuple(results.named(each) if isinstance(each, str) else each for each in error.args)
             raise
-        copy.send()
-        copy.free_videos()
+        else:
+            copy.send()
+        finally:
+            copy.free_videos()
 
 
 class _Copy:
@@ -71,16 +74,17 @@ class _Copy:
 
     def __init__(self, place: Place) -> None:
         self.place = place._replace(key=place.key.rstrip("/"))
-        self.folder = cache_of("results", place.url)
+        home = cache_of("results", place.url)
+        self.folder = home / (PurePosixPath(self.place.key).name or place.bucket)  # its name is shown
+        self._lock = home / "lock"
         self._notes: dict[str, Sent] = {}
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Let other commands over the same place wait. Raises OutputError."""
-        lock = self.folder.with_name(f".{self.folder.name}.lock")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = open(lock, "ab")  # noqa: SIM115 - closed below
+            file = open(self._lock, "ab")  # noqa: SIM115 - closed below
         except OSError as error:
             raise OutputError(f"{self.folder} can't be written: {describe_os_error(error)}.") from error
         with file:
@@ -92,10 +96,9 @@ class _Copy:
         try:
             self._notes = self._noted()
             there = self._there()
-            if MANIFEST in there:
-                self._copy({MANIFEST: there[MANIFEST]}, videos)
-                videos = videos or self._is_blurred()
-            self._copy(there, videos)
+            manifests = {name: facts for name, facts in there.items() if PurePosixPath(name).name == MANIFEST}
+            self._copy(manifests, manifests)
+            self._copy(there, self._needed(there, manifests, videos))
             self._notes = {name: self._notes[name] for name in there}
             for path in files_in(self.folder):
                 if self._name(path) not in there:
@@ -133,16 +136,18 @@ class _Copy:
             raise OutputError(f"{self.place.url} {error}. What was made is in {self.folder}.") from error
 
     def free_videos(self) -> None:
-        """Give back the disk that annotated videos take."""
-        for name, note in self._notes.items():
-            path = self.folder / name
-            if name.endswith(FREED_SUFFIX) and not note.freed and note.is_of(path):
-                free(path)
-                self._notes[name] = Sent(note.size, note.mtime_ns, note.etag, freed=True)
-        self._keep_notes()
+        """Give back the disk that annotated videos take. Best effort."""
+        with contextlib.suppress(OSError):
+            for name, note in self._notes.items():
+                path = self.folder / name
+                if name.endswith(FREED_SUFFIX) and not note.freed and note.is_of(path):
+                    free(path)
+                    self._notes[name] = replace(note, freed=True)
+            self._keep_notes()
 
     def _there(self) -> dict[str, ObjectFacts]:
-        """Return the objects of results, by name; what names no file is left out. Raises StorageError."""
+        """Return the objects at and below the places of manifests, by name; what names no file is left out. Raises
+        StorageError."""
         prefix, found = f"{self.place.key}/" if self.place.key else "", {}
         for facts in store_of(self.place).list(prefix):
             name = facts.key.removeprefix(prefix)
@@ -151,15 +156,29 @@ class _Copy:
                 (self.folder / STATE).mkdir(exist_ok=True)  # a run has begun there
             if name == "/".join(parts) and not any(part.startswith(".") for part in parts):
                 found[name] = facts
-        return found
+        places = {path.parent for name in found if (path := PurePosixPath(name)).name == MANIFEST}
+        return {name: facts for name, facts in found.items() if not places.isdisjoint(PurePosixPath(name).parents)}
 
-    def _copy(self, there: Mapping[str, ObjectFacts], videos: bool) -> None:
-        """Copy what is not here, some at a time. Raises StorageError and OSError."""
+    def _needed(self, there: Iterable[str], manifests: Iterable[str], videos: bool) -> set[str]:
+        """Return the names of objects whose content is needed. Raises OSError."""
+        named, blurred = set[str](), False
+        for name in manifests:
+            manifest = table_of((self.folder / name).read_bytes())
+            folder, config = PurePosixPath(name).parent, manifest.get("config")
+            named |= {(folder / each).as_posix() for each in named_in(manifest)}
+            blurred |= name == MANIFEST and isinstance(config, dict) and bool(config.get("blur"))
+        if not (videos or blurred):  # of a run with `blur` people may see the annotated ones alone
+            named = {name for name in named if not name.endswith(FREED_SUFFIX)}
+        return {name for name in there if name in named or name.endswith(_TEXTS)}
+
+    def _copy(self, there: Mapping[str, ObjectFacts], needed: Container[str]) -> None:
+        """Copy what is not here, some at a time, and of what is not `needed` the size. Raises StorageError and
+        OSError."""
         store = store_of(self.place)
 
         def bring(name: str) -> tuple[str, Sent]:
             facts, path, note = there[name], self.folder / name, self._notes.get(name)
-            frees = name.endswith(FREED_SUFFIX) and not videos
+            frees = name not in needed
             if note is not None and note.is_of(path) and note.has_etag(facts.etag) and (frees or not note.freed):
                 return name, note
             return name, fetched(store, facts, path, frees=frees)
@@ -194,11 +213,6 @@ class _Copy:
 
     def _other(self, name: str) -> OutputError:
         return OutputError(f"{self.place.below(name).url} was written by others meanwhile. Give the command again.")
-
-    def _is_blurred(self) -> bool:
-        """Return whether people may see the annotated videos alone."""
-        config = table_of((self.folder / MANIFEST).read_bytes()).get("config")
-        return isinstance(config, dict) and bool(config.get("blur"))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()

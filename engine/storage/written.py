@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -43,7 +44,7 @@ def written(store: Store, place: Place, there: Iterable[str]) -> set[str]:
     found = set[str]()
     for name in there:
         if name == MANIFEST:
-            found |= _named(table_of(store.get(place.below(name).key)))
+            found |= named_in(table_of(store.get(place.below(name).key)))
         elif name.startswith(NAMES):
             found |= listed(store, place, name)
         elif name.startswith(f"{STATE}/") and name.endswith(f"/{VERDICT}"):
@@ -66,10 +67,13 @@ def sizes_in(verdict: bytes | None) -> dict[str, int]:
     return {str(each["path"]): int(each["size"]) for each in made.values()} if isinstance(made, dict) else {}
 
 
-def _named(manifest: Mapping[str, Any]) -> set[str]:
-    """Return the files that a manifest names, by their path below its folder."""
-    names = {MANIFEST, *map(str, manifest.get("files", {}))}
-    for video in manifest.get("videos", ()):
-        folder = Path(str(video.get("stem", ""))).parent
-        names |= {(folder / os.path.basename(str(path))).as_posix() for path in video.get("outputs", {}).values()}
+def named_in(manifest: Mapping[str, Any]) -> set[str]:
+    """Return the files that a manifest names, by their path below its folder; of a damaged one, those that can be
+    read."""
+    names = {MANIFEST}
+    with contextlib.suppress(AttributeError, TypeError):
+        names |= set(map(str, manifest.get("files", {})))
+        for video in manifest.get("videos", ()):
+            folder = Path(str(video.get("stem", ""))).parent
+            names |= {(folder / os.path.basename(str(path))).as_posix() for path in video.get("outputs", {}).values()}
     return names

@@ -15,8 +15,7 @@ from orchestrator.client.commands_jobs import outputs_of
 from orchestrator.client.options import SubmitOptions
 from orchestrator.errors import FAILED, INTERRUPTED, reason_of
 from orchestrator.job.events import Event, Events
-from orchestrator.job.files import file_at
-from orchestrator.job.jobdir import Job, now
+from orchestrator.job.jobdir import Job, holds_job, now
 from orchestrator.job.outcomes import state_of
 from orchestrator.job.records import JobState
 from orchestrator.job.registry import find_job
@@ -57,7 +56,7 @@ def _events(job: Job, given: Settings) -> Iterator[Event]:
                 yield event
                 if event.facts.get("event") == "ended":
                     return
-            if not ended and not file_at(job.folder / "job.json").exists():
+            if not ended and not holds_job(job.folder):
                 raise FileNotFoundError(f"{job.folder} is unavailable")
             if away:
                 say(f"{job.folder} is back.", err=True)

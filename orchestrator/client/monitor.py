@@ -25,8 +25,7 @@ from orchestrator.broker.preflight import explain
 from orchestrator.client import views
 from orchestrator.client.snapshot import Reader, Snapshot
 from orchestrator.errors import JobError
-from orchestrator.job.files import file_at
-from orchestrator.job.jobdir import Job
+from orchestrator.job.jobdir import Job, holds_job
 from orchestrator.job.records import JobState
 from orchestrator.settings import Settings, worker_command
 
@@ -168,7 +167,7 @@ def _watch(
     while True:
         began = time.monotonic()
         tick(display.say)
-        if file_at(reader.job.folder / "job.json").exists():
+        if holds_job(reader.job.folder):
             seen_at = began
         elif began - seen_at < AWAY_S:  # a disk that is briefly unavailable
             time.sleep(LOOK_EVERY_S)

@@ -318,6 +318,11 @@ class Job:
         return file_at(self.folder / name).exists()
 
 
+def holds_job(folder: AnyPath) -> bool:
+    """Return whether a folder is a job's directory. Raises OSError if it can't be looked at."""
+    return file_at(folder / "job.json").exists()
+
+
 def scratch_of(home: AnyPath) -> Path:
     """Return the folder of this machine for jobs whose directories are at `home`, in storage."""
     return cache_of("jobs", str(home))

@@ -19,8 +19,8 @@ from typing import Self
 from orchestrator.errors import JobError, UnknownJob, reason_of
 from orchestrator.job import scratch
 from orchestrator.job.atomic_json import object_in, write_quick
-from orchestrator.job.files import AnyPath, any_path, file_at, names_in
-from orchestrator.job.jobdir import JOBS_FOLDER, Job, is_id
+from orchestrator.job.files import AnyPath, any_path, names_in
+from orchestrator.job.jobdir import JOBS_FOLDER, Job, holds_job, is_id
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -138,8 +138,7 @@ def find_job(job_id: str, settings: Settings, *outputs: AnyPath) -> Job:
 def _holds_a_job(folder: AnyPath) -> bool:
     """Return whether a job's directory is there. On disk, one that can't be looked at is not; storage that is away says
     so: raises StorageAway."""
-    record = folder / "job.json"
-    return os.path.exists(record) if isinstance(record, Path) else file_at(record).exists()
+    return os.path.exists(folder / "job.json") if isinstance(folder, Path) else holds_job(folder)
 
 
 def _whole(begun: str, settings: Settings, outputs: tuple[AnyPath, ...]) -> str:

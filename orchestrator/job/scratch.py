@@ -23,8 +23,7 @@ from engine.storage.shared_output import SharedOutput
 from engine.storage.urls import place_of
 from orchestrator.errors import JobError
 from orchestrator.job.file_lock import held
-from orchestrator.job.files import file_at
-from orchestrator.job.jobdir import JOBS_FOLDER, Job, is_id
+from orchestrator.job.jobdir import JOBS_FOLDER, Job, holds_job, is_id
 from orchestrator.job.records import EntryStatus, JobState, JobSummary, VideoEntry
 
 _LAST = "job"
@@ -128,7 +127,7 @@ def _is_over(job: Job, other: str | None) -> bool:
     if other is None:
         return True
     folder = job.home / JOBS_FOLDER / other
-    if not file_at(folder / "job.json").exists():
+    if not holds_job(folder):
         return True
     with contextlib.suppress(JobError):
         end = Job.open(folder).end_record()

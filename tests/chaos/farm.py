@@ -108,6 +108,11 @@ class Farm:
         self.workers.append(worker)
         return worker
 
+    def up(self, worker: subprocess.Popen[bytes], within_s: float = 60) -> None:
+        """Waits until a worker has told that it is there: from then on it ends as it should."""
+        with open_broker(settings()) as broker:
+            until(lambda: any(beat.pid == worker.pid for beat in broker.live()), within_s, self.tail)
+
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
         """kill -9 of its whole process group."""
         with contextlib.suppress(ProcessLookupError):

@@ -155,7 +155,8 @@ def sigterm_of_a_worker(folder: Path, chance: Random, strikes: int) -> str:
         slowest = 0.0
         for _ in range(strikes):
             worker = farm.worker()
-            time.sleep(chance.uniform(2.0, 5.0))
+            farm.up(worker)
+            time.sleep(chance.uniform(0.0, 3.0))
             begun = time.monotonic()
             assert farm.stop(worker) == 0, farm.tail()
             slowest = max(slowest, time.monotonic() - begun)

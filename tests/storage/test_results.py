@@ -91,6 +91,7 @@ def test_the_report_is_beside_its_videos(bucket, out, copy, cache):
     assert told("report", out) == f"Report: {out}/report.html\n"
     page = content(bucket, "report.html")
     assert b"a.mp4" in page
+    assert b"<h1>out</h1>" in page
     assert str(cache).encode() not in page
     told("report", copy)
     assert len(page) == pytest.approx((copy / "report.html").stat().st_size, rel=0.02)
@@ -120,7 +121,7 @@ def test_clips_are_cut_from_the_sources(bucket, out, copy):
 
 def test_an_audit_looks_at_every_byte(bucket, out, cache):
     assert "all is as claimed" in told("audit", out, "--frames", "3")
-    (video,) = cache.glob("*/a.mp4")
+    (video,) = cache.glob("*/out/a.mp4")
     assert (video.stat().st_blocks, video.stat().st_size) == (0, len(content(bucket, "a.mp4")))
     data = bytearray(content(bucket, "a.mp4"))
     data[len(data) // 2] ^= 1
@@ -133,8 +134,12 @@ def test_an_audit_looks_at_every_byte(bucket, out, cache):
 
 def test_a_tree_is_searched(bucket, out, copy):
     pytest.importorskip("duckdb")
+    for key in ("other/stray.mkv", "out/stray.mkv"):
+        bucket.put(key, b"a large video")
+    bucket.put("other/manifest.txt", b"")
     here, there = (json.loads(told("find", where, "--json")) for where in (copy, bucket.url))
     assert there["total"] == here["total"] > 0
+    assert not bucket.proxy.asked("GET", "/stray.mkv"), "not everything below a prefix is a result"
     assert there["folders"] == 1
     assert [each["track_id"] for each in there["found"]] == [each["track_id"] for each in here["found"]]
     bucket.proxy.requests.clear()
@@ -147,13 +152,25 @@ def test_what_has_changed_is_copied_again(bucket, out, cache):
     bucket.put("out/a.tracks.jsonl", content(bucket, "b.tracks.jsonl"))
     bucket.delete("out/b.mot.txt")
     told("analyze", out)
-    (folder,) = (path for path in cache.iterdir() if path.is_dir())
+    (folder,) = cache.glob("*/out")
     assert (folder / "a.tracks.jsonl").read_bytes() == content(bucket, "b.tracks.jsonl")
     assert not (folder / "b.mot.txt").exists()
     assert "b.mot.txt" not in names(bucket)
     (folder / "a.tracks.jsonl").write_bytes(b"left by a command that was killed")
     told("analyze", out)
     assert content(bucket, "a.tracks.jsonl") == content(bucket, "b.tracks.jsonl")
+
+
+def test_one_output_can_be_named_twice(bucket, out, tmp_path):
+    counted = json.loads(told("analyze", out, out, "-o", tmp_path / "tables", "--json"))
+    assert {"out/a", "out/b"} < {each["camera"] for each in counted["cameras"]}
+
+
+@pytest.mark.parametrize("damaged", [b"", b"[]", b'{"videos": 5}', b'{"files": 1, "videos": [3]}'])
+def test_a_damaged_manifest_is_told(bucket, out, damaged):
+    bucket.put("out/manifest.json", damaged)
+    with pytest.raises(InputError, match=rf"{out}/manifest.json is (damaged|not the manifest of a run)"):
+        told("report", out)
 
 
 def test_what_others_write_meanwhile_stays(bucket, out):
@@ -204,7 +221,7 @@ def test_names_that_lead_elsewhere_are_left_out(bucket, out, cache, tmp_path):
         bucket.put(key, b"{}")
     told("analyze", out, "-o", tmp_path / "tables")
     assert not list(cache.rglob("config"))
-    (notes,) = cache.glob("*/.copied.json")
+    (notes,) = cache.glob("*/out/.copied.json")
     assert notes.read_bytes() != b"{}"
     bucket.put("out/%2e%2e/%2e%2e/elsewhere", b"x")
     with pytest.raises(InputError, match=r"out can't be read: an object there has a name that is no path"):

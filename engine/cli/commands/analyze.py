@@ -59,12 +59,12 @@ def analyze(
     values |= {key: value for key, value in options.items() if value not in (None, ())}
     judged = read_verdicts(verdicts) if verdicts is not None else None
     with ExitStack() as stack:
-        results = [stack.enter_context(results_at(given)) for given in outputs]
-        folders = [each.folder for each in results]
+        results = {given: stack.enter_context(results_at(given)) for given in dict.fromkeys(outputs)}
+        folders = [results[given].folder for given in outputs]
         cameras, tables = _analyzed(folders, output, values, _size(size), fps, judged, overwrite=overwrite)
     answers: AnswersJson = {
         "cameras": cameras_json(cameras),
-        "tables": {name: results[0].named(path) for name, path in tables.items()},
+        "tables": {name: results[outputs[0]].named(path) for name, path in tables.items()},
     }
     if as_json:
         click.echo(json.dumps(answers))
