@@ -5,10 +5,12 @@ from __future__ import annotations
 import http.client
 import signal
 import subprocess
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from orchestrator.job.jobdir import Job
+from tests.storage.listening import Listening
 
 HOP = {"connection", "transfer-encoding", "keep-alive", "content-length"}
 
@@ -33,6 +35,16 @@ class Answer:
     break_after: int | None = None
 
 
+def cancelling(job: Job, name: str) -> Callable[[Request], None]:
+    """A fault that cancels a job when a file with this name is sent."""
+
+    def cancel(request: Request) -> None:
+        if request.method == "PUT" and name in request.path:
+            job.cancel("a test")
+
+    return cancel
+
+
 def killing(worker: subprocess.Popen[bytes], name: str) -> Callable[[Request], None]:
     """A fault that kills a worker when it sends a file with this name, and waits until it is gone."""
 
@@ -45,29 +57,13 @@ def killing(worker: subprocess.Popen[bytes], name: str) -> Callable[[Request], N
 
 
 @dataclass
-class Proxy:
-    """Listens on a free port of 127.0.0.1. `fault` says what a request gets instead of its answer; None: the answer."""
+class Proxy(Listening):
+    """`fault` says what a request gets instead of its answer; None: the answer."""
 
     host: str
     port: int
     requests: list[Request] = field(default_factory=list)
     fault: Callable[[Request], Answer | None] = lambda request: None
-
-    def __enter__(self) -> Proxy:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
 
     def asked(self, method: str, name: str = "") -> list[Request]:
         return [each for each in self.requests if each.method == method and name in each.path]

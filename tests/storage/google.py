@@ -9,18 +9,19 @@ from __future__ import annotations
 import http.client
 import itertools
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import quote, unquote, urlsplit
 
 from tests.storage.faulty import HOP
+from tests.storage.listening import Listening
 
 Answered = tuple[int, dict[str, str], bytes]
 
 _WRITES = ("PUT", "POST", "DELETE")
 
 
-class Google:
-    """Listens on a free port of 127.0.0.1. `signed` is what the server behind it takes for a signature, `asked` has
+class Google(Listening):
+    """`signed` is what the server behind it takes for a signature, `asked` has
     method, path and condition of each request."""
 
     def __init__(self, host: str, port: int, signed: str) -> None:
@@ -30,22 +31,6 @@ class Google:
         self._numbers = itertools.count(1)
         self._generations: dict[str, int] = {}
         self._writing = threading.Lock()
-
-    def __enter__(self) -> Google:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answered:
         """Status, headers and body for a request."""

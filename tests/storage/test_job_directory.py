@@ -21,7 +21,7 @@ from orchestrator.job.records import JobState
 from orchestrator.job.registry import find_job, open_jobs
 from orchestrator.worker import steps
 from tests.assets import ROOT
-from tests.storage.faulty import Answer, killing
+from tests.storage.faulty import Answer, cancelling, killing
 from tests.storage.machines import LEASE_S, go_on, working
 from tests.storage.test_jobs import CONFIG, SCENE, content, local, names
 from tests.waiting import until
@@ -229,11 +229,7 @@ def test_a_cancelled_job_is_ended_elsewhere_with_what_is_done(bucket, cams, mach
     context = steps.Context("worker-1", one)
     steps.start(job, context)
 
-    def cancel(request):
-        if request.method == "PUT" and "a.tracks" in request.path:
-            job.cancel("a test")
-
-    bucket.proxy.fault = cancel
+    bucket.proxy.fault = cancelling(job, "a.tracks")
     steps.process(job, "process-1", context)
     assert steps.cancel(job, "a test", steps.Context("client", machine("two", bucket))) is not JobState.CANCELLING
     manifest = json.loads(content(bucket, "manifest.json"))

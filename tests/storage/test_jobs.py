@@ -22,7 +22,7 @@ from orchestrator.job.records import How, JobState
 from orchestrator.settings import Settings
 from orchestrator.worker import steps
 from tests.assets import ROOT
-from tests.storage.faulty import Answer, killing
+from tests.storage.faulty import Answer, cancelling, killing
 from tests.waiting import until
 
 MIB = 1 << 20
@@ -211,11 +211,7 @@ def test_a_job_that_is_cancelled_leaves_what_is_done(bucket, cams, settings):
     context = steps.Context("worker", settings)
     steps.start(job, context)
 
-    def cancel(request):
-        if request.method == "PUT" and "a.tracks" in request.path:
-            job.cancel("a test")
-
-    bucket.proxy.fault = cancel
+    bucket.proxy.fault = cancelling(job, "a.tracks")
     assert steps.process(job, "process-1", context).how is How.CANCELLED
     assert steps.cancel(job, "a test", context) is JobState.CANCELLED
     there = names(bucket)
