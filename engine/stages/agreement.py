@@ -23,10 +23,11 @@ _MAX_PATIENCE = 64
 class Auditor:
     """The audit of one stream, frame by frame in order."""
 
-    def __init__(self, target: float, conf: float, known: Agreements | None = None) -> None:
-        """`conf` is the minimum score of a box that counts, `known` the result of an earlier run."""
+    def __init__(self, target: float, conf: float, known: Agreements | None = None, *, finer: bool = False) -> None:
+        """`conf` is the minimum score of a box that counts, `known` the result of an earlier run. `finer`: the gate
+        looks more closely than whole frames do, so what it finds in addition is no disagreement."""
         self.seen = known.copy() if known is not None else Agreements()
-        self._target, self._conf = target, conf
+        self._target, self._conf, self._finer = target, conf, finer
         self._window = _Window()
 
     def see(self, plan: Plan, given: Tracks, whole: Tracks) -> None:
@@ -37,7 +38,7 @@ class Auditor:
         assert everything is not None
         mine, theirs = mine.above(self._conf), everything.above(self._conf)
         window.agreeing += len(agreeing_pairs(mine, theirs))
-        window.boxes += len(mine) + len(theirs)
+        window.boxes += 2 * len(theirs) if self._finer else len(mine) + len(theirs)
         pairs = agreeing_pairs(given, whole)
         window.paired += len(pairs)
         window.same_id += sum(int(given.track_ids[row] == whole.track_ids[column]) for row, column in pairs)
@@ -54,6 +55,8 @@ class Auditor:
             ratio.add(2 * window.agreeing, window.boxes)
         seen.ids.add(2 * window.same_id, 2 * window.paired)
         mine, theirs = map(len, window.ids)
+        if self._finer:
+            mine = min(mine, theirs)
         seen.counts.add(2 * min(mine, theirs), mine + theirs)
         seen.stretch = stretch
         agreed = 2 * window.agreeing >= self._target * window.boxes

@@ -35,6 +35,8 @@ _LARGE_WAITING = 4
 
 # Of a tensor, what may be inferred in parts: of more, the whole costs little more and tells more.
 _PACKED = 0.33
+# The same at a finer scale, where parts show what the whole does not.
+_PACKED_FINE = 1.0
 # Of its blocks, what may have changed before another scene, or a camera that moves, is the better explanation, if it is
 # at most so many seconds since the last frame that was looked at: over a longer time, things that move change as much.
 _MOVING, _MOVING_S = 0.45, Fraction(1, 10)
@@ -78,6 +80,10 @@ class GateSettings(NamedTuple):
     def waiting(self, image_bytes: int) -> int:
         """Return how many images of so many bytes may wait for the next one that is inferred."""
         return 0 if image_bytes > self.largest else min(MAX_BETWEEN, _LARGE_WAITING * self.largest // image_bytes)
+
+    def is_finer(self, size_wh: tuple[int, int]) -> bool:
+        """Return whether parts of such a frame are inferred at a finer scale than the whole."""
+        return self.fine_shape_of is not None and self.fine_shape_of(size_wh) > self.shape_of(size_wh)
 
 
 class Gate:
@@ -184,8 +190,9 @@ class Gate:
         return seen
 
     def _may_wait(self, image: av.VideoFrame, since: Fraction) -> bool:
-        """Return whether a frame, so many seconds after the last one that was looked at, may be interpolated."""
-        if since > (_LAST_S if self._held else _FIRST_S):
+        """Return whether a frame, so many seconds after the last one that was looked at, may be interpolated: none if
+        parts show more than the whole frames between which it would be."""
+        if since > (_LAST_S if self._held else _FIRST_S) or self._settings.is_finer((image.width, image.height)):
             return False
         waiting = self._settings.waiting(frame_bytes(image.format.name, image.width, image.height))
         return self._held < min(waiting, (MAX_BETWEEN, 1, 0)[min(self._level, 2)])
@@ -215,13 +222,14 @@ class Gate:
             for blocks, ratio, pad, size, count in axes
         )
         height, width = settings.shape_of(size_wh)
+        most = _PACKED_FINE if settings.is_finer(size_wh) else _PACKED
         covered = down.T.astype(np.int32) @ changed @ across > 0
-        if np.count_nonzero(covered) * stride**2 > _PACKED * height * width:
+        if np.count_nonzero(covered) * stride**2 > most * height * width:
             return None
         rects = grown(rectangles(covered), counts)
         parts, tensor_hw = packed(rects, stride, counts)
         cost = tensor_hw[0] * tensor_hw[1] / (height * width)
-        if cost > _PACKED:
+        if cost > most:
             return None
         cells = np.zeros(counts, np.bool_)
         for left, top, right, bottom in rects:

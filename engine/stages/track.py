@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.config import EngineConfig
 from engine.errors import ConfigError
-from engine.records import Detections, EndOfStream, Filled, Frame, Plan, StartOfStream, TrackerState, Tracks
+from engine.records import Agreements, Detections, EndOfStream, Filled, Frame, Plan, StartOfStream, TrackerState, Tracks
 from engine.stages.agreement import Auditor
 from engine.stages.fill import Fill
 from engine.stages.gaps import Gaps
@@ -33,8 +33,8 @@ class TrackerSettings:
     `conf` is the minimum score of a detection that the tracker gets. `groups` has, for each class, the number of the
     group within which it is matched; None: its own. In a gated frame, `max_detections` of the detected and carried-over
     boxes are kept; if their audited agreement, among boxes with a score of at least `reported`, is below `gate_target`,
-    the gate opens. `both`: frames that were not inferred wait for the next inferred one, and get their boxes from both
-    sides.
+    the gate opens. `finer`: it looks more closely than whole frames do. `both`: frames that were not inferred wait for
+    the next inferred one, and get their boxes from both sides.
     """
 
     name: str = registry.DEFAULT
@@ -45,6 +45,7 @@ class TrackerSettings:
     max_detections: int = 30_000
     gate_target: float = 0.0
     reported: float = 0.0
+    finer: bool = False
     both: bool = False
 
     @classmethod
@@ -59,7 +60,7 @@ class TrackerSettings:
                 parameters[key] = math.ceil(parameters[key] / (config.frames_between_inferences + 1))
         groups = groups_of(config.class_groups, class_names)
         aware, most = not config.class_agnostic, config.max_detections
-        audit = config.gate_target, config.conf
+        audit = config.gate_target, config.conf, config.gate_scale > 1
         both = config.fill == "both"
         return cls(config.tracker, parameters, aware, config.tracker_conf, groups, most, *audit, both)
 
@@ -229,7 +230,7 @@ class Track:
     def start(self, start: StartOfStream) -> None:
         """Take the start of a resumed stream, before its first frame."""
         fill = self._fill(start.filled)
-        auditor = Auditor(self._settings.gate_target, self._settings.reported, start.agreements)
+        auditor = self._auditor(start.agreements)
         gaps = Gaps(start.reported) if self._settings.both else None
         self._streams[start.stream] = _Stream(start.tracker, fill, auditor, gaps, start.frames)
 
@@ -255,12 +256,14 @@ class Track:
         settings = self._settings
         return Fill(settings.max_detections, filled, lowest=settings.conf, reported=settings.reported)
 
+    def _auditor(self, known: Agreements | None = None) -> Auditor:
+        settings = self._settings
+        return Auditor(settings.gate_target, settings.reported, known, finer=settings.finer)
+
     def _of(self, key: int) -> _Stream:
         if key not in self._streams:
-            auditor = Auditor(self._settings.gate_target, self._settings.reported)
-            fill = self._fill()
             gaps = Gaps() if self._settings.both else None
-            self._streams[key] = _Stream(StreamTracker(self._settings), fill, auditor, gaps)
+            self._streams[key] = _Stream(StreamTracker(self._settings), self._fill(), self._auditor(), gaps)
         return self._streams[key]
 
     def _ready(self, stream: _Stream) -> Iterator[Tracks | EndOfStream]:

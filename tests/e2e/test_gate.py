@@ -243,6 +243,7 @@ def test_a_region_to_ignore_costs_nothing(films: Path, tmp_path: Path) -> None:
 def test_a_model_of_one_size_looks_at_whole_frames(films: Path, tmp_path: Path) -> None:
     (entry,) = engine(gate_scale=2.0).run([films / "b.mp4"], tmp_path / "fine")["videos"]
     assert entry["gate"]["parts"] > 0
+    assert entry["gate"]["between"] == 0, "a frame between whole ones would show less than its parts"
     square = LoadedModel(
         fake_manifest(640, 640), FakeBackend(), get_layout("end2end"), TensorShape((640, 640), 32, rect=False), ""
     )

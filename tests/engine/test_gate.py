@@ -601,6 +601,16 @@ def test_the_auditor_counts_boxes_ids_and_numbers():
     assert (seen.counts.part, seen.counts.whole) == (4, 4)
 
 
+def test_what_a_closer_look_finds_in_addition_is_no_disagreement():
+    auditor = Auditor(0.98, 0.25, finer=True)
+    three = found((0, 0, 10, 10, 0.9, 0), (50, 50, 60, 60, 0.8, 0), (80, 50, 90, 60, 0.8, 0))
+    two = found((0, 0, 10, 10, 0.9, 0), (20, 50, 30, 60, 0.8, 0))
+    plan = Plan(Look.WHOLE, stretch=0, window_ends=True)
+    auditor.see(plan, tracks(5, three, [1, 2, 3]), tracks(5, two, [1, 2]))
+    assert (auditor.seen.boxes.part, auditor.seen.boxes.whole) == (2, 4), "the other one is missed"
+    assert (auditor.seen.counts.part, auditor.seen.counts.whole) == (4, 4)
+
+
 @pytest.mark.parametrize(
     ("agreeing", "of", "target", "level"),
     [(0, 10, 0.98, 1), (9, 10, 0.98, 0), (170, 200, 0.98, 1), (198, 200, 0.98, 0), (0, 10, 0.0, 0), (0, 0, 0.98, 0)],
