@@ -135,7 +135,7 @@ def counted(walk: list[records.Tracks], size_wh: tuple[int, int]) -> Answer:
     config = EngineConfig()
     scene = scene_overlay(config, SCENE)
     assert scene is not None
-    rows = [samples_of(tracks, tracks.boxes_xyxy, ["person"]) for tracks in walk[:COUNTED]]
+    rows = [samples_of(tracks, tracks.boxes_xyxy, {0: "person"}) for tracks in walk[:COUNTED]]
     for tracks, samples in zip(walk, rows, strict=False):
         scene.see(tracks.frame, samples, size_wh)
     nobody = walk[0].frame

@@ -247,6 +247,10 @@ MESSAGES: tuple[tuple[str, str], ...] = (
         " poco trabajo).",
     ),
     (
+        "The gate had {number} of {other_number} frames inferred, whole or in parts, its audit included.",
+        "Con gate se infirieron {number} de {other_number} fotogramas, enteros o en partes, incluida su auditoría.",
+    ),
+    (
         "Cores: {number} of {other_number} used, {third_number} by other programs.",
         "Núcleos: {number} de {other_number} usados, {third_number} por otros programas.",
     ),

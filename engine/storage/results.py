@@ -44,6 +44,14 @@ class Results:
         """Return a text in which the folder has the name that people know."""
         return text if self.url is None else text.replace(str(self.folder), self.url)
 
+    def told(self, value: object) -> object:
+        """Return a value of JSON in whose texts the folder has the name that people know."""
+        if isinstance(value, str):
+            return self.named(value)
+        if isinstance(value, Mapping):
+            return {name: self.told(each) for name, each in value.items()}
+        return [self.told(each) for each in value] if isinstance(value, list | tuple) else value
+
 
 @contextlib.contextmanager
 def results_at(given: Path, *, videos: bool = False) -> Iterator[Results]:

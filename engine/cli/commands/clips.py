@@ -43,7 +43,7 @@ def clips(
         run.check_asked(keys)
         cut = cut_clips(run, ClipSettings.of(keys), output, overwrite=overwrite)
     if as_json:
-        click.echo(results.named(json.dumps(clips_json(cut))))
+        click.echo(json.dumps(results.told(clips_json(cut))))
     else:
         _print(cut, results.named(str(cut.folder)))
     return 1 if cut.failed else 0

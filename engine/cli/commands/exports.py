@@ -73,7 +73,7 @@ def export(
         run = FinishedRun.load(results.folder, sources=source, counts=False)
         made = export_run(run, form, settings, output, only=videos)
     if as_json:
-        click.echo(results.named(json.dumps(export_json(made))))
+        click.echo(json.dumps(results.told(export_json(made))))
     else:
         keys = f" from {counted(made.keys, 'key frame')}" if made.keys is not None else ""
         images_too = f", {counted(made.images, 'image')}" if images else ""

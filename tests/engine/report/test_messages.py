@@ -147,6 +147,7 @@ def test_where_the_time_went():
         "stage": "infer",
         "fps": 20.0,
         "explained": 0.6,
+        "threads": [{"stages": [{"stage": "gate", "frames": 1200}, {"stage": "infer", "frames": 250}]}],
         "next": change,
         "changes": [change, doubled],
     }
@@ -156,6 +157,7 @@ def test_where_the_time_went():
         " hizo 20,0.",
         "Solo se alcanzó el 60 %: también limita lo que no se mide (el bloqueo de Python, fotogramas desiguales, poco"
         " trabajo).",
+        "Con gate se infirieron 250 de 1.200 fotogramas, enteros o en partes, incluida su auditoría.",
         "Núcleos: 1,5 de 2 usados, 0,2 por otros programas.",
         "Si infer no costara nada: 80,0 fps, con el límite en los núcleos.",
         "Con el doble de núcleos: 60,0 fps, con el límite en decode.",
