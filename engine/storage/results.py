@@ -24,6 +24,7 @@ from engine.storage.shared_output import Sent, fetched, files_in
 from engine.storage.spooled import FREED_SUFFIX, cache_of, free, with_urls
 from engine.storage.urls import Place, place_of, store_of
 from engine.storage.written import MANIFEST, named_in
+from engine.text.within import with_texts
 
 if TYPE_CHECKING:
     from engine.storage.stores import ObjectFacts
@@ -46,11 +47,7 @@ class Results:
 
     def told(self, value: object) -> object:
         """Return a value of JSON in whose texts the folder has the name that people know."""
-        if isinstance(value, str):
-            return self.named(value)
-        if isinstance(value, Mapping):
-            return {name: self.told(each) for name, each in value.items()}
-        return [self.told(each) for each in value] if isinstance(value, list | tuple) else value
+        return with_texts(value, self.named)
 
 
 @contextlib.contextmanager
@@ -187,7 +184,7 @@ class _Copy:
         def bring(name: str) -> tuple[str, Sent]:
             facts, path, note = there[name], self.folder / name, self._notes.get(name)
             frees = name not in needed
-            if note is not None and note.is_of(path) and note.has_etag(facts.etag) and (frees or not note.freed):
+            if note is not None and note.spares(facts, path, frees=frees):
                 return name, note
             return name, fetched(store, facts, path, frees=frees)
 

@@ -59,6 +59,11 @@ class Sent:
         """Return whether this is the etag of its object."""
         return self.etag.strip('"') == etag.strip('"')
 
+    def spares(self, facts: ObjectFacts, path: Path, *, frees: bool) -> bool:
+        """Return whether an object need not be fetched (`fetched`): the file is what it was, and so is the object.
+        Raises OSError."""
+        return self.is_of(path) and self.has_etag(facts.etag) and (frees or not self.freed)
+
 
 def fetched(store: Store, facts: ObjectFacts, path: Path, *, frees: bool) -> Sent:
     """Copy an object to a file, which appears as a whole; with `frees` only its size. Return what to note. Raises
@@ -141,7 +146,7 @@ class SharedOutput:
                 return path if path.is_file() else None
             frees = self._frees and path.suffix == FREED_SUFFIX
             note = self._note_of(name)
-            if note is not None and note.is_of(path) and note.has_etag(facts.etag) and (frees or not note.freed):
+            if note is not None and note.spares(facts, path, frees=frees):
                 return path
             self._write_note(name, fetched(self._store, facts, path, frees=frees))
         except StorageError as error:
