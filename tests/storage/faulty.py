@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import signal
 import subprocess
 from collections.abc import Callable
@@ -10,9 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
 from orchestrator.job.jobdir import Job
-from tests.storage.listening import Listening
-
-HOP = {"connection", "transfer-encoding", "keep-alive", "content-length"}
+from tests.storage.listening import Given, Listening, forwarded
 
 
 @dataclass
@@ -68,57 +65,30 @@ class Proxy(Listening):
     def asked(self, method: str, name: str = "") -> list[Request]:
         return [each for each in self.requests if each.method == method and name in each.path]
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        proxy = self
+    def serve(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
+        noted = Request(request.command, request.path, request.headers.get("Range"))
+        self.requests.append(noted)
+        answer = self.fault(noted)
+        if answer is not None and answer.status:
+            text = f"<Error><Code>{answer.code}</Code><Message>of the test</Message></Error>".encode()
+            _send(request, noted, Given(answer.status, {}, text, None))
+            return
+        given = forwarded(self.host, self.port, request.command, request.path, dict(request.headers), body)
+        _send(request, noted, given, answer.break_after if answer is not None else None)
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def serve(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                request = Request(self.command, self.path, self.headers.get("Range"))
-                proxy.requests.append(request)
-                answer = proxy.fault(request)
-                if answer is not None and answer.status:
-                    text = f"<Error><Code>{answer.code}</Code><Message>of the test</Message></Error>".encode()
-                    self._send(request, answer.status, {}, text)
-                    return
-                inner = http.client.HTTPConnection(proxy.host, proxy.port, timeout=30)
-                inner.request(self.command, self.path, body, dict(self.headers))
-                got = inner.getresponse()
-                headers = {name: value for name, value in got.getheaders() if name.lower() not in HOP}
-                content, length = got.read(), got.getheader("Content-Length")
-                inner.close()
-                broken = answer.break_after if answer is not None else None
-                self._send(request, got.status, headers, content, length, broken)
-
-            def _send(
-                self,
-                request: Request,
-                status: int,
-                headers: dict[str, str],
-                content: bytes,
-                length: str | None = None,
-                break_after: int | None = None,
-            ) -> None:
-                request.status = status
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", length or str(len(content)))
-                self.end_headers()
-                if request.method == "HEAD":
-                    return
-                part = content[:break_after]
-                self.wfile.write(part)
-                request.sent = len(part)
-                if break_after is not None:
-                    self.close_connection = True
-                    self.connection.close()
-
-        for method in ("GET", "PUT", "HEAD", "POST", "DELETE"):
-            setattr(Handler, f"do_{method}", Handler.serve)
-        return Handler
+def _send(request: BaseHTTPRequestHandler, noted: Request, given: Given, break_after: int | None = None) -> None:
+    noted.status = given.status
+    request.send_response(given.status)
+    for name, value in given.headers.items():
+        request.send_header(name, value)
+    request.send_header("Content-Length", given.length or str(len(given.content)))
+    request.end_headers()
+    if request.command == "HEAD":
+        return
+    part = given.content[:break_after]
+    request.wfile.write(part)
+    noted.sent = len(part)
+    if break_after is not None:
+        request.close_connection = True
+        request.connection.close()

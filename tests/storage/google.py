@@ -6,14 +6,12 @@ for none, and each answer names the present one.
 
 from __future__ import annotations
 
-import http.client
 import itertools
 import threading
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import quote, unquote, urlsplit
 
-from tests.storage.faulty import HOP
-from tests.storage.listening import Listening
+from tests.storage.listening import Listening, forwarded
 
 Answered = tuple[int, dict[str, str], bytes]
 
@@ -21,8 +19,8 @@ _WRITES = ("PUT", "POST", "DELETE")
 
 
 class Google(Listening):
-    """`signed` is what the server behind it takes for a signature, `asked` has
-    method, path and condition of each request."""
+    """`signed` is what the server behind it takes for a signature, `asked` has method, path and condition of each
+    request."""
 
     def __init__(self, host: str, port: int, signed: str) -> None:
         self.asked: list[tuple[str, str, str | None]] = []
@@ -41,44 +39,22 @@ class Google(Listening):
         with self._writing if method in _WRITES else threading.Lock():
             if wanted is not None and int(wanted) != self._generations.get(path, 0):
                 return 412, {}, b"<Error><Code>PreconditionFailed</Code></Error>"
-            status, got, content = self._forwarded(method, target, headers, body)
+            signed = {**headers, "authorization": self._signed}
+            status, got, content, length = forwarded(*self._behind, method, target, signed, body)
+            if method == "HEAD":
+                got["Content-Length"] = length or "0"
             if method == "DELETE":
                 self._generations.pop(path, None)
             elif status < 300 and not is_part and (method == "PUT" or b"<CompleteMultipartUploadResult" in content):
                 self._generations[path] = next(self._numbers)
         return status, got | {"x-goog-generation": str(self._generations.get(path, 0))}, content
 
-    def _forwarded(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answered:
-        inner = http.client.HTTPConnection(*self._behind, timeout=30)
-        inner.request(method, target, body, {**headers, "authorization": self._signed})
-        got = inner.getresponse()
-        content = got.read()
-        found = {name: value for name, value in got.getheaders() if name.lower() not in HOP}
-        if method == "HEAD":
-            found["Content-Length"] = got.getheader("Content-Length") or "0"
-        inner.close()
-        return got.status, found, content
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        google = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def serve(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                asked = {name.lower(): value for name, value in self.headers.items()}
-                status, headers, content = google.answer(self.command, self.path, asked, body)
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(content)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(content)
-
-        for method in ("GET", "PUT", "HEAD", "POST", "DELETE"):
-            setattr(Handler, f"do_{method}", Handler.serve)
-        return Handler
+    def serve(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
+        asked = {name.lower(): value for name, value in request.headers.items()}
+        status, headers, content = self.answer(request.command, request.path, asked, body)
+        request.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+            request.send_header(name, value)
+        request.end_headers()
+        if request.command != "HEAD":
+            request.wfile.write(content)
