@@ -161,6 +161,29 @@ def test_bins_over_a_change_of_summer_time(start, seconds, bin_s, expected):
     assert sum(b.examined_s for b in bins) == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize(("start", "bin_s"), [("2026-11-30T00:00:00", 1.1), ("2026-11-30T10:07:03.3", 0.1)])
+def test_bins_of_fractions_of_a_second_have_an_end(start, bin_s):
+    """3.3 // 1.1 is 2: a bin that begins there would begin again and again."""
+    clock = Clock(datetime.fromisoformat(start).replace(tzinfo=UTC), ClockOrigin.GIVEN)
+    bins = bins_of(analyse([Recording("a.mp4", SIZE, [], (0.0, 11.0))], SCENE, clock), bin_s)
+    assert len(bins) == round(11 / bin_s)
+    assert all(first.end_s == second.start_s for first, second in pairwise(bins))
+    assert sum(b.examined_s for b in bins) == pytest.approx(11)
+
+
+def test_what_is_examined_twice_counts_once():
+    parts = [(40.0, 50.0), (0.0, 20.0), (15.0, 30.0), (5.0, 8.0), (50.0, 55.0), (61.0, 61.0)]
+    answers = analyse([Recording(f"{n}", SIZE, [], part) for n, part in enumerate(parts)], SCENE)
+    assert [round(b.examined_s, 3) for b in bins_of(answers, 10)] == [10, 10, 10, 0, 10, 5, 0]
+    assert bins_of(answers, 10)[-1].examined_s > 0
+
+
+def test_a_clock_that_is_years_off_is_reported_rather_than_filling_the_memory():
+    answers = analyse([Recording("a", SIZE, [], (0.0, 60.0)), Recording("b", SIZE, [], (4e8, 4e8 + 60))], camera="yard")
+    with pytest.raises(InputError, match="camera 'yard' span 4,630 days.*clock of one of them"):
+        bins_of(answers, 60)
+
+
 def test_without_a_clock_bins_are_relative():
     answers = analyse([Recording("a.mp4", SIZE, [], (0.0, 25.0))], SCENE)
     assert [(b.start_s, b.end_s, b.starts) for b in bins_of(answers, 10)] == [
