@@ -180,7 +180,7 @@ def test_what_is_examined_twice_counts_once():
 
 def test_a_clock_that_is_years_off_is_reported_rather_than_filling_the_memory():
     answers = analyse([Recording("a", SIZE, [], (0.0, 60.0)), Recording("b", SIZE, [], (4e8, 4e8 + 60))], camera="yard")
-    with pytest.raises(InputError, match="camera 'yard' span 4,630 days.*clock of one of them"):
+    with pytest.raises(InputError, match=r"camera 'yard' span 4,630 days.*clock of one of them"):
         bins_of(answers, 60)
 
 
@@ -268,9 +268,17 @@ def test_speed_on_the_ground(tmp_path):
 
 
 def test_a_map_on_one_line_is_refused():
-    points = {"image": [[0, 0], [0.1, 0.1], [0.2, 0.2], [0.3, 0.3]], "metres": [[0, 0], [1, 1], [2, 2], [3, 3]]}
-    with pytest.raises(ConfigError, match="not all on one line"):
-        Ground.fit(Scene.model_validate({"map": points}).map, SIZE)
+    with pytest.raises(ConfigError, match="no three are on one line"):
+        Ground.fit([(0, 0), (0.1, 0.1), (0.2, 0.2), (0.3, 0.3)], [(0, 0), (1, 1), (2, 2), (3, 3)], SIZE)
+
+
+def test_what_is_above_the_horizon_is_nowhere(tmp_path):
+    """The sides of a road meet at the frame's upper edge, where it is endlessly far away."""
+    road = {"image": [[0.1, 0.9], [0.9, 0.9], [0.7, 0.45], [0.3, 0.45]], "metres": [[0, 0], [8, 0], [8, 9], [0, 9]]}
+    rows = [row(frame, 1, 500, y=y) for frame, y in enumerate([450, 225, 0, -10])]
+    rows += [row(frame, 2, 500, y=0) for frame in range(3)]
+    tracks = analyse([recording(tmp_path / "a", rows, 1)], Scene.model_validate({"map": road})).tracks
+    assert [track.path_m and round(track.path_m, 6) for track in tracks] == [9, None]
 
 
 def test_a_speed_needs_three_moments():
