@@ -56,31 +56,6 @@ def test_a_whole_scene(tmp_path):
         ('"from centre"', '"to centre"', "line 4: line[1]: in and out must differ. Got 'to centre' for both"),
         ('"bus stop"', '"north"', "line 11: zone[1].name: names of lines and zones must differ. Got 'north' twice"),
         ('"bus stop"', '"a\\u001bb"', "line 11: zone[1].name: it must not contain control characters"),
-        (
-            "[0.4, 0.6], [0.4, 0.9]]",
-            "[0.3, 0.6], [0.4, 0.6]]",
-            "line 12: zone[1].polygon: points that are not all on one line",
-        ),
-        (
-            "[[0, 0], [1, 0], [1, 0.1]]",
-            "[[0, 0], [0, 0], [0, 0]]",
-            "line 16: ignore[1].polygon: points that are not all on",
-        ),
-        ('["person"]', "[]", "line 13: zone[1].classes: it needs 1 or more"),
-        ('["person"]', '"person"', "line 13: zone[1].classes: it must be a list. Got person"),
-        ("[[ignore]]", "[ignore]", "line 15: ignore: it must be written [[ignore]], in two brackets"),
-        ("[map]", "[[map]]", "line 18: map: it must be a table"),
-        ("[20, 10]", "[nan, 10]", "line 20: map.metres[3][1]: "),
-        (
-            "[[0, 0], [20, 0]",
-            "[[20, 0], [0, 0]",
-            "line 18: map: no camera sees these points of a plane like this",
-        ),
-        (
-            "[1, 0], [1, 1], [0, 1]",
-            "[0.5, 0], [1, 0], [0, 1]",
-            "line 18: map: no camera sees these points",
-        ),
         (", [0.4, 0.9]]", "]", "line 12: zone[1].polygon: it needs 3 or more. Got [[0.2, 0.6], "),
         (", [0, 10]]", "]", "line 20: map.metres: it needs 4 or more"),
         ("size = [1920, 1080]", "size = [0, 1080]", "line 2: size[1]: it must be at least 1. Got 0"),
@@ -93,6 +68,29 @@ def test_faults_name_line_and_key(tmp_path, old, new, message):
         load(tmp_path, GOOD.replace(old, new, 1))
     parts = message.split(" .* ")
     assert all(part in str(error.value) for part in parts), str(error.value)
+
+
+FLAT, NO_CAMERA = "points that are not all on one line", "no camera sees these points of a plane like this"
+
+
+@pytest.mark.parametrize(
+    ("number", "key", "rule", "old", "new"),
+    [
+        (12, "zone[1].polygon", FLAT, "[0.4, 0.6], [0.4, 0.9]]", "[0.3, 0.6], [0.4, 0.6]]"),
+        (13, "zone[1].classes", "it needs 1 or more", '["person"]', "[]"),
+        (13, "zone[1].classes", "it must be a list. Got person", '["person"]', '"person"'),
+        (15, "ignore", "it must be written [[ignore]], in two brackets", "[[ignore]]", "[ignore]"),
+        (16, "ignore[1].polygon", FLAT, "[[0, 0], [1, 0], [1, 0.1]]", "[[0, 0], [0, 0], [0, 0]]"),
+        (18, "map", "it must be a table", "[map]", "[[map]]"),
+        (18, "map", NO_CAMERA, "[[0, 0], [20, 0]", "[[20, 0], [0, 0]"),
+        (18, "map", NO_CAMERA, "[1, 0], [1, 1], [0, 1]", "[0.5, 0], [1, 0], [0, 1]"),
+        (20, "map.metres[3][1]", "", "[20, 10]", "[nan, 10]"),
+    ],
+)
+def test_faults_of_sense(tmp_path, number, key, rule, old, new):
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, GOOD.replace(old, new, 1))
+    assert f"scene.toml, line {number}: {key}: {rule}" in str(error.value)
 
 
 def test_a_file_that_is_not_there(tmp_path):
