@@ -43,4 +43,4 @@ def glob_of(pattern: str) -> re.Pattern[str]:
     """Translate a glob for a whole path: `**` crosses folders, `*` and `?` do not."""
     parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     pieces = re.split(r"(\*\*/|\*\*|\*|\?)", pattern)
-    return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces))
+    return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces), re.DOTALL)

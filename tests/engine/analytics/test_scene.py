@@ -110,6 +110,7 @@ def test_a_file_that_is_not_there(tmp_path):
         ("cam?-*.mp4", "cam1-x.mp4", True),
         ("a[1].mp4", "a[1].mp4", True),
         ("**", "anything.avi", True),
+        ("**", "two\nlines.avi", True),
     ],
 )
 def test_matching(camera, path, matches):
