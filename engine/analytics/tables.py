@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -191,12 +192,15 @@ def _travel_times(answers: Answers) -> Iterator[Row]:
 
 
 def _ends(events: Sequence[Event]) -> tuple[dict[int, str], dict[int, str]]:
-    """Return each track's first and last line or zone."""
+    """Return each track's first and last line or zone. A zone in which a track ended comes after lines within it."""
     first: dict[int, str] = {}
     last: dict[int, str] = {}
+    until_s: defaultdict[int, float] = defaultdict(lambda: -math.inf)
     for event in events:
         first.setdefault(event.track_id, event.place)
-        last[event.track_id] = event.place
+        end_s = event.at.time_s + (event.dwell_s or 0.0)
+        if end_s >= until_s[event.track_id]:
+            last[event.track_id], until_s[event.track_id] = event.place, end_s
     return first, last
 
 

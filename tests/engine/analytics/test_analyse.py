@@ -129,6 +129,18 @@ def test_tables_agree(tmp_path):
         assert tuple(read[0]) == COLUMNS[name]
 
 
+def test_where_tracks_came_from_and_went_to(tmp_path):
+    """A line within a zone: the zone is last for who ends in it, and for who crosses the line and then leaves it."""
+    area = {"name": "area", "polygon": [[0.4, 0], [0.8, 0], [0.8, 1], [0.4, 1]]}
+    scene = Scene.model_validate({"line": [{"name": "gate", "points": [[0.6, 0], [0.6, 1]]}], "zone": [area]})
+    there = [*range(300, 781, 40)]
+    tracks = {1: (0, there), 2: (0, [*there, 820, 900]), 3: (0, there[::-1]), 4: (0, [700, 500])}
+    found = tables_of(analyse([recording(tmp_path / "a", walks(tracks), 2)], scene))
+    ways = [(t["track_id"], t["entered_from"], t["left_to"]) for t in found["tracks"]]
+    assert ways == [(track, "area", "area") for track in (1, 2, 3, 4)]
+    assert [(o["from"], o["to"], o["tracks"]) for o in found["od"]] == [("area", "area", 4)]
+
+
 def test_zero_and_unexamined_bins(tmp_path):
     clock = Clock(datetime(2026, 11, 30, 9, 50, tzinfo=ZoneInfo("Europe/Berlin")), ClockOrigin.NAME)
     parts = [
