@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import MAXYEAR, UTC, datetime, timedelta, timezone, tzinfo
 from enum import StrEnum
 from functools import cache
 from pathlib import PurePath
@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from engine.errors import ConfigError
 
 _DATE = r"(?P<Y>(?:19|20)\d\d){d}(?P<m>0[1-9]|1[0-2]){d}(?P<d>0[1-9]|[12]\d|3[01])"
-_TIME = r"(?P<H>[01]\d|2[0-3]){t}(?P<M>[0-5]\d){t}(?P<S>[0-5]\d)(?:[.,_-]?(?P<f>\d{{3}}|\d{{6}}))?(?P<z>Z)?(?!\d)"
+_TIME = r"(?P<H>[01]\d|2[0-3]){t}(?P<M>[0-5]\d){t}(?P<S>[0-5]\d)(?:[.,_-]?(?P<f>\d{{3}}|\d{{6}}))?(?P<z>Z|[+](?:0\d|1[0-4])[0-5]\d)?(?!\d)"
 
 
 @cache  # compiled only when a name has enough digits: few runs need it
@@ -95,14 +95,15 @@ def clock_of(
             moment = datetime.fromisoformat(creation_time.strip())
         except ValueError:
             moment = None
-        # 1904 and 1970 are the epochs that containers hold when the time was never set.
-        if moment is not None and moment.year > 1970:
+        # 1904 and 1970 are the epochs that containers hold when the time was never set; 9999 has no next year.
+        if moment is not None and 1970 < moment.year < MAXYEAR:
             return Clock(_in_zone(moment if moment.tzinfo else moment.replace(tzinfo=UTC), zone), ClockOrigin.CONTAINER)
     return Clock(None, ClockOrigin.NONE)
 
 
 def in_name(path: str) -> datetime | None:
-    """Return the time in a path, by the built-in patterns; it has a zone only if it ends in Z."""
+    """Return the time in a path, by the built-in patterns; it has a zone only if it ends in Z or an offset such as
+    +0200. (-0500 may be anything.)"""
     if sum(letter.isdecimal() for letter in path) < _MIN_DIGITS:
         return None
     for text in (path.rpartition("/")[2], path):
@@ -115,13 +116,17 @@ def in_name(path: str) -> datetime | None:
                 except ValueError:  # the 31st of a short month
                     continue
                 moment += timedelta(microseconds=int((part["f"] or "0").ljust(6, "0")))
-                return moment.replace(tzinfo=UTC) if part["z"] else moment
+                return moment.replace(tzinfo=_offset(part["z"])) if part["z"] else moment
     epoch = re.search(_EPOCH, path.rpartition("/")[2])
     if epoch:
         seconds, fraction, millis = epoch.groups()
         behind = float(f"0.{fraction}") if fraction else int(millis or 0) / 1000
         return datetime.fromtimestamp(int(seconds), UTC) + timedelta(seconds=round(behind, 6))
     return None
+
+
+def _offset(text: str) -> tzinfo:
+    return UTC if text == "Z" else timezone(timedelta(hours=int(text[1:3]), minutes=int(text[3:])))
 
 
 def _by_patterns(stem: str, patterns: Sequence[str]) -> datetime | None:

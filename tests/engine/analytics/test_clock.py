@@ -17,6 +17,8 @@ BERLIN = ZoneInfo("Europe/Berlin")
         ("Testvideo_Cars-Cyclist_FR20_2020-01-01_00-00-00.mp4", "2020-01-01T00:00:00"),
         ("cam-2026-11-30T10-15-00Z.mp4", "2026-11-30T10:15:00+00:00"),
         ("cam-2026-11-30T10-15-00.250Z.mp4", "2026-11-30T10:15:00.250000+00:00"),
+        ("cam-2026-11-30T10-15-00+0545.mp4", "2026-11-30T10:15:00+05:45"),
+        ("cam-2026-11-30T10-15-00-0500.mp4", "2026-11-30T10:15:00"),  # a number, for all we know
         ("VID_20200229_235959.mp4", "2020-02-29T23:59:59"),
         ("ch01_20200101120000.mp4", "2020-01-01T12:00:00"),
         ("Cam-00-20200101120000-20200101121000.mp4", "2020-01-01T12:00:00"),
@@ -51,9 +53,11 @@ def test_the_order():
     assert (clock.start, clock.origin, clock.at(3)) == (None, ClockOrigin.NONE, None)
 
 
-@pytest.mark.parametrize("stamp", ["1904-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "yesterday", ""])
+@pytest.mark.parametrize(
+    "stamp", ["1904-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "yesterday", ""]
+)
 def test_a_container_that_was_never_told_the_time(stamp):
-    assert clock_of("a.mp4", creation_time=stamp).origin is ClockOrigin.NONE
+    assert clock_of("a.mp4", zone=BERLIN, creation_time=stamp).origin is ClockOrigin.NONE
 
 
 def test_own_patterns_come_first():
