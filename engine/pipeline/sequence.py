@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -74,6 +74,7 @@ class Place:
         self._film: Film | None = None
         self._last: Fraction | None = None  # of the previous file, on this one's clock
         self._uncertain = False
+        self._overlap_s = 0.0
         self.tail: deque[int] = deque(maxlen=_MAX_TAIL)
         """Sketches of the last frames, as far back as an overlap may reach."""
         self.state: TrackerState | None = None
@@ -107,6 +108,8 @@ class Place:
         self._film, self._placed = film, place(film, before, first, settings.max_gap_s, settings.max_overlap_s)
         if before is not None and self._placed.joined and first_s + self._placed.offset_s == _end(before):
             self._uncertain = self._placed.offset_s != before.offset_s  # it was taken to follow at once
+        if before is not None and not self._placed.joined:
+            self._overlap_s = max(0.0, _end(before) - first_s - self._placed.offset_s)
         if carried is not None:
             shift = Fraction(carried["offset_s"]) - Fraction(self._placed.offset_s)
             self._last = Fraction(carried["last"]) + shift.limit_denominator(1_000_000)
@@ -166,6 +169,14 @@ class Place:
             return None
         camera = camera_of(self._name, self._settings.camera)
         return {"camera": camera, "offset_s": round(self._placed.offset_s, 6), "joined": self._placed.joined}
+
+    def notes(self) -> Iterator[str]:
+        """Yield remarks for the entry."""
+        if self._overlap_s:
+            yield (
+                f"it begins {self._overlap_s:,.1f} seconds before the previous file of its camera ends, more than "
+                "max_overlap_s: what happens then is counted in both"
+            )
 
     @property
     def offset_us(self) -> int:

@@ -658,6 +658,8 @@ class StreamRun:
             )
         if (told := gate_note(self.tally)) is not None:
             notes.append(told)
+        if self.place is not None:
+            notes += self.place.notes()
         if self.attempt is not None:
             notes = [*self.attempt.notes, *notes]
         if self.checkpoints is not None:

@@ -112,6 +112,20 @@ def test_a_video_cut_into_five_is_the_whole(tmp_path, whole, scene, own_clock, o
     assert sum(video["frames"] for video in summary["videos"]) == FRAMES
 
 
+def test_an_overlap_that_is_too_long_is_reported(tmp_path, whole, scene):
+    """By their clocks, the second file begins 3 s before the first ends; the third follows at once."""
+    for name, first_s, end_s in (("000000_000", 0, 5), ("000002_000", 2, 7), ("000007_000", 7, 10)):
+        cut(whole, tmp_path / "in", f"20240501_{name}.mp4", first_s, end_s, own_clock=True)
+    summary, *_ = answered(tmp_path / "in", tmp_path / "out", scene)
+    assert [video["sequence"]["joined"] for video in summary["videos"]] == [False, False, True]
+    first, second, third = (video.get("notes", []) for video in summary["videos"])
+    assert (first, third) == ([], [])
+    assert second == [
+        "it begins 3.0 seconds before the previous file of its camera ends, more than max_overlap_s: what happens then "
+        "is counted in both"
+    ]
+
+
 @pytest.fixture
 def said(monkeypatch):
     """What the signs of each annotated video say but the time, frame by frame."""
