@@ -19,7 +19,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from engine.errors import ConfigError
 
 _DATE = r"(?P<Y>(?:19|20)\d\d){d}(?P<m>0[1-9]|1[0-2]){d}(?P<d>0[1-9]|[12]\d|3[01])"
-_TIME = r"(?P<H>[01]\d|2[0-3]){t}(?P<M>[0-5]\d){t}(?P<S>[0-5]\d)(?:[.,_-]?(?P<f>\d{{3}}|\d{{6}}))?(?P<z>Z|[+](?:0\d|1[0-4])[0-5]\d)?(?!\d)"
+_ZONE = r"(?P<z>Z|[+](?:0\d|1[0-4])[0-5]\d)?(?!\d)"
+_TIME = r"(?P<H>[01]\d|2[0-3]){t}(?P<M>[0-5]\d){t}(?P<S>[0-5]\d)(?:[.,_-]?(?P<f>\d{{3}}|\d{{6}}))?" + _ZONE
 
 
 @cache  # compiled only when a name has enough digits: few runs need it
