@@ -21,7 +21,7 @@ from engine.cli.paths import PATH
 @click.option("--clock-start", "start", metavar="TIME", help="Wall-clock time of the first frame.  [name, container]")
 @click.option("--camera", metavar="folder|REGEX", help="Which videos belong to one camera.  [each its own]")
 @click.option("--size", metavar="WxH", help="Frame size, for a file of rows without a manifest.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frame rate, for such a file.")
+@click.option("--fps", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Frame rate, for such a file.")
 @click.option(
     "--verdicts",
     type=PATH,
