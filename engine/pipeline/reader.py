@@ -23,6 +23,7 @@ from engine.media.planes import planes_of
 from engine.media.source import Source
 from engine.pipeline.groups import Boundaries
 from engine.pipeline.held_sound import HeldSound, begin_of
+from engine.pipeline.missing import Missing
 from engine.pipeline.pieces import KnownFrame
 from engine.pipeline.stream import StreamRun
 from engine.pipeline.ways import AllFrames, Item, ScannedFrames, Way
@@ -47,9 +48,6 @@ LARGE = 0.25
 
 _ANCHORS = 8
 _BETWEEN_ANCHORS_S = 1.0
-
-# A header may claim a few frames more than there are; a file that ends before this share of its claim is cut short.
-_CUT_SHORT = 0.99
 
 # Sound is in a file up to this many seconds behind the frames it belongs to.
 _SOUND_LAGS_S = 3
@@ -413,15 +411,16 @@ class StreamReader:
         settings, recorder = self._settings, self._run.recorder
         if recorder is not None and (self._problem or self._source.retimed or not self._decoder.whole):
             recorder.give_up()
+        missing = Missing(self._source, self._decoder, self.info, self._index)
         return EndOfStream(
             self._run.key,
             (self._index if self._follows is None else self._follows) if self._origin is not None else 0,
-            problems=tuple(self._problems()),
+            problems=tuple(self._problems(missing)),
             interrupted=self._run.stop.is_set() and not self._complete and not self._run.failed,
             dropped=self._run.dropped,
             discarded=self._decoder.discarded,
             audio=self._heard(),
-            notes=tuple(self._notes()),
+            notes=tuple(self._notes(missing)),
             retimed=self._source.retimed or settings.start_s > 0 or self._ended,
             left_out=tuple(self._left_out()),
             first_pts=self._first_pts if settings.start_s > 0 or self._run.place is not None else None,
@@ -437,7 +436,7 @@ class StreamReader:
             last = int(scan.pts[0] + min(self._ends) / self._decoder.time_base)
         yield from ((begins, min(ends, last)) for begins, ends in scan.gaps() if first < begins < last)
 
-    def _problems(self) -> Iterator[str]:
+    def _problems(self, missing: Missing) -> Iterator[str]:
         """Yield the reasons why frames are missing, and what was damaged."""
         read_to_end = self._complete and not self._ended
         changed = self._source.changed() if read_to_end else None
@@ -451,41 +450,9 @@ class StreamReader:
             yield f"{why}its first {counted(lost, 'frame')} can't be decoded"
         yield from self._decoder.problems()
         if read_to_end and not self._problem and not changed:
-            yield from self._gaps(lost + self._decoder.leading)
+            yield from missing.problems()
 
-    def _gaps(self, lost: int) -> Iterator[str]:
-        """Yield what is missing according to the container's structure. A claimed count or duration is only a hint."""
-        listed, claimed = self._source.shown, self.info.frames
-        if self._source.reached_end_of_index is False or self._is_cut():
-            total = listed if listed is not None else claimed if self._source.counted else None
-            if total and total > self._index:
-                yield f"ends early: {self._index} of {total} frames"
-            else:
-                yield f"ends early: the file is truncated after {self._index} frames"
-        elif listed is not None and self._index + lost < listed and not self._decoder.problems():
-            yield f"{listed - self._index - lost} of its {listed} frames can't be decoded"
-        if (second := self._source.appended_at()) is not None:
-            yield f"a second video is appended to it at byte {second:,}, which is not read: split the file there"
-
-    @cached_property
-    def _missing(self) -> int | None:
-        """Bytes missing at the end of the file, computed once."""
-        return self._source.missing_bytes()
-
-    def _is_cut(self) -> bool:
-        """Return whether frames were lost with the bytes that are missing at the end."""
-        claimed, listed = self.info.frames if self._source.counted else None, self._source.shown
-        frames = self._index + self._decoder.discarded
-        if self._missing and claimed:
-            lost = self._decoder.lost_at_start + self._decoder.leading
-            return self._index + lost < listed if listed is not None else frames < claimed
-        if self._missing:
-            return True
-        # An AVI whose index is gone: its header is all that is left to go by.
-        unlisted = self._missing == 0 and self._source.reached_end_of_index is None
-        return bool(unlisted and claimed and frames < _CUT_SHORT * claimed - 1)
-
-    def _notes(self) -> Iterator[str]:
+    def _notes(self, missing: Missing) -> Iterator[str]:
         yield from self._source.notes
         if self._is_live_and_gated:
             yield "the gate is of files: every frame of a live source was inferred"
@@ -501,10 +468,8 @@ class StreamReader:
                 f"the stream has {counted(holes, 'hole')}: data was lost on its way or when it was "
                 "recorded, and frames may be missing there"
             )
-        if self._complete and not self._ended and self._missing is None:
-            claimed, frames = self.info.frames, self._index + self._decoder.discarded
-            if claimed and frames < _CUT_SHORT * claimed - 1:
-                yield f"the container claims {claimed} frames and has {frames}"
+        if self._complete and not self._ended:
+            yield from missing.notes()
 
     def _notes_of_scan(self) -> Iterator[str]:
         if self._unscannable is not None:
