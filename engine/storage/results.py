@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from engine.errors import EngineError, InputError, OutputError, StorageError, describe_os_error
 from engine.storage.lock import STATE, Lock, table_of
 from engine.storage.shared_output import Sent, fetched, files_in
-from engine.storage.spooled import FREED_SUFFIX, cache_of, free, with_urls
+from engine.storage.spooled import FREED_SUFFIX, cache_of, free, with_urls, write_note
 from engine.storage.urls import Place, place_of, store_of
 from engine.storage.written import MANIFEST, named_in
 from engine.text.within import with_texts
@@ -229,6 +229,4 @@ class _Copy:
             return {}
 
     def _keep_notes(self) -> None:
-        part = self.folder / f"{_NOTES}.new"
-        part.write_text(json.dumps({name: asdict(note) for name, note in self._notes.items()}), encoding="utf-8")
-        part.replace(self.folder / _NOTES)
+        write_note(self.folder / _NOTES, {name: asdict(note) for name, note in self._notes.items()})
