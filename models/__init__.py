@@ -4,6 +4,7 @@
     resolution  from a name or a path to a manifest and a file
     manifest    a model's properties and its input format
     errors      everything that can go wrong
+    files       reading, hashing and writing whole files; `file_lock` locks one, for the engine and jobs, too
 
 Importing the package loads none of them, because some of its modules are used where start-up must be fast.
 """

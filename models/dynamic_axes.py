@@ -1,9 +1,7 @@
 """Prepares a model for running, with dynamic axes and joined outputs: done once, verified, and cached."""
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +10,7 @@ import onnx
 from models.batching import batch_safe
 from models.errors import ModelError, ReshapeError
 from models.external import external_locations, identity_of, load_external
+from models.file_lock import held
 from models.files import accept, accepted_hash, atomic_write, cache_dir, sha256_of
 from models.onnx_meta import meta_of, parse_onnx
 from models.parts import Parts, parts_of
@@ -125,16 +124,11 @@ def _is_whole(target: Path) -> bool:
 
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    """Lock the entry against other processes. The lock is released when the process ends, even by a crash."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Links are not followed and nothing is truncated, because others may write to a shared cache.
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(target.with_suffix(".lock"), flags, 0o644)
-    except OSError as error:
-        raise ModelError(f"{target.parent}: cannot be written: {error.strerror or error}.") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    """Lock the entry against other processes."""
+    with ExitStack() as stack:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(target.with_suffix(".lock")))
+        except OSError as error:
+            raise ModelError(f"{target.parent}: cannot be written: {error.strerror or error}.") from error
         yield
-    finally:
-        os.close(descriptor)

@@ -44,7 +44,7 @@ MESSAGES_OF_THE_ENGINE = {
     "in the configuration.": "engine/config.py",
     "is neither a model of the zoo nor a file": "models/resolution.py",
     "not a video, or its header is damaged or missing": "engine/media/source.py",
-    "ends early: ": "engine/pipeline/reader.py",
+    "ends early: ": "engine/pipeline/missing.py",
 }
 
 

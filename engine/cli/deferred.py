@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import os
 import sys
 import threading
@@ -15,13 +14,9 @@ from typing import Any
 
 import click
 
-from engine.choices.loading import additions
+from engine.choices.loading import additions, uncollected
 
 Command = Callable[..., Any]
-
-_NEW_AT_ONCE = 5_000
-"""So many objects more than before make the garbage collector look at them, seven times as many as Python's default:
-little of what a command makes is ever garbage that only the collector finds."""
 
 
 def deferred(home: str) -> Callable[[Command], Command]:
@@ -58,18 +53,10 @@ class DeferredGroup(click.Group):
 
 
 def _loaded(name: str) -> ModuleType:
-    """Return a module. The garbage collector is off during the import, because it would scan everything several times;
-    afterwards it ignores the imported objects, because they live until the end."""
     if name in sys.modules:
         return sys.modules[name]
-    gc.disable()
-    try:
-        with _interrupts_kill(), _surroundings():
-            return import_module(name)
-    finally:
-        gc.freeze()
-        gc.set_threshold(_NEW_AT_ONCE, *gc.get_threshold()[1:])
-        gc.enable()
+    with uncollected(), _interrupts_kill(), _surroundings():
+        return import_module(name)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ is not opened.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import os
@@ -24,6 +23,7 @@ from engine.choices.formats import EXPORT_NOTE
 from engine.errors import ConfigError, InputError, OutputError, describe_os_error
 from engine.finished import FinishedRun
 from engine.output_folder.manifest import refuse_object
+from models.file_lock import held
 
 SCHEMA = 3
 # Within a batch, rows are sorted by time, so that DuckDB can skip blocks of other times. Data of a track is repeated in
@@ -152,17 +152,16 @@ class Index:
         self._tick = tick
         name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:32]
         self._path = (cache or _cache()) / f"{name}.duckdb"
-        self._lock = -1
+        self._lock = contextlib.ExitStack()
         self.connection: Any = None
         self.refreshed = Refreshed(0, 0, {})
 
     def __enter__(self) -> Index:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock.enter_context(held(self._path.with_suffix(".lock")))
         except OSError as error:
             raise OutputError(f"{self._path.parent} can't be written: {describe_os_error(error)}.") from error
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             self.connection = self._opened()
             self.refreshed = self._refresh()
@@ -178,7 +177,7 @@ class Index:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
-        os.close(self._lock)
+        self._lock.close()
 
     def _opened(self) -> Any:
         import duckdb

@@ -20,7 +20,8 @@ from engine.inference.backends.fake import FakeBackend, fake_manifest
 from engine.inference.layouts import Layout, get_layout
 from engine.inference.select import choose, plan_now
 from engine.inference.tensor_shape import TensorShape
-from engine.inference.trt.find import Fed, fed_of, model_of
+from engine.inference.trt.fed import Fed
+from engine.inference.trt.find import fed_of, model_of
 from models.coco import NAME_LISTS
 from models.errors import ModelError as ModelPackageError
 from models.manifest import ModelManifest

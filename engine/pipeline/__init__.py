@@ -1,13 +1,13 @@
 """The threads of a run: how they start, meet, fail and stop, and the path of one video through them.
 
 `pipeline` is the one place where threads start, fail and stop. `stream` is one video and how it ended, `reader` its
-source and decoder, `held_sound` what it has read of the sound of later frames, `batch` joins frames of many streams,
-`channel` is the bounded queue between two threads, `flow_control` bounds the frames of a stream in flight, `outputs`
-decides where results go, `assignment` is a video assigned from elsewhere, `pieces` has the detections of others in a
-long one, `groups` tells which of its groups of pictures need not be decoded then, and `drawing` makes its annotated
-video of pieces that several have drawn. `sequence` is a file's place among those of its camera, `order` processes them
-one after the other, `facts` is what the manifest records about images and times. `again` reads a file's frames once
-more, after a run.
+source and decoder, `ways` how frames come of its packets, `missing` what its file lacks, `held_sound` what it has read
+of the sound of later frames, `batch` joins frames of many streams, `channel` is the bounded queue between two threads,
+`flow_control` bounds the frames of a stream in flight, `outputs` decides where results go, `assignment` is a video
+assigned from elsewhere, `pieces` has the detections of others in a long one, `groups` tells which of its groups of
+pictures need not be decoded then, and `drawing` makes its annotated video of pieces that several have drawn. `sequence`
+is a file's place among those of its camera, `order` processes them one after the other, `facts` is what the manifest
+records about images and times. `again` reads a file's frames once more, after a run.
 
 `recording` replaces the sinks of a live source and installs new ones at each segment boundary: no sink knows about
 segments. The end of a segment is written on a separate thread; a third waiting segment blocks the source, which drops

@@ -21,10 +21,12 @@ from engine.errors import DecodeError, OverLimit, SourceError, VideoError
 from engine.media.lead import Astray, Lead
 from engine.media.planes import planes_of
 from engine.media.source import Source
-from engine.pipeline.groups import Boundaries, Packets, Seen
+from engine.pipeline.groups import Boundaries
 from engine.pipeline.held_sound import HeldSound, begin_of
-from engine.pipeline.pieces import FoundPiece, KnownFrame, KnownGroup, key_of
+from engine.pipeline.missing import Missing
+from engine.pipeline.pieces import KnownFrame
 from engine.pipeline.stream import StreamRun
+from engine.pipeline.ways import AllFrames, Item, ScannedFrames, Way
 from engine.profiling.metrics import ROOM, Clock
 from engine.records import Barrier, EndOfStream, Frame, Look, Recalled, StreamInfo
 from engine.resume.audio_cursor import SoundGate
@@ -47,9 +49,6 @@ LARGE = 0.25
 _ANCHORS = 8
 _BETWEEN_ANCHORS_S = 1.0
 
-# A header may claim a few frames more than there are; a file that ends before this share of its claim is cut short.
-_CUT_SHORT = 0.99
-
 # Sound is in a file up to this many seconds behind the frames it belongs to.
 _SOUND_LAGS_S = 3
 
@@ -63,9 +62,8 @@ _BEFORE_PIECE_S = (0.5, 2.5, 10.0)
 # Where a key frame lies farther before a piece, by so many of its lengths as well, decoding takes longer than is won.
 LENGTHS, NEAR_S = 4, 10.0
 
-# Containers whose packets have each frame's own time, and whose packets of a group are read ahead; up to so many.
+# Containers whose packets have each frame's own time.
 _TIMED = frozenset({"mov", "matroska"})
-_MAX_HELD_PACKETS, _MAX_HELD_BYTES = 4096, 1 << 26
 
 # Once the stream is to stop, this many packets may still be read to find the frame that bears the last mark.
 _LAST_PACKETS = 64
@@ -109,34 +107,6 @@ class ReaderSettings(NamedTuple):
         )
 
 
-Item = tuple[av.VideoFrame | KnownFrame, int, int]
-"""A frame's image, or what others know of it, its pts and its duration."""
-
-
-class _Held:
-    """The packets of a group that may be known, while it is not certain. `begin` is what its first packet is."""
-
-    def __init__(self, piece: FoundPiece, group: KnownGroup, begin: Seen) -> None:
-        self.piece, self.group, self.begin = piece, group, begin
-        self.packets: list[av.Packet] = []
-        self._read = Packets()
-        self._bytes = 0
-
-    def add(self, packet: av.Packet, seen: Seen) -> None:
-        self.packets.append(packet)
-        self._read.add(packet, seen)
-        self._bytes += packet.size
-
-    @property
-    def fits(self) -> bool:
-        """Whether it may become the group that is known."""
-        return self._read.plain and len(self.packets) <= len(self.group.frames) and self._bytes <= _MAX_HELD_BYTES
-
-    @property
-    def is_it(self) -> bool:
-        return self.fits and len(self.packets) == len(self.group.frames) and self._read.digest() == self.group.digest
-
-
 class StreamReader:
     """Source and decode of one stream. `open`, `survey`, perhaps `go_to` a mark, then iterate `frames`, then take the
     `end`."""
@@ -172,11 +142,12 @@ class StreamReader:
         names = self._source.containers
         self._leads = self._may_lead and not self.info.live and Lead.can(names, self._source.video.codec_context.name)
         self._decoded: Iterator[Item] = self._decode()
-        self._open_groups()
+        self._all = self._all_frames()
+        self._way: Way = self._all if self._scan is None else ScannedFrames(self._scan, self._decoder, self._go_on_at)
         self._index = 0
         self._complete = False
         self._origin: int | None = None
-        self._first_pts: int | None = None
+        self._first_pts = None if self._scan is None else int(self._scan.pts[0])
         self._decode_s = self._survey_s
         self._sound = HeldSound(lambda: self._run.folder)
         self._gate = SoundGate()
@@ -256,19 +227,21 @@ class StreamReader:
         """Where the part that may be read ends, in seconds from the first frame; empty: at the end of the file."""
         return [each for each in (self._settings.end_s, self._settings.max_duration_s) if each is not None]
 
-    def _open_groups(self) -> None:
+    def _all_frames(self) -> AllFrames:
         """Get ready to tell groups of pictures: those that are known, or in a piece those that are to be."""
         context, head = self._source.video.codec_context, self._source.video.codec_context.extradata
         timed = not self.info.live and not self._source.containers.isdisjoint(_TIMED)
         if self._run.recorder is not None:
             self._run.recorder.begin(context.name if timed else "", head)
         boundaries = Boundaries(context.name, head)
-        self._boundaries = boundaries if timed and boundaries.usable and self._may_leave_out else None
-        self._held: _Held | None = None
-        self._sets: bytes | None = None  # those of the last group that was decoded
-        self._is_drained = False  # nothing was decoded since
-        self._trusted: FoundPiece | None = None  # the piece whose maker decodes the same images
-        self._last_image: av.VideoFrame | None = None
+        told = boundaries if timed and boundaries.usable and self._may_leave_out else None
+        return AllFrames(self._run, self._decoder, told, self._may_recall, self._seconds)
+
+    def _may_recall(self) -> bool:
+        return not self._passing and self._origin is not None and not self._source.retimed
+
+    def _go_on_at(self, index: int) -> None:
+        self._index = index
 
     @property
     def _may_leave_out(self) -> bool:
@@ -438,15 +411,16 @@ class StreamReader:
         settings, recorder = self._settings, self._run.recorder
         if recorder is not None and (self._problem or self._source.retimed or not self._decoder.whole):
             recorder.give_up()
+        missing = Missing(self._source, self._decoder, self.info, self._index)
         return EndOfStream(
             self._run.key,
             (self._index if self._follows is None else self._follows) if self._origin is not None else 0,
-            problems=tuple(self._problems()),
+            problems=tuple(self._problems(missing)),
             interrupted=self._run.stop.is_set() and not self._complete and not self._run.failed,
             dropped=self._run.dropped,
             discarded=self._decoder.discarded,
             audio=self._heard(),
-            notes=tuple(self._notes()),
+            notes=tuple(self._notes(missing)),
             retimed=self._source.retimed or settings.start_s > 0 or self._ended,
             left_out=tuple(self._left_out()),
             first_pts=self._first_pts if settings.start_s > 0 or self._run.place is not None else None,
@@ -462,7 +436,7 @@ class StreamReader:
             last = int(scan.pts[0] + min(self._ends) / self._decoder.time_base)
         yield from ((begins, min(ends, last)) for begins, ends in scan.gaps() if first < begins < last)
 
-    def _problems(self) -> Iterator[str]:
+    def _problems(self, missing: Missing) -> Iterator[str]:
         """Yield the reasons why frames are missing, and what was damaged."""
         read_to_end = self._complete and not self._ended
         changed = self._source.changed() if read_to_end else None
@@ -476,41 +450,9 @@ class StreamReader:
             yield f"{why}its first {counted(lost, 'frame')} can't be decoded"
         yield from self._decoder.problems()
         if read_to_end and not self._problem and not changed:
-            yield from self._gaps(lost + self._decoder.leading)
+            yield from missing.problems()
 
-    def _gaps(self, lost: int) -> Iterator[str]:
-        """Yield what is missing according to the container's structure. A claimed count or duration is only a hint."""
-        listed, claimed = self._source.shown, self.info.frames
-        if self._source.reached_end_of_index is False or self._is_cut():
-            total = listed if listed is not None else claimed if self._source.counted else None
-            if total and total > self._index:
-                yield f"ends early: {self._index} of {total} frames"
-            else:
-                yield f"ends early: the file is truncated after {self._index} frames"
-        elif listed is not None and self._index + lost < listed and not self._decoder.problems():
-            yield f"{listed - self._index - lost} of its {listed} frames can't be decoded"
-        if (second := self._source.appended_at()) is not None:
-            yield f"a second video is appended to it at byte {second:,}, which is not read: split the file there"
-
-    @cached_property
-    def _missing(self) -> int | None:
-        """Bytes missing at the end of the file, computed once."""
-        return self._source.missing_bytes()
-
-    def _is_cut(self) -> bool:
-        """Return whether frames were lost with the bytes that are missing at the end."""
-        claimed, listed = self.info.frames if self._source.counted else None, self._source.shown
-        frames = self._index + self._decoder.discarded
-        if self._missing and claimed:
-            lost = self._decoder.lost_at_start + self._decoder.leading
-            return self._index + lost < listed if listed is not None else frames < claimed
-        if self._missing:
-            return True
-        # An AVI whose index is gone: its header is all that is left to go by.
-        unlisted = self._missing == 0 and self._source.reached_end_of_index is None
-        return bool(unlisted and claimed and frames < _CUT_SHORT * claimed - 1)
-
-    def _notes(self) -> Iterator[str]:
+    def _notes(self, missing: Missing) -> Iterator[str]:
         yield from self._source.notes
         if self._is_live_and_gated:
             yield "the gate is of files: every frame of a live source was inferred"
@@ -526,10 +468,8 @@ class StreamReader:
                 f"the stream has {counted(holes, 'hole')}: data was lost on its way or when it was "
                 "recorded, and frames may be missing there"
             )
-        if self._complete and not self._ended and self._missing is None:
-            claimed, frames = self.info.frames, self._index + self._decoder.discarded
-            if claimed and frames < _CUT_SHORT * claimed - 1:
-                yield f"the container claims {claimed} frames and has {frames}"
+        if self._complete and not self._ended:
+            yield from missing.notes()
 
     def _notes_of_scan(self) -> Iterator[str]:
         if self._unscannable is not None:
@@ -564,10 +504,7 @@ class StreamReader:
 
     def _decode(self) -> Iterator[Item]:
         """Yield every frame that can be decoded; if the beginning is skipped, those of the requested part."""
-        if self._scan is not None:
-            yield from self._decode_scanned(self._scan)
-        else:
-            yield from self._decode_part() if self._leads else self._decode_all()
+        yield from self._decode_part() if self._leads else self._decode_all()
 
     def _decode_part(self) -> Iterator[Item]:
         """Yield the frames from start_s on. Raises Astray, before any of them, if they can't be numbered this way."""
@@ -612,43 +549,6 @@ class StreamReader:
             raise Astray from error
         return lead.rest()
 
-    def _decode_scanned(self, scan: Scan) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        """Yield the frames of the examined groups, and number them. Reading may begin at any key frame."""
-        self._first_pts = int(scan.pts[0])
-        key_pts, fed, begins = 0, False, False
-        span = 0, 0
-        self._is_beginning = False
-        try:
-            for packet in self._packets_to_use():
-                at = packet.pts
-                if packet.is_keyframe:
-                    if (group := scan.group(at)) is None:
-                        raise DecodeError("is not what it was when it was surveyed")
-                    key_pts, begins, taken = at, False, scan.takes(group)
-                    # The next key frame is decoded too if frames refer to it that are shown before it.
-                    if fed and not taken and not (scan.takes(group - 1) and scan.leads[group]):
-                        yield from self._within(scan, span, self._decoder.drain())
-                        fed = False
-                    if taken and not (fed and at < span[1]):
-                        if fed:
-                            yield from self._within(scan, span, self._decoder.drain())
-                        self._is_beginning = fed = begins = True
-                        span = at, scan.end_of_run(group)
-                elif begins and at < key_pts:  # refers to what was left out
-                    continue
-                elif fed and at >= span[1]:
-                    yield from self._within(scan, span, self._decoder.drain())
-                    fed = False
-                if fed:
-                    yield from self._within(scan, span, self._decoder.decode(packet))
-        except SourceError:
-            yield from self._within(scan, span, self._decoder.flush())
-            raise
-        if self._has_read_all:
-            if fed:
-                yield from self._within(scan, span, self._decoder.flush())
-            self._complete = True
-
     def _packets_to_use(self) -> Iterator[av.Packet]:
         """Yield packets of the video, and keep those of the sound, up to the end or, if the stream is stopped, until
         the last mark must have come."""
@@ -667,103 +567,17 @@ class StreamReader:
                 self._sound.add(packet)
         self._has_read_all = True
 
-    def _within(
-        self, scan: Scan, span: tuple[int, int], images: Iterator[tuple[av.VideoFrame, int, int]]
-    ) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        for item in images:
-            if span[0] <= item[1] < span[1]:
-                if self._is_beginning:
-                    self._index, self._is_beginning = scan.index(item[1]), False
-                yield item
-
     def _decode_all(self) -> Iterator[Item]:
+        take = self._way.take
         try:
-            groups = self._boundaries
             for packet in self._packets_to_use():
-                yield from self._decode_images(packet) if groups is None else self._decode_packet(packet, groups)
+                yield from take(packet)
         except SourceError:
-            yield from self._decode_rest()  # what was read before is decoded, and counts
+            yield from self._way.rest()  # what was read before is decoded, and counts
             raise
         if self._has_read_all:
-            yield from self._decode_rest()
+            yield from self._way.rest()
             self._complete = not self._source.live
-
-    def _decode_packet(self, packet: av.Packet, boundaries: Boundaries) -> Iterator[Item]:
-        """Yield the frames that a packet completes; none yet where its group may be known as a whole."""
-        seen = boundaries.look(packet)
-        if self._held is not None:
-            if not seen.begins:
-                self._held.add(packet, seen)
-                if not self._held.fits:
-                    yield from self._settle_held()
-                return
-            yield from self._settle_held()
-        if seen.begins and (held := self._known_group(packet, seen)) is not None:
-            self._held = held
-            held.add(packet, seen)
-            return
-        if seen.begins:
-            self._sets = seen.sets
-        yield from self._decode_images(packet)
-
-    def _known_group(self, packet: av.Packet, seen: Seen) -> _Held | None:
-        """Return a group that others have decoded, to which this first packet may belong; None if there is none, or
-        something still depends on the images. See engine.pipeline.groups."""
-        ahead, pts = self._run.ahead, packet.pts
-        if ahead is None or pts is None or self._passing or self._run.stop.is_set() or not self._run.judged:
-            return None
-        if self._origin is None or self._last_image is None or seen.sets != self._sets or self._source.retimed:
-            return None
-        piece = ahead.at(self._seconds(pts))
-        group = piece.groups.get(pts) if piece is not None else None
-        if piece is None or group is None or len(group.frames) > _MAX_HELD_PACKETS:
-            return None
-        return _Held(piece, group, seen)
-
-    def _settle_held(self) -> Iterator[Item]:
-        """Yield the frames of the packets that are held: as they are known, or decoded."""
-        held, self._held = self._held, None
-        assert held is not None
-        if held.is_it:
-            if not self._is_drained:
-                yield from self._seen(self._decoder.drain())
-                self._is_drained = True
-                assert self._last_image is not None
-                self._trusted = held.piece if key_of(self._last_image) in held.piece.images else None
-            if held.piece is self._trusted:
-                for frame in held.group.frames:
-                    self._decoder.pass_over(frame.pts, at_key_frame=frame.pts == held.packets[0].pts)
-                    yield frame, frame.pts, frame.duration
-                return
-        self._sets = held.begin.sets
-        for packet in held.packets:
-            yield from self._decode_images(packet)
-
-    def _decode_images(self, packet: av.Packet) -> Iterator[Item]:
-        if self._run.recorder is not None:
-            self._run.recorder.packet(packet)
-        self._is_drained = False
-        return self._seen(self._decoder.decode(packet))
-
-    def _decode_rest(self) -> Iterator[Item]:
-        """Yield the frames at the end of what was read."""
-        if self._held is not None:
-            yield from self._settle_held()
-        if not self._is_drained:
-            yield from self._seen(self._decoder.flush())
-        if self._run.recorder is not None:
-            self._run.recorder.end()
-
-    def _seen(self, images: Iterator[tuple[av.VideoFrame, int, int]]) -> Iterator[Item]:
-        return images if self._run.recorder is None and self._boundaries is None else self._noted(images)
-
-    def _noted(self, images: Iterator[tuple[av.VideoFrame, int, int]]) -> Iterator[Item]:
-        for image, pts, duration in images:
-            if self._run.recorder is not None:
-                self._run.recorder.frame(pts)
-            if self._boundaries is not None:
-                self._last_image, self._trusted = image, None
-            yield image, pts, duration
 
     def _check_time(self) -> None:
         limit_s = self._settings.max_decode_s
@@ -892,7 +706,7 @@ class StreamReader:
 
     def _recalled(self, known: KnownFrame, pts: int, duration: int) -> Frame:
         """Return a frame that was not decoded, because what is in it is known."""
-        index, image, clock = self._index, self._last_image, self._wall_clock
+        index, image, clock = self._index, self._all.last_image, self._wall_clock
         assert image is not None
         self.pass_over(pts)
         self._given += 1

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from engine.errors import OutputError, StorageError
 from engine.storage.lock import LOCK, STATE, Lock
-from engine.storage.spooled import FREED_SUFFIX, cache_of, free, tell_pages, told
+from engine.storage.spooled import FREED_SUFFIX, cache_of, free, tell_pages, told, write_note
 from engine.storage.urls import Place, store_of
 from engine.storage.written import MANIFEST, NAMES, VERDICT, below, foreign, sizes_in, written
 
@@ -221,9 +221,7 @@ class StoredOutput:
         with self._mutex:
             self._sent[name] = [facts.st_size, facts.st_mtime_ns]
             self._ours.add(name)
-            part = self._list.with_suffix(".part")
-            part.write_text(json.dumps(self._sent), encoding="utf-8")
-            part.replace(self._list)
+            write_note(self._list, self._sent)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()

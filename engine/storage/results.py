@@ -9,7 +9,6 @@ removes in the copy goes to storage once it has succeeded, if the object is stil
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import secrets
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -21,10 +20,11 @@ from typing import TYPE_CHECKING
 from engine.errors import EngineError, InputError, OutputError, StorageError, describe_os_error
 from engine.storage.lock import STATE, Lock, table_of
 from engine.storage.shared_output import Sent, fetched, files_in
-from engine.storage.spooled import FREED_SUFFIX, cache_of, free, with_urls
+from engine.storage.spooled import FREED_SUFFIX, cache_of, free, with_urls, write_note
 from engine.storage.urls import Place, place_of, store_of
 from engine.storage.written import MANIFEST, named_in
 from engine.text.within import with_texts
+from models.file_lock import held
 
 if TYPE_CHECKING:
     from engine.storage.stores import ObjectFacts
@@ -87,13 +87,12 @@ class _Copy:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Let other commands over the same place wait. Raises OutputError."""
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = open(self._lock, "ab")  # noqa: SIM115 - closed below
-        except OSError as error:
-            raise OutputError(f"{self.folder} can't be written: {describe_os_error(error)}.") from error
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.ExitStack() as stack:
+            try:
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                stack.enter_context(held(self._lock))
+            except OSError as error:
+                raise OutputError(f"{self.folder} can't be written: {describe_os_error(error)}.") from error
             yield
 
     def refresh(self, videos: bool) -> None:
@@ -230,6 +229,4 @@ class _Copy:
             return {}
 
     def _keep_notes(self) -> None:
-        part = self.folder / f"{_NOTES}.new"
-        part.write_text(json.dumps({name: asdict(note) for name, note in self._notes.items()}), encoding="utf-8")
-        part.replace(self.folder / _NOTES)
+        write_note(self.folder / _NOTES, {name: asdict(note) for name, note in self._notes.items()})

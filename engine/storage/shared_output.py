@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import OutputError, StorageError
 from engine.storage.lock import LOCK, STATE, Lock
-from engine.storage.spooled import FREED_SUFFIX, free
+from engine.storage.spooled import FREED_SUFFIX, free, write_note
 from engine.storage.urls import Place, store_of
 from engine.storage.written import MANIFEST, NAMES, below, foreign, listed, written
 
@@ -282,9 +282,7 @@ class SharedOutput:
     def _write_note(self, name: str, sent: Sent) -> None:
         path = self._note(name)
         path.parent.mkdir(exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-        part.write_text(json.dumps(asdict(sent)), encoding="utf-8")
-        part.replace(path)
+        write_note(path, asdict(sent))
 
     def _note(self, name: str) -> Path:
         return self._notes / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"

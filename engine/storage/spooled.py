@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -45,6 +47,14 @@ def tell_pages(folder: Path, url: str) -> None:
 def with_urls(page: bytes, folder: Path, url: str) -> bytes:
     """Return a page in which paths below `folder` are URLs."""
     return page.replace(os.fsencode(folder), url.rstrip("/").encode())
+
+
+def write_note(path: Path, value: object) -> None:
+    """Write a file of JSON, which appears as a whole; of several threads or processes that do so, the last one's
+    stands. Raises OSError."""
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    part.write_text(json.dumps(value), encoding="utf-8")
+    part.replace(path)
 
 
 def free(path: Path) -> None:

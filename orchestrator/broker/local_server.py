@@ -37,11 +37,11 @@ from types import TracebackType
 
 from redis import exceptions
 
+from models import file_lock
 from orchestrator.broker import exec_with_parent
 from orchestrator.broker.connection import client, socket_url, without_password
 from orchestrator.broker.preflight import preflight
 from orchestrator.errors import EmbeddedBrokerError, EmbeddedBrokerTaken, reason_of
-from orchestrator.job import file_lock
 from orchestrator.job.atomic_json import write_quick
 
 __all__ = [

@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Iterator
 
+from engine.choices.loading import uncollected
 from engine.errors import EngineError
 from engine.logs import set_up_logging
 from models.errors import ModelError
@@ -64,21 +65,25 @@ def _do(task: AnyTask, events: Sender, orders: Iterator[Order]) -> None:
     """Run a task. The parts of the engine that it needs are imported here, because that takes time (a second for
     `work`, which needs them all) and because a failed import must be reported to the worker."""
     if isinstance(task, Probe):
-        from orchestrator.engine_process.probe import probe
+        with uncollected():
+            from orchestrator.engine_process.probe import probe
 
         probe(task, events)
     elif isinstance(task, Work):
-        from orchestrator.engine_process.work import work
+        with uncollected():
+            from orchestrator.engine_process.work import work
 
         work(task, events, orders)
     elif isinstance(task, Salvage):
-        from orchestrator.engine_process.salvage import salvage
+        with uncollected():
+            from orchestrator.engine_process.salvage import salvage
 
         salvage(task, events)
     elif isinstance(task, SendRest):
         send_rest(task, events)
     else:
-        from orchestrator.engine_process.follow_up import follow_up
+        with uncollected():
+            from orchestrator.engine_process.follow_up import follow_up
 
         follow_up(task, events, orders)
 

@@ -196,7 +196,8 @@ def without_long_lists(start: StartRecord) -> dict[str, object]:
 
 
 def build_manifest(job: Job, summary: JobSummary) -> dict[str, object]:
-    """Return the summary as JSON, with what is needed to verify or repeat it."""
+    """Return the summary as JSON, with what is needed to verify or repeat it. If results go to storage, the summary of
+    an end record names them there already."""
     config = job.config
     if job.spec.stored is not None:
         config = told_of_storage(config, job.output, job.spec.stored)
@@ -213,12 +214,6 @@ def build_manifest(job: Job, summary: JobSummary) -> dict[str, object]:
         "files": dict(summary.files),
     }
     return sealed(manifest)
-
-
-def final_manifest(job: Job, summary: JobSummary) -> dict[str, object]:
-    """Return the manifest as it is where the results are."""
-    manifest = build_manifest(job, summary)
-    return manifest if job.spec.stored is None else sealed(told_of_storage(manifest, job.output, job.spec.stored))
 
 
 def end_state(job: Job, summary: JobSummary) -> JobState:

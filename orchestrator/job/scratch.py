@@ -21,8 +21,8 @@ from pathlib import Path, PurePosixPath
 from engine.errors import OutputError
 from engine.storage.shared_output import SharedOutput
 from engine.storage.urls import place_of
+from models.file_lock import held
 from orchestrator.errors import JobError
-from orchestrator.job.file_lock import held
 from orchestrator.job.jobdir import JOBS_FOLDER, Job, holds_job, is_id
 from orchestrator.job.records import EntryStatus, JobState, JobSummary, VideoEntry
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from engine.errors import ConfigError
 from engine.install import extra
 from engine.text.say import say
+from models.file_lock import sole
 from orchestrator.broker import exec_with_parent
 from orchestrator.broker.local_server import EmbeddedBroker
 from orchestrator.broker.preflight import preflight
@@ -32,7 +33,6 @@ from orchestrator.errors import (
     reason_of,
 )
 from orchestrator.job import shared_folder
-from orchestrator.job.file_lock import sole
 from orchestrator.settings import Settings, settings
 from orchestrator.worker import ways
 

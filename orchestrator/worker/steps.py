@@ -439,7 +439,7 @@ def _made(job: Job, context: Context) -> tuple[EndRecord, bool]:
         summary = _hashed(job, _followed_up(job, summary, context), context)
     record = _end_record(job, summary, context)
     forget_pieces(job)
-    if sends and (why := _send_rest(job, summary, record, context)) is not None:
+    if sends and (why := _send_rest(job, record, context)) is not None:
         log.error("job %s: %s", job.id, why, extra={"job": job.id})
         record = _end_record(job, replace(summary, success=False, error=summary.error or why), context)
     if record.state is JobState.COMPLETED:
@@ -482,7 +482,7 @@ def _sent_record(job: Job) -> EndRecord | None:
         return None
 
 
-def _send_rest(job: Job, summary: JobSummary, record: EndRecord, context: Context) -> str | None:
+def _send_rest(job: Job, record: EndRecord, context: Context) -> str | None:
     """Send what is not in storage yet, and the manifest last; return why that failed, None if it did not."""
     assert job.spec.stored is not None
     task = SendRest(
@@ -493,7 +493,7 @@ def _send_rest(job: Job, summary: JobSummary, record: EndRecord, context: Contex
         job=job.id,
         name=job.result_name,
         result=record.result.to_json(),
-        manifest=outcomes.final_manifest(job, summary),
+        manifest=outcomes.build_manifest(job, record.result.summary),
         overwrite=job.config.get("overwrite") is True,
         settled=record.state is JobState.COMPLETED,
     )
@@ -683,7 +683,7 @@ def _write_results(job: Job, result: PipelineResult) -> None:
     if not file_at(path).exists():
         write_json(path, result.to_json())
     if not file_at(job.kept_manifest).exists():
-        manifest = outcomes.final_manifest(job, result.summary)
+        manifest = outcomes.build_manifest(job, result.summary)
         if job.spec.stored is None and not _is_of_a_later_job(job.output / "manifest.json", job):
             write_json(job.output / "manifest.json", manifest)
         write_json(job.kept_manifest, manifest)

@@ -17,9 +17,9 @@ from typing import Self, TypeVar
 from engine.media.listing import FolderWalk
 from engine.media.suffixes import VIDEO_SUFFIXES
 from engine.storage.urls import is_object
+from models.file_lock import sole
 from orchestrator.errors import JobError, RequestError
 from orchestrator.job.atomic_json import MAX_LIST_BYTES, read_json, write_json
-from orchestrator.job.file_lock import sole
 from orchestrator.job.jobdir import JOBS_FOLDER, Job, jobs_in, new_id
 from orchestrator.job.paths import home_of, video_folder
 from orchestrator.settings import Settings, Watch

@@ -12,7 +12,7 @@ import pytest
 
 from engine.media.inputs import Video
 from engine.media.planes import planes_of
-from engine.pipeline import reader
+from engine.pipeline import reader, ways
 from engine.pipeline.assignment import Assignment, PieceAssignment, PiecesOf
 from engine.pipeline.pieces import key_of, made_with, read_piece
 from engine.pipeline.stream import Outcome
@@ -193,7 +193,7 @@ def test_who_decodes_other_images_decodes_them_all(tmp_path, half_found, left_ou
     """As where a piece was found by a decoder that a setting from before its first packet had not reached."""
     video, pieces = half_found
     whole = track(video, tmp_path / "whole", visualize=False)
-    monkeypatch.setattr(reader, "key_of", lambda image: b"another" + key_of(image))
+    monkeypatch.setattr(ways, "key_of", lambda image: b"another" + key_of(image))
     split = track(video, tmp_path / "out", pieces, visualize=False)
     assert split.outputs() == whole.outputs()
     assert left_out == []

@@ -19,7 +19,8 @@ from engine.cli.commands.build_trt import scale_and_mean
 from engine.config import EngineConfig
 from engine.inference.model import load_model, resolved_model
 from engine.inference.trt.build import BuildOptions, command_for
-from engine.inference.trt.find import Fed, fed_of
+from engine.inference.trt.fed import Fed
+from engine.inference.trt.find import fed_of
 from engine.inference.trt.sidecar import write_plan
 from engine.resume import fingerprint
 from orchestrator.engine_process.probe import model_facts as model_of_a_job

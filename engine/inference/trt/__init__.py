@@ -11,6 +11,7 @@ __all__ = [
     "aside",
     "build",
     "calibrate",
+    "fed",
     "find",
     "flavors",
     "gpu",

@@ -19,7 +19,7 @@ from engine.choices.defaults import GPU_BATCH
 from engine.errors import ConfigError, OutputError, PlanError, describe_os_error
 from engine.inference.trt.calibrate import Calibration, find_pictures
 from engine.inference.trt.command import description
-from engine.inference.trt.find import Fed
+from engine.inference.trt.fed import Fed
 from engine.inference.trt.flavors import Flavor, check_capability, choose_flavor
 from engine.inference.trt.gpu import Gpu, find_gpu
 from engine.inference.trt.network import make_builder, make_logger, parse, tensors_of

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from engine.errors import OutputError, PlanError, describe_os_error
-from engine.inference.trt.find import Fed
+from engine.inference.trt.fed import Fed
 from engine.inference.trt.flavors import FLAVORS, Flavor
 from engine.inference.trt.gpu import Gpu
 from engine.inference.trt.profile import Profile

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from engine.cli.group import commands
 from engine.cli.trt import build_trt
 from engine.errors import OutputError, PlanError
-from engine.inference.trt.find import Fed
+from engine.inference.trt.fed import Fed
 from engine.inference.trt.flavors import FLAVORS, Flavor
 from engine.inference.trt.gpu import Gpu
 from engine.inference.trt.profile import Profile
