@@ -9,7 +9,7 @@ from engine_ext.assignment cimport (
     SMALL, drop_edges_between_classes, find_edges, grow, reserve_cost, solve_dense, solve_sparse, solve_uncontested,
 )
 from engine_ext.geometry cimport iou_padded
-from engine_ext.kalman cimport AspectFilter, aspect_box, aspect_predict, aspect_start, aspect_update
+from engine_ext.kalman cimport AspectFilter, Step, aspect_box, aspect_predict, aspect_start, aspect_update, step_of
 from engine_ext.tracker cimport (
     DETECTION_BYTES, HIGH, LOW, PART_BYTES, Detections, Part, Tracker, as_bool, as_count, as_number, carve, carve_part,
     grade, take_det, take_detections, take_track,
@@ -140,17 +140,15 @@ cdef class ByteTracker(Tracker):
         cdef:
             Py_ssize_t t
             Track* track
+            Step step = step_of(dt)
         for t in range(self.track_count):
             track = self.tracks + t
             # As in the reference, an unconfirmed track does not move, and a lost one keeps its height.
-            if track.state == UNCONFIRMED:
-                continue
             if track.state == LOST:
                 track.filter.dh = 0.0
-            aspect_predict(&track.filter, dt)
-
-    cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
-        aspect_box(&(<const Track*>track).filter, box)
+            if track.state != UNCONFIRMED:
+                aspect_predict(&track.filter, step)
+            aspect_box(&track.filter, self.track_boxes + 4 * t)
 
     cdef i64 _id_of(self, const void* track) noexcept nogil:
         return (<const Track*>track).id

@@ -10,7 +10,7 @@ from engine_ext.assignment cimport (
     SMALL, drop_edges_between_classes, find_edges, gain_of, grow, reserve_cost, solve_rectangle, solve_sparse,
     solve_uncontested,
 )
-from engine_ext.kalman cimport SizeFilter, size_box, size_predict, size_start, size_update
+from engine_ext.kalman cimport SizeFilter, Step, size_box, size_predict, size_start, size_update, step_of
 from engine_ext.tracker cimport (
     DETECTION_BYTES, HIGH, LOW, PART_BYTES, UNUSED, Detections, Part, Tracker, as_bool, as_count, as_number, carve,
     carve_part, take_detections,
@@ -133,6 +133,7 @@ cdef class CBIoUTracker(Tracker):
             Py_ssize_t i, t
             char* at = self.scratch
             Track* track
+            Step step = step_of(dt)
         take_detections(&dets, &at, given, class_of, n)
         for i in range(dets.count):
             if dets.scores[i] >= self.high_conf_det_threshold:
@@ -143,7 +144,8 @@ cdef class CBIoUTracker(Tracker):
                 self.level[i] = UNUSED
         for t in range(self.track_count):
             track = self.tracks + t
-            size_predict(&track.filter, dt)
+            size_predict(&track.filter, step)
+            size_box(&track.filter, self.track_boxes + 4 * t)
             track.missed += dt
             track.det = -1
         self._keep_finite(self.track_boxes)
@@ -174,16 +176,16 @@ cdef class CBIoUTracker(Tracker):
         return 0
 
     cdef void _predict(self, f64 dt, bint aging) noexcept nogil:
-        cdef Py_ssize_t t
+        cdef:
+            Py_ssize_t t
+            Step step = step_of(dt)
         for t in range(self.track_count):
-            size_predict(&self.tracks[t].filter, dt)
+            size_predict(&self.tracks[t].filter, step)
+            size_box(&self.tracks[t].filter, self.track_boxes + 4 * t)
             if aging:
                 self.tracks[t].missed += dt
         self._keep_finite(self.track_boxes)
         self._write_rows_of(True)
-
-    cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
-        size_box(&(<const Track*>track).filter, box)
 
     cdef i64 _id_of(self, const void* track) noexcept nogil:
         return (<const Track*>track).id

@@ -6,23 +6,36 @@ from engine_ext.typedefs cimport f64
 
 cdef inline f64 iou_xyxy(const f64* a, const f64* b) noexcept nogil:
     # Intersection over union; 0 for boxes that only touch, and for empty, inverted or NaN ones.
-    return iou_padded(a, b, 0.0)
+    cdef f64 w = shared(a, b, 0), h
+    if not w > 0.0:
+        return 0.0
+    h = shared(a, b, 1)
+    if not h > 0.0:
+        return 0.0
+    return iou_of(w * h, (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]))
 
 
 cdef inline f64 iou_padded(const f64* a, const f64* b, f64 pad) noexcept nogil:
     # All widths and heights, also those of the intersection, are larger by pad: 1 if a box includes its last pixels.
-    cdef:
-        f64 w = (a[2] if a[2] < b[2] else b[2]) - (a[0] if a[0] > b[0] else b[0]) + pad
-        f64 h, overlap, iou
+    # Not the same with a pad of 0: to add it would take SORT a tenth of its time.
+    cdef f64 w = shared(a, b, 0) + pad, h
     if not w > 0.0:
         return 0.0
-    h = (a[3] if a[3] < b[3] else b[3]) - (a[1] if a[1] > b[1] else b[1]) + pad
+    h = shared(a, b, 1) + pad
     if not h > 0.0:
         return 0.0
-    overlap = w * h
-    iou = overlap / (
-        (a[2] - a[0] + pad) * (a[3] - a[1] + pad) + (b[2] - b[0] + pad) * (b[3] - b[1] + pad) - overlap
+    return iou_of(
+        w * h, (a[2] - a[0] + pad) * (a[3] - a[1] + pad) + (b[2] - b[0] + pad) * (b[3] - b[1] + pad)
     )
+
+
+cdef inline f64 shared(const f64* a, const f64* b, int axis) noexcept nogil:
+    # Length of the intersection along x (0) or y (1), not positive without one.
+    return (a[axis + 2] if a[axis + 2] < b[axis + 2] else b[axis + 2]) - (a[axis] if a[axis] > b[axis] else b[axis])
+
+
+cdef inline f64 iou_of(f64 overlap, f64 areas) noexcept nogil:
+    cdef f64 iou = overlap / (areas - overlap)
     return iou if iou > 0.0 else 0.0
 
 

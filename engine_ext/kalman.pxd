@@ -17,6 +17,22 @@ from libc.math cimport sqrt
 from engine_ext.typedefs cimport f64
 
 
+# --- a step
+
+ctypedef struct Step:
+    # dt and the terms that depend on it alone, which are worked out once per frame.
+    f64 dt, twice, squared
+    f64 noise_of_p, noise_of_pv    # what pp and pv get of a velocity's noise
+
+
+cdef inline Step step_of(f64 dt) noexcept nogil:
+    cdef Step step
+    step.dt, step.twice, step.squared = dt, 2.0 * dt, dt * dt
+    step.noise_of_p = dt * (dt - 1.0) * (2.0 * dt - 1.0) / 6.0
+    step.noise_of_pv = dt * (dt - 1.0) / 2.0
+    return step
+
+
 # --- a coordinate and its velocity
 
 ctypedef struct Block:
@@ -30,11 +46,11 @@ cdef inline Block block(f64 pp, f64 vv) noexcept nogil:
     return b
 
 
-cdef inline void block_predict(Block* b, f64 noise_p, f64 noise_v, f64 dt) noexcept nogil:
+cdef inline void block_predict(Block* b, f64 noise_p, f64 noise_v, Step step) noexcept nogil:
     # noise_p and noise_v are the variances added by one step.
-    b.pp += 2.0 * dt * b.pv + dt * dt * b.vv + (dt * noise_p + noise_v * (dt * (dt - 1.0) * (2.0 * dt - 1.0) / 6.0))
-    b.pv += dt * b.vv + noise_v * (dt * (dt - 1.0) / 2.0)
-    b.vv += dt * noise_v
+    b.pp += step.twice * b.pv + step.squared * b.vv + (step.dt * noise_p + noise_v * step.noise_of_p)
+    b.pv += step.dt * b.vv + noise_v * step.noise_of_pv
+    b.vv += step.dt * noise_v
 
 
 cdef inline void block_update(Block* b, f64 noise, f64* gain_p, f64* gain_v) noexcept nogil:
@@ -68,21 +84,21 @@ cdef inline void filter_start(BoxFilter* f, const f64* uvsr) noexcept nogil:
     f.of_r = 10.0
 
 
-cdef inline void filter_move(BoxFilter* f, f64 dt) noexcept nogil:
+cdef inline void filter_move(BoxFilter* f, Step step) noexcept nogil:
     # x = F x, P = F P F' + Q with Q = diag(1, 1, 1, 1, 0.01, 0.01, 0.0001).
-    f.u += dt * f.du
-    f.v += dt * f.dv
-    f.s += dt * f.ds
-    block_predict(&f.of_uv, 1.0, 0.01, dt)
-    block_predict(&f.of_s, 1.0, 0.0001, dt)
-    f.of_r += dt
+    f.u += step.dt * f.du
+    f.v += step.dt * f.dv
+    f.s += step.dt * f.ds
+    block_predict(&f.of_uv, 1.0, 0.01, step)
+    block_predict(&f.of_s, 1.0, 0.0001, step)
+    f.of_r += step.dt
 
 
-cdef inline void filter_predict(BoxFilter* f, f64 dt) noexcept nogil:
+cdef inline void filter_predict(BoxFilter* f, Step step) noexcept nogil:
     # The area must stay positive, so it stops shrinking.
-    if f.s + dt * f.ds <= 0.0:
+    if f.s + step.dt * f.ds <= 0.0:
         f.ds = 0.0
-    filter_move(f, dt)
+    filter_move(f, step)
 
 
 cdef inline void filter_update(BoxFilter* f, const f64* uvsr) noexcept nogil:
@@ -133,13 +149,13 @@ cdef inline void aspect_start(AspectFilter* f, const f64* uvah) noexcept nogil:
     f.of_a = block(square(1e-2), square(1e-5))
 
 
-cdef inline void aspect_predict(AspectFilter* f, f64 dt) noexcept nogil:
-    block_predict(&f.of_uvh, square(1.0 / PER_POSITION * f.h), square(1.0 / PER_VELOCITY * f.h), dt)
-    block_predict(&f.of_a, square(1e-2), square(1e-5), dt)
-    f.u += dt * f.du
-    f.v += dt * f.dv
-    f.a += dt * f.da
-    f.h += dt * f.dh
+cdef inline void aspect_predict(AspectFilter* f, Step step) noexcept nogil:
+    block_predict(&f.of_uvh, square(1.0 / PER_POSITION * f.h), square(1.0 / PER_VELOCITY * f.h), step)
+    block_predict(&f.of_a, square(1e-2), square(1e-5), step)
+    f.u += step.dt * f.du
+    f.v += step.dt * f.dv
+    f.a += step.dt * f.da
+    f.h += step.dt * f.dh
 
 
 cdef inline void aspect_update(AspectFilter* f, const f64* uvah) noexcept nogil:
@@ -180,13 +196,13 @@ cdef inline void size_keep_positive(SizeFilter* f) noexcept nogil:
     f.h = max(f.h, 1e-3)
 
 
-cdef inline void size_predict(SizeFilter* f, f64 dt) noexcept nogil:
-    block_predict(&f.of_uw, square(1.0 / PER_POSITION * f.w), square(1.0 / PER_VELOCITY * f.w), dt)
-    block_predict(&f.of_vh, square(1.0 / PER_POSITION * f.h), square(1.0 / PER_VELOCITY * f.h), dt)
-    f.u += dt * f.du
-    f.v += dt * f.dv
-    f.w += dt * f.dw
-    f.h += dt * f.dh
+cdef inline void size_predict(SizeFilter* f, Step step) noexcept nogil:
+    block_predict(&f.of_uw, square(1.0 / PER_POSITION * f.w), square(1.0 / PER_VELOCITY * f.w), step)
+    block_predict(&f.of_vh, square(1.0 / PER_POSITION * f.h), square(1.0 / PER_VELOCITY * f.h), step)
+    f.u += step.dt * f.du
+    f.v += step.dt * f.dv
+    f.w += step.dt * f.dw
+    f.h += step.dt * f.dh
     size_keep_positive(f)
 
 

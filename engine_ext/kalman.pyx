@@ -21,7 +21,7 @@ def testing_filter(measurements):
     filter_start(&f, &uvsr[0, 0])
     for t in range(uvsr.shape[0]):
         if t > 0:
-            filter_predict(&f, 1.0)
+            filter_predict(&f, step_of(1.0))
             if uvsr[t, 0] == uvsr[t, 0]:
                 filter_update(&f, &uvsr[t, 0])
         x[t] = (f.u, f.v, f.s, f.r, f.du, f.dv, f.ds)

@@ -9,7 +9,9 @@ from engine_ext.assignment cimport (
     solve_dense, solve_rectangle, solve_sparse, solve_uncontested, workspace_free,
 )
 from engine_ext.geometry cimport iou_xyxy
-from engine_ext.kalman cimport BoxFilter, filter_box, filter_move, filter_predict, filter_start, filter_update
+from engine_ext.kalman cimport (
+    BoxFilter, Step, filter_box, filter_move, filter_predict, filter_start, filter_update, step_of
+)
 from engine_ext.tracker cimport (
     DETECTION_BYTES, HIGH, LOW, Detections, Part, Tracker, as_bool, as_count, as_number, carve, carve_part, grade,
     take_det, take_detections, take_track,
@@ -182,11 +184,13 @@ cdef class OCSortTracker(Tracker):
             Py_ssize_t i, t
             char* at = self.scratch
             Track* track
+            Step step = step_of(dt)
         take_detections(&dets, &at, given, class_of, n)
         grade(&dets, LOW_SCORE, self.det_thresh, self.level)
         for t in range(self.track_count):
             track = self.track(t)
-            filter_predict(&track.filter, dt)
+            filter_predict(&track.filter, step)
+            filter_box(&track.filter, self.track_boxes + 4 * t)
             if track.misses > 0:
                 track.streak = 0
             track.missed += dt
@@ -219,16 +223,16 @@ cdef class OCSortTracker(Tracker):
         return 0
 
     cdef void _predict(self, f64 dt, bint aging) noexcept nogil:
-        cdef Py_ssize_t t
+        cdef:
+            Py_ssize_t t
+            Step step = step_of(dt)
         for t in range(self.track_count):
-            filter_predict(&self.track(t).filter, dt)
+            filter_predict(&self.track(t).filter, step)
+            filter_box(&self.track(t).filter, self.track_boxes + 4 * t)
             if aging:
                 self.track(t).missed += dt
         self._keep_finite(self.track_boxes)
         self._write_rows_of(True)
-
-    cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
-        filter_box(&(<const Track*>track).filter, box)
 
     cdef i64 _id_of(self, const void* track) noexcept nogil:
         return (<const Track*>track).id
@@ -305,7 +309,7 @@ cdef class OCSortTracker(Tracker):
         track.filter = track.saved
         for k in range(track.misses + 1):
             if k > 0:
-                filter_move(&track.filter, step)
+                filter_move(&track.filter, step_of(step))
             since = first + k * step
             w, h = old_w + since * dw, old_h + since * dh
             between[0], between[1], between[2], between[3] = old[0] + since * du, old[1] + since * dv, w * h, w / h

@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 
 from engine_ext.assignment cimport BELOW_THRESHOLD, NEVER_ASSIGNED, associate, grow
 from engine_ext.geometry cimport xyxy_to_uvsr
-from engine_ext.kalman cimport BoxFilter, filter_box, filter_predict, filter_start, filter_update
+from engine_ext.kalman cimport BoxFilter, Step, filter_box, filter_predict, filter_start, filter_update, step_of
 from engine_ext.tracker cimport Tracker, as_bool, as_count, as_number
 from engine_ext.typedefs cimport f64, i32, i64
 
@@ -87,9 +87,11 @@ cdef class SortTracker(Tracker):
             int status
             i32 rejected
             Track* track
+            Step step = step_of(dt)
         for t in range(self.track_count):
             track = self.tracks + t
-            filter_predict(&track.filter, dt)
+            filter_predict(&track.filter, step)
+            filter_box(&track.filter, self.track_boxes + 4 * t)
             if not track.found:
                 track.streak = 0
             track.found = 0
@@ -123,16 +125,16 @@ cdef class SortTracker(Tracker):
         return 0
 
     cdef void _predict(self, f64 dt, bint aging) noexcept nogil:
-        cdef Py_ssize_t t
+        cdef:
+            Py_ssize_t t
+            Step step = step_of(dt)
         for t in range(self.track_count):
-            filter_predict(&self.tracks[t].filter, dt)
+            filter_predict(&self.tracks[t].filter, step)
+            filter_box(&self.tracks[t].filter, self.track_boxes + 4 * t)
             if aging:
                 self.tracks[t].missed += dt
         self._keep_finite(self.track_boxes)
         self._write_rows()
-
-    cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
-        filter_box(&(<const Track*>track).filter, box)
 
     cdef i64 _id_of(self, const void* track) noexcept nogil:
         return (<const Track*>track).id

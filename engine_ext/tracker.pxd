@@ -36,11 +36,9 @@ cdef class Tracker:
     cdef int _update(self, const f64* dets, const i64* class_of, Py_ssize_t n, f64 dt) noexcept nogil
     cdef void _predict(self, f64 dt, bint aging) noexcept nogil
     cdef void _write_rows(self) noexcept nogil
-    # The box of a track by its filter.
-    cdef void _box_of(self, const void* track, f64* box) noexcept nogil
     # The id of a track, 0 if it has none yet.
     cdef i64 _id_of(self, const void* track) noexcept nogil
-    # Fills `boxes` with the box of every track. Tracks whose box is not finite are removed.
+    # Removes the tracks whose box, by `boxes`, is not finite, and their boxes.
     cdef void _keep_finite(self, f64* boxes) noexcept nogil
 
 

@@ -235,25 +235,23 @@ cdef class Tracker:
     cdef void _write_rows(self) noexcept nogil:
         pass
 
-    cdef void _box_of(self, const void* track, f64* box) noexcept nogil:
-        pass
-
     cdef i64 _id_of(self, const void* track) noexcept nogil:
         return 0
 
     cdef void _keep_finite(self, f64* boxes) noexcept nogil:
         cdef:
             Py_ssize_t t, kept = 0
-            const char* track
-            f64* box
+            const f64* box
         for t in range(self.track_count):
-            track = self.track_memory + t * self.track_bytes
-            box = boxes + 4 * kept
-            self._box_of(track, box)
+            box = boxes + 4 * t
             # One test instead of four. The sum may overflow for finite coordinates, too, but such boxes are useless.
             if isfinite(box[0] + box[1] + box[2] + box[3]):
                 if kept < t:
-                    memcpy(self.track_memory + kept * self.track_bytes, track, self.track_bytes)
+                    memcpy(
+                        self.track_memory + kept * self.track_bytes, self.track_memory + t * self.track_bytes,
+                        self.track_bytes,
+                    )
+                    memcpy(boxes + 4 * kept, box, 4 * sizeof(f64))
                 kept += 1
         self.track_count = kept
 
