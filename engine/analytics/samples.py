@@ -170,11 +170,11 @@ class FrameTracks:
     frame: int
     pts: int
     time_s: float
+    class_names: dict[int, str]
     track_ids: NDArray[np.int64]
     class_ids: NDArray[np.int32]
     scores: NDArray[np.float32]
     boxes_xyxy: NDArray[np.float64]
-    class_names: dict[int, str] = field(default_factory=dict)
 
     @cached_property
     def samples(self) -> Samples:

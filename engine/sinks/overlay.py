@@ -232,8 +232,8 @@ class _SceneLayers:
 
 def rows_of(tracks: Tracks, boxes_xyxy: NDArray[np.float64], class_names: dict[int, str]) -> FrameTracks:
     """Return the tracks of a frame as those who count take them, with these boxes."""
-    frame, columns = tracks.frame, (tracks.track_ids, tracks.class_ids, tracks.scores)
-    return FrameTracks(frame.index, frame.pts, frame.time_s, *columns, boxes_xyxy, class_names)
+    frame, columns = tracks.frame, (tracks.track_ids, tracks.class_ids, tracks.scores, boxes_xyxy)
+    return FrameTracks(frame.index, frame.pts, frame.time_s, class_names, *columns)
 
 
 @dataclass

@@ -34,11 +34,11 @@ def tracks_of(frame, rows):
         frame,
         frame * 512,
         frame / 10,
+        NAMES,
         np.array([track for track, *_ in rows], np.int64),
         np.array([kind for *_, kind in rows], np.int32),
         np.full(len(rows), 0.75, np.float32),
         np.array(boxes, np.float64).reshape(-1, 4),
-        NAMES,
     )
 
 
