@@ -12,6 +12,7 @@ The third of what they return are the rows, ascending, whose distance is within 
 takes some ten nanoseconds for each piece of the line or edge. Raises ValueError where shapes don't fit.
 """
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import numpy as np
@@ -37,3 +38,37 @@ def inside_polygon(
 
     corners  (P, 2) float64 pixels, C-contiguous, P of 3 or more
     """
+
+class Watch:
+    """Tells where tracks are not on the side on which they were before: of a line, 1 or -1, or of a polygon, 1 inside
+    and 0 outside. Of most tracks in most frames nothing is to be told, and a frame takes some microseconds."""
+
+    def __init__(self, places: Iterable[tuple[NDArray[np.float64], Halves, float, bool]]) -> None:
+        """places: of each its points or corners, halves and margin, as above, and whether it is a polygon."""
+
+    def follow(
+        self, track_ids: NDArray[np.int64], boxes_xyxy: NDArray[np.float64], step: float, gone_before: float
+    ) -> tuple[list[int], list[tuple[int, int, int | None, bool]], list[tuple[float, int]], bool]:
+        """Take the tracks of the next frame, ids (M,), each once. Return
+
+        new    the ids that were not followed before, in their order
+        moved  by place and row, both numbers of each track that is not on its settled side there, or has none; the
+               side on which it is, and whether it is at least the margin away. The side is None where rounding could
+               decide either
+        gone   the step in which it was last seen, and the id, in this order, of each track that was not seen since
+               `gone_before`: it is forgotten
+        same   whether the tracks are those of the frame before
+        """
+
+    def settle(self, place: int, track_id: int, side: int | None) -> None:
+        """Note on which side of a place, by its number, a track that is followed is, None: on none. Raises KeyError for
+        another track."""
+
+    def add(self, track_id: int, seen: float) -> None:
+        """Follow a track that was last seen in the step `seen`, and is on no side."""
+
+    def forget(self, track_id: int) -> None:
+        """Forget a track, if it is followed."""
+
+    def last_seen(self) -> list[tuple[float, int]]:
+        """Return the tracks that are followed: the step in which each was last seen, and its id, in any order."""

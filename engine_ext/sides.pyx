@@ -4,7 +4,7 @@ import numpy as np
 
 from libc.math cimport INFINITY, fabs, sqrt
 
-from engine_ext.typedefs cimport f64, u8
+from engine_ext.typedefs cimport f64, i64, u8
 
 # The error of a distance: far more than rounding can add up to, of pixels and of the size of the numbers.
 cdef f64 NEAR_PX = 1e-6
@@ -37,14 +37,12 @@ def inside_polygon(boxes_xyxy, corners, halves, margin):
 
 cdef tuple _told(const f64[:, :] boxes, const f64[:, ::1] points, halves, f64 margin, bint closed):
     """What is said of a line, or of a polygon, which is `closed`: 1 is inside then, 0 is outside."""
-    cdef Py_ssize_t row, count = boxes.shape[0], least = 3 if closed else 2
+    cdef Py_ssize_t row, count = boxes.shape[0]
     cdef Anchor anchor
     cdef Point at
     cdef f64 distance
-    if boxes.shape[1] != 4:
-        raise ValueError(f"boxes_xyxy must be (N, 4). Got {boxes.shape[0]} x {boxes.shape[1]}.")
-    if points.shape[0] < least or points.shape[1] != 2:
-        raise ValueError(f"{least} or more points (P, 2) are needed. Got {points.shape[0]} x {points.shape[1]}.")
+    _check_boxes(boxes)
+    _check_points(points, closed)
     (anchor.left, anchor.right), (anchor.top, anchor.bottom) = halves
     side, far = np.empty(count, np.int8), np.empty(count, np.bool_)
     cdef signed char[::1] sides = side
@@ -57,6 +55,19 @@ cdef tuple _told(const f64[:, :] boxes, const f64[:, ::1] points, halves, f64 ma
         if distance <= at.doubt or fabs(distance - margin) <= at.doubt:
             unsure.append(row)
     return side, far, unsure
+
+
+cdef int _check_boxes(const f64[:, :] boxes) except -1:
+    if boxes.shape[1] != 4:
+        raise ValueError(f"boxes_xyxy must be (N, 4). Got {boxes.shape[0]} x {boxes.shape[1]}.")
+    return 0
+
+
+cdef int _check_points(const f64[:, ::1] points, bint closed) except -1:
+    cdef Py_ssize_t least = 3 if closed else 2
+    if points.shape[0] < least or points.shape[1] != 2:
+        raise ValueError(f"{least} or more points (P, 2) are needed. Got {points.shape[0]} x {points.shape[1]}.")
+    return 0
 
 
 cdef inline Point _point(const f64[:, :] boxes, Py_ssize_t row, const Anchor* anchor) noexcept nogil:
@@ -131,3 +142,127 @@ cdef f64 _from_edges(const f64[:, ::1] polygon, Point at, signed char* inside) n
         from_x, from_y = to_x, to_y
     inside[0] = inner
     return sqrt(least)
+
+
+cdef enum:
+    UNSETTLED = 2  # no side
+
+
+cdef class _Place:
+    """A line, or a polygon, which is `closed`."""
+
+    cdef const f64[:, ::1] points
+    cdef Anchor anchor
+    cdef f64 margin
+    cdef bint closed
+
+    def __init__(self, points, halves, margin, closed):
+        self.points, self.margin, self.closed = points, margin, closed
+        _check_points(self.points, self.closed)
+        (self.anchor.left, self.anchor.right), (self.anchor.top, self.anchor.bottom) = halves
+
+
+cdef class Watch:
+    """Tells where tracks are not on the side on which they were before. See sides.pyi."""
+
+    cdef list places
+    cdef dict slots                # of tracks: where in the following arrays each is
+    cdef i64[::1] ids
+    cdef f64[::1] seen             # step
+    cdef i64[::1] frames           # in which each was last seen, by number
+    cdef signed char[:, ::1] sides  # by place
+    cdef i64 frame
+    cdef Py_ssize_t before         # tracks in the frame before
+
+    def __init__(self, places):
+        self.places = [_Place(*each) for each in places]
+        self.slots = {}
+        self.frame = self.before = 0
+        self._room(16)
+
+    def follow(self, track_ids, boxes_xyxy, f64 step, f64 gone_before):
+        """Take the tracks of the next frame. See sides.pyi."""
+        cdef const i64[:] ids = track_ids
+        cdef const f64[:, :] boxes = boxes_xyxy
+        cdef Py_ssize_t row, slot, number, count = ids.shape[0]
+        cdef bint same = count == self.before
+        cdef signed char side
+        cdef f64 distance
+        cdef Point at
+        cdef _Place place
+        cdef list new = [], moved = [], gone = []
+        cdef Py_ssize_t[::1] of = np.empty(count, np.intp)
+        _check_boxes(boxes)
+        if boxes.shape[0] != count:
+            raise ValueError(f"boxes_xyxy must be ({count}, 4), as many as ids. Got {boxes.shape[0]}.")
+        self.frame += 1
+        self.before = count
+        for row in range(count):
+            known = self.slots.get(ids[row])
+            if known is None:
+                new.append(ids[row])
+                known = self._added(ids[row])
+            of[row] = slot = known
+            same &= self.frames[slot] == self.frame - 1
+            self.seen[slot], self.frames[slot] = step, self.frame
+        for number in range(len(self.places)):
+            place = self.places[number]
+            for row in range(count):
+                at = _point(boxes, row, &place.anchor)
+                if place.closed:
+                    distance = _from_edges(place.points, at, &side)
+                else:
+                    distance = _from_line(place.points, at, &side)
+                if distance <= at.doubt:
+                    moved.append((number, row, None, False))
+                elif side != self.sides[of[row], number]:
+                    known = None if fabs(distance - place.margin) <= at.doubt else side
+                    moved.append((number, row, known, distance >= place.margin))
+        for slot in range(len(self.slots)):
+            if self.frames[slot] != self.frame and self.seen[slot] < gone_before:
+                gone.append((self.seen[slot], self.ids[slot]))
+        for _, track_id in gone:
+            self.forget(track_id)
+        gone.sort()
+        return new, moved, gone, same
+
+    def settle(self, Py_ssize_t place, track_id, side):
+        """Note on which side of a place a track is, None: on none."""
+        self.sides[<Py_ssize_t>self.slots[track_id], place] = UNSETTLED if side is None else side
+
+    def add(self, track_id, f64 seen):
+        """Follow a track that was seen before. See sides.pyi."""
+        cdef Py_ssize_t slot = self.slots[track_id] if track_id in self.slots else self._added(track_id)
+        self.seen[slot] = seen
+
+    def forget(self, track_id):
+        """Forget a track, if it is followed."""
+        cdef Py_ssize_t last = len(self.slots) - 1, slot = self.slots.pop(track_id, -1)
+        if 0 <= slot < last:  # the last one takes its place
+            self.slots[self.ids[last]] = slot
+            self.ids[slot], self.seen[slot], self.frames[slot] = self.ids[last], self.seen[last], self.frames[last]
+            self.sides[slot, :] = self.sides[last, :]
+
+    def last_seen(self):
+        """Return the tracks that are followed. See sides.pyi."""
+        return [(self.seen[slot], track_id) for track_id, slot in self.slots.items()]
+
+    cdef Py_ssize_t _added(self, track_id) except -1:
+        cdef Py_ssize_t slot = len(self.slots)
+        if slot == self.ids.shape[0]:
+            self._room(2 * slot)
+        self.ids[slot], self.frames[slot] = track_id, -1
+        self.sides[slot, :] = UNSETTLED
+        self.slots[track_id] = slot
+        return slot
+
+    cdef int _room(self, Py_ssize_t size) except -1:
+        """Make room for so many tracks."""
+        cdef Py_ssize_t count = len(self.slots)
+        ids, seen, frames = np.empty(size, np.int64), np.empty(size), np.empty(size, np.int64)
+        sides = np.empty((size, len(self.places)), np.int8)
+        if count:
+            ids[:count], seen[:count], frames[:count] = self.ids, self.seen, self.frames
+            sides[:count] = self.sides
+        self.ids, self.seen, self.frames, self.sides = ids, seen, frames, sides
+        return 0

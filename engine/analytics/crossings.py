@@ -8,12 +8,11 @@ count in either direction. A sample exactly on the line has the side of the prev
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.analytics.geometry import PolyLine
 from engine.analytics.samples import LastRows, Moment, Row, Tracked
@@ -62,26 +61,39 @@ class Crossings:
                     self._tracks[track_id] = Approach(tracks.last.rows[number], low, low)
                     self._calm[track_id] = low
                 elif not side == low == high:
-                    found += self._moved(tracks, number, sides, far)
+                    _, start, stop = tracks.spans[number]
+                    # In most of them something changes at once, and of a frame there is one: arrays take longer.
+                    states = zip(sides[start:stop].tolist(), far[start:stop].tolist(), strict=True)
+                    found += self._moved(track_id, states, tracks.row_at(number))
         self._last.update(dict.fromkeys(tracks.ids, tracks.last))
         return found
 
-    def _moved(self, tracks: Tracked, number: int, sides: NDArray[np.int8], far: NDArray[np.bool_]) -> list[Crossing]:
-        """Process the samples of a track that does not stay on its settled side."""
-        track_id, start, stop = tracks.spans[number]
+    def step(self, track_id: int, row: Row, side: int | None, far: bool, before: Row | None) -> list[Crossing]:
+        """Process one sample of one track, given its side, None: not known, and whether it is at least the margin away,
+        as `feed` does. `before` is the track's last sample if that was not processed, because the track stayed on its
+        `calm_side`."""
+        if side is None:
+            sides, away = self._line.sides(np.array([row.box_xyxy]))
+            side, far = int(sides[0]), bool(away[0])
+        if before is not None:
+            self._last[track_id] = before
+        found = self._moved(track_id, ((side, far),), lambda _: row)
+        self._last[track_id] = row
+        return found
+
+    def _moved(self, track_id: int, states: Iterable[tuple[int, bool]], row: Callable[[int], Row]) -> list[Crossing]:
+        """Process the samples of a track that does not stay on its settled side: of each its side, and whether it is
+        at least the margin away. `row` gives one by its index."""
         track = self._tracks.get(track_id)
         if track is None:
-            track = self._tracks[track_id] = Approach(tracks.last.rows[number], 0, 0)
+            track = self._tracks[track_id] = Approach(row(0), 0, 0)
         else:
             track.last = self._last_of(track_id)
         found: list[Crossing] = []
-        states = zip(sides[start:stop].tolist(), far[start:stop].tolist(), strict=True)
-        # In most of them something changes at once, and of a frame there is one: arrays would take longer.
-        for index, (side, away) in enumerate(states, start):
+        for index, (side, away) in enumerate(states):
             if side not in (0, track.side):
                 if track.side:
-                    before = tracks.samples.row(index - 1) if index > start else track.last
-                    track.change = before, tracks.samples.row(index)
+                    track.change = row(index - 1) if index else track.last, row(index)
                 else:
                     track.settled = side
                 track.side = side
@@ -92,6 +104,14 @@ class Crossings:
         else:
             self._calm.pop(track_id, None)
         return found
+
+    def calm_side(self, track_id: int) -> int | None:
+        """Return a track's settled side if it is there. As long as it is, its samples need not be processed."""
+        return self._calm.get(track_id)
+
+    def stayed(self, last: Mapping[int, Row]) -> None:
+        """Take the last samples of tracks that were not processed, because they stayed on their settled sides."""
+        self._last.update(last)
 
     def end(self, track_id: int) -> list[Crossing]:
         """Forget a track that has ended, and return the crossing that its end completes, if any."""

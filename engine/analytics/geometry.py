@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from math import lcm
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,10 +85,17 @@ def exact(value: float) -> Fraction:
 class Shape:
     """Relative points (0..1) in pixels of a frame of `size_wh`. `margin` is a fraction of the frame's height."""
 
+    closed: ClassVar[bool]
+
     points: tuple[Point, ...]
     size_wh: tuple[int, int]
     anchor: Anchor
     margin: float
+
+    @property
+    def watched(self) -> tuple[Floats, Halves, float, bool]:
+        """What a Watch has to know of it."""
+        return self.pixels, _ANCHOR_HALVES[self.anchor], self._margin_px, self.closed
 
     @cached_property
     def exact_points(self) -> tuple[ExactPoint, ...]:
@@ -112,6 +119,8 @@ class PolyLine(Shape):
     """A line of two or more points. The positive side is on the right, going from the first to the last point on the
     screen (y grows downwards). Its end segments extend to infinity to divide the frame into two sides, but only a
     meeting between its ends is a crossing."""
+
+    closed = False
 
     def sides(self, boxes_xyxy: Floats) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
         """Return the side of each box's anchor, (N,) -1, 0 or 1, and whether it is at least the margin away."""
@@ -160,6 +169,8 @@ class PolyLine(Shape):
 
 class Polygon(Shape):
     """A closed polygon including its boundary. If it intersects itself, the even-odd rule decides what is inside."""
+
+    closed = True
 
     def inside(self, boxes_xyxy: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return two (N,) bool arrays: each box's anchor is inside; it is outside by at least the margin."""

@@ -15,15 +15,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, takewhile
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from engine.analytics.crossings import Approach, Crossing, Crossings
-from engine.analytics.samples import Samples, Tracked
+from engine.analytics.samples import FrameTracks, Row
 from engine.analytics.scene import Scene, SceneLine, SceneZone
 from engine.analytics.stays import Stay, Stays
+from engine_ext.sides import Watch
+
+_NOBODY = np.empty(0, np.int64)
 
 Done: TypeAlias = list[tuple[int, str, int]]
 """(index of the place, what happened, how often) of each count."""
@@ -63,7 +68,6 @@ class ZoneCount(NamedTuple):
 
 @dataclass(slots=True, eq=False, repr=False)
 class _Track:
-    seen: float
     votes: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     done: Counter[tuple[int, str]] = field(default_factory=Counter)
     """Counts at places that count some classes only."""
@@ -71,6 +75,8 @@ class _Track:
     """What counts if the track has ended."""
     kind: str = ""
     """The class with most votes so far."""
+    seen: float = 0.0
+    """The step in which it was last seen, once it is gone."""
 
     def vote(self, kind: str, score: float) -> bool:
         """Count a detection's class. Return whether the track's class is another one now."""
@@ -91,8 +97,16 @@ class LiveCounts:
         """Start at zero. An unseen track is presumed to have ended after `gone_after` steps, and has ended after
         `forget_after` steps if its tracker does not hold it any more."""
         self._gone_after, self._forget_after = gone_after, forget_after
-        self._lines = [(line, Crossings(scene.line_shape(line, size_wh))) for line in scene.lines]
-        self._zones = [(zone, Stays(scene.zone_shape(zone, size_wh))) for zone in scene.zones]
+        lines = [scene.line_shape(line, size_wh) for line in scene.lines]
+        zones = [scene.zone_shape(zone, size_wh) for zone in scene.zones]
+        self._lines = list(zip(scene.lines, map(Crossings, lines), strict=True))
+        self._zones = list(zip(scene.zones, map(Stays, zones), strict=True))
+        self._finders: list[Crossings | Stays] = [
+            *(crossings for _, crossings in self._lines),
+            *(stays for _, stays in self._zones),
+        ]
+        self._watch = Watch([shape.watched for shape in (*lines, *zones)])
+        """Knows the tracks that are not gone, and tells which of them are not where they were."""
         self._places: list[SceneLine | SceneZone] = [*scene.lines, *scene.zones]
         self._by_class = any(place.classes is not None for place in self._places)
         self._totals: Counter[tuple[int, str]] = Counter()
@@ -101,57 +115,92 @@ class LiveCounts:
         self._tracks: dict[int, _Track] = {}
         self._gone: dict[int, _Track] = {}
         """Those presumed to have ended, in the order in which they were last seen."""
-        self._here: frozenset[int] = frozenset()
+        self._last: dict[int, FrameTracks] = {}
+        """The frames in which the tracks that are not gone were last seen."""
+        self._here: NDArray[np.int64] = np.empty(0, np.int64)
         self._step = 0.0
+        self.changes = 0
+        """Grows with each frame after which `lines` or `zones` may return something else."""
 
-    def see(self, samples: Samples, step: float, alive: Collection[int] | None = ()) -> None:
-        """Process the tracks of the next frame, one row each; `step` is its position in steps of the stream. `alive`
-        are the tracks that may be seen again, however long ago they were; None: in this frame that is not known."""
-        ids = samples.track_ids.tolist()
-        here, self._step = frozenset(ids), step
-        self._here, tracks = here, self._tracks
-        for track_id in here - tracks.keys():
-            tracks[track_id] = self._back(track_id, step)
-        for track_id in ids:
-            tracks[track_id].seen = step
+    def see(self, frame: FrameTracks, step: float, alive: NDArray[np.int64] | None = _NOBODY) -> None:
+        """Process the tracks of the next frame; `step` is its position in steps of the stream. `alive` are the tracks
+        that may be seen again, however long ago they were; None: in this frame that is not known."""
+        ids = self._here = frame.track_ids
+        self._step = step
+        new, moved, gone, same = self._watch.follow(ids, frame.boxes_xyxy, step, step - self._gone_after)
+        for track_id in new:
+            self._tracks[track_id] = self._back(track_id)
         if self._by_class:
-            kinds = [samples.class_names.get(kind, str(kind)) for kind in samples.class_ids.tolist()]
-            for track_id, kind, score in zip(ids, kinds, samples.scores.tolist(), strict=True):
-                if self._tracks[track_id].vote(kind, score):
-                    self._shown = None
-        if ids:
-            rows = np.arange(len(ids))
-            self._feed(Tracked(samples, ids, rows, rows + 1))
-        long_ago = step - self._gone_after
-        gone = [track_id for track_id in tracks.keys() - here if tracks[track_id].seen < long_ago]
-        for track_id in sorted(gone, key=lambda track_id: (tracks[track_id].seen, track_id)):
-            track = self._gone[track_id] = tracks.pop(track_id)
-            track.at_end = self._at_end(track_id)
-            if track.at_end:
-                self._shown = None
+            self._vote(frame)
+        if moved:
+            self._take(frame, moved)
+        self._last.update(dict.fromkeys(ids.tolist(), frame))
+        for seen, track_id in gone:
+            self._leave(track_id, seen)
         if alive is not None:
-            forgotten = step - self._forget_after
-            for track_id, _ in list(takewhile(lambda item: item[1].seen < forgotten, self._gone.items())):
-                if track_id not in alive:
-                    self._end(track_id)
+            self._forget(step - self._forget_after, alive)
+        if not same or moved or self._shown is None:
+            self.changes += 1
 
-    def _back(self, track_id: int, step: float) -> _Track:
+    def _back(self, track_id: int) -> _Track:
         """Return a track that was gone, or is new."""
-        track = self._gone.pop(track_id, None) or _Track(step)
+        track = self._gone.pop(track_id, None) or _Track()
         if track.at_end:
             track.at_end, self._shown = Counter(), None
         return track
 
-    def _feed(self, tracks: Tracked) -> None:
-        for place, (_, crossings) in enumerate(self._lines):
-            for crossing in crossings.feed(tracks):
-                self._count(place, crossing)
-        for place, (_, stays) in enumerate(self._zones, len(self._lines)):
-            before = len(stays.inside_now)
-            for stay in stays.feed(tracks):
-                self._count(place, stay)
-            if len(stays.inside_now) != before:
+    def _vote(self, frame: FrameTracks) -> None:
+        samples = frame.samples
+        kinds = [samples.class_names.get(kind, str(kind)) for kind in samples.class_ids.tolist()]
+        for track_id, kind, score in zip(samples.track_ids.tolist(), kinds, samples.scores.tolist(), strict=True):
+            if self._tracks[track_id].vote(kind, score):
                 self._shown = None
+
+    def _take(self, frame: FrameTracks, moved: list[tuple[int, int, int | None, bool]]) -> None:
+        """Process what a Watch tells of: tracks that are not where they were."""
+        ids = frame.track_ids.tolist()
+        rows: dict[int, tuple[Row, Row | None]] = {}
+        for place, index, side, far in moved:
+            track_id, finder = ids[index], self._finders[place]
+            if index not in rows:
+                last = self._last.get(track_id)
+                rows[index] = frame.row(index), None if last is None else last.of(track_id)
+            row, before = rows[index]
+            staying = self._staying(finder)
+            for found in finder.step(track_id, row, side, far, before):
+                self._count(place, found)
+            if self._staying(finder) != staying:
+                self._shown = None
+            self._watch.settle(place, track_id, finder.calm_side(track_id))
+
+    def _leave(self, track_id: int, seen: float) -> None:
+        """Presume that a track has ended, which was last seen in that step."""
+        self._tell_last([track_id])
+        self._last.pop(track_id, None)
+        track = self._gone[track_id] = self._tracks.pop(track_id)
+        track.seen, track.at_end = seen, self._at_end(track_id)
+        if track.at_end:
+            self._shown = None
+
+    def _forget(self, before: float, alive: NDArray[np.int64]) -> None:
+        """End the tracks that were last seen before that step and won't be seen again."""
+        long_gone = list(takewhile(lambda track_id: self._gone[track_id].seen < before, self._gone))
+        if long_gone:
+            held = frozenset(alive.tolist())
+            for track_id in long_gone:
+                if track_id not in held:
+                    self._end(track_id)
+
+    def _tell_last(self, track_ids: Collection[int]) -> None:
+        """Tell all lines and zones the last rows of tracks, which they don't know of those that stayed where they
+        were."""
+        last = {track_id: self._last[track_id].of(track_id) for track_id in track_ids if track_id in self._last}
+        for finder in self._finders:
+            finder.stayed(last)
+
+    @staticmethod
+    def _staying(finder: Crossings | Stays) -> int:
+        return len(finder.inside_now) if isinstance(finder, Stays) else 0
 
     def lines(self) -> list[LineCount]:
         """Return the counts of the lines, in the order of the scene."""
@@ -162,11 +211,10 @@ class LiveCounts:
 
     def zones(self) -> list[ZoneCount]:
         """Return the counts of the zones, in the order of the scene."""
-        numbers = self._numbers()
+        numbers, here = self._numbers(), frozenset(self._here.tolist())
         found = []
         for place, (zone, stays) in enumerate(self._zones, len(self._lines)):
-            staying = stays.inside_now
-            inside = sum(self._counts_at(place, track_id) for track_id in self._here & staying)
+            inside = self._counted(place, here & stays.inside_now)
             found.append(ZoneCount(zone, inside, numbers[place, "stay"]))
         return found
 
@@ -177,20 +225,20 @@ class LiveCounts:
     def go_on(self, left: Mapping[str, object], step: float, *, joined: bool) -> None:
         """Continue in the camera's next file, whose first frame is at `step`. If it is not `joined` to the previous
         file, all of that file's tracks have ended. Raises ValueError as `restore` does."""
-        self.restore(left)
-        for track in self._tracks.values():
-            track.seen += step - 1
+        self._restore(left, step - 1)
         for track_id in [] if joined else list(self._tracks):
             self._end(track_id)
 
     def state(self, since: float = 0.0) -> dict[str, object]:
         """Return everything that later frames depend on, as JSON values. Steps are counted from `since`."""
-        tracks = chain(self._gone.items(), self._tracks.items())
+        gone = ((track.seen, track_id, track) for track_id, track in self._gone.items())
+        others = ((seen, track_id, self._tracks[track_id]) for seen, track_id in self._watch.last_seen())
+        self._tell_last(self._last)
         state = _State(
             _triples(self._totals),
             [
-                (track_id, track.seen - since, dict(track.votes), _triples(track.done))
-                for track_id, track in sorted(tracks, key=lambda item: (item[1].seen, item[0]))
+                (track_id, seen - since, dict(track.votes), _triples(track.done))
+                for seen, track_id, track in sorted(chain(gone, others), key=itemgetter(0, 1))
             ],
             [crossings.state() for _, crossings in self._lines],
             [stays.state() for _, stays in self._zones],
@@ -200,13 +248,21 @@ class LiveCounts:
 
     def restore(self, state: Mapping[str, object]) -> None:
         """Continue from a state that `state` returned. Raises ValueError if it does not fit this scene."""
+        self._restore(state, 0.0)
+
+    def _restore(self, state: Mapping[str, object], ahead: float) -> None:
+        """Continue from a state whose steps are counted from `ahead`."""
         known = _states().validate_json(json.dumps(state), strict=True)
         self._totals = _counter(known.totals)
         self._gone = {}  # the next frame adds those that are gone
         self._tracks = {
-            track_id: _Track(seen, defaultdict(float, votes), _counter(done))
-            for track_id, seen, votes, done in known.tracks
+            track_id: _Track(defaultdict(float, votes), _counter(done)) for track_id, _, votes, done in known.tracks
         }
+        self._last = {}
+        for _, track_id in self._watch.last_seen():
+            self._watch.forget(track_id)
+        for track_id, seen, *_ in known.tracks:
+            self._watch.add(track_id, seen + ahead)
         for track in self._tracks.values():
             track.settle()
         self._shown = None
@@ -239,8 +295,9 @@ class LiveCounts:
             for stay in stays.end(track_id):
                 track.done[place, _key(stay)] += 1
         self._add(self._totals, track_id, track.done)
-        self._gone.pop(track_id, None)
-        self._tracks.pop(track_id, None)
+        self._watch.forget(track_id)
+        for of_tracks in (self._gone, self._tracks, self._last):
+            of_tracks.pop(track_id, None)
 
     def _numbers(self) -> Counter[tuple[int, str]]:
         """Return all counts, those of the stays with the ones that last. Between two frames they rarely change."""
@@ -252,7 +309,7 @@ class LiveCounts:
                 self._add(numbers, track_id, track.at_end)
                 self._add(numbers, track_id, track.done)
         for place, (_, stays) in enumerate(self._zones, len(self._lines)):
-            numbers[place, "stay"] += sum(self._counts_at(place, track_id) for track_id in stays.inside_now)
+            numbers[place, "stay"] += self._counted(place, stays.inside_now)
         return numbers
 
     def _add(self, numbers: Counter[tuple[int, str]], track_id: int, done: Counter[tuple[int, str]]) -> None:
@@ -262,6 +319,12 @@ class LiveCounts:
 
     def _track(self, track_id: int) -> _Track:
         return self._tracks[track_id] if track_id in self._tracks else self._gone[track_id]
+
+    def _counted(self, place: int, track_ids: Collection[int]) -> int:
+        """Return of how many of these tracks a place counts the class."""
+        if self._places[place].classes is None:
+            return len(track_ids)
+        return sum(self._counts_at(place, track_id) for track_id in track_ids)
 
     def _counts_at(self, place: int, track_id: int) -> bool:
         """Return whether a place counts a track's class: the one with most votes so far."""

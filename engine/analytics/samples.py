@@ -160,6 +160,49 @@ class LastRows:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class FrameTracks:
+    """The tracks of one frame, one row each, as the tracker gives them: of most frames nobody asks for Samples.
+
+    track_ids (M,) int64; class_ids (M,) int32; scores (M,) float32; boxes_xyxy (M, 4) float64, pixels of the upright
+    frame, rounded as in rows.
+    """
+
+    frame: int
+    pts: int
+    time_s: float
+    class_names: dict[int, str]
+    track_ids: NDArray[np.int64]
+    class_ids: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    boxes_xyxy: NDArray[np.float64]
+
+    @cached_property
+    def samples(self) -> Samples:
+        """The rows as those who count take them."""
+        count = len(self.track_ids)
+        scores: NDArray[np.float64] = self.scores.astype(np.float64)
+        return Samples(
+            np.full(count, self.frame, np.int64),
+            np.full(count, self.pts, np.int64),
+            np.full(count, self.time_s),
+            self.track_ids,
+            self.class_ids.astype(np.int64),
+            np.round(scores, 4),
+            self.boxes_xyxy,
+            self.class_names,
+        )
+
+    def of(self, track_id: int) -> Row:
+        """Return a single track's row."""
+        return self.row(self.track_ids.tolist().index(track_id))
+
+    def row(self, index: int) -> Row:
+        """Return the row at `index`."""
+        x1, y1, x2, y2 = self.boxes_xyxy[index].tolist()
+        return Row("", 0.0, self.frame, self.pts, self.time_s, (x1, y1, x2, y2))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Tracked:
     """The rows of T tracks, grouped by track in the order of the tracks' first rows, so that operations can be
     vectorised over all of them.
@@ -181,6 +224,11 @@ class Tracked:
     def spans(self) -> list[tuple[int, int, int]]:
         """Each track's id, start and stop."""
         return list(zip(self.ids, self.starts.tolist(), self.stops.tolist(), strict=True))
+
+    def row_at(self, number: int) -> Callable[[int], Row]:
+        """Return what gives the rows of the track `ids[number]`, by their index among its own."""
+        _, start, _ = self.spans[number]
+        return lambda index: self.samples.row(start + index)
 
     @cached_property
     def last(self) -> LastRows:

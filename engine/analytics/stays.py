@@ -6,7 +6,7 @@ least the margin, or with the track. A gap in a track does not end a stay.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, KeysView
+from collections.abc import Callable, Iterable, KeysView, Mapping
 from dataclasses import dataclass
 from itertools import compress
 from typing import NamedTuple
@@ -35,11 +35,13 @@ class Stay(NamedTuple):
 
 @dataclass(slots=True, eq=False, repr=False)
 class _Open:
-    """A stay that has not ended. Its last sample's moment is worked out only when someone asks."""
+    """A stay that has not ended. Its last sample's moment is worked out only when someone asks. `calm`: the track's
+    last sample is inside."""
 
     first: Moment
     last: LastRows | Row | Moment
     born_inside: bool
+    calm: bool = False
 
     def stay(self, track_id: int, anchor: Anchor, *, ended_inside: bool = True) -> Stay:
         last = self.last.of(track_id) if isinstance(self.last, LastRows) else self.last
@@ -70,38 +72,71 @@ class Stays:
         if not before == any_inside == all_inside:  # most stay where they are
             for number, (was, some, whole) in enumerate(zip(before, any_inside, all_inside, strict=True)):
                 if not was == some == whole:
-                    found += self._moved(tracks, number, inside, left)
+                    track_id, start, stop = tracks.spans[number]
+                    states = zip(inside[start:stop].tolist(), left[start:stop].tolist(), strict=True)
+                    found += self._moved(track_id, states, tracks.row_at(number))
                     before[number] = False
         for track_id in compress(tracks.ids, before):
-            self._open[track_id].last = tracks.last
+            stay = self._open[track_id]
+            stay.last, stay.calm = tracks.last, True
         self._seen.update(dict.fromkeys(tracks.ids))
         return found
 
-    def _moved(self, tracks: Tracked, number: int, inside: NDArray[np.bool_], left: NDArray[np.bool_]) -> list[Stay]:
-        """Process the samples of a track that enters or leaves, or is outside by less than the margin."""
-        track_id, start, stop = tracks.spans[number]
-        samples, anchor = tracks.samples, self._zone.anchor
+    def step(self, track_id: int, row: Row, inside: int | None, far: bool, before: Row | None) -> list[Stay]:
+        """Process one sample of one track, given whether it is inside, None: not known, and whether it is at least the
+        margin from the boundary, as `feed` does. `before` is the track's last sample if that was not processed, because
+        the track stayed on its `calm_side`."""
+        leaves = far and not inside
+        if inside is None:
+            within, left = self._zone.inside(np.array([row.box_xyxy]))
+            inside, leaves = bool(within[0]), bool(left[0])
+        if before is not None:
+            self.stayed({track_id: before})
+        found = self._moved(track_id, ((bool(inside), leaves),), lambda _: row)
+        self._seen[track_id] = None
+        return found
+
+    def _moved(self, track_id: int, states: Iterable[tuple[bool, bool]], row: Callable[[int], Row]) -> list[Stay]:
+        """Process the samples of a track that enters or leaves, or is outside by less than the margin: of each whether
+        it is inside, and whether outside by the margin. `row` gives one by its index."""
+        anchor = self._zone.anchor
         stay = self._open.pop(track_id, None)
         ended: list[Stay] = []
         last: int | None = None
-        states = zip(inside[start:stop].tolist(), left[start:stop].tolist(), strict=True)
-        for index, (within, leaves) in enumerate(states, start):
+        within = False
+        for index, (within, leaves) in enumerate(states):
             if within:
                 if stay is None:
-                    born_inside = index == start and track_id not in self._seen
-                    first = samples.row(index)
+                    born_inside = index == 0 and track_id not in self._seen
+                    first = row(index)
                     stay = _Open(first.moment(anchor), first, born_inside)
                 last = index
             elif leaves and stay is not None:
                 if last is not None:
-                    stay.last, last = samples.row(last), None
+                    stay.last, last = row(last), None
                 ended.append(stay.stay(track_id, anchor, ended_inside=False))
                 stay = None
         if stay is not None:
             if last is not None:
-                stay.last = samples.row(last)
+                stay.last = row(last)
+            stay.calm = within
             self._open[track_id] = stay
         return ended
+
+    def calm_side(self, track_id: int) -> int | None:
+        """Return 1 for a track inside, 0 for one without a stay, None for another or a new one. As long as it stays
+        inside, or outside without a stay, its samples need not be processed."""
+        stay = self._open.get(track_id)
+        if stay is None:
+            return 0 if track_id in self._seen else None
+        return 1 if stay.calm else None
+
+    def stayed(self, last: Mapping[int, Row]) -> None:
+        """Take the last samples of tracks that were not processed, because they stayed inside or outside."""
+        for track_id, row in last.items():
+            stay = self._open.get(track_id)
+            if stay is not None and stay.calm:
+                stay.last = row
 
     def end(self, track_id: int) -> list[Stay]:
         """Forget a track that has ended, and return the stay that ends with it, if any."""

@@ -13,7 +13,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.analytics.samples import Samples
+from engine.analytics.samples import FrameTracks
 from engine.config import EngineConfig
 from engine.media.planes import colour_of, planes_of
 from engine.records import Frame, Tracks
@@ -80,7 +80,7 @@ class Overlay:
         layers = None
         if scene is not None:
             upright_wh = tracks.frame.size_wh or size_wh  # without what was added to make its size even
-            scene.see(tracks.frame, samples_of(tracks, boxes, self._kinds), upright_wh, tracks.alive)
+            scene.see(tracks.frame, rows_of(tracks, boxes, self._kinds), upright_wh, tracks.alive)
             layers = self._layers_of(scene, _Canvas(size_wh, upright_wh, matrix, full_range))
             layers.lines.draw(planes)
         colours = tracks.track_ids if style.colour_by == "id" else tracks.class_ids.astype(np.int64)
@@ -167,7 +167,7 @@ class Overlay:
             return [self._names[class_id] for class_id in tracks.class_ids.tolist()]
         if part == "id":
             return list(map(str, ids))
-        return [f"{score:.2f}" for score in _scores(tracks).tolist()]
+        return [f"{score:.2f}" for score in np.round(tracks.scores.astype(np.float64), 4).tolist()]
 
     def _follow(self, frame: Frame, ids: list[int], boxes: NDArray[np.float64], colours: NDArray[np.int64]) -> None:
         """Add the foot of each box to its track's trail, and let go what is too old."""
@@ -230,24 +230,10 @@ class _SceneLayers:
         )
 
 
-def samples_of(tracks: Tracks, boxes_xyxy: NDArray[np.float64], class_names: dict[int, str]) -> Samples:
+def rows_of(tracks: Tracks, boxes_xyxy: NDArray[np.float64], class_names: dict[int, str]) -> FrameTracks:
     """Return the tracks of a frame as those who count take them, with these boxes."""
-    frame, count = tracks.frame, len(tracks)
-    return Samples(
-        np.full(count, frame.index, np.int64),
-        np.full(count, frame.pts, np.int64),
-        np.full(count, frame.time_s),
-        tracks.track_ids,
-        tracks.class_ids.astype(np.int64),
-        _scores(tracks),
-        boxes_xyxy,
-        class_names,
-    )
-
-
-def _scores(tracks: Tracks) -> NDArray[np.float64]:
-    scores: NDArray[np.float64] = tracks.scores.astype(np.float64)
-    return np.round(scores, 4)
+    frame, columns = tracks.frame, (tracks.track_ids, tracks.class_ids, tracks.scores, boxes_xyxy)
+    return FrameTracks(frame.index, frame.pts, frame.time_s, class_names, *columns)
 
 
 @dataclass

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.analytics.live import LiveCounts
-from engine.analytics.samples import Samples
+from engine.analytics.samples import FrameTracks
 from engine.analytics.scene import Scene, SceneLine, SceneZone
 from engine.records import Frame
 from engine.sinks.sign_places import Outline, Room, place_signs
@@ -96,6 +96,8 @@ class SceneOverlay:
         ]
         self._counts: LiveCounts | None = None
         self._saved: Mapping[str, object] | None = None
+        self._said: tuple[int, list[str]] | None = None
+        """What the signs of lines and zones say, and after which change of the counts."""
         self._first_s: float | None = None
         self._layouts: dict[tuple[int, int], _Layout] = {}
         self._size_wh = (0, 0)
@@ -104,9 +106,9 @@ class SceneOverlay:
         first frame."""
 
     def see(
-        self, frame: Frame, samples: Samples, size_wh: tuple[int, int], alive: NDArray[np.int64] | None = None
+        self, frame: Frame, tracks: FrameTracks, size_wh: tuple[int, int], alive: NDArray[np.int64] | None = None
     ) -> None:
-        """Take the next frame, its tracks, one row each, and the size that it has upright. `alive` are the tracks that
+        """Take the next frame, its tracks, and the size that it has upright. `alive` are the tracks that
         may be seen again; None: in this frame that is not known."""
         if self._first_s is None:
             self._first_s = frame.time_s
@@ -120,7 +122,7 @@ class SceneOverlay:
                 self._counts.restore(self._saved)
             else:
                 self._go_on(self._counts, step)
-        self._counts.see(samples, step, None if alive is None else frozenset(alive.tolist()))
+        self._counts.see(tracks, step, alive)
 
     def left(self) -> CountsJson | None:
         """Return what the next file of the camera continues with; None if nothing is counted."""
@@ -168,7 +170,7 @@ class SceneOverlay:
     def restore(self, state: SceneJson | None) -> None:
         """Continue where `state` was taken; None: begin again. Raises ValueError, TypeError or KeyError for anything
         else."""
-        self._first_s = self._counts = self._saved = None
+        self._first_s = self._counts = self._saved = self._said = None
         if state is None:
             return
         self._first_s, self._saved = float(state["first_s"]), state["counts"]
@@ -181,11 +183,14 @@ class SceneOverlay:
     def _texts(self) -> list[str]:
         if "counts" not in self._parts:
             return [place.name for place in self._places]
-        lines = self._counts.lines() if self._counts is not None else []
-        zones = self._counts.zones() if self._counts is not None else []
-        return [_of_line(each.line, each.into, each.out) for each in lines] + [
-            _of_zone(each.zone, each.inside, each.stays) for each in zones
-        ]
+        counts = self._counts
+        if counts is None:
+            return []
+        if self._said is None or self._said[0] != counts.changes:
+            lines = [_of_line(each.line, each.into, each.out) for each in counts.lines()]
+            zones = [_of_zone(each.zone, each.inside, each.stays) for each in counts.zones()]
+            self._said = counts.changes, lines + zones
+        return self._said[1]
 
     def _time_of(self, frame: Frame) -> str:
         since = timedelta(seconds=frame.time_s - (self._first_s or 0.0))

@@ -14,7 +14,7 @@ from engine.analytics import Scene
 from engine.media.planes import planes_of
 from engine.pipeline.outputs import scene_overlay
 from engine.records import Frame, Tracks
-from engine.sinks.overlay import Overlay, OverlayStyle, samples_of
+from engine.sinks.overlay import Overlay, OverlayStyle, rows_of
 from engine.sinks.scene_overlay import SceneOverlay
 
 ALL = ("lines", "zones", "counts", "clock")
@@ -73,7 +73,7 @@ def test_more_signs_than_there_is_room_for():
 
 
 def said(overlay, tracks, size_wh=(320, 180)):
-    overlay.see(tracks.frame, samples_of(tracks, tracks.boxes_xyxy, {0: "person"}), size_wh)
+    overlay.see(tracks.frame, rows_of(tracks, tracks.boxes_xyxy, {0: "person"}), size_wh)
     return overlay.signs(tracks.frame)
 
 

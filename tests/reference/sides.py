@@ -53,3 +53,38 @@ def anchors(boxes_xyxy, halves):
 
 def unsure(distance, margin, doubt):
     return np.flatnonzero((distance <= doubt) | (np.abs(distance - margin) <= doubt)).tolist()
+
+
+class Watch:
+    def __init__(self, places):
+        self.places = list(places)
+        self.seen, self.sides, self.before = {}, {}, set()
+
+    def follow(self, track_ids, boxes_xyxy, step, gone_before):
+        ids = track_ids.tolist()
+        new = [track_id for track_id in ids if track_id not in self.seen]
+        self.seen.update(dict.fromkeys(ids, step))
+        moved = []
+        for number, (points, halves, margin, closed) in enumerate(self.places):
+            told = inside_polygon if closed else beside_line
+            sides, far, doubtful = told(boxes_xyxy, points, halves, margin)
+            for row, (track_id, side, away) in enumerate(zip(ids, sides.tolist(), far.tolist(), strict=True)):
+                if row in doubtful and row not in told(boxes_xyxy, points, halves, np.inf)[2]:
+                    sure = self.sides.get((number, track_id)) == side  # only its distance from the margin is doubtful
+                else:
+                    sure = row not in doubtful and self.sides.get((number, track_id)) == side
+                if not sure:
+                    moved.append((number, row, None if row in doubtful else int(side), away))
+        gone = sorted((seen, track_id) for track_id, seen in self.seen.items() if seen < gone_before)
+        gone = [(seen, track_id) for seen, track_id in gone if track_id not in ids]
+        for _, track_id in gone:
+            self.forget(track_id)
+        same, self.before = set(ids) == self.before, set(ids)
+        return new, moved, gone, same
+
+    def settle(self, place, track_id, side):
+        self.sides[place, track_id] = side
+
+    def forget(self, track_id):
+        self.seen.pop(track_id)
+        self.sides = {key: side for key, side in self.sides.items() if key[1] != track_id}

@@ -6,8 +6,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from engine.analytics import EventKind, Recording, Samples, Scene, analyse
+from engine.analytics import EventKind, Recording, Scene, analyse
 from engine.analytics.live import LiveCounts
+from engine.analytics.samples import FrameTracks
 
 SIZE = (1000, 500)
 NAMES = {0: "person", 1: "car"}
@@ -26,19 +27,18 @@ SCENE = Scene.model_validate(
 GONE, FORGOTTEN = 4.0, 12.0
 
 
-def samples_of(frame, rows):
+def tracks_of(frame, rows):
     """Rows are (track, x, y, class)."""
-    count = len(rows)
     boxes = [[x - 10, y - 30, x + 10, y] for _, x, y, _ in rows]
-    return Samples(
-        np.full(count, frame),
-        np.full(count, frame * 512),
-        np.full(count, frame / 10),
-        np.array([track for track, *_ in rows], np.int64),
-        np.array([kind for *_, kind in rows], np.int64),
-        np.full(count, 0.75),
-        np.array(boxes, np.float64).reshape(-1, 4),
+    return FrameTracks(
+        frame,
+        frame * 512,
+        frame / 10,
         NAMES,
+        np.array([track for track, *_ in rows], np.int64),
+        np.array([kind for *_, kind in rows], np.int32),
+        np.full(len(rows), 0.75, np.float32),
+        np.array(boxes, np.float64).reshape(-1, 4),
     )
 
 
@@ -60,12 +60,12 @@ def wanderers(seed, frames=40, count=25):
             shown = kind if rng.random() < 0.7 else 1 - kind
             if not lost <= frame < lost + 6:
                 by_frame[frame].append((track, float(x), float(y), shown))
-    return [samples_of(frame, rows) for frame, rows in enumerate(by_frame)]
+    return [tracks_of(frame, rows) for frame, rows in enumerate(by_frame)]
 
 
 def told(frames):
     """What `analyse` says of these frames: crossings by line and direction, stays by zone."""
-    rows = [samples for samples in frames if len(samples)]
+    rows = [tracks.samples for tracks in frames if len(tracks.track_ids)]
     answers = analyse([Recording("a.mp4", SIZE, rows, (0.0, 100.0))], SCENE)
     return Counter(
         (event.place, event.direction) for event in answers.events if event.kind in (EventKind.CROSSING, EventKind.STAY)
@@ -90,12 +90,12 @@ def again(counts):
 def test_they_are_those_of_the_rows_up_to_each_frame(seed):
     frames = wanderers(seed)
     counts = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN)
-    for number, samples in enumerate(frames):
-        counts.see(samples, number)
+    for number, tracks in enumerate(frames):
+        counts.see(tracks, number)
         if number % 5 and number < len(frames) - 1:
             continue
         ended = again(counts)
-        ended.see(samples_of(number + 1, []), number + (GONE if seed % 2 else FORGOTTEN) + 1)
+        ended.see(tracks_of(number + 1, []), number + (GONE if seed % 2 else FORGOTTEN) + 1)
         assert shown(ended) == told(frames[: number + 1]), number
     assert len(told(frames)) >= 5
 
@@ -104,10 +104,10 @@ def test_they_are_those_of_the_rows_up_to_each_frame(seed):
 def test_a_checkpoint_changes_nothing(seed):
     frames = wanderers(seed)
     whole, resumed = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN), LiveCounts(SCENE, SIZE, GONE, FORGOTTEN)
-    for number, samples in enumerate(frames):
-        whole.see(samples, number)
+    for number, tracks in enumerate(frames):
+        whole.see(tracks, number)
         resumed = again(resumed)
-        resumed.see(samples, number)
+        resumed.see(tracks, number)
         assert (resumed.lines(), resumed.zones()) == (whole.lines(), whole.zones())
         assert resumed.state() == whole.state()
 
@@ -116,18 +116,18 @@ def test_a_crossing_counts_once_it_is_decided():
     """The margin is 5 pixels: 301 and 304 are not there yet, and a track that ends there has crossed all the same."""
     counts, seen = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN), []
     for number, x in enumerate([290.0, 301.0, 304.0, 305.0]):
-        counts.see(samples_of(number, [(1, x, 250.0, 0)]), number)
+        counts.see(tracks_of(number, [(1, x, 250.0, 0)]), number)
         seen.append(counts.lines()[0].out)
     assert seen == [0, 0, 0, 1]
     counts, seen = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN), []
     for number in range(16):
-        counts.see(samples_of(number, [(1, (290.0, 301.0)[number], 250.0, 0)] if number < 2 else []), number)
+        counts.see(tracks_of(number, [(1, (290.0, 301.0)[number], 250.0, 0)] if number < 2 else []), number)
         seen.append(counts.lines()[0].out)
     assert seen == [0] * 6 + [1] * 10
     counts, seen = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN), []
     for number in range(10):
         x = {0: 290.0, 1: 301.0, 8: 303.0, 9: 299.0}.get(number)
-        counts.see(samples_of(number, [(1, x, 250.0, 0)] if x else []), number)
+        counts.see(tracks_of(number, [(1, x, 250.0, 0)] if x else []), number)
         seen.append(counts.lines()[0].out)
     assert seen == [0] * 6 + [1, 1, 0, 0], "it was seen again, and turned back"
 
@@ -135,7 +135,7 @@ def test_a_crossing_counts_once_it_is_decided():
 def test_who_is_inside():
     counts, seen = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN), []
     for number, xs in enumerate([(450.0,), (455.0, 500.0), (390.0, 505.0), (500.0,)]):
-        counts.see(samples_of(number, [(track, x, 250.0, 0) for track, x in enumerate(xs)]), number)
+        counts.see(tracks_of(number, [(track, x, 250.0, 0) for track, x in enumerate(xs)]), number)
         zone = counts.zones()[0]
         seen.append((zone.inside, zone.stays))
     assert seen == [(1, 1), (2, 2), (1, 2), (1, 3)]
@@ -145,7 +145,7 @@ def test_the_class_is_the_present_one():
     """Of a line that counts cars: a track that crosses as a car counts no more once it is a person."""
     counts, seen = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN), []
     for number, (x, kind) in enumerate([(540.0, 1), (700.0, 1), (705.0, 0), (710.0, 0), (715.0, 0), (720.0, 0)]):
-        counts.see(samples_of(number, [(7, x, 250.0, kind)]), number)
+        counts.see(tracks_of(number, [(7, x, 250.0, kind)]), number)
         seen.append(counts.lines()[1].into + counts.lines()[1].out)
     assert seen == [0, 1, 1, 1, 0, 0]
 
@@ -153,24 +153,24 @@ def test_the_class_is_the_present_one():
 def test_what_has_ended_is_forgotten():
     counts = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN)
     for number in range(2000):
-        counts.see(samples_of(number, [(number, 200.0 + number % 400, 250.0, 0)]), number)
+        counts.see(tracks_of(number, [(number, 200.0 + number % 400, 250.0, 0)]), number)
     state = counts.state()
     assert max(len(state["tracks"]), *map(len, state["lines"]), *map(len, state["zones"])) <= FORGOTTEN + 2
 
 
-@pytest.mark.parametrize("alive", [None, frozenset({1})])
+@pytest.mark.parametrize("alive", [None, np.array([1])])
 def test_a_track_that_may_be_seen_again_is_not_forgotten(alive):
     """It ended 4 pixels behind the line, or so it seemed, and is seen again on the other side."""
     counts = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN)
     late = int(3 * FORGOTTEN)
     for number in range(late):
         x = {0: 290.0, 1: 304.0}.get(number)
-        counts.see(samples_of(number, [(1, x, 250.0, 0)] if x else []), number, alive)
+        counts.see(tracks_of(number, [(1, x, 250.0, 0)] if x else []), number, alive)
     assert counts.lines()[0].out == 1
-    counts.see(samples_of(late, [(1, 290.0, 250.0, 0)]), late, alive)
+    counts.see(tracks_of(late, [(1, 290.0, 250.0, 0)]), late, alive)
     assert counts.lines()[0].out == 0
     for number in range(late + 1, 2 * late + 3):
-        counts.see(samples_of(number, []), number)
+        counts.see(tracks_of(number, []), number)
     assert counts.state()["tracks"] == []
 
 
@@ -186,15 +186,15 @@ def test_the_next_file_of_a_camera(joined):
     """Its steps are counted anew; joined to the one before, all goes on, else that one's tracks have ended."""
     frames = wanderers(1)
     first = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN)
-    for number, samples in enumerate(frames[:20]):
-        first.see(samples, 1000.0 + number)
+    for number, tracks in enumerate(frames[:20]):
+        first.see(tracks, 1000.0 + number)
     second, alone = LiveCounts(SCENE, SIZE, GONE, FORGOTTEN), LiveCounts(SCENE, SIZE, GONE, FORGOTTEN)
     second.go_on(json.loads(json.dumps(first.left())), 5.0, joined=joined)
-    for number, samples in enumerate(frames[20:]):
-        second.see(samples, 5.0 + number)
-        alone.see(samples, 5.0 + number)
+    for number, tracks in enumerate(frames[20:]):
+        second.see(tracks, 5.0 + number)
+        alone.see(tracks, 5.0 + number)
     for counts in (second, alone):
-        counts.see(samples_of(99, []), 1e6)
+        counts.see(tracks_of(99, []), 1e6)
     expected = told(frames) if joined else told(frames[:20]) + told(frames[20:])
     assert shown(second) == expected
     assert shown(alone) == told(frames[20:])
