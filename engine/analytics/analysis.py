@@ -122,7 +122,7 @@ class _Finder:
 
     def __init__(self, scene: Scene, size_wh: tuple[int, int], before: _Finder | None) -> None:
         self.size_wh = size_wh
-        self.ground = Ground.fit(scene.map, size_wh) if scene.map else None
+        self.ground = Ground.fit(scene.map.image, scene.map.metres, size_wh) if scene.map else None
         self._lines = [(line, Crossings(scene.line_shape(line, size_wh))) for line in scene.lines]
         self._zones = [(zone, Stays(scene.zone_shape(zone, size_wh))) for zone in scene.zones]
         self._tracks: Trajectories = before._tracks if before else Trajectories(self.ground)

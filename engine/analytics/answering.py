@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from engine.analytics.analysis import Answers, EventKind, Recording, analyse
+from engine.analytics.geometry import anchors
 from engine.analytics.heatmap import Heatmap, read_file
 from engine.analytics.naming import camera_of, name_of
 from engine.analytics.paths import Paths, TrackPath
@@ -145,23 +146,20 @@ def _of_sequence(entry: Entry, settings: AnswerSettings, name: str) -> Entry:
     return found if "recording" in entry or found.get("camera") == camera_of(name, settings.camera) else {}
 
 
-def film_of_rows(
-    path: Path, settings: AnswerSettings, size_wh: tuple[int, int], fps: float
-) -> tuple[Film, Callable[[], Iterator[Samples]]]:
-    """Return a Film for a file of rows without a manifest, and its reader: `*.jsonl`, or MOTChallenge text with `fps`
-    frames per second. Raises InputError."""
-
-    def read() -> Iterator[Samples]:
-        return read_tracks(path) if path.suffix == ".jsonl" else read_mot(path, fps)
-
-    first_s, last_s = None, 0.0
-    for samples in read():
+def film_of_rows(path: Path, settings: AnswerSettings, size_wh: tuple[int, int], fps: float) -> tuple[Film, float]:
+    """Return a Film for a file of rows without a manifest, `*.jsonl` or MOTChallenge text with `fps` frames per second,
+    and the share of its boxes whose centres are outside a frame of `size_wh`. Raises InputError."""
+    first_s, last_s, rows, outside = None, 0.0, 0, 0
+    for samples in read_tracks(path) if path.suffix == ".jsonl" else read_mot(path, fps):
         first_s = float(samples.times_s.min()) if first_s is None else first_s
         last_s = max(last_s, float(samples.times_s.max()))
+        centres = anchors(samples.boxes_xyxy, "centre")
+        rows += len(samples)
+        outside += int(((centres < 0) | (centres > size_wh)).any(axis=1).sum())
     name = path.name.removesuffix(".tracks.jsonl").removesuffix(".mot.txt")
     examined = None if first_s is None else (min(0.0, first_s), last_s + 1 / fps)
     clock = settings.clock(name, None)
-    return Film(name, camera_of(name, settings.camera), size_wh, 0.0, examined, path, clock), read
+    return Film(name, camera_of(name, settings.camera), size_wh, 0.0, examined, path, clock), outside / max(rows, 1)
 
 
 def answer(
@@ -202,7 +200,7 @@ def _of_camera(
     fragments = Fragments() if objects is None else None
     in_sequence = all(film.sequence_offset_s is not None for film in films if film.examined_s is not None)
     own_ids = have_own_ids(film for film in films if film.examined_s is not None)
-    highest = base = 0
+    highest, base = -1, 0
     session = placed[0].film.session if placed else None
     size_wh = next((each.film.size_wh for each in placed if each.film.size_wh is not None), None)
     judged = [each for each in verdicts or () if each.camera == camera]
@@ -218,9 +216,11 @@ def _of_camera(
         nonlocal highest, base, session
         if film.tracks is None:
             return
-        if not in_sequence or film.session != session:  # ids that restart become unique within the camera
-            base, session = highest, film.session
+        restart = not in_sequence or film.session != session
+        session = film.session
         for samples in read(film.tracks):
+            if restart:  # such ids become unique within the camera; other programs' may begin at 0
+                base, restart = max(0, highest + int(samples.track_ids.min() == 0)), False
             ids = samples.track_ids + base
             highest = max(highest, int(ids.max()))
             if judged:

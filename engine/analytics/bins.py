@@ -4,16 +4,19 @@ empty."""
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import NamedTuple
 
 from engine.analytics.analysis import Answers, EventKind
 from engine.analytics.settings import DEFAULT_BIN_S
+from engine.errors import InputError
 
+_MAX_BINS = 250_000
 # Rows store times rounded to a microsecond.
 _ROUNDED_S = 1e-6
 
@@ -42,10 +45,15 @@ class Count:
 
 def bins_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> list[Bin]:
     """Return contiguous bins from the first examined moment to the last, extended to crossings before and after them:
-    rows may have been added where the run examined nothing."""
+    rows may have been added where the run examined nothing. Raises InputError if there would be too many."""
     if not answers.examined_s:
         return []
     first, last = min(start for start, _ in answers.examined_s), max(end for _, end in answers.examined_s)
+    if last - first > _MAX_BINS * bin_s:
+        raise InputError(
+            f"The files of camera {answers.camera!r} span {(last - first) / 86_400:,.0f} days, too many for bins of "
+            f"{bin_s:g} s. Is the clock of one of them wrong? Otherwise take longer bins."
+        )
     bounds = list(_bounds(answers, first, last, bin_s))
     low, high = bounds[0][0], max(bounds[-1][1], last + _ROUNDED_S)
     beyond = {
@@ -53,8 +61,9 @@ def bins_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> list[Bin]:
         for event in answers.events
         if event.kind is EventKind.CROSSING and not low <= (time_s := event.at.time_s) <= high
     }
+    examined = _once(answers.examined_s)
     return [
-        Bin(start, end, answers.clock.at(start), answers.clock.at(end), _overlap(answers.examined_s, start, end))
+        Bin(start, end, answers.clock.at(start), answers.clock.at(end), _overlap(examined, start, end))
         for start, end in sorted({*bounds, *beyond})
     ]
 
@@ -88,17 +97,27 @@ def _index(bins: list[Bin], time_s: float) -> int:
     return index if index < len(bins) and bins[index].start_s <= time_s else max(0, index - 1)
 
 
-def _overlap(examined: tuple[tuple[float, float], ...], start: float, end: float) -> float:
-    """Return how many seconds of a bin were examined; overlapping recordings count once."""
-    seconds, until = 0.0, start
+def _once(examined: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the intervals in order, each without what earlier ones have covered."""
+    parts: list[tuple[float, float]] = []
+    covered = -math.inf
     for first, last in sorted(examined):
-        begin = max(first, until)
-        stop = min(last, end)
-        if stop > begin:
-            seconds += stop - begin
-            until = stop
+        if first >= covered or last > covered:
+            parts.append((max(first, covered), last))
+            covered = last
+    return parts
+
+
+def _overlap(parts: Sequence[tuple[float, float]], start: float, end: float) -> float:
+    """Return how many seconds of a bin are in these intervals, which are disjoint and in order."""
+    seconds, touched = 0.0, False
+    for first, last in islice(parts, bisect_left(parts, start, key=lambda part: part[1]), None):
+        if first >= end:
+            break
+        seconds += max(min(last, end) - max(first, start), 0.0)
+        touched = touched or first >= start
     # A recording of one frame has no duration, but was examined.
-    return seconds or (1e-6 if any(start <= first < end for first, _ in examined) else 0.0)
+    return seconds or (1e-6 if touched else 0.0)
 
 
 def _bounds(answers: Answers, first: float, last: float, bin_s: float) -> Iterator[tuple[float, float]]:
@@ -125,13 +144,17 @@ def _bound(moment: datetime, bin_s: float, ahead: int) -> datetime:
     Bins are counted from local midnight. If daylight saving time begins or ends within a bin of more than an hour, that
     bin is shorter or longer, so the others keep their bounds.
     """
-    local = moment.replace(tzinfo=None)
-    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
-    number = (local - midnight).total_seconds() // bin_s + ahead
-    wanted = min(midnight + timedelta(seconds=number * bin_s), midnight + timedelta(days=1))
+    local, length = moment.replace(tzinfo=None), timedelta(seconds=bin_s)
+    midnight = _midnight(local)
+    # Whole microseconds: of floats, 3.3 // 1.1 is 2, and no bin would ever follow the third.
+    number = (local - midnight) // length + ahead
+    wanted = min(midnight + number * length, midnight + timedelta(days=1))
     same_offset = (moment.astimezone(UTC) + (wanted - local)).astimezone(moment.tzinfo)
     passed = same_offset.replace(tzinfo=None)
-    since = passed - passed.replace(hour=0, minute=0, second=0, microsecond=0)
-    if since.total_seconds() % bin_s == 0:
+    if not (passed - _midnight(passed)) % length:
         return same_offset
     return wanted.replace(tzinfo=moment.tzinfo).astimezone(UTC).astimezone(moment.tzinfo)
+
+
+def _midnight(local: datetime) -> datetime:
+    return local.replace(hour=0, minute=0, second=0, microsecond=0)

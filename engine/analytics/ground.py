@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.analytics.geometry import Floats
-from engine.analytics.scene import SceneMap
+from engine.analytics.geometry import Floats, Point
 from engine.errors import ConfigError
+
+# Depths are shares of the points' own; a share below this is a millionfold distance.
+_HORIZON = 1e-6
 
 
 class Ground(NamedTuple):
@@ -19,26 +22,31 @@ class Ground(NamedTuple):
     residual_m: float
 
     @classmethod
-    def fit(cls, points: SceneMap, size_wh: tuple[int, int]) -> Ground:
+    def fit(cls, image: Sequence[Point], metres: Sequence[Point], size_wh: tuple[int, int] = (1, 1)) -> Ground:
         """Fit by the normalised direct linear transform (Hartley and Zisserman, 2004, algorithm 4.2). Raises
-        ConfigError if the points are collinear."""
-        source = np.array(points.image, dtype=np.float64) * size_wh
-        target = np.array(points.metres, dtype=np.float64)
+        ConfigError if the points do not determine a map, or one whose horizon runs between them."""
+        source = np.array(image, dtype=np.float64) * size_wh
+        target = np.array(metres, dtype=np.float64)
         (a, from_source), (b, from_target) = _normalised(source), _normalised(target)
         rows = []
         for (x, y), (u, v) in zip(a, b, strict=True):
             rows += [[-x, -y, -1, 0, 0, 0, u * x, u * y, u], [0, 0, 0, -x, -y, -1, v * x, v * y, v]]
         _, sizes, vectors = np.linalg.svd(np.array(rows))
-        if len(sizes) < 8 or sizes[7] < 1e-9 * sizes[0]:
-            raise ConfigError("map: four or more points are needed, not all on one line.")
         matrix = np.linalg.inv(from_target) @ vectors[-1].reshape(3, 3) @ from_source
-        ground = cls(matrix / matrix[2, 2], 0.0)
+        depths = source @ matrix[2, :2] + matrix[2, 2]
+        if len(sizes) < 8 or sizes[7] < 1e-9 * sizes[0] or depths.min() <= 0 <= depths.max():
+            raise ConfigError(
+                "no camera sees these points of a plane like this: image and metres need the same order, and four "
+                "points of which no three are on one line"
+            )
+        ground = cls(matrix / depths.mean(), 0.0)
         away = ground.metres(source) - target
         return cls(ground.matrix, float(np.sqrt((away**2).sum(axis=1).mean())))
 
     def metres(self, points: Floats) -> Floats:
-        """Map (N, 2) pixels to (N, 2) metres."""
+        """Map (N, 2) pixels to (N, 2) metres; NaN for those that are not below the horizon."""
         mapped = np.column_stack((points, np.ones(len(points)))) @ self.matrix.T
+        mapped[mapped[:, 2] <= _HORIZON] = np.nan
         return np.asarray(mapped[:, :2] / mapped[:, 2:])
 
 
@@ -58,7 +66,7 @@ def _normalised(points: Floats) -> tuple[Floats, Floats]:
     centre = points.mean(axis=0)
     spread = np.hypot(*(points - centre).T).mean()
     if spread == 0:
-        raise ConfigError("map: the points must differ.")
+        raise ConfigError("the points must differ")
     scale = np.sqrt(2) / spread
     matrix = np.array([[scale, 0, -scale * centre[0]], [0, scale, -scale * centre[1]], [0, 0, 1]])
     return (points - centre) * scale, matrix

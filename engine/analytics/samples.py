@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO, RawIOBase
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -260,7 +261,8 @@ def read_mot(path: Path, fps: float, *, ground_truth: bool = False) -> Iterator[
     """Read a MOTChallenge file: `frame,id,left,top,width,height,score,class,...`, frames from 1.
 
     The format has no times: frame F is at (F - 1) / `fps` seconds. `ground_truth` leaves out rows whose flag (the
-    seventh column) is 0. Rows may be in any order. Raises InputError that names the file and the line.
+    seventh column) is 0. Rows may be in any order. Raises InputError that names the file and the line, or a track that
+    is twice in a frame.
     """
     rows: list[tuple[float, ...]] = []
 
@@ -287,6 +289,9 @@ def read_mot(path: Path, fps: float, *, ground_truth: bool = False) -> Iterator[
         )
     if rows:
         rows.sort(key=lambda values: (values[0], values[3]))
+        for one, other in pairwise(rows):
+            if (one[0], one[3]) == (other[0], other[3]):
+                raise InputError(f"{path} has track {int(one[3])} twice in frame {int(one[0])}.")
         yield _of_rows(rows, {0: "object"})
 
 
@@ -311,7 +316,7 @@ def _samples(
                     numbers = [at for at, line in enumerate(lines, first) if line.strip()]
                     rows: list[tuple[float, ...]] = []
                     for number in numbers:
-                        rows.append(tuple(map(float, row(lines[number - first].decode("utf-8")))))
+                        rows.append(tuple(map(float, row(lines[number - first].decode("utf-8-sig")))))
                     found = np.array(rows, dtype=np.float64).reshape(len(rows), -1)
                 if len(found):
                     if (wrong := _wrong(found)) is not None:

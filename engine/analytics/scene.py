@@ -25,8 +25,10 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from engine.analytics.geometry import Anchor, Polygon, PolyLine
+from engine.analytics.ground import Ground
 from engine.analytics.naming import glob_of
 from engine.errors import ConfigError, InputError, describe_os_error
 
@@ -36,7 +38,9 @@ _MAX_FILE_BYTES = 1 << 20
 
 Relative = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 RelativePoint = tuple[Relative, Relative]
+Metres = Annotated[float, Field(ge=-1e8, le=1e8, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Classes = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
 def _no_point_twice(points: tuple[RelativePoint, ...]) -> tuple[RelativePoint, ...]:
@@ -44,6 +48,17 @@ def _no_point_twice(points: tuple[RelativePoint, ...]) -> tuple[RelativePoint, .
         if first == second:
             raise ValueError(f"points that differ from the one before. Got {list(first)} twice")
     return points
+
+
+def _with_area(points: tuple[RelativePoint, ...]) -> tuple[RelativePoint, ...]:
+    (x, y), *others = points
+    ways = [(to_x - x, to_y - y) for to_x, to_y in others if (to_x, to_y) != (x, y)]
+    if all(ways[0][0] * way_y == ways[0][1] * way_x for way_x, way_y in ways):
+        raise ValueError("points that are not all on one line")
+    return points
+
+
+Corners = Annotated[tuple[RelativePoint, ...], Field(min_length=3, max_length=1000), AfterValidator(_with_area)]
 
 
 class _Part(BaseModel):
@@ -59,7 +74,7 @@ class SceneLine(_Part):
     into: Annotated[Name, Field(alias="in")] = "in"
     out: Name = "out"
     anchor: Anchor = "bottom"
-    classes: tuple[Name, ...] | None = None
+    classes: Classes | None = None
 
     @model_validator(mode="after")
     def _two_words(self) -> SceneLine:
@@ -72,9 +87,9 @@ class SceneZone(_Part):
     """An area in which stays are measured."""
 
     name: Name
-    polygon: Annotated[tuple[RelativePoint, ...], Field(min_length=3, max_length=1000), AfterValidator(_no_point_twice)]
+    polygon: Annotated[Corners, AfterValidator(_no_point_twice)]
     anchor: Anchor = "bottom"
-    classes: tuple[Name, ...] | None = None
+    classes: Classes | None = None
     loiter_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
     """A stay of so many seconds is reported while it still lasts (`on_event`); None: the run's own setting applies."""
 
@@ -82,19 +97,20 @@ class SceneZone(_Part):
 class SceneIgnore(_Part):
     """An area in which detections are ignored."""
 
-    polygon: Annotated[tuple[RelativePoint, ...], Field(min_length=3, max_length=1000)]
+    polygon: Corners
 
 
 class SceneMap(_Part):
     """Points of the frame and their positions on the ground, in metres, from which speeds and lengths are computed."""
 
     image: Annotated[tuple[RelativePoint, ...], Field(min_length=4, max_length=100)]
-    metres: Annotated[tuple[tuple[float, float], ...], Field(min_length=4, max_length=100)]
+    metres: Annotated[tuple[tuple[Metres, Metres], ...], Field(min_length=4, max_length=100)]
 
     @model_validator(mode="after")
     def _pairs(self) -> SceneMap:
         if len(self.image) != len(self.metres):
             raise ValueError(f"as many image points as metres. Got {len(self.image)} and {len(self.metres)}")
+        Ground.fit(self.image, self.metres)
         return self
 
 
@@ -114,9 +130,12 @@ class Scene(_Part):
     @model_validator(mode="after")
     def _names_differ(self) -> Scene:
         seen: set[str] = set()
-        for name in [*(line.name for line in self.lines), *(zone.name for zone in self.zones)]:
+        lines = [("line", number, line.name) for number, line in enumerate(self.lines)]
+        zones = [("zone", number, zone.name) for number, zone in enumerate(self.zones)]
+        for header, number, name in lines + zones:
             if name in seen:
-                raise ValueError(f"names of lines and zones must differ. Got {name!r} twice")
+                at = {"name": repr(name), "place": [header, number, "name"]}
+                raise PydanticCustomError("name_twice", "names of lines and zones must differ. Got {name} twice", at)
             seen.add(name)
         return self
 
@@ -183,10 +202,11 @@ class Scene(_Part):
 def _sentence(path: Path, text: str, error: ValidationError) -> str:
     """Describe the first fault: its line and key, the rule, and the value found."""
     fault = error.errors()[0]
-    place = [str(part) if isinstance(part, str) else part for part in fault["loc"]]
+    limits = fault.get("ctx", {})
+    place = limits.get("place") or [str(part) if isinstance(part, str) else part for part in fault["loc"]]
     number = _line_of(text, place)
     key = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
-    rule = _rule_of(fault["type"], fault.get("ctx", {}), place) or fault["msg"].removeprefix("Value error, ")
+    rule = _rule_of(fault["type"], limits, place) or fault["msg"].removeprefix("Value error, ")
     found = fault.get("input")
     shown = "" if isinstance(found, dict) or ". Got " in rule else f". Got {str(found)[:80]}"
     where = f"{path}, line {number}" if number else str(path)
@@ -199,6 +219,13 @@ def _rule_of(kind: str, limits: dict[str, Any], place: list[Any]) -> str | None:
     """Return the rule that a fault of this kind breaks, in words; None if pydantic's own words will do."""
     shares = {"points", "polygon", "image"} & set(place)
     of_shares = ", for coordinates are shares of the frame's width and height" if shares else ""
+    if kind == "tuple_type":
+        tables = len(place) == 1 and place[0] in ("line", "zone", "ignore")
+        return f"it must be written [[{place[0]}]], in two brackets" if tables else "it must be a list"
+    if kind == "model_type":
+        return "it must be a table"
+    if kind == "string_pattern_mismatch":
+        return "it must not contain control characters"
     if kind == "too_short":
         return f"it needs {limits['min_length']} or more"
     if kind == "too_long":

@@ -137,8 +137,10 @@ class Trajectories:
         if self._ground is not None and track.places:
             places = np.array(track.places)
             metres = self._ground.metres(places[:, 1:])
-            path = float(np.hypot(*np.diff(metres, axis=0).T).sum())
-            slope = speed_m_s(places[:, 0], metres)
+            on_ground = np.isfinite(metres).all(axis=1)
+            times_s, metres = places[on_ground, 0], metres[on_ground]
+            path = float(np.hypot(*np.diff(metres, axis=0).T).sum()) if len(metres) else None
+            slope = speed_m_s(times_s, metres)
             speed = slope * 3.6 if slope is not None else None
         return Trajectory(
             track_id,

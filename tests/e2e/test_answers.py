@@ -204,6 +204,36 @@ def test_analyze_a_foreign_mot_file(tmp_path, scene):
         analyze(tmp_path / "other.txt")
 
 
+def test_foreign_ids_from_0_stay_apart(tmp_path, scene):
+    """Three files of one camera: the last id of each is not the first of the next."""
+    for name, ids in (("c1", [0]), ("c2", [0, 1]), ("c3", [0, 1])):
+        lines = [f"{frame},{track},{10 * frame},100,20,50" for frame in range(1, 61) for track in ids]
+        (tmp_path / f"{name}.txt").write_text("\ufeff" + "\n".join(lines))
+    files = [tmp_path / f"c{number}.txt" for number in (1, 2, 3)]
+    about = ("--scene", scene, "--size", "640x480", "--fps", 10, "--camera", "^c", "-o", tmp_path / "t")
+    analyze(*files, *about)
+    assert [(row["track_id"], row["rows"]) for row in table(tmp_path / "t", "tracks")] == [
+        (str(number), "60") for number in range(5)
+    ]
+
+
+def test_a_size_that_the_boxes_are_not_of(tmp_path, scene):
+    (tmp_path / "a.txt").write_text("".join(f"{frame},1,{10 * frame},100,20,50\n" for frame in range(1, 61)))
+    told = [
+        analyze(tmp_path / "a.txt", "--scene", scene, "--size", size, "--fps", 10, "-o", tmp_path / "t").stderr
+        for size in ("640x480", "480x640")
+    ]
+    assert told[0] == ""
+    assert "Warning: 22% of the boxes in" in told[1]
+    assert "outside 480x640: is --size right?" in told[1]
+
+
+def test_a_track_twice_in_a_frame_is_refused(tmp_path, scene):
+    (tmp_path / "a.txt").write_text("2,4,10,100,20,50\n1,4,10,100,20,50\n2,4,300,100,20,50\n")
+    with pytest.raises(InputError, match=r"a\.txt has track 4 twice in frame 2"):
+        analyze(tmp_path / "a.txt", "--scene", scene, "--size", "640x480", "--fps", 10)
+
+
 def test_analyze_says_what_is_missing(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         analyze(tmp_path / "nowhere")

@@ -161,6 +161,29 @@ def test_bins_over_a_change_of_summer_time(start, seconds, bin_s, expected):
     assert sum(b.examined_s for b in bins) == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize(("start", "bin_s"), [("2026-11-30T00:00:00", 1.1), ("2026-11-30T10:07:03.3", 0.1)])
+def test_bins_of_fractions_of_a_second_have_an_end(start, bin_s):
+    """3.3 // 1.1 is 2: a bin that begins there would begin again and again."""
+    clock = Clock(datetime.fromisoformat(start).replace(tzinfo=UTC), ClockOrigin.GIVEN)
+    bins = bins_of(analyse([Recording("a.mp4", SIZE, [], (0.0, 11.0))], SCENE, clock), bin_s)
+    assert len(bins) == round(11 / bin_s)
+    assert all(first.end_s == second.start_s for first, second in pairwise(bins))
+    assert sum(b.examined_s for b in bins) == pytest.approx(11)
+
+
+def test_what_is_examined_twice_counts_once():
+    parts = [(40.0, 50.0), (0.0, 20.0), (15.0, 30.0), (5.0, 8.0), (50.0, 55.0), (61.0, 61.0)]
+    answers = analyse([Recording(f"{n}", SIZE, [], part) for n, part in enumerate(parts)], SCENE)
+    assert [round(b.examined_s, 3) for b in bins_of(answers, 10)] == [10, 10, 10, 0, 10, 5, 0]
+    assert bins_of(answers, 10)[-1].examined_s > 0
+
+
+def test_a_clock_that_is_years_off_is_reported_rather_than_filling_the_memory():
+    answers = analyse([Recording("a", SIZE, [], (0.0, 60.0)), Recording("b", SIZE, [], (4e8, 4e8 + 60))], camera="yard")
+    with pytest.raises(InputError, match=r"camera 'yard' span 4,630 days.*clock of one of them"):
+        bins_of(answers, 60)
+
+
 def test_without_a_clock_bins_are_relative():
     answers = analyse([Recording("a.mp4", SIZE, [], (0.0, 25.0))], SCENE)
     assert [(b.start_s, b.end_s, b.starts) for b in bins_of(answers, 10)] == [
@@ -245,9 +268,17 @@ def test_speed_on_the_ground(tmp_path):
 
 
 def test_a_map_on_one_line_is_refused():
-    points = {"image": [[0, 0], [0.1, 0.1], [0.2, 0.2], [0.3, 0.3]], "metres": [[0, 0], [1, 1], [2, 2], [3, 3]]}
-    with pytest.raises(ConfigError, match="not all on one line"):
-        Ground.fit(Scene.model_validate({"map": points}).map, SIZE)
+    with pytest.raises(ConfigError, match="no three are on one line"):
+        Ground.fit([(0, 0), (0.1, 0.1), (0.2, 0.2), (0.3, 0.3)], [(0, 0), (1, 1), (2, 2), (3, 3)], SIZE)
+
+
+def test_what_is_above_the_horizon_is_nowhere(tmp_path):
+    """The sides of a road meet at the frame's upper edge, where it is endlessly far away."""
+    road = {"image": [[0.1, 0.9], [0.9, 0.9], [0.7, 0.45], [0.3, 0.45]], "metres": [[0, 0], [8, 0], [8, 9], [0, 9]]}
+    rows = [row(frame, 1, 500, y=y) for frame, y in enumerate([450, 225, 0, -10])]
+    rows += [row(frame, 2, 500, y=0) for frame in range(3)]
+    tracks = analyse([recording(tmp_path / "a", rows, 1)], Scene.model_validate({"map": road})).tracks
+    assert [track.path_m and round(track.path_m, 6) for track in tracks] == [9, None]
 
 
 def test_a_speed_needs_three_moments():
