@@ -58,7 +58,7 @@ endef
 export PREREQUISITES
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-fast test-eval test-openvino test-storage test-sqs test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq test-kubernetes train train-data chaos chaos-sqs chaos-real fuzz lint docs format bench bench-models bench-ultralytics constraints clean
+.PHONY: help build demo test test-fast test-eval test-openvino test-storage test-sqs test-bare test-exports test-detr test-debug test-train test-trt test-pycuda test-browser test-rabbitmq test-kubernetes train train-data chaos chaos-sqs chaos-real fuzz lint docs format bench bench-models bench-random bench-ultralytics constraints clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -298,11 +298,18 @@ ULTRALYTICS := build/ultralytics
 
 $(ULTRALYTICS)/.installed:
 	$(PYTHON) -m venv $(ULTRALYTICS)
-	$(ULTRALYTICS)/bin/python -m pip install -q ultralytics onnx onnxruntime lap
+	$(ULTRALYTICS)/bin/python -m pip install -q ultralytics onnx onnxslim onnxruntime lap
 	@touch $@
 
 bench-ultralytics: build $(VENV)/.bench $(ULTRALYTICS)/.installed ## Fetch Ultralytics (gigabytes) and measure beside it
 	$(BIN)/python -m benchmarks --profile $(BENCH) --stage pipeline
+
+# The speed of models whose trained weights are not at hand doesn't depend on the weights.
+RANDOM := build/random
+
+bench-random: build build/extras/openvino/.installed $(ULTRALYTICS)/.installed ## YOLOv9t, YOLOv10n and YOLO12n with random weights beside their peers: time alone
+	cd $(ULTRALYTICS) && bin/python $(abspath benchmarks/peers/random_weights.py) $(abspath $(RANDOM)) yolov9t yolov10n yolo12n
+	$(BESIDE_OPENVINO).model_table --random-weights $(RANDOM) --precisions f32 bf16 --rounds $(MODEL_ROUNDS)
 
 constraints: ## Write constraints.txt anew from the newest versions that work
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints

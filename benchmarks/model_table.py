@@ -1,6 +1,7 @@
 """Every model in every precision: CPU time of inference, ours, ONNX Runtime's and OpenVINO's, and mAP.
 
     python -m benchmarks.model_table [--models yolov8n ...] [--rounds N] [--images N] [--markdown FILE] [--json FILE]
+                                     [--random-weights DIR]
 
 Times are milliseconds of CPU time a frame, user and system, of one inference on one thread on the tensor of a 16:9
 video (the rectangle that the engine runs, or the square where the model has only that), in alternating rounds: the
@@ -12,15 +13,18 @@ of f32 with those of ONNX Runtime behind the same engine. Models whose weights a
 are measured in their plain float32 form, which decides the speed; int8 is made from it here, calibrated on other
 images.
 
+With `--random-weights` the rows are those of the ONNX files of a folder instead, whose weights are random: their time
+is that of trained ones, but no accuracy can be measured. Their rows say so, and have in its place how far the outputs
+are from those of ONNX Runtime in float32 on the same tensor: the mean difference as a share of the outputs' range.
+
 A peer without a precision has no figure for it. OpenVINO is an extra; without it bf16 and int8 are left out.
 """
 
 import argparse
-import json
 import resource
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,7 +36,7 @@ from benchmarks.accuracy_detection import CONF, MAX_DETECTIONS, NMS_IOU, Image, 
 from benchmarks.accuracy_precision import street_labels
 from benchmarks.coco_ap import Boxes, mean_ap
 from benchmarks.machine import asset, described, heading
-from benchmarks.text import markdown_table
+from benchmarks.text import append_line, markdown_table
 from engine import Engine, EngineConfig
 from engine.choices.precision import Precision, processor
 from engine.errors import BackendMissing, ConfigError, ModelError, PlanError
@@ -45,7 +49,7 @@ from models.dynamic_axes import freed_model
 from models.onnx_meta import load_onnx
 
 Array = NDArray[Any]
-Run = Callable[[Array], object]
+Run = Callable[[Array], Any]
 
 MODELS = {
     "street-nano": "street-nano",
@@ -72,7 +76,8 @@ SURE = 0.25  # scores from here on are compared by F1
 
 @dataclass(frozen=True)
 class Row:
-    """One model in one precision. Times in milliseconds of CPU time; None if there is none. `f1`: see above."""
+    """One model in one precision. Times in milliseconds of CPU time; None if there is none. `f1`: see above. `apart`,
+    where the weights are random: the mean difference of outputs as a share of their range."""
 
     model: str
     precision: str
@@ -84,10 +89,11 @@ class Row:
     ratio: float
     ratio_low: float
     ratio_high: float
-    map50_95: float
+    map50_95: float | None
     lost: float
-    f1: float
+    f1: float | None
     in_float: int | None = None
+    apart: float | None = None
 
 
 def cpu_s() -> float:
@@ -158,6 +164,28 @@ def agreement(ours: list[Detections], theirs: list[Detections]) -> float:
     return agreed.f1
 
 
+def measure_random(path: Path, count: int, precisions: Sequence[Precision]) -> Iterator[Row]:
+    """Yield the rows of a model with random weights; what is unavailable is reported and left out."""
+    for precision in precisions:
+        if (lacking := processor().lacks(precision)) is not None:
+            print(f"  left out: {path.stem} {precision}: this processor has no {lacking}")
+            continue
+        try:
+            engine = Engine(EngineConfig(model=str(path), device="cpu", precision=precision, workers=1))
+        except (BackendMissing, ConfigError, ModelError) as error:
+            print(f"  left out: {path.stem} {precision}: {error}")
+            continue
+        with engine:
+            yield replace(row(path.stem, precision, engine, count), apart=apart(engine))
+
+
+def apart(engine: Engine) -> float:
+    """Return the mean difference of the engine's outputs from ONNX Runtime's, as a share of their range."""
+    data, tensor = fed(engine)
+    (theirs,) = onnxruntime_run(data)(tensor)
+    return float(np.abs(engine.model.backend.run(tensor) - theirs).mean() / np.ptp(theirs))
+
+
 def rounds(work: dict[str, Run], tensor: Array, count: int) -> dict[str, list[float]]:
     """Return the CPU milliseconds per inference, a list of `count` for each, measured in turn."""
     for run in work.values():
@@ -223,21 +251,26 @@ def in_int8(title: str, config: EngineConfig, folder: Path) -> tuple[str, int | 
     return str(target), len(made.in_float)
 
 
+def fed(engine: Engine) -> tuple[bytes, Array]:
+    """Return the model's file and a (1, 3, H, W) float32 tensor of noise, as large as for a 16:9 video."""
+    data = freed_model(resolved_model(engine.config)).path.read_bytes()
+    tensor = np.random.default_rng(0).random((1, 3, *engine.model.shape(VIDEO_WH)), np.float32)
+    if not isinstance(engine.model.manifest.input.scale, tuple) and engine.model.manifest.input.scale == 1.0:
+        tensor *= 255
+    return data, tensor
+
+
 def row(
     title: str,
     precision: Precision,
     engine: Engine,
     count: int,
-    score: float,
-    f1: float,
-    f32: Row | None,
-    in_float: int | None,
+    score: float | None = None,
+    f1: float | None = None,
+    f32: Row | None = None,
+    in_float: int | None = None,
 ) -> Row:
-    hw = engine.model.shape(VIDEO_WH)
-    data = freed_model(resolved_model(engine.config)).path.read_bytes()
-    tensor = np.random.default_rng(0).random((1, 3, *hw), np.float32)
-    if not isinstance(engine.model.manifest.input.scale, tuple) and engine.model.manifest.input.scale == 1.0:
-        tensor *= 255
+    data, tensor = fed(engine)
     work: dict[str, Run] = {"ours": engine.model.backend.run}
     if precision != "bf16":
         work["ONNX Runtime"] = onnxruntime_run(data)
@@ -249,7 +282,7 @@ def row(
     return Row(
         title,
         precision,
-        hw,
+        tensor.shape[2:],
         engine.model.backend.name,
         median(spent["ours"]),
         *(median(spent[peer]) if peer in spent else None for peer in ("ONNX Runtime", "OpenVINO")),
@@ -257,7 +290,7 @@ def row(
         min(ratios),
         max(ratios),
         score,
-        0.0 if f32 is None else f32.map50_95 - score,
+        0.0 if f32 is None or f32.map50_95 is None or score is None else f32.map50_95 - score,
         f1,
         in_float,
     )
@@ -265,6 +298,12 @@ def row(
 
 COLUMNS = ("model", "precision", "tensor", "ours runs in", "ours, ms", "ONNX Runtime", "OpenVINO", "ours / best peer",
            "mAP50-95", "lost to f32", "F1")  # fmt: skip
+
+
+def accuracies(found: Row) -> tuple[str, str, str]:
+    if found.map50_95 is None or found.f1 is None:
+        return "random weights", "", f"outputs {found.apart:.1e} apart"
+    return f"{found.map50_95:.3f}", "" if found.precision == "f32" else f"{found.lost:+.3f}", f"{found.f1:.3f}"
 
 
 def cells(found: Row) -> tuple[str, ...]:
@@ -281,14 +320,22 @@ def cells(found: Row) -> tuple[str, ...]:
         ms(found.onnxruntime),
         ms(found.openvino),
         f"{found.ratio:.2f} [{found.ratio_low:.2f} .. {found.ratio_high:.2f}]",
-        f"{found.map50_95:.3f}",
-        "" if found.precision == "f32" else f"{found.lost:+.3f}",
-        f"{found.f1:.3f}",
+        *accuracies(found),
     )
 
 
 def markdown(rows: list[Row]) -> str:
     return markdown_table(COLUMNS, [cells(each) for each in rows]) + "\n"
+
+
+def measured(arguments: argparse.Namespace) -> Iterator[Row]:
+    if arguments.random_weights:
+        for path in sorted(arguments.random_weights.glob("*.onnx")):
+            yield from measure_random(path, arguments.rounds, arguments.precisions)
+        return
+    images, labels = images_of(asset("images/coco-val"), arguments.images)
+    for title in arguments.models:
+        yield from measure(title, arguments.rounds, images, labels, arguments.precisions, arguments.quantized)
 
 
 def main() -> int:
@@ -300,22 +347,18 @@ def main() -> int:
         "--quantized", type=Path, help="keep int8 files here as MODEL.int8.onnx, and take those that are there"
     )
     parser.add_argument("--images", type=int, help="only so many images for mAP")
+    parser.add_argument("--random-weights", type=Path, metavar="DIR", help="measure the models of this folder instead")
     parser.add_argument("--markdown", type=Path, help="write the table to this file")
     parser.add_argument("--json", type=Path, help="append the rows to this file, a line each")
     arguments = parser.parse_args()
     machine = described("onnxruntime", "openvino", "onnx", "numpy")
     print(heading(machine))
-    images, labels = images_of(asset("images/coco-val"), arguments.images)
     print(" | ".join(COLUMNS))
     rows = []
-    for title in arguments.models:
-        for found in measure(title, arguments.rounds, images, labels, arguments.precisions, arguments.quantized):
-            print(" | ".join(cells(found)), flush=True)
-            rows.append(found)
-            if arguments.json:
-                with arguments.json.open("a", encoding="utf-8") as stream:
-                    line = {"benchmark": "model_table", "machine": machine, **asdict(found)}
-                    stream.write(json.dumps(line) + "\n")
+    for found in measured(arguments):
+        print(" | ".join(cells(found)), flush=True)
+        rows.append(found)
+        append_line(arguments.json, {"benchmark": "model_table", "machine": machine, **asdict(found)})
     text = f"{heading(machine)}\n\n{markdown(rows)}"
     if arguments.markdown:
         arguments.markdown.write_text(text, encoding="utf-8")

@@ -14,7 +14,6 @@ OpenVINO is an extra, without which this can't run.
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -31,7 +30,7 @@ from benchmarks.peers.openvino_loop import OpenVinoLoop, installed
 from benchmarks.peers.plain_loop import Counts
 from benchmarks.reference_detector import ReferenceDetector
 from benchmarks.rounds import alternate
-from benchmarks.text import markdown_table
+from benchmarks.text import append_line, markdown_table
 from engine import Engine
 from engine.choices.precision import Precision, processor
 from models.resolution import resolve
@@ -166,10 +165,7 @@ def main() -> int:
         for found in measure(title, precision, videos, arguments.rounds):
             print(" | ".join(cells(found)), flush=True)
             rows.append(found)
-            if arguments.json:
-                with arguments.json.open("a", encoding="utf-8") as stream:
-                    line = {"benchmark": "pipeline_table", "machine": machine, **asdict(found)}
-                    stream.write(json.dumps(line) + "\n")
+            append_line(arguments.json, {"benchmark": "pipeline_table", "machine": machine, **asdict(found)})
     if arguments.markdown:
         arguments.markdown.write_text(f"{heading(machine)}\n\n{markdown(rows)}", encoding="utf-8")
     return 0

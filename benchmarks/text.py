@@ -1,6 +1,9 @@
 """Readable numbers and tables, on a terminal and in Markdown."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from benchmarks.record import Spread
 
@@ -30,3 +33,10 @@ def table(headings: Sequence[str], lines: Lines) -> str:
 def markdown_table(headings: Sequence[str], lines: Lines) -> str:
     rows = (headings, ["---"] * len(headings), *lines)
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+
+
+def append_line(path: Path | None, fields: Mapping[str, Any]) -> None:
+    """Append the fields to a file as a line of JSON; to none if there is no path."""
+    if path is not None:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(fields) + "\n")

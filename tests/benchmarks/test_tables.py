@@ -28,6 +28,12 @@ def test_a_row_of_the_table_of_models():
     )
 
 
+def test_a_row_with_random_weights_says_so():
+    row = model_table.Row("m", "f32", (8, 8), "native", 1.0, 2.0, 2.0, 0.5, 0.4, 0.6, None, 0.0, None, apart=1.5e-6)
+    (_, _, line) = model_table.markdown([row]).splitlines()
+    assert line.endswith("| 0.50 [0.40 .. 0.60] | random weights |  | outputs 1.5e-06 apart |")
+
+
 def test_a_row_of_the_table_of_pipelines():
     row = pipeline_table.Row("m", "bf16", "v.mp4", 9, "openvino", 10.0, 20.0, 90.4, 45.0, 2.0, 1.9, 2.1, 0.97)
     (_, _, line) = pipeline_table.markdown([row]).splitlines()
