@@ -245,7 +245,7 @@ cdef class Watch:
 
     def last_seen(self):
         """Return the tracks that are followed. See sides.pyi."""
-        return [(self.seen[slot], track_id) for track_id, slot in self.slots.items()]
+        return [(self.seen[<Py_ssize_t>slot], track_id) for track_id, slot in self.slots.items()]
 
     cdef Py_ssize_t _added(self, track_id) except -1:
         cdef Py_ssize_t slot = len(self.slots)
