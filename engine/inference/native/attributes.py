@@ -16,6 +16,7 @@ _WINDOW = {"auto_pad": "STRING", "dilations": "INTS", "kernel_shape": "INTS", "p
 
 _KNOWN: dict[str, dict[str, str]] = {
     "Add": {},
+    "AveragePool": _WINDOW | {"ceil_mode": "INT", "count_include_pad": "INT"},
     "BatchNormalization": {"epsilon": "FLOAT", "momentum": "FLOAT", "training_mode": "INT"},
     "Cast": {"saturate": "INT", "to": "INT"},
     "Ceil": {},

@@ -187,13 +187,14 @@ class Cells:
 
 @dataclass(frozen=True, eq=False)
 class Heads:
-    """`count` channels from `first` on of each of `heads` equal parts of a tensor: (1, heads, count, pixels), or
-    (1, heads, pixels, count) where `turned`."""
+    """`factor` times `count` channels from `first` on of each of `heads` equal parts of a tensor: (1, heads, count,
+    pixels), or (1, heads, pixels, count) where `turned`."""
 
     tensor: Tensor
     heads: int
     first: int
     count: int
+    factor: float = 1.0
     turned: bool = False
 
     @property

@@ -195,8 +195,8 @@ class _Trace:
         if isinstance(first, Tensor) and isinstance(second, Tensor):
             return self._joined(node, first, second)
         constant, source = (first, second) if isinstance(first, np.ndarray) else (second, first)
-        if isinstance(source, Scores):
-            return _scaled_scores(node, source, constant, first is constant)
+        if isinstance(source, Heads | Scores):
+            return _multiplied(node, source, constant, first is constant)
         if not isinstance(constant, np.ndarray) or not isinstance(source, Tensor | PictureView):
             raise Unsupported(f"{node} is not supported on these operands")
         number = _per_channel(node, constant, source.dims[1])
@@ -257,6 +257,19 @@ class _Trace:
         window = (kernel[0], kernel[1])
         return self._add(MaxPool(source, self._tensor(source.channels, *size), window, strides, pads))
 
+    def average_pool(self, node: Node, inputs: list[Any]) -> Tensor:
+        """Average in a window: a depthwise convolution with equal weights."""
+        source, kernel = _the_tensor(node, inputs), node.wholes("kernel_shape")
+        strides, pads, (height, width) = _window(node, source.dims, tuple(kernel))
+        padded = any(node.wholes("pads", [])) and not node.whole("count_include_pad", 0)
+        if node.whole("ceil_mode", 0) or padded:
+            raise Unsupported(f"{node} has attributes that are not supported")
+        channels = source.channels
+        weight = np.full((channels, 1, *kernel), 1 / math.prod(kernel), np.float32)
+        out = self._tensor(channels, height, width)
+        bias = np.zeros(channels, np.float32)
+        return self._add(Conv(source, out, weight, bias, strides, pads, depthwise=True))
+
     def resize(self, node: Node, inputs: list[Any]) -> Tensor:
         """Resize by nearest neighbour to a multiple of the size, for which all rounding rules give the same pixels."""
         source = _the_tensor(node, inputs)
@@ -293,6 +306,8 @@ class _Trace:
                 source = _sampled(node, source, axis, start, end, step)
             elif isinstance(source, Cells) and step == 1 and axis == (1 if source.turned else 2):
                 source = _columns(source, start, end)
+            elif isinstance(source, Tensor) and step == axis == 1 and start < end:
+                source = self._part(node, source, np.arange(start, end))
             else:
                 raise Unsupported(f"{node} is not supported here")
         return source  # type: ignore[no-any-return]
@@ -372,7 +387,7 @@ class _Trace:
     def _from_heads(self, node: Node, source: Heads, dims: tuple[int, ...]) -> Tensor:
         """Reshape (1, heads, count, pixels) to (1, heads * count, H, W)."""
         tensor = source.tensor
-        if source.turned or dims != (1, source.heads * source.count, tensor.height, tensor.width):
+        if source.turned or source.factor != 1 or dims != (1, source.heads * source.count, tensor.height, tensor.width):
             raise Unsupported(f"{node} turns {source.dims} into {dims}")
         return self._of_heads(node, source)
 
@@ -392,9 +407,9 @@ class _Trace:
         if isinstance(first, Heads) and isinstance(second, Heads):
             if not first.turned or second.turned or first.dims != (*second.dims[:2], *second.dims[:1:-1]):
                 raise Unsupported(f"{node} multiplies {first.dims} and {second.dims}")
-            return Scores(first, second)
+            return Scores(first, second, float(np.float32(first.factor * second.factor)))
         scores, values = (second, first) if isinstance(second, Scores) else (first, second)
-        if not isinstance(scores, Scores) or not isinstance(values, Heads):
+        if not isinstance(scores, Scores) or not isinstance(values, Heads) or values.factor != 1:
             raise Unsupported(f"{node} is not supported on these operands")
         before = scores is first  # (queries, keys) with (keys, count), or (count, keys) with (keys, queries)
         if (scores.turned, values.turned) != (not before, before) or not scores.softmaxed:
@@ -445,6 +460,7 @@ _HANDLERS: dict[str, Callable[[_Trace, Node, list[Any]], Any]] = {
     "HardSigmoid": _Trace.activation,
     "HardSwish": _Trace.activation,
     "MaxPool": _Trace.max_pool,
+    "AveragePool": _Trace.average_pool,
     "Resize": _Trace.resize,
     "Slice": _Trace.slice,
     "Split": _Trace.split,
@@ -574,15 +590,17 @@ def _per_channel(node: Node, constant: Any, channels: int) -> Any:
     return np.broadcast_to(constant.reshape(-1), (channels,)).astype(np.float32)
 
 
-def _scaled_scores(node: Node, scores: Scores, constant: Any, constant_first: bool) -> Scores:
-    """Return scores multiplied (or divided) by a number, which must not be negative, so that their order is kept."""
-    if not isinstance(constant, np.ndarray) or constant.size != 1 or constant.ndim > 4 or scores.softmaxed:
+def _multiplied(node: Node, source: Heads | Scores, constant: Any, constant_first: bool) -> Heads | Scores:
+    """Return scores, or queries or keys before they become scores, multiplied (or divided) by a positive number: it
+    keeps the order of the scores."""
+    softmaxed = isinstance(source, Scores) and source.softmaxed
+    if not isinstance(constant, np.ndarray) or constant.size != 1 or constant.ndim > 4 or softmaxed:
         raise Unsupported(f"{node} is not supported on these operands")
     number = float(_float32(node, constant).reshape(()))
     if node.op_type not in ("Mul", "Div") or (node.op_type == "Div" and constant_first) or not 0 < number < math.inf:
         raise Unsupported(f"{node} is not supported on scores")
-    factor = scores.factor * number if node.op_type == "Mul" else scores.factor / number
-    return replace(scores, factor=float(np.float32(factor)))
+    factor = source.factor * number if node.op_type == "Mul" else source.factor / number
+    return replace(source, factor=float(np.float32(factor)))
 
 
 def _activation(node: Node, inputs: list[Any]) -> Activation:

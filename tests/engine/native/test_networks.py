@@ -66,8 +66,9 @@ def sizes_of(net, tensor, *channels):
     return net.op("Concat", net.const([0, *channels], np.int64), sides, axis=0)
 
 
-def attention(depth=16, width=32, factor=0.25, values_first=True, scaled="Mul"):
-    """Two heads as in the blocks of YOLO11, with a depthwise convolution of the values beside them."""
+def attention(depth=16, width=32, factor=0.25, values_first=True, scaled="Mul", scaled_first=False):
+    """Two heads as in the blocks of YOLO11, with a depthwise convolution of the values beside them. `scaled_first`: the
+    queries are scaled, as in later exports, not the scores."""
 
     def build(net):
         heads = 2
@@ -76,8 +77,9 @@ def attention(depth=16, width=32, factor=0.25, values_first=True, scaled="Mul"):
         parts = [f"part {i}" for i in range(3)]
         given = [apart, net.const([depth, depth, width], np.int64)]
         net.nodes.append(helper.make_node("Split", given, parts, name="split", axis=2))
-        turned = net.op("Transpose", parts[0], perm=[0, 1, 3, 2])
-        scores = net.op(scaled, net.op("MatMul", turned, parts[1]), net.const(factor))
+        queries = net.op(scaled, parts[0], net.const(factor)) if scaled_first else parts[0]
+        scores = net.op("MatMul", net.op("Transpose", queries, perm=[0, 1, 3, 2]), parts[1])
+        scores = scores if scaled_first else net.op(scaled, scores, net.const(factor))
         chances = net.op("Softmax", scores, axis=-1)
         if values_first:
             made = net.op("MatMul", parts[2], net.op("Transpose", chances, perm=[0, 1, 3, 2]))
@@ -182,11 +184,17 @@ def pyramid_pooling(net):
     return net.conv(net.concat(source, *pooled), 20)
 
 
-def pooled(kernel, stride, pad):
+def sliced_stage(net):
+    """Halves of a tensor, as YOLOv9's blocks have them when the size of an image is open."""
+    whole = net.silu(first(net, 32))
+    left, right = (net.slice(whole, 1, start, start + 16, channels=16) for start in (0, 16))
+    return net.silu(net.conv(net.concat(left, right, net.silu(net.conv(right, 16, (3, 3)))), 20))
+
+
+def pooled(kernel, stride, pad, kind="MaxPool", **attributes):
     def build(net):
-        return net.op(
-            "MaxPool", first(net), kernel_shape=[kernel, kernel], strides=[stride, stride], pads=[pad] * 4
-        )  # fmt: skip
+        window = {"kernel_shape": [kernel, kernel], "strides": [stride, stride], "pads": [pad] * 4}
+        return net.op(kind, first(net), **window, **attributes)
 
     return build
 
@@ -301,6 +309,8 @@ BUILDS = {
     "attention": attention(),
     "attention, values behind the scores": attention(values_first=False),
     "attention, scores divided": attention(factor=3.0, scaled="Div"),
+    "attention, queries scaled": attention(scaled_first=True),
+    "attention, queries divided": attention(factor=3.0, scaled="Div", scaled_first=True),
     "attention of wide heads": attention(depth=48, width=16),
     "two activations": lambda net: net.op("Relu", net.op("Sigmoid", first(net))),
     "sum behind the activation": bottleneck(),
@@ -325,6 +335,9 @@ BUILDS = {
     "pyramid pooling": pyramid_pooling,
     "pool 2x2": pooled(2, 2, 0),
     "pool 3x3 stride 2": pooled(3, 2, 1),
+    "average 2x2": pooled(2, 1, 0, "AveragePool"),
+    "average 3x3 stride 2, zeros around": pooled(3, 2, 1, "AveragePool", count_include_pad=1),
+    "halves of a tensor": sliced_stage,
     "upsample": enlarged(coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
     "upsample by half pixels": enlarged(),
     "upsample, asymmetric and rounded": enlarged(coordinate_transformation_mode="asymmetric"),

@@ -287,6 +287,9 @@ REFUSED = {
     "channels free": (lambda: free_channels(), "is not an image"),
     "old opset": (shown(first, opset=10), "opset 10; 11 is the oldest"),
     "ceil_mode": (pool_with(ceil_mode=1), "attributes that are not supported"),
+    "average without the padding": (
+        shown(lambda net: net.op("AveragePool", first(net), kernel_shape=[3, 3], pads=[1, 1, 1, 1])),
+        "attributes that are not supported"),
     "dilated pool": (pool_with(dilations=[2, 2]), "is dilated"),
     "pool of the picture": (
         shown(lambda net: net.op("MaxPool", "images", kernel_shape=[2, 2])), "(MaxPool) is not supported here"),
@@ -315,7 +318,10 @@ REFUSED = {
         shown(lambda net: net.op("Div", net.const(1.0), first(net))), "divides by what is not a constant"),
     "whole numbers": (
         shown(lambda net: net.op("Add", first(net), net.const(1, np.int64))), "has an operand of int64"),
-    "part of a tensor": (shown(lambda net: net.slice(first(net), 1, 0, 8, channels=8)), "(Slice) is not supported"),
+    "every second channel": (
+        shown(lambda net: net.slice(first(net), 1, 0, 16, 2, channels=8)), "(Slice) is not supported"),
+    "rows of a tensor": (shown(lambda net: net.slice(first(net), 2, 0, 8, channels=20)), "(Slice) is not supported"),
+    "no channel": (shown(lambda net: net.slice(first(net), 1, 8, 8, channels=1)), "(Slice) is not supported"),
     "part of the picture": (
         shown(lambda net: net.conv(net.slice("images", 2, 0, 8), 4)), "cuts a part out of the picture"),
     "every ninth row": (
