@@ -30,7 +30,7 @@ from engine import records
 from engine.analytics import EventKind, Recording, Scene, analyse
 from engine.config import EngineConfig
 from engine.pipeline.outputs import scene_overlay
-from engine.sinks.overlay import Overlay, OverlayStyle, samples_of
+from engine.sinks.overlay import Overlay, OverlayStyle, rows_of
 from engine_ext.overlay import draw_tracks
 
 OURS = "draw_tracks"
@@ -135,14 +135,14 @@ def counted(walk: list[records.Tracks], size_wh: tuple[int, int]) -> Answer:
     config = EngineConfig()
     scene = scene_overlay(config, SCENE)
     assert scene is not None
-    rows = [samples_of(tracks, tracks.boxes_xyxy, {0: "person"}) for tracks in walk[:COUNTED]]
-    for tracks, samples in zip(walk, rows, strict=False):
-        scene.see(tracks.frame, samples, size_wh)
-    nobody = walk[0].frame
-    late = replace(nobody, index=COUNTED + AFTER_ALL, pts=COUNTED + AFTER_ALL)
-    scene.see(late, rows[0].take([]), size_wh)
+    rows = [rows_of(tracks, tracks.boxes_xyxy, {0: "person"}) for tracks in walk[:COUNTED]]
+    for tracks, each in zip(walk, rows, strict=False):
+        scene.see(tracks.frame, each, size_wh)
+    late = replace(walk[0].frame, index=COUNTED + AFTER_ALL, pts=COUNTED + AFTER_ALL)
+    nobody = records.Tracks.none_of(late)
+    scene.see(late, rows_of(nobody, nobody.boxes_xyxy, {}), size_wh)
     signs = scene.signs(late)
-    answers = analyse([Recording("walk", size_wh, rows, (0.0, COUNTED / FPS))], SCENE)
+    answers = analyse([Recording("walk", size_wh, [each.samples for each in rows], (0.0, COUNTED / FPS))], SCENE)
     found = [event for event in answers.events if event.kind in (EventKind.CROSSING, EventKind.STAY)]
 
     def number(place: str, direction: str) -> int:

@@ -502,6 +502,7 @@ def cancel_after_its_worker_died(folder: Path, chance: Random, strikes: int) -> 
         assert start is not None
         until(lambda: all(frames_kept(job, video) for video in start.videos), 30, farm.tail)
         farm.kill(worker)
+        until(lambda: not job.live(settings().lease_s), 10)  # a child of the worker's may die a moment after it
         assert jobs.cancel(job, "chaos", jobs.Context("chaos", settings())) == "cancelled"
         record = job.end_record()
         assert record is not None
