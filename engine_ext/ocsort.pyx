@@ -299,7 +299,8 @@ cdef class OCSortTracker(Tracker):
             const f64* old = track.measured
             f64 first = track.saved_clock - track.last.clock
             f64 gap = self.clock - track.last.clock
-            f64 step = (self.clock - track.saved_clock) / track.misses
+            f64 dt = (self.clock - track.saved_clock) / track.misses
+            Step step = step_of(dt)
             f64 old_w = sqrt(old[2] * old[3]), old_h = sqrt(old[2] / old[3])
             f64 du = (uvsr[0] - old[0]) / gap, dv = (uvsr[1] - old[1]) / gap
             f64 dw = (sqrt(uvsr[2] * uvsr[3]) - old_w) / gap, dh = (sqrt(uvsr[2] / uvsr[3]) - old_h) / gap
@@ -309,8 +310,8 @@ cdef class OCSortTracker(Tracker):
         track.filter = track.saved
         for k in range(track.misses + 1):
             if k > 0:
-                filter_move(&track.filter, step_of(step))
-            since = first + k * step
+                filter_move(&track.filter, step)
+            since = first + k * dt
             w, h = old_w + since * dw, old_h + since * dh
             between[0], between[1], between[2], between[3] = old[0] + since * du, old[1] + since * dv, w * h, w / h
             filter_update(&track.filter, between)

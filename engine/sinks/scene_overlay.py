@@ -108,8 +108,8 @@ class SceneOverlay:
     def see(
         self, frame: Frame, tracks: FrameTracks, size_wh: tuple[int, int], alive: NDArray[np.int64] | None = None
     ) -> None:
-        """Take the next frame, its tracks, and the size that it has upright. `alive` are the tracks that
-        may be seen again; None: in this frame that is not known."""
+        """Take the next frame, its tracks, and the size that it has upright. `alive` are the tracks that may be seen
+        again; None: in this frame that is not known."""
         if self._first_s is None:
             self._first_s = frame.time_s
         if "counts" not in self._parts or not self._places:
