@@ -422,9 +422,9 @@ _WHERE_TOLD = _NAMES[_NAMES.index("files") :]
 _ALWAYS = _NAMES[: -len(_WHERE_TOLD)]
 
 
-def new_tracks(tracks: int, sequence: SequenceJson | None) -> int:
-    """Return how many of a video's tracks no previous file of its camera had."""
-    return tracks - (sequence or {}).get("continued", 0)
+def new_tracks(tracks: int, sequence: Mapping[str, Any] | None) -> int:
+    """Return how many of a video's tracks no previous file of its camera had. `sequence` is as in SequenceJson."""
+    return tracks - (sequence.get("continued", 0) if sequence else 0)
 
 
 @dataclass(frozen=True, kw_only=True)

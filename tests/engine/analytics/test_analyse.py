@@ -13,7 +13,7 @@ import pytest
 from engine.analytics import Clock, ClockOrigin, EventKind, Recording, Scene, analyse, bins_of, counts_of, read_tracks
 from engine.analytics.ground import Ground, speed_m_s
 from engine.analytics.samples import read_mot
-from engine.analytics.tables import COLUMNS, tables_of, to_csv
+from engine.analytics.tables import COLUMNS, csv_of, rows_of, tables_of, to_csv
 from engine.choices.formats import TABLES
 from engine.errors import ConfigError, InputError
 
@@ -230,6 +230,23 @@ def test_what_happened_where_nobody_looked_is_in_a_bin_of_its_own(tmp_path, cloc
 def test_text_that_a_spreadsheet_would_run(tmp_path):
     answers = analyse([recording(tmp_path / "a", walks({1: (0, EASTWARDS)}), 2.1, name="=cmd()|x.mp4")], SCENE)
     assert "'=cmd()" in to_csv("events", tables_of(answers)["events"])
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("-a", "'-a"),
+        ("x;=1+1", "x;'=1+1"),  # spreadsheets of many countries divide a cell there
+        ("x;@a;+1;b", "x;'@a;'+1;b"),
+        ("a=b; =c", "a=b; =c"),
+        ("it's;'x", "it's;'x"),
+    ],
+)
+def test_names_that_a_spreadsheet_would_run(name, written):
+    text = csv_of(["name"], [{"name": name}])
+    assert text == f"name\r\n{written}\r\n"
+    assert rows_of(text) == [{"name": name}]
 
 
 @pytest.mark.parametrize(
