@@ -30,7 +30,7 @@ typedef struct {
     int64_t other_at, other_block, other_when;
     /* Padded rows of the input; < 0 where it is read in place. segments_at: the table of conv. */
     int64_t scratch_at, segments_at;
-    /* Pixels that all groups are computed of before the next ones. */
+    /* Pixels, or tiles of 2x2 in WINOGRAD, that all groups are computed of before the next ones. */
     int64_t chunk;
     /* First channel: of the source in STORE_ROWS, of the destination in COPY. */
     int64_t channel;
@@ -51,6 +51,7 @@ enum {
     CONVNET_STORE_ROWS,
     CONVNET_ATTENTION,
     CONVNET_CONV_BF16,
+    CONVNET_WINOGRAD,
     CONVNET_KINDS
 };
 
@@ -86,7 +87,7 @@ typedef struct {
 #define CONVNET_MAX_TILE_PIXELS 12
 #define CONVNET_MAX_TILE_BLOCKS 4
 
-/* Queries whose scores are kept at a time, and the most channels of a head's queries and keys. */
+/* Queries whose scores are kept at a time, and the most channels of a head's queries and keys, or read by WINOGRAD. */
 #define CONVNET_ATTENTION_ROWS 24
 #define CONVNET_MAX_DEPTH 1024
 

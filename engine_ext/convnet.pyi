@@ -6,7 +6,9 @@ H, W)``, and the output has one row per pixel, ``(rows, columns)``.
 
 Every output number is summed in a fixed order: by kernel row, input block (or plane), kernel column, channel. So it
 depends neither on tiles nor on threads. AVX-512 and AVX2 differ in the last bits of sigmoid and SiLU. A ``conv_bf16``
-rounds its input and its weights to bfloat16, and sums in float32 by pairs of channels.
+rounds its input and its weights to bfloat16, and sums in float32 by pairs of channels. A ``winograd`` is a 3x3
+convolution of stride 1 that computes 2x2 pixels from 16 sums over the channels, in place of 36; its last bits are
+others.
 """
 
 from typing import TypeAlias
@@ -24,6 +26,9 @@ KINDS: tuple[str, ...]
 
 ATTENTION_ROWS: int
 """The number of queries whose scores an ``attention`` keeps in its scratch at a time."""
+
+MAX_DEPTH: int
+"""The most channels of the queries of a head of an ``attention``, and of what a ``winograd`` reads."""
 
 BF16_ROWS: int
 """The most rows of a ``conv_bf16``'s kernel."""

@@ -39,7 +39,7 @@ cdef extern from "convnet.h" nogil:
     enum:
         CONVNET_FIELDS
         CONVNET_CONV, CONVNET_DEPTHWISE, CONVNET_MAX_POOL, CONVNET_UPSAMPLE
-        CONVNET_ELEMENTWISE, CONVNET_COPY, CONVNET_STORE_ROWS, CONVNET_ATTENTION, CONVNET_CONV_BF16
+        CONVNET_ELEMENTWISE, CONVNET_COPY, CONVNET_STORE_ROWS, CONVNET_ATTENTION, CONVNET_CONV_BF16, CONVNET_WINOGRAD
         CONVNET_KINDS
         CONVNET_ACTIVATIONS, CONVNET_NO_OTHER, CONVNET_WHENS
         CONVNET_AVX2, CONVNET_AVX512
@@ -64,8 +64,10 @@ FIELDS = (
     "channel",
     "third_at", "third_block", "heads",
 )
-KINDS = ("conv", "depthwise", "max_pool", "upsample", "elementwise", "copy", "store_rows", "attention", "conv_bf16")
+KINDS = ("conv", "depthwise", "max_pool", "upsample", "elementwise", "copy", "store_rows", "attention", "conv_bf16",
+         "winograd")
 ATTENTION_ROWS = CONVNET_ATTENTION_ROWS
+MAX_DEPTH = CONVNET_MAX_DEPTH
 BF16_ROWS = CONVNET_AMX_ROWS
 BF16_CHUNK = CONVNET_AMX_CHUNK
 BF16_SLACK = CONVNET_AMX_SLACK
@@ -212,7 +214,7 @@ cdef str _fault(
     """Return what of a step exceeds a buffer; None if nothing does. See convnet.h for what each kind reads."""
     cdef i64 pixels, products, padded, ring, unit, parts, in_extent, size
     cdef bint conv = s.kind == CONVNET_CONV or s.kind == CONVNET_CONV_BF16
-    cdef bint windowed = conv or s.kind == CONVNET_DEPTHWISE or s.kind == CONVNET_MAX_POOL
+    cdef bint windowed = conv or s.kind == CONVNET_DEPTHWISE or s.kind == CONVNET_MAX_POOL or s.kind == CONVNET_WINOGRAD
     if not 0 <= s.kind < CONVNET_KINDS:
         return f"kind {s.kind}"
     for size in (s.in_channels, s.in_height, s.in_width, s.out_channels, s.out_height, s.out_width,
@@ -308,6 +310,20 @@ cdef str _fault(
             padded = CONVNET_AMX_CHUNK
         size = (s.kernel_height * parts * padded + CONVNET_AMX_SLACK * s.stride_width) * 16
         if not _inside(s.scratch_at, size, workspace):
+            return "the scratch"
+    elif s.kind == CONVNET_WINOGRAD:
+        if s.kernel_height != 3 or s.kernel_width != 3 or s.stride_height != 1 or s.stride_width != 1:
+            return "the kernel"
+        if s.in_channels > CONVNET_MAX_DEPTH:
+            return "the channels"
+        if not 1 <= s.group <= (CONVNET_MAX_TILE_BLOCKS if wide else 1) or not 1 <= s.chunk <= LARGEST:
+            return "group or chunk"
+        if not _inside(s.weights_at, 16 * s.in_channels * ((s.out_channels + 15) // 16) * 16, weights):
+            return "the weights"
+        if not _inside(s.bias_at, (s.out_channels + 15) // 16 * 16, weights):
+            return "the bias"
+        size = 4 * (2 * s.chunk + 2) + (16 * (parts + s.group) + 4 * s.group) * s.chunk
+        if not _inside(s.scratch_at, size * 16, workspace):
             return "the scratch"
     elif s.kind == CONVNET_DEPTHWISE:
         if s.in_channels != s.out_channels:

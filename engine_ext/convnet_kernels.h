@@ -472,6 +472,141 @@ static TARGET void NAME(conv)(const ConvnetStep *s, const ConvnetBuffers *at)
     }
 }
 
+/* ---- convolution of 3x3 by Winograd's F(2x2, 3x3) ---- */
+
+/* d0 - d2, d1 + d2, d2 - d1, d1 - d3 of four vectors, `step` from one to the next. */
+CONVNET_INLINE TARGET void NAME(winograd_in)(const VECTOR *from, VECTOR *to, const int step)
+{
+    to[0] = SUB(from[0], from[2 * step]);
+    to[step] = ADD(from[step], from[2 * step]);
+    to[2 * step] = SUB(from[2 * step], from[step]);
+    to[3 * step] = SUB(from[step], from[3 * step]);
+}
+
+/* Rows of a block's input under `tiles` neighbouring tiles of 2x2 pixels: 4 rows of 2 * tiles + 2 pixels in `rows`,
+ * zeros outside; then each tile's 16 numbers, `apart` floats from one to the next. */
+static TARGET void NAME(winograd_input)(const ConvnetStep *s, const float *input, ptrdiff_t top, ptrdiff_t left,
+                                        ptrdiff_t tiles, float *rows, float *to, ptrdiff_t apart)
+{
+    const ptrdiff_t width = 2 * tiles + 2, before = left < 0 ? -left : 0;
+    const ptrdiff_t end = s->in_width - left < width ? s->in_width - left : width;
+    for (ptrdiff_t r = 0; r < 4; r++) {
+        float *row = rows + r * width * 16;
+        if (top + r < 0 || top + r >= s->in_height || end <= before) {
+            memset(row, 0, sizeof(float) * (size_t)(width * 16));
+            continue;
+        }
+        memset(row, 0, sizeof(float) * (size_t)(before * 16));
+        memcpy(row + before * 16, input + ((top + r) * s->in_width + left + before) * 16,
+               sizeof(float) * (size_t)((end - before) * 16));
+        memset(row + end * 16, 0, sizeof(float) * (size_t)((width - end) * 16));
+    }
+    for (ptrdiff_t t = 0; t < tiles; t++, rows += 32, to += 16)
+        for (int v = 0; v < PARTS; v++) {
+            VECTOR d[16], half[16];
+#pragma GCC unroll 4
+            for (int r = 0; r < 4; r++)
+#pragma GCC unroll 4
+                for (int c = 0; c < 4; c++)
+                    d[r * 4 + c] = LOAD(rows + (r * width + c) * 16 + v * LANES);
+#pragma GCC unroll 4
+            for (int c = 0; c < 4; c++)
+                NAME(winograd_in)(d + c, half + c, 4);
+#pragma GCC unroll 4
+            for (int r = 0; r < 4; r++)
+                NAME(winograd_in)(half + r * 4, d + r * 4, 1);
+#pragma GCC unroll 16
+            for (int i = 0; i < 16; i++)
+                STORE(to + i * apart + v * LANES, d[i]);
+        }
+}
+
+/* The 2x2 pixels of `tiles` neighbouring tiles of a block from 16 sums each, `apart` floats from one to the next: two
+ * rows of 2 * tiles pixels, `row` floats from one to the other. */
+static TARGET void NAME(winograd_output)(const float *from, ptrdiff_t apart, const float *bias, ptrdiff_t tiles,
+                                         float *to, ptrdiff_t row)
+{
+    for (ptrdiff_t t = 0; t < tiles; t++, from += 16, to += 32)
+        for (int v = 0; v < PARTS; v++) {
+            const VECTOR add = LOAD(bias + v * LANES);
+            VECTOR m[16], half[8];
+#pragma GCC unroll 16
+            for (int i = 0; i < 16; i++)
+                m[i] = LOAD(from + i * apart + v * LANES);
+#pragma GCC unroll 4
+            for (int c = 0; c < 4; c++) {
+                half[c] = ADD(ADD(m[c], m[4 + c]), m[8 + c]);
+                half[4 + c] = SUB(SUB(m[4 + c], m[8 + c]), m[12 + c]);
+            }
+#pragma GCC unroll 2
+            for (int r = 0; r < 2; r++) {
+                const VECTOR *h = half + r * 4;
+                STORE(to + r * row + v * LANES, ADD(ADD(ADD(h[0], h[1]), h[2]), add));
+                STORE(to + r * row + 16 + v * LANES, ADD(SUB(SUB(h[1], h[2]), h[3]), add));
+            }
+        }
+}
+
+/* A tile of 2x2 pixels is made of 16 sums over the channels, each of products of one number of the 4x4 inputs with one
+ * of the 3x3 weights: 16 convolutions of one pixel, with 4 products a pixel instead of 9. Weights: for each of the 16
+ * those of a conv. Scratch, for `chunk` tiles: rows of a block's input, the inputs' numbers, the sums of a group of
+ * blocks, its pixels. */
+static TARGET void NAME(winograd)(const ConvnetStep *s, const ConvnetBuffers *at)
+{
+    const ptrdiff_t parts = (s->in_channels + 15) / 16, out_blocks = (s->out_channels + 15) / 16;
+    const ptrdiff_t across = (s->out_width + 1) / 2, tiles = across * ((s->out_height + 1) / 2);
+    const ptrdiff_t products = s->in_channels * out_blocks * 16;
+    float *rows = at->workspace + s->scratch_at;
+    float *numbers = rows + 4 * (2 * s->chunk + 2) * 16;
+    float *sums = numbers + 16 * parts * s->chunk * 16;
+    float *pixels = sums + 16 * s->group * s->chunk * 16;
+    const float none[CONVNET_MAX_TILE_BLOCKS * 16] = {0};
+    float tile[CONVNET_MAX_TILE_BLOCKS * CONVNET_MAX_TILE_PIXELS * 16] __attribute__((aligned(64)));
+    ConvnetSegment segments[CONVNET_MAX_DEPTH / 16];
+    for (ptrdiff_t first = 0; first < tiles; first += s->chunk) {
+        const ptrdiff_t count = tiles - first < s->chunk ? tiles - first : s->chunk, one = count * 16;
+        for (ptrdiff_t i = 0; i < parts; i++) {
+            segments[i].at = i * one;
+            segments[i].length = s->in_channels - i * 16 < 16 ? s->in_channels - i * 16 : 16;
+            for (ptrdiff_t t = 0, here; t < count; t += here) {
+                const ptrdiff_t y = (first + t) / across, x = (first + t) % across;
+                here = across - x < count - t ? across - x : count - t;
+                NAME(winograd_input)(s, at->workspace + s->in_at + i * s->in_block, 2 * y - s->pad_top,
+                                     2 * x - s->pad_left, here, rows, numbers + i * one + t * 16, parts * one);
+            }
+        }
+        const float *weights = at->weights + s->weights_at;
+        for (ptrdiff_t b = 0; b < out_blocks; b += s->group) {
+            const ptrdiff_t blocks = out_blocks - b < s->group ? out_blocks - b : s->group;
+            for (int n = 0; n < 16; n++)
+                for (ptrdiff_t x = 0, done; x < count; x += done) {
+                    done = NAME(tile)(blocks, weights + n * products, none, numbers + n * parts * one + x * 16,
+                                      segments, parts, 16, 0, count - x, tile);
+                    for (ptrdiff_t i = 0; i < blocks; i++)
+                        memcpy(sums + (n * blocks + i) * one + x * 16, tile + i * done * 16,
+                               sizeof(float) * (size_t)(done * 16));
+                }
+            for (ptrdiff_t t = 0, here; t < count; t += here) {
+                const ptrdiff_t y = (first + t) / across * 2, x = (first + t) % across;
+                here = across - x < count - t ? across - x : count - t;
+                const ptrdiff_t row = 2 * here * 16;
+                const ptrdiff_t width = s->out_width - 2 * x < 2 * here ? s->out_width - 2 * x : 2 * here;
+                for (ptrdiff_t i = 0; i < blocks; i++)
+                    NAME(winograd_output)(sums + i * one + t * 16, blocks * one,
+                                          at->weights + s->bias_at + (b + i) * 16, here, pixels + i * 2 * row, row);
+                for (ptrdiff_t r = 0; r < 2 && y + r < s->out_height; r++) {
+                    const ptrdiff_t pixel = (y + r) * s->out_width + 2 * x;
+                    NAME(finish)(pixels + r * row, 2 * row,
+                                 at->workspace + s->other_at + b * s->other_block + pixel * 16, s->other_block,
+                                 at->workspace + s->out_at + b * s->out_block + pixel * 16, s->out_block, blocks,
+                                 width * 16, s->activation, s->other_when, at->weights + s->activation_at);
+                }
+            }
+            weights += s->in_channels * blocks * 16;
+        }
+    }
+}
+
 /* ---- depthwise convolution ---- */
 
 /* `pixels` neighbours of one block whose window lies inside the row; rows ky of the kernel from first to end. */
@@ -797,6 +932,9 @@ static TARGET void NAME(convnet_step)(const ConvnetStep *s, const ConvnetBuffers
         break;
     case CONVNET_ATTENTION:
         NAME(attention)(s, at);
+        break;
+    case CONVNET_WINOGRAD:
+        NAME(winograd)(s, at);
         break;
     default:
         NAME(store)(s, at);

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.inference.native.layout import Region, allocate
-from engine.inference.native.pack import pack_bf16, pack_bias, pack_conv, pack_depthwise
+from engine.inference.native.pack import pack_bf16, pack_bias, pack_conv, pack_depthwise, pack_winograd
 from engine_ext import convnet
 from engine_ext.convnet import ConvNet, aligned
 from tests.reference import convnet as reference
@@ -194,6 +194,83 @@ def test_the_picture_is_scaled_but_not_its_border(instruction_set):
     expected = reference.conv(scaled, weight, bias, (1, 1), (1, 1), (6, 10))
     found = reference.from_blocks(workspace[bench.fields["out_at"] :], 5, 6, 10, bench.fields["out_block"])
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+
+
+def winograd_bench(instruction_set, channels, size_in, out, pads=(1, 1), group=4, chunk=7):
+    group = group if instruction_set == "AVX-512" else 1
+    case = (channels, size_in, out, (3, 3), (1, 1), pads, False)
+    bench, _, expected = conv_bench(instruction_set, case, group)
+    weight = random(out, channels, 3, 3, seed=1)
+    bench.fields |= {"kind": convnet.KINDS.index("winograd"), "chunk": chunk}
+    bench.fields["weights_at"] = bench.put(pack_winograd(weight, group), "weights")
+    numbers = (16 * (-(-channels // 16) + group) + 4 * group) * chunk
+    bench.room("scratch_at", (4 * (2 * chunk + 2) + numbers) * 16)
+    return bench, expected
+
+
+WINOGRADS = {
+    "one pixel": (16, (1, 1), 16),
+    "one tile": (16, (2, 2), 16),
+    "odd, channels that fill no block": (19, (5, 11), 33),
+    "even, five output blocks": (32, (6, 20), 80),
+    "narrow": (33, (9, 1), 20),
+    "without borders": (20, (6, 9), 17, (0, 0)),
+    "border above": (20, (6, 9), 17, (1, 0)),
+    "wide border": (20, (3, 4), 17, (2, 2)),
+}
+
+
+@each_set
+@pytest.mark.parametrize("case", WINOGRADS.values(), ids=WINOGRADS)
+def test_winograd(instruction_set, case):
+    bench, expected = winograd_bench(instruction_set, *case)
+    workspace, _ = bench.run()
+    found = reference.from_blocks(workspace[bench.fields["out_at"] :], *expected.shape, bench.fields["out_block"])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@each_set
+def test_winograd_activates_and_adds(instruction_set):
+    bench, expected = winograd_bench(instruction_set, 20, (5, 7), 33)
+    other = random(33, 5, 7, seed=3)
+    bench.tensor("other", other, 36 * 16)
+    workspace, _ = bench.run(activation=convnet.ACTIVATIONS.index("relu"), other_when=convnet.WHENS.index("add_after"))
+    found = reference.from_blocks(workspace[bench.fields["out_at"] :], *expected.shape, bench.fields["out_block"])
+    np.testing.assert_allclose(found, np.maximum(expected, 0) + other, rtol=1e-5, atol=1e-4)
+
+
+def test_winograd_in_other_tiles_and_groups_does_not_change_a_bit():
+    found = []
+    for instruction_set, group, chunk in [(s, g, c) for s in SETS for g in (1, 2, 3, 4) for c in (1, 5, 100)]:
+        bench, expected = winograd_bench(instruction_set, 37, (5, 13), 90, group=group, chunk=chunk)
+        workspace, _ = bench.run()
+        at, block = bench.fields["out_at"], bench.fields["out_block"]
+        found.append(reference.from_blocks(workspace[at:], *expected.shape, block).tobytes())
+    assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        ({"kernel_height": 2}, "the kernel"),
+        ({"kernel_width": 4}, "the kernel"),
+        ({"in_channels": 1040, "in_block": 0}, "the channels"),
+        ({"group": 5}, "group or chunk"),
+        ({"chunk": 0}, "group or chunk"),
+        ({"chunk": 1 << 12}, "the scratch"),
+        ({"scratch_at": -1}, "the scratch"),
+        ({"weights_at": 1 << 20}, "the weights"),
+        ({"bias_at": -16}, "the bias"),
+        ({"in_block": 1 << 30}, "the input"),
+        ({"out_at": 1 << 20}, "the output"),
+        ({"row_length": 1}, "rows of this kind"),
+        ({"other_when": 1, "other_at": 1 << 20}, "the second input"),
+    ],
+)
+def test_a_winograd_that_leaves_a_buffer(changed, part):
+    bench, _ = winograd_bench(SETS[0], 20, (5, 7), 33)
+    with pytest.raises(ValueError, match=rf"steps\[0\] is out of bounds: {part}"):
+        bench.run(**changed)
 
 
 DEPTHWISE = {
@@ -544,7 +621,7 @@ def plain_bench():
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
-        ({"kind": 9}, "kind 9"),
+        ({"kind": 10}, "kind 10"),
         ({"kind": -1}, "kind -1"),
         ({"in_channels": 0}, "a size of 0"),
         ({"out_width": 1 << 40}, "a size of"),
@@ -593,12 +670,14 @@ def test_tables_with_random_faults_write_nothing_elsewhere(instruction_set):
     for _ in range(600):
         case = list(CONVS.values())[rng.integers(len(CONVS))]
         bench, source, _ = conv_bench(instruction_set, case)
-        kind = rng.integers(6)
+        kind = rng.integers(7)
         if kind == 0:
             bench, _ = attention_bench(instruction_set)
             source = np.zeros((1, 1, 1), np.float32)
         elif kind == 1 and instruction_set == "AVX-512" and convnet.has_bf16() and not case[-1]:
             bench, _ = bf16_bench(case)
+        elif kind == 2:
+            bench, _ = winograd_bench(instruction_set, 20, (5, 7), 33)
         changed = {}
         for name in rng.choice(convnet.FIELDS, rng.integers(1, 4), replace=False):
             here = bench.fields.get(name, 0)

@@ -24,7 +24,7 @@ from engine.inference.native.ops import (
     refusing,
     sources,
 )
-from engine.inference.native.pack import WeightStore, pack_bf16, pack_bias, pack_conv, pack_depthwise
+from engine.inference.native.pack import WeightStore, pack_bf16, pack_bias, pack_conv, pack_depthwise, pack_winograd
 from engine.inference.native.trace import trace
 from engine_ext.convnet import (
     ACTIVATIONS,
@@ -34,6 +34,7 @@ from engine_ext.convnet import (
     BF16_SLACK,
     FIELDS,
     KINDS,
+    MAX_DEPTH,
     WHENS,
     ConvNet,
 )
@@ -41,6 +42,8 @@ from engine_ext.convnet import (
 _WORKSPACE_LIMIT = 1 << 28  # floats: 1 GiB per thread
 MAX_ROW = 1 << 20  # pixels: the limit of engine_ext.convnet
 _MAX_GROUP = {"AVX-512": 4, "AVX2": 1}  # output blocks that one tile of the kernel computes
+_WINOGRAD_CACHE = 3072  # channels times tiles of 2x2 pixels, whose 16 numbers take 192 KiB
+_WINOGRAD_CHANNELS = 32  # below, what precedes and follows the products takes too long
 _INPUT_CACHE = 8192  # floats of the input, 32 KiB, that all groups read before the next part of an image
 
 Row = dict[str, int]
@@ -216,6 +219,8 @@ class _Planner:
             return
         if self._bf16 and op.source is not None and height <= BF16_ROWS:
             self._in_bf16(op, row, places, index)
+        elif _suits_winograd(op) and op.out not in self._direct:
+            self._winograd(op, row, places, index)
         else:
             row["kind"] = KINDS.index("conv")
             self._blocking(op, row)
@@ -237,12 +242,28 @@ class _Planner:
         pixels = height * -(-op.weight.shape[1] // PART) * span + BF16_SLACK * op.strides[1]
         places.append(("scratch_at", self._scratch(pixels * BLOCK, index)))
 
+    def _winograd(self, op: Conv, row: Row, places: list[tuple[str, Place | Region]], index: int) -> None:
+        """Choose the number of output blocks per tile of the kernel, and of tiles of 2x2 pixels for which all groups
+        are computed in turn."""
+        row["kind"] = KINDS.index("winograd")
+        row["group"] = group = self._group(op)
+        row["weights_at"] = self._store.place(
+            ("winograd", group), (op.weight,), lambda: pack_winograd(op.weight, group)
+        )
+        row["chunk"] = chunk = max(24, _WINOGRAD_CACHE // op.weight.shape[1] // 24 * 24)
+        numbers = 16 * (-(-op.weight.shape[1] // BLOCK) + group) * chunk
+        size = 4 * (2 * chunk + 2) + numbers + 4 * group * chunk
+        places.append(("scratch_at", self._scratch(size * BLOCK, index)))
+
+    def _group(self, op: Conv) -> int:
+        """Return how many output blocks a tile of the kernel computes, as evenly as possible."""
+        count = blocks(op.out)
+        return -(-count // -(-count // _MAX_GROUP[self._set]))
+
     def _blocking(self, op: Conv, row: Row) -> None:
         """Choose the number of output blocks per tile, and of pixels for which all groups are computed in turn."""
         planar = op.source is None
-        count = blocks(op.out)
-        most = _MAX_GROUP[self._set]
-        row["group"] = group = -(-count // -(-count // most))
+        row["group"] = group = self._group(op)
         row["weights_at"] = self._store.place(
             ("conv", group, planar), (op.weight,), lambda: pack_conv(op.weight, group, planar=planar)
         )
@@ -317,6 +338,13 @@ class _Planner:
             "activation_at": self._numbers(patch.activation),
         }
         self._rows.append((row, [place for place in places if place[0] == "in_at"]))
+
+
+def _suits_winograd(op: Conv) -> bool:
+    """Return whether a convolution takes less time by Winograd's F(2x2, 3x3)."""
+    out, channels, *kernel = op.weight.shape
+    suits = op.source is not None and kernel == [3, 3] and op.strides == (1, 1)
+    return suits and out >= _WINOGRAD_CHANNELS and _WINOGRAD_CHANNELS <= channels <= MAX_DEPTH
 
 
 def _one_long_row(op: Conv, row: Row) -> None:

@@ -39,11 +39,11 @@ from engine.inference.native.ops import (
     Upsample,
     Value,
 )
+from engine_ext.convnet import MAX_DEPTH
 
 _MAX_PIXELS = 1 << 24
 _MAX_SIDE = 1 << 20
 _MAX_CHANNELS = 1 << 14
-_MAX_DEPTH = 1024  # channels of a head's queries: what engine_ext.convnet takes
 _MAX_STEP = 8  # between samples of the image: a kernel grows by it twice
 _MAX_SAMPLES = 256  # of the image side by side, and
 _MAX_PATCHES = 256  # of the result: a detector has a dozen
@@ -428,7 +428,7 @@ class _Trace:
             raise Unsupported(
                 f"{node} has heads of {queries.count} and {values.count} channels, no multiples of {BLOCK}"
             )
-        if queries.count > _MAX_DEPTH:
+        if queries.count > MAX_DEPTH:
             raise Unsupported(f"{node} has heads of {queries.count} channels")
         read = (self._of_heads(node, queries), self._of_heads(node, keys), self._of_heads(node, values))
         out = self._tensor(heads * values.count, queries.tensor.height, queries.tensor.width)

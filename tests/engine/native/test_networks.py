@@ -146,6 +146,11 @@ def bottleneck(order=1, activate=True, depthwise=False):
     return build
 
 
+def many_channels_in_a_sum(net):
+    source = net.silu(first(net, 36))
+    return net.op("Add", source, net.silu(net.conv(net.silu(net.conv(source, 40, (3, 3))), 36, (3, 3))))
+
+
 def residual_block(net):
     """As in ResNet: the activation comes behind the sum."""
     source = net.op("Relu", first(net))
@@ -344,6 +349,8 @@ BUILDS = {
     "clip above": clipped(None, 0.5),
     "clip below": clipped(-0.25, None),
     "silu": lambda net: net.silu(first(net)),
+    "3x3 of many channels": lambda net: net.silu(net.conv(net.silu(first(net, 40)), 72, (3, 3))),
+    "3x3 of many channels, in a sum": many_channels_in_a_sum,
     "silu of a depthwise convolution": lambda net: net.silu(net.depthwise(first(net))),
     "sigmoid used twice": sigmoid_used_twice,
     "a gate of another tensor": a_gate_of_another_tensor,
