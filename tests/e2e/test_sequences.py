@@ -112,6 +112,7 @@ def test_a_video_cut_into_five_is_the_whole(tmp_path, whole, scene, own_clock, o
     assert sum(video["frames"] for video in summary["videos"]) == FRAMES
     # A track that continues from one file to the next counts in both, and once in the total.
     (camera,) = summary["answers"]["cameras"]
+    assert camera["camera"] == "five"
     assert summary["totals"]["tracks"] == camera["ids"] == len({row[1] for row in seen})
     assert sum(video["tracks"] for video in summary["videos"]) > camera["ids"]
 
