@@ -217,7 +217,7 @@ def _decoded(body: str, encoding: str | None) -> object:
 
 
 def _parsed(data: bytes, what: str) -> object:
-    """Parse JSON. Raises Refused if it is nested deeply: how deep the parser itself goes depends on Python's version."""
+    """Parse JSON. Raises Refused if it is nested deeply: the parser's own limit differs between versions of Python."""
     value = parse_json(data)
     if _depth_beyond(value, _MAX_DEPTH):
         raise Refused(f"{what} is nested more than {_MAX_DEPTH} deep")
