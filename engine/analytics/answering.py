@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -89,11 +89,17 @@ def _seconds_between(first: Entry, segment: Entry) -> float:
 
 
 def films_of(
-    entries: Iterable[Entry], folder: Path, settings: AnswerSettings, *, just_tracked: bool = False
+    entries: Iterable[Entry],
+    folder: Path,
+    settings: AnswerSettings,
+    *,
+    just_tracked: bool = False,
+    remade: Container[str] = (),
 ) -> list[Film]:
     """Return the videos of a manifest whose outputs are in `folder`; a live source is given as its segments.
-    `just_tracked` says that rows can't have been edited since, so the sums made while tracking are still valid. Raises
-    InputError if something is missing."""
+    `just_tracked` says that rows can't have been edited since, so the sums made while tracking are still valid.
+    `remade` has the stems of videos that were tracked again since, each alone. Raises InputError if something is
+    missing."""
     films = []
     entries = with_segments(entries)
     for entry in entries:
@@ -123,7 +129,7 @@ def films_of(
                 sequence_offset_s=_of_sequence(entry, settings, name).get("offset_s"),
                 sequence_joined=bool(_of_sequence(entry, settings, name).get("joined")),
                 recording=entry.get("recording"),
-                session=entry.get("session"),
+                session=str(stem) if str(stem) in remade else entry.get("session"),
                 heatmap=_beside(folder, stem, outputs.get("heatmap")) if just_tracked else None,
                 objects=_objects(entry) if just_tracked else None,
                 left_out_s=tuple(sorted((first, last) for first, last in media.get("not_examined_s", ()))),

@@ -82,7 +82,7 @@ def cameras(work: Gathering) -> Iterator[CameraReport]:
     read."""
     tracked = [entry for entry in work.entries if not _untracked(entry)]
     entries = {name_of(entry): cast("VideoJson", entry) for entry in with_segments(tracked)}
-    films = films_of(entries.values(), work.folder, work.settings)
+    films = films_of(entries.values(), work.folder, work.settings, remade=work.remade)
     by_camera: defaultdict[str, list[Film]] = defaultdict(list)
     for film in films:
         by_camera[film.camera].append(film)
