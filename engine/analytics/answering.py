@@ -23,7 +23,7 @@ from engine.analytics.reviewed import Reviewed, rejected_tracks, without_rejecte
 from engine.analytics.samples import Samples, read_mot, read_tracks
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.stitching import Fragments, Objects, count_objects
-from engine.analytics.timeline import Film, lay_out
+from engine.analytics.timeline import Film, lay_out, unexamined
 from engine.errors import InputError
 from engine.summary import CameraJson
 
@@ -126,6 +126,7 @@ def films_of(
                 heatmap=_beside(folder, stem, outputs.get("heatmap")) if just_tracked else None,
                 objects=_objects(entry) if just_tracked else None,
                 left_out_s=tuple(sorted((first, last) for first, last in media.get("not_examined_s", ()))),
+                duration_s=entry.get("duration_s", 0.0),
             )
         )
     return films
@@ -250,7 +251,7 @@ def _of_camera(
         for each in placed
         if each.film.size_wh is not None and each.film.examined_s is not None
     )
-    answers = analyse(recordings, scene, clock, camera)
+    answers = analyse(recordings, scene, clock, camera)._replace(unexamined_s=tuple(unexamined(films, clock)))
     reviewed = None
     if verdicts is not None:
         answers, reviewed = without_rejected(answers, judged, met)

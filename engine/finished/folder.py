@@ -144,6 +144,13 @@ class FinishedRun:
         """Return the classes that occur in the tracks. Raises InputError."""
         return classes_in(film.tracks for film in self.films if film.tracks is not None)
 
+    def without_tracks(self, names: Collection[str] = ()) -> str:
+        """Return the sentence that no frame of these videos (all, if none is named) was examined, and the first
+        reason."""
+        of = [video for video in self.videos if not names or video.name in names]
+        why = next((f" {video.name}: {video.error}." for video in of if video.error), "")
+        return f"{self.folder} contains no tracks: no frame was examined.{why}"
+
     @property
     def shown(self) -> Sequence[tuple[FinishedVideo, Film]]:
         """Return the videos of which frames were examined."""

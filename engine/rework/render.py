@@ -73,7 +73,7 @@ def render(
     if not jobs and any(video.tracks is not None and video.source is None for video in run.videos):
         raise InputError(f"{folder} is of live sources, of which no file is kept that could be drawn again.")
     if not jobs:
-        raise InputError(f"{folder} contains no tracks: a run writes them with --formats tracks.")
+        raise InputError(run.without_tracks())
     for _, _, source, tracks in jobs:
         target = _target(tracks)
         if target.exists() and source.exists() and target.samefile(source):

@@ -110,6 +110,10 @@ def test_a_video_cut_into_five_is_the_whole(tmp_path, whole, scene, own_clock, o
     assert found == expected
     assert [video["sequence"]["joined"] for video in summary["videos"]] == [False, True, True, True, True]
     assert sum(video["frames"] for video in summary["videos"]) == FRAMES
+    # A track that continues from one file to the next counts in both, and once in the total.
+    (camera,) = summary["answers"]["cameras"]
+    assert summary["totals"]["tracks"] == camera["ids"] == len({row[1] for row in seen})
+    assert sum(video["tracks"] for video in summary["videos"]) > camera["ids"]
 
 
 def test_an_overlap_that_is_too_long_is_reported(tmp_path, whole, scene):
@@ -244,7 +248,7 @@ def test_a_failed_file_does_not_end_the_sequence(tmp_path, whole, scene):
 
 def test_a_sequence_goes_on_after_an_interruption(tmp_path, whole, scene):
     cut_in_five(whole, tmp_path / "in", own_clock=True)
-    _, expected, seen = answered(tmp_path / "in", tmp_path / "undisturbed", scene)
+    undisturbed, expected, seen = answered(tmp_path / "in", tmp_path / "undisturbed", scene)
     for stop_at in (20, 30):
         with fake_engine(scene=scene, camera="folder", max_age=5, checkpoint_s=0, delay_s=0.002) as engine:
 
@@ -256,6 +260,7 @@ def test_a_sequence_goes_on_after_an_interruption(tmp_path, whole, scene):
     summary, found, rows_found = answered(tmp_path / "in", tmp_path / "out", scene)
     assert rows_found == seen
     assert found == expected
+    assert summary["totals"]["tracks"] == undisturbed["totals"]["tracks"]
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["answers"] == summary["answers"]
 
 
