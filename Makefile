@@ -309,7 +309,7 @@ RANDOM := build/random
 
 bench-random: build build/extras/openvino/.installed $(ULTRALYTICS)/.installed ## YOLOv9t, YOLOv10n and YOLO12n with random weights beside their peers: time alone
 	cd $(ULTRALYTICS) && bin/python $(abspath benchmarks/peers/random_weights.py) $(abspath $(RANDOM)) yolov9t yolov10n yolo12n
-	$(BESIDE_OPENVINO).model_table --random-weights $(RANDOM) --precisions f32 bf16 --rounds $(MODEL_ROUNDS)
+	$(BESIDE_OPENVINO).model_table --random-weights $(RANDOM) --rounds $(MODEL_ROUNDS)
 
 constraints: ## Write constraints.txt anew from the newest versions that work
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints

@@ -16,6 +16,7 @@ images.
 With `--random-weights` the rows are those of the ONNX files of a folder instead, whose weights are random: their time
 is that of trained ones, but no accuracy can be measured. Their rows say so, and have in its place how far the outputs
 are from those of ONNX Runtime in float32 on the same tensor: the mean difference as a share of the outputs' range.
+Their int8 has all convolutions in 8 bits, since which of them lose too much depends on the weights.
 
 A peer without a precision has no figure for it. OpenVINO is an extra; without it bf16 and int8 are left out.
 """
@@ -44,7 +45,7 @@ from engine.inference.model import resolved_model
 from engine.inference.trt.to_float32 import plain
 from engine.records import Detections
 from engine.verification.agreement import Agreement
-from engine.verification.quantize import quantize_model
+from engine.verification.quantize import AIM, quantize_model
 from models.dynamic_axes import freed_model
 from models.onnx_meta import load_onnx
 
@@ -164,25 +165,31 @@ def agreement(ours: list[Detections], theirs: list[Detections]) -> float:
     return agreed.f1
 
 
-def measure_random(path: Path, count: int, precisions: Sequence[Precision]) -> Iterator[Row]:
+def measure_random(path: Path, count: int, precisions: Sequence[Precision], quantized: Path | None) -> Iterator[Row]:
     """Yield the rows of a model with random weights; what is unavailable is reported and left out."""
-    for precision in precisions:
-        if (lacking := processor().lacks(precision)) is not None:
-            print(f"  left out: {path.stem} {precision}: this processor has no {lacking}")
-            continue
-        try:
-            engine = Engine(EngineConfig(model=str(path), device="cpu", precision=precision, workers=1))
-        except (BackendMissing, ConfigError, ModelError) as error:
-            print(f"  left out: {path.stem} {precision}: {error}")
-            continue
-        with engine:
-            yield replace(row(path.stem, precision, engine, count), apart=apart(engine))
+    config = EngineConfig(model=str(path), device="cpu", workers=1)
+    plainly = onnxruntime_run(model_file(config))
+    with tempfile.TemporaryDirectory() as text:
+        for precision in precisions:
+            if (lacking := processor().lacks(precision)) is not None:
+                print(f"  left out: {path.stem} {precision}: this processor has no {lacking}")
+                continue
+            try:
+                model = config.model
+                if precision == "int8":
+                    model, _ = in_int8(path.stem, config, quantized or Path(text), aim=0.0)
+                engine = Engine(config.updated(model=model, precision=precision))
+            except (BackendMissing, ConfigError, ModelError) as error:
+                print(f"  left out: {path.stem} {precision}: {error}")
+                continue
+            with engine:
+                yield replace(row(path.stem, precision, engine, count), apart=apart(engine, plainly))
 
 
-def apart(engine: Engine) -> float:
-    """Return the mean difference of the engine's outputs from ONNX Runtime's, as a share of their range."""
-    data, tensor = fed(engine)
-    (theirs,) = onnxruntime_run(data)(tensor)
+def apart(engine: Engine, plainly: Run) -> float:
+    """Return the mean difference of the engine's outputs from those of `plainly`, as a share of their range."""
+    _, tensor = fed(engine)
+    (theirs,) = plainly(tensor)
     return float(np.abs(engine.model.backend.run(tensor) - theirs).mean() / np.ptp(theirs))
 
 
@@ -236,7 +243,7 @@ def measure(
             yield found
 
 
-def in_int8(title: str, config: EngineConfig, folder: Path) -> tuple[str, int | None]:
+def in_int8(title: str, config: EngineConfig, folder: Path, aim: float = AIM) -> tuple[str, int | None]:
     """Return the quantized file, made where `folder` has none, and how many convolutions were left in float32 then."""
     target = folder / f"{title}.int8.onnx"
     if target.exists():
@@ -246,14 +253,19 @@ def in_int8(title: str, config: EngineConfig, folder: Path) -> tuple[str, int | 
         print(f"  {line}")
 
     made = quantize_model(
-        EngineConfig(model=config.model, **SAID.get(title, {})), asset("train/labelled"), target, say=told
+        EngineConfig(model=config.model, **SAID.get(title, {})), asset("train/labelled"), target, aim=aim, say=told
     )
     return str(target), len(made.in_float)
 
 
+def model_file(config: EngineConfig) -> bytes:
+    """Return the model's ONNX file, with dynamic axes where it can have them."""
+    return freed_model(resolved_model(config)).path.read_bytes()
+
+
 def fed(engine: Engine) -> tuple[bytes, Array]:
     """Return the model's file and a (1, 3, H, W) float32 tensor of noise, as large as for a 16:9 video."""
-    data = freed_model(resolved_model(engine.config)).path.read_bytes()
+    data = model_file(engine.config)
     tensor = np.random.default_rng(0).random((1, 3, *engine.model.shape(VIDEO_WH)), np.float32)
     if not isinstance(engine.model.manifest.input.scale, tuple) and engine.model.manifest.input.scale == 1.0:
         tensor *= 255
@@ -331,7 +343,7 @@ def markdown(rows: list[Row]) -> str:
 def measured(arguments: argparse.Namespace) -> Iterator[Row]:
     if arguments.random_weights:
         for path in sorted(arguments.random_weights.glob("*.onnx")):
-            yield from measure_random(path, arguments.rounds, arguments.precisions)
+            yield from measure_random(path, arguments.rounds, arguments.precisions, arguments.quantized)
         return
     images, labels = images_of(asset("images/coco-val"), arguments.images)
     for title in arguments.models:

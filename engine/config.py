@@ -44,7 +44,7 @@ _CLOCK_TIME = re.compile(r"(?:\d+:)?(?:\d+:)?\d+(?:\.\d+)?")
 _FAINT = 0.4
 _MAX_NUMBER = 1e6  # of a scale or a mean, as the manifests have it
 _NUMBER = r"(\d+(?:\.\d+)?)"
-_DURATION = re.compile(rf"{_NUMBER}|(?:{_NUMBER}h)?(?:{_NUMBER}m)?(?:{_NUMBER}s)?")
+_LENGTH = re.compile(rf"{_NUMBER}|(?:{_NUMBER} *d)? *(?:{_NUMBER} *h)? *(?:{_NUMBER} *m(?:in)?)? *(?:{_NUMBER} *s)?")
 
 
 def _listed(value: Any) -> Any:
@@ -63,17 +63,6 @@ def _frames_to_skip(value: Any) -> Any:
     if not 0 <= number <= _MAX_SKIPPED or (isinstance(value, float) and value != number):
         raise ValueError(f"true, false or a whole number in [0, {_MAX_SKIPPED}]")
     return value if isinstance(value, bool) else number
-
-
-def _duration(value: Any) -> Any:
-    """Return 90, "90s", "10m", "1h" or "1h30m" as seconds."""
-    if not isinstance(value, str):
-        return not_bool(value)
-    found = _DURATION.fullmatch(value.strip().lower())
-    if not found or not any(found.groups()):
-        raise ValueError("a time such as 90s, 10m or 1h")
-    bare, *parts = (float(part or 0) for part in found.groups())
-    return bare + sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=True))
 
 
 def _two(value: Any) -> Any:
@@ -164,18 +153,15 @@ def _clock_time(value: Any) -> Any:
     return sum(float(part) * 60**place for place, part in enumerate(reversed(parts)))
 
 
-_UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600}
-
-
 def _length(value: Any) -> Any:
-    """Return seconds; also reads texts such as "90", "30s", "15m" or "1h"."""
-    value = not_bool(value)
+    """Return seconds; also reads texts such as "90", "30s", "15m", "1h30m" or "1d"."""
     if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)?\s*", value)
-    if not found:
-        raise ValueError("seconds, or a length such as 30s, 15m or 1h")
-    return float(found[1]) * _UNITS_S[found[2] or "s"]
+        return not_bool(value)
+    found = _LENGTH.fullmatch(value.strip().lower())
+    if not found or not any(found.groups()):
+        raise ValueError("seconds, or a length such as 30s, 15m, 1h or 1d")
+    parts = (float(part or 0) for part in found.groups())
+    return sum(part * unit for part, unit in zip(parts, (1, 86_400, 3600, 60, 1), strict=True))
 
 
 def _zone(value: Any) -> Any:
@@ -437,7 +423,7 @@ class EngineConfig(TrackerKeys):
     report_language: Literal["en", "es"] = "en"
     """Language of the report: English or Spanish."""
     bin_s: Length = defaults.BIN_S
-    """Seconds per bin of counts, aligned to the clock; also as the text "15m" or "1h"."""
+    """Seconds per bin of counts, aligned to the clock, a day at most; also as a text such as 15m, 1h or 1d."""
     zone: Annotated[str, BeforeValidator(_zone)] = defaults.ZONE
     """IANA name of the cameras' time zone, such as Europe/Berlin."""
     start: Annotated[str | dict[str, str], BeforeValidator(_starts)] | None = None
@@ -468,10 +454,10 @@ class EngineConfig(TrackerKeys):
     """Seconds that a URL may send nothing."""
     reconnect_attempts: Annotated[Count, Field(ge=0)] = 5
     """Attempts in a row to reopen a live source that broke off."""
-    segment: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=86_400)] = defaults.SEGMENT_S
+    segment: Annotated[float, BeforeValidator(_length), Field(ge=1, le=86_400)] = defaults.SEGMENT_S
     """Length of a segment of a live recording: seconds, or a text such as 90s, 10m or 1h."""
 
-    split_s: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=3600)] | None = None
+    split_s: Annotated[float, BeforeValidator(_length), Field(ge=1, le=3600)] | None = None
     """Of a job: workers that have no video of their own look for objects in pieces, of this length, of videos that are
     longer, and draw the annotated video in pieces; results stay the same. Seconds, or a text such as 90s, 10m or 1h.
     None: videos stay whole. See docs/jobs.md."""

@@ -53,11 +53,12 @@ class MediaJson(TypedDict):
 
 class SequenceJson(TypedDict):
     """A file's place among those of its camera: `offset_s` converts its times to the camera's timeline, and it is
-    `joined` if it continues the previous file."""
+    `joined` if it continues the previous file. `continued` is how many of its tracks the files before had."""
 
     camera: str
     offset_s: float
     joined: bool
+    continued: NotRequired[int]
 
 
 class SegmentJson(TypedDict, total=False):
@@ -421,9 +422,15 @@ _WHERE_TOLD = _NAMES[_NAMES.index("files") :]
 _ALWAYS = _NAMES[: -len(_WHERE_TOLD)]
 
 
+def new_tracks(tracks: int, sequence: Mapping[str, Any] | None) -> int:
+    """Return how many of a video's tracks no previous file of its camera had. `sequence` is as in SequenceJson."""
+    return tracks - (sequence.get("continued", 0) if sequence else 0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Totals:
-    """The totals over the videos of a run. `fps` counts only the frames that this run processed."""
+    """The totals over the videos of a run. `fps` counts only the frames that this run processed; a track that continues
+    from one file of a camera to the next counts once."""
 
     videos: int
     failed: int
@@ -443,7 +450,7 @@ class Totals:
             partial=sum(video.status is VideoStatus.PARTIAL for video in videos),
             frames=sum(video.frames for video in videos),
             detections=sum(video.detections for video in videos),
-            tracks=sum(video.tracks for video in videos),
+            tracks=sum(new_tracks(video.tracks, video.sequence) for video in videos),
             elapsed_s=round(elapsed_s, 3),
             fps=round(done_now / elapsed_s, 2) if elapsed_s > 0 else 0.0,
         )

@@ -76,7 +76,7 @@ class Event(NamedTuple):
 
 class Answers(NamedTuple):
     """All results of one camera: tracks sorted by id, events by time, the examined intervals, and the clock at time 0
-    of the timeline."""
+    of the timeline. `unexamined_s` are the intervals of files of which nothing was examined, as far as known."""
 
     camera: str
     tracks: tuple[Trajectory, ...]
@@ -85,6 +85,7 @@ class Answers(NamedTuple):
     clock: Clock = _NO_CLOCK
     scene: Scene | None = None
     ground_residual_m: float | None = None
+    unexamined_s: tuple[tuple[float, float], ...] = ()
 
 
 def analyse(

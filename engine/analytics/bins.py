@@ -44,16 +44,21 @@ class Count:
 
 
 def bins_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> list[Bin]:
-    """Return contiguous bins from the first examined moment to the last, extended to crossings before and after them:
-    rows may have been added where the run examined nothing. Raises InputError if there would be too many."""
-    if not answers.examined_s:
+    """Return contiguous bins from the first examined moment to the last, extended to files of which nothing was
+    examined, and to crossings before and after all that: rows may have been added where the run examined nothing.
+    Raises InputError if there would be too many. Such a file alone, whose clock may be wrong, does not make too many:
+    it is left out then."""
+    if not (parts := answers.examined_s or answers.unexamined_s[:1]):
         return []
-    first, last = min(start for start, _ in answers.examined_s), max(end for _, end in answers.examined_s)
+    first, last = min(start for start, _ in parts), max(end for _, end in parts)
     if last - first > _MAX_BINS * bin_s:
         raise InputError(
             f"The files of camera {answers.camera!r} span {(last - first) / 86_400:,.0f} days, too many for bins of "
             f"{bin_s:g} s. Is the clock of one of them wrong? Otherwise take longer bins."
         )
+    for start, end in answers.unexamined_s:
+        if max(last, end) - min(first, start) <= _MAX_BINS * bin_s:
+            first, last = min(first, start), max(last, end)
     bounds = list(_bounds(answers, first, last, bin_s))
     low, high = bounds[0][0], max(bounds[-1][1], last + _ROUNDED_S)
     beyond = {

@@ -201,7 +201,14 @@ class Scene(_Part):
 
 def _sentence(path: Path, text: str, error: ValidationError) -> str:
     """Describe the first fault: its line and key, the rule, and the value found."""
-    fault = error.errors()[0]
+    fault, *others = error.errors()
+    missing: list[str] = []
+    if fault["type"] == "missing":  # perhaps because it is misspelt
+        beside = [each for each in others if each["loc"][:-1] == fault["loc"][:-1]]
+        unknown = next((each for each in beside if each["type"] == "extra_forbidden"), None)
+        if unknown is not None:
+            missing = [str(each["loc"][-1]) for each in (fault, *beside) if each["type"] == "missing"]
+            fault = unknown
     limits = fault.get("ctx", {})
     place = limits.get("place") or [str(part) if isinstance(part, str) else part for part in fault["loc"]]
     number = _line_of(text, place)
@@ -211,7 +218,8 @@ def _sentence(path: Path, text: str, error: ValidationError) -> str:
     shown = "" if isinstance(found, dict) or ". Got " in rule else f". Got {str(found)[:80]}"
     where = f"{path}, line {number}" if number else str(path)
     if fault["type"] == "extra_forbidden":
-        return f"{where}: {key}: there is no such key."
+        lacks = f", and {' and '.join(missing)} {'are' if missing[1:] else 'is'} missing" if missing else ""
+        return f"{where}: {key}: there is no such key{lacks}."
     return f"{where}: {key + ': ' if key else ''}{rule[0].lower()}{rule[1:]}{shown}."
 
 
@@ -222,6 +230,8 @@ def _rule_of(kind: str, limits: dict[str, Any], place: list[Any]) -> str | None:
     if kind == "tuple_type":
         tables = len(place) == 1 and place[0] in ("line", "zone", "ignore")
         return f"it must be written [[{place[0]}]], in two brackets" if tables else "it must be a list"
+    if kind == "missing":
+        return "it is missing"
     if kind == "model_type":
         return "it must be a table"
     if kind == "string_pattern_mismatch":
@@ -249,7 +259,7 @@ def _line_of(text: str, place: list[Any]) -> int | None:
         return found[0] + 1 if found else None
     key = next((part for part in place[1:] if isinstance(part, str)), None)
     for number in range(start + 1, len(lines)):
-        if re.match(r"\s*\[", lines[number]) and not re.match(r"\s*\[\s*[\[\d-]", lines[number]):
+        if re.match(r"\s*\[\[?\s*[A-Za-z_\"']", lines[number]):  # a header, not a row of points
             break
         if key is not None and re.match(rf"\s*{re.escape(key)}\s*=", lines[number]):
             return number + 1

@@ -337,7 +337,7 @@ class _Joins:
         before = {
             number
             for number, track in self.ended.items()
-            if not any(track.ends.begin[0] - gap_s <= seen < track.ends.begin[0] for seen in seen_s)
+            if bisect_left(seen_s, track.ends.begin[0]) == bisect_left(seen_s, track.ends.begin[0] - gap_s)
         }
         while True:
             pairs = sorted((distance, *pair) for pair, distance in self._pairs.items())

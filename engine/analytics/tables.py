@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -59,7 +60,7 @@ def tables_of(answers: Answers, bin_s: float = DEFAULT_BIN_S) -> dict[str, list[
 
 def to_csv(name: str, rows: Sequence[Row]) -> str:
     """Return a table as CSV (RFC 4180), with a header even if it has no rows. Text that a spreadsheet would take for a
-    formula is prefixed with an apostrophe."""
+    formula is prefixed with an apostrophe, also behind a semicolon, at which many of them divide a cell."""
     return csv_of(COLUMNS[name], rows)
 
 
@@ -70,7 +71,12 @@ def csv_of(columns: Sequence[str], rows: Sequence[Row]) -> str:
     writer.writerow(columns)
     # A DictWriter, and a call for each value, take four times as long.
     writer.writerows(
-        [f"'{value}" if isinstance(value := row[key], str) and value.startswith(_FORMULA) else value for key in columns]
+        [
+            _FORMULA.sub("'", value)
+            if isinstance(value := row[key], str) and (value.startswith(_OPENINGS) or ";" in value)
+            else value
+            for key in columns
+        ]
         for row in rows
     )
     return out.getvalue()
@@ -82,7 +88,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
         rows = list(csv.DictReader(io.StringIO(text, newline=""), restval=""))
     except csv.Error as error:
         raise ValueError(str(error)) from error
-    return [{key: _unescaped(value) for key, value in row.items() if isinstance(key, str)} for row in rows]
+    return [{key: _APOSTROPHE.sub("", value) for key, value in row.items() if isinstance(key, str)} for row in rows]
 
 
 def _tracks(answers: Answers) -> Iterator[Row]:
@@ -212,8 +218,7 @@ def _seconds(value: float) -> float:
     return round(value, 3)
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def _unescaped(value: str) -> str:
-    return value[1:] if value.startswith("'") and value[1:].startswith(_FORMULA) else value
+# Where a formula begins: at the start of a cell, or behind a semicolon.
+_OPENINGS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = re.compile(r"(?:^|(?<=;))(?=[=+\-@\t\r])")
+_APOSTROPHE = re.compile(r"(?:^|(?<=;))'(?=[=+\-@\t\r])")

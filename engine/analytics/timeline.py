@@ -28,8 +28,10 @@ class Film(NamedTuple):
     examined, and `left_out_s` are the intervals within it that were not. `tracks` is the file of its rows, if any.
     `sequence_offset_s` and `sequence_joined` are set if it was tracked as part of its camera's sequence, with ids
     unique within the camera: its position on the timeline then. `recording` names the live source of which it is a
-    segment, and `session` the run that recorded it: track ids restart with each. `heatmap` is the file of the sums made
-    while tracking, if still valid, so that rows need not be read; `objects` is the number of objects counted then.
+    segment, and `session` the run that recorded it, or the video itself if it was tracked again, alone: track ids
+    restart with each. `heatmap` is the file of the sums made while tracking, if still valid, so that rows need not be
+    read; `objects` is the number of objects counted then. `duration_s` is its length as far as that is known without
+    its frames.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Film(NamedTuple):
     heatmap: Path | None = None
     objects: Objects | None = None
     left_out_s: tuple[tuple[float, float], ...] = ()
+    duration_s: float = 0.0
 
     @property
     def known_as(self) -> str:
@@ -64,22 +67,35 @@ class Placed(NamedTuple):
 
 def lay_out(films: Sequence[Film], max_gap_s: float = 1.0, max_overlap_s: float = 2.0) -> tuple[list[Placed], Clock]:
     """Place the films of one camera on a timeline that begins at the first one's first frame, and return it with the
-    clock at its time 0."""
+    clock at its time 0. Films of which nothing was examined are left out, unless there are no others."""
+    shown = [film for film in films if film.examined_s is not None]
+    films = shown or films
     if all(film.clock.start is not None for film in films):
         ordered = sorted(films, key=lambda film: (_moment(film), natural(film.name)))
     else:
         ordered = sorted(films, key=lambda film: natural(film.name))
-    shown = [film for film in films if film.examined_s is not None]
     if shown and all(film.sequence_offset_s is not None for film in shown):
         known = [Placed(film, film.sequence_offset_s or 0.0, film.sequence_joined) for film in shown]
         known.sort(key=lambda each: each.film.first_s + each.offset_s)
         return known, known[0].film.clock
     placed: list[Placed] = []
     for film in ordered:
-        before = next((each for each in reversed(placed) if each.film.examined_s is not None), None)
-        placed.append(place(film, before, placed[0] if placed else None, max_gap_s, max_overlap_s))
+        before, first = (placed[-1], placed[0]) if placed else (None, None)
+        placed.append(place(film, before, first, max_gap_s, max_overlap_s))
     clock = placed[0].film.clock if placed else Clock(None, ClockOrigin.NONE)
     return placed, clock
+
+
+def unexamined(films: Sequence[Film], clock: Clock) -> list[tuple[float, float]]:
+    """Return the intervals of a timeline, whose clock this is, at which films lie of which nothing was examined. Only
+    its clock tells where such a film is; where nothing tells its length, the interval is a moment."""
+    found = []
+    for film in films:
+        if film.examined_s is None and film.clock.start is not None and clock.start is not None:
+            # In UTC, because Python subtracts the local clock times of two times in one zone.
+            start_s = film.clock.start.timestamp() - clock.start.timestamp()
+            found.append((start_s, start_s + max(0.0, film.duration_s)))
+    return found
 
 
 def place(film: Film, before: Placed | None, first: Placed | None, max_gap_s: float, max_overlap_s: float) -> Placed:

@@ -14,7 +14,7 @@ from engine.cli.paths import PATH
 @click.option("-o", "--output", type=PATH, help="Folder for the tables.  [the first OUT folder]")
 @click.option("--config", "config_file", type=PATH, help="JSON or TOML file of settings.")
 @click.option("--scene", multiple=True, type=PATH, help="Scene file, or a folder of them; repeatable.")
-@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin for counts, such as 15m.  [15m]")
+@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin for counts, such as 15m or 1d.  [15m]")
 @click.option("--tables", metavar="csv,parquet,xlsx", help="Tables to write, besides CSV.  [csv]")
 @click.option("--heatmap/--no-heatmap", default=None, help="Write heatmap.json: where objects were.  [no-heatmap]")
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [UTC]")

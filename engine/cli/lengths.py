@@ -1,4 +1,4 @@
-"""Options that are durations: seconds, or a text such as 30s, 15m or 1h."""
+"""Options that are durations: seconds, or a text such as 30s, 15m, 1h or 1d."""
 
 from __future__ import annotations
 

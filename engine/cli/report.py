@@ -15,7 +15,7 @@ from engine.cli.paths import PATH
     "--language", "report_language", type=click.Choice(["en", "es"]), help="Language of the page.  [the run's, or en]"
 )
 @click.option("--scene", multiple=True, type=PATH, help="Scene file, or a folder of them; repeatable.")
-@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin for counts, such as 15m.  [the run's]")
+@click.option("--bin", "bin_s", metavar="LENGTH", help="Length of a bin for counts, such as 15m or 1d.  [the run's]")
 @click.option("--zone", metavar="NAME", help="Time zone of the cameras, such as Europe/Berlin.  [the run's]")
 @click.option("--clock-start", "start", metavar="TIME", help="Wall-clock time of the first frame.  [the run's]")
 @click.option("--camera", metavar="folder|REGEX", help="Which videos are one camera's.  [the run's]")

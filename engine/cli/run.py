@@ -57,7 +57,7 @@ from engine.cli.paths import PATH
     "--bin",
     "bin_s",
     metavar="LENGTH",
-    help=with_default("Length of a bin for counts, such as 15m.", defaults.minutes(defaults.BIN_S)),
+    help=with_default("Length of a bin for counts, such as 15m or 1d.", defaults.minutes(defaults.BIN_S)),
 )
 @click.option(
     "--zone", metavar="NAME", help=with_default("Time zone of the cameras, such as Europe/Berlin.", defaults.ZONE)

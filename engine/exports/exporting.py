@@ -62,7 +62,7 @@ def export_run(
         raise InputError(f"{run.folder} has no video {unknown[0]}.")
     videos = with_stems([each for each in found if each is not None])
     if not videos:
-        raise InputError(f"{run.folder} contains no tracks: a run writes them with --formats tracks.")
+        raise InputError(run.without_tracks(only))
     try:
         with _parent(run, folder) as parent:
             refuse_foreign_export(parent, target)

@@ -52,8 +52,8 @@ _NUMBERS = {
 _TOGETHER, _TOGETHER_BYTES = 64, 256 << 20
 _LONGEST_HEAD = 1 << 16
 
-# In a table, names that a spreadsheet would take for a formula are prefixed with an apostrophe.
-_PLAIN = "CASE WHEN {0}[1] = chr(39) AND {0}[2] IN ('=', '+', '-', '@', chr(9), chr(13)) THEN {0}[2:] ELSE {0} END"
+# In a table, what a spreadsheet would take for a formula is prefixed with an apostrophe (engine.analytics.tables).
+_PLAIN = r"CASE WHEN contains({0}, chr(39)) THEN regexp_replace({0}, '(^|;)''([=+\-@\t\r])', '\1\2', 'g') ELSE {0} END"
 # A time in a table is local time followed by the UTC offset.
 _LOCAL = "TRY_CAST(left({0}, 23) AS TIMESTAMP)"
 _ZONE = "substr({0}, 24)"

@@ -105,6 +105,7 @@ class _Sequence(_Facts):
     camera: Text = _ABSENT
     offset_s: Seconds
     joined: Flag = False
+    continued: Count = 0
 
 
 class _Segment(_Facts):

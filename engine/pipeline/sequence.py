@@ -163,12 +163,18 @@ class Place:
         tracker.carry_on(state, max(gap_s, frame.time_base))
         return tracker
 
-    def facts(self) -> SequenceJson | None:
-        """Return what the entry says: the camera, and what leads from the file's times to the camera's timeline."""
+    def facts(self, continued: int) -> SequenceJson | None:
+        """Return what the entry says: the camera, what leads from the file's times to the camera's timeline, and how
+        many of the file's tracks the files before had."""
         if self._placed is None:
             return None
         camera = camera_of(self._name, self._settings.camera)
-        return {"camera": camera, "offset_s": round(self._placed.offset_s, 6), "joined": self._placed.joined}
+        found: SequenceJson = {
+            "camera": camera,
+            "offset_s": round(self._placed.offset_s, 6),
+            "joined": self._placed.joined,
+        }
+        return {**found, "continued": continued} if continued else found
 
     def notes(self) -> Iterator[str]:
         """Yield remarks for the entry."""
@@ -198,11 +204,20 @@ class Place:
         joined = self._placed is not None and self._placed.joined
         return (self._carried.get("counts") if self._carried is not None else None), joined
 
+    def tracks_before(self) -> list[int]:
+        """Return the tracks of the files before that may come again."""
+        return self._carried.get("tracks", []) if self._carried is not None else []
+
     def leave(
-        self, heatmap: HeatmapState | None, counts: CountsJson | None, time_base: Fraction, end_s: float
+        self,
+        tracks: list[int],
+        heatmap: HeatmapState | None,
+        counts: CountsJson | None,
+        time_base: Fraction,
+        end_s: float,
     ) -> CarriedJson | None:
-        """Return what the next file needs; None if there is nothing new. Without a `heatmap` or `counts` of this
-        file that one continues with what was left to this."""
+        """Return what the next file needs; None if there is nothing new. `tracks` may come again. Without a `heatmap`
+        or `counts` of this file that one continues with what was left to this."""
         if self.state is None or self._placed is None or self._film is None:
             return self._carried
         start = self._film.clock.start
@@ -216,6 +231,7 @@ class Place:
             "offset_s": self._placed.offset_s,
             "start": start.isoformat() if start is not None else None,
             "zero": self._carried["zero"] if self._carried else (start.isoformat() if start is not None else None),
+            "tracks": tracks,
         }
         if left is not None:
             carried["heatmap"] = left

@@ -209,6 +209,7 @@ class StreamRun:
             self.file = self._open_file()
         if self.place is not None:
             self.place.begin()
+            self.tally.go_on(self.place.tracks_before())
         if self.checkpoints is not None:
             self.checkpoints.input = self.file
             self.checkpoints.before = self.place.digest if self.place is not None else None
@@ -567,7 +568,8 @@ class StreamRun:
             verdict = self.checkpoints.judge(verdict)
         if self.place is not None and self.info is not None and (media := self.outcome.media) is not None:
             end_s = media["examined_s"][1]
-            self.carried = self.place.leave(self._heatmap_left(), self._counts_left(), self.info.time_base, end_s)
+            left = self._heatmap_left(), self._counts_left()
+            self.carried = self.place.leave(self.tally.left(), *left, self.info.time_base, end_s)
             verdict["carried"] = self.carried
         return verdict
 
@@ -689,7 +691,7 @@ class StreamRun:
             segments=segments,
             media=media_facts(self.info, self.tally, end) if self.info is not None else None,
             objects=self.tally.objects if outputs else None,
-            sequence=self.place.facts() if self.place is not None else None,
+            sequence=self.place.facts(self.tally.continued) if self.place is not None else None,
         )
 
 

@@ -95,7 +95,7 @@ class CarriedJson(TypedDict):
     on the camera's timeline. `last` is the time of the last frame, as a fraction. `tail` has sketches of the last
     frames. `start` is the wall-clock time at the beginning of this file, `zero` at that of the camera's first.
     `heatmap` has the live tracks, if a heatmap is made, with times of the camera's timeline; `counts` the state of
-    drawn counts."""
+    drawn counts. `tracks` are the ids that were reported and may come again; older versions did not note them."""
 
     tracker: TrackerJson
     tail: NotRequired[list[int]]
@@ -107,6 +107,7 @@ class CarriedJson(TypedDict):
     zero: str | None
     heatmap: NotRequired[HeatmapStateJson]
     counts: NotRequired[CountsJson]
+    tracks: NotRequired[list[int]]
 
 
 class Verdict(TypedDict):

@@ -67,11 +67,9 @@ class BlurSettings:
 
 
 class TrackJson(TypedDict):
-    """A track that may still hide: its id, whether it was seen in more frames than are kept, and its last sightings as
-    (seconds, box)."""
+    """A track that may still hide: its id, and its last sightings as (seconds, box)."""
 
     id: int
-    known_for_long: bool
     seen: list[tuple[float, tuple[float, float, float, float]]]
 
 
@@ -150,11 +148,7 @@ class BlurWindow(Generic[T]):
     def state(self) -> list[TrackJson]:
         """Return what the frames to come depend on, as JSON values."""
         return [
-            {
-                "id": track_id,
-                "known_for_long": known.first is None,
-                "seen": [(time_s, tuple(box.tolist())) for time_s, box in known.seen],
-            }
+            {"id": track_id, "seen": [(time_s, tuple(box.tolist())) for time_s, box in known.seen]}
             for track_id, known in self._tracks.items()
         ]
 

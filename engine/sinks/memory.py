@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -17,7 +17,8 @@ class CountersState:
     (class id, tracks) of the tracks that have ended, `votes` (track id, class id, sum of scores) of the others.
     `looks` has (how, frames) of a gated stream, `inferred_share` what was inferred of them, in whole frames, and
     `agreements` what its audit has seen. `inferred_by` has (frame, provider) where the provider may change within a
-    run. Fields with a default are not in old checkpoints."""
+    run; `continued` counts the tracks that the previous file of the camera had. Fields with a default are not in old
+    checkpoints."""
 
     frames: int
     inferred: int
@@ -36,6 +37,7 @@ class CountersState:
     agreements: Agreements | None = None
     objects: ObjectCounterState | None = None
     inferred_by: list[tuple[int, str]] = field(default_factory=list)
+    continued: int = 0
 
     def to_json(self) -> dict[str, object]:
         """Return it as JSON values, with tuples for arrays."""
@@ -68,7 +70,17 @@ class Counters:
         self.inferred_by: list[tuple[int, str]] = []  # from which frame on, and by which provider
         self._steps = 0.0
         self._votes: dict[int, dict[int, float]] = {}  # of each track that may come again
+        self.continued = 0  # tracks that the previous file of the camera had
+        self._earlier: frozenset[int] = frozenset()  # those of them that may come again
         self._objects = ObjectCounter() if objects else None
+
+    def go_on(self, earlier: Collection[int]) -> None:
+        """Take the tracks that the previous file of the camera left, as `left` returned them."""
+        self._earlier = frozenset(earlier)
+
+    def left(self) -> list[int]:
+        """Return the tracks that may come again in the next file of the camera."""
+        return sorted(self._earlier | self._votes.keys())
 
     def write(self, tracks: Tracks) -> None:
         self.frames += 1
@@ -106,7 +118,10 @@ class Counters:
             return
         columns = (tracks.track_ids.tolist(), tracks.class_ids.tolist(), tracks.scores.tolist())
         for track_id, class_id, score in zip(*columns, strict=True):
-            votes = self._votes.setdefault(track_id, {})
+            votes = self._votes.get(track_id)
+            if votes is None:
+                votes = self._votes[track_id] = {}
+                self.continued += track_id in self._earlier
             votes[class_id] = votes.get(class_id, 0.0) + score
 
     @property
@@ -126,6 +141,7 @@ class Counters:
         """Drop the tracks that are gone for good: all but those with these ids."""
         for track_id in [track_id for track_id in self._votes if track_id not in alive]:
             self.ended_by_class[_winner(self._votes.pop(track_id))] += 1
+        self._earlier &= alive
         if self._objects is not None:
             self._objects.settle(alive)
 
@@ -156,6 +172,7 @@ class Counters:
             agreements=self.agreements,
             objects=self._objects.state() if self._objects is not None else None,
             inferred_by=list(self.inferred_by),
+            continued=self.continued,
         )
 
     def restore(self, state: CountersState) -> None:
@@ -169,7 +186,7 @@ class Counters:
         self.looks = Counter(dict(state.looks))
         self.inferred_share, self.agreements = state.inferred_share, state.agreements
         self.inferred_by = list(state.inferred_by)
-        self._steps, self._votes = state.steps, {}
+        self._steps, self._votes, self.continued = state.steps, {}, state.continued
         for track_id, class_id, votes in state.votes:
             self._votes.setdefault(track_id, {})[class_id] = votes
         if self._objects is not None:

@@ -15,7 +15,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from engine.choices.loading import uncollected
 from engine.errors import EngineError
@@ -62,30 +63,31 @@ def main() -> None:
 
 
 def _do(task: AnyTask, events: Sender, orders: Iterator[Order]) -> None:
-    """Run a task. The parts of the engine that it needs are imported here, because that takes time (a second for
-    `work`, which needs them all) and because a failed import must be reported to the worker."""
+    with uncollected():
+        work = _work_of(task, events, orders)
+    work()
+
+
+def _work_of(task: AnyTask, events: Sender, orders: Iterator[Order]) -> Callable[[], None]:
+    """Return what runs a task. The parts of the engine that it needs are imported here, because that takes time (a
+    second for `work`, which needs them all) and because a failed import must be reported to the worker."""
     if isinstance(task, Probe):
-        with uncollected():
-            from orchestrator.engine_process.probe import probe
+        from orchestrator.engine_process.probe import probe
 
-        probe(task, events)
-    elif isinstance(task, Work):
-        with uncollected():
-            from orchestrator.engine_process.work import work
+        return partial(probe, task, events)
+    if isinstance(task, Work):
+        from orchestrator.engine_process.work import work
 
-        work(task, events, orders)
-    elif isinstance(task, Salvage):
-        with uncollected():
-            from orchestrator.engine_process.salvage import salvage
+        return partial(work, task, events, orders)
+    if isinstance(task, Salvage):
+        from orchestrator.engine_process.salvage import salvage
 
-        salvage(task, events)
-    elif isinstance(task, SendRest):
-        send_rest(task, events)
-    else:
-        with uncollected():
-            from orchestrator.engine_process.follow_up import follow_up
+        return partial(salvage, task, events)
+    if isinstance(task, SendRest):
+        return partial(send_rest, task, events)
+    from orchestrator.engine_process.follow_up import follow_up
 
-        follow_up(task, events, orders)
+    return partial(follow_up, task, events, orders)
 
 
 def _die_with(parent: int) -> None:

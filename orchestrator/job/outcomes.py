@@ -143,7 +143,7 @@ def _totals(entries: list[VideoEntry], elapsed_s: float, cpu_s: float | None) ->
         not_begun=statuses.count(EntryStatus.NOT_BEGUN),
         frames=frames,
         detections=sum(entry.detections for entry in entries),
-        tracks=sum(entry.tracks for entry in entries),
+        tracks=sum(entry.new_tracks for entry in entries),
         elapsed_s=elapsed_s,
         fps=round(frames / elapsed_s, 2) if elapsed_s else 0.0,
         cpu_s=cpu_s,

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any, Self, TypeGuard, cast
 
-from engine.summary import AlarmsJson, FileJson, FollowUpJson
+from engine.summary import AlarmsJson, FileJson, FollowUpJson, new_tracks
 
 MAX_WORKERS = 1000
 _MAX_VIDEOS = 10**6
@@ -236,6 +236,7 @@ _ENTRY: _Shape = {
     "[objects]": (_range, "two counts"),
     "[notes]": (_texts, "a list of texts"),
     "[resumed_from]": (_count, "a count"),
+    "[sequence]": (_of({"[continued]": (_count, "a count")}), "a dictionary"),
     "[worker]": (_text, "a text"),
 }
 
@@ -641,7 +642,14 @@ class VideoEntry:
     worker: str = ""
     clock: Mapping[str, object] | None = None
     """When its first frame was taken, and how that is known; only if tables are requested."""
+    sequence: Mapping[str, Any] | None = None
+    """Its place among the files of its camera."""
     told: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def new_tracks(self) -> int:
+        """How many of its tracks no previous file of its camera had."""
+        return new_tracks(self.tracks, self.sequence)
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -663,7 +671,7 @@ class VideoEntry:
 
 
 # Keys that are left out if they have this value.
-_LEFT_OUT = {"attempts": None, "stem": "", "worker": "", "clock": None}
+_LEFT_OUT = {"attempts": None, "stem": "", "worker": "", "clock": None, "sequence": None}
 _ENTRY_KEYS = [each.name for each in dataclasses.fields(VideoEntry) if each.name != "told"]
 
 

@@ -703,7 +703,7 @@ def _is_of_a_later_job(manifest: Path, job: Job) -> bool:
 
 # What of a video's entry is needed to continue with its tracks.
 _TO_GO_ON = tuple(
-    "path stem status error frames inferred_frames detections tracks media outputs sequence input"
+    "path stem status error frames inferred_frames detections tracks duration_s media outputs sequence input"
     " video_offset_s".split()
 )
 

@@ -59,6 +59,8 @@ def test_a_killed_job_gives_the_bytes_of_a_run(tmp_path, capsys):
         assert record.state == "completed", summary
         assert bytes_of(job.output) == bytes_of(tmp_path / "run")
         assert summary["answers"]["cameras"] == expected["answers"]["cameras"]
+        (camera,) = expected["answers"]["cameras"]
+        assert summary["totals"]["tracks"] == expected["totals"]["tracks"] == camera["ids"]
         until((job.output / "manifest.json").exists, 60)
         manifest = json.loads((job.output / "manifest.json").read_text())
         assert manifest["answers"] == summary["answers"]

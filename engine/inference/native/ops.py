@@ -142,7 +142,8 @@ class Concat:
 
 @dataclass(eq=False)
 class Attention:
-    """softmax(factor * queries^T keys) applied to values, over all pixels, in each of `heads` parts of the channels."""
+    """softmax(factor * queries^T keys) applied to values, over the pixels of each of `areas` equal parts of the image,
+    one below the other, in each of `heads` parts of the channels."""
 
     queries: Tensor
     keys: Tensor
@@ -150,6 +151,12 @@ class Attention:
     out: Tensor
     heads: int
     factor: float
+    areas: int = 1
+
+    @property
+    def pixels(self) -> int:
+        """The pixels of an area."""
+        return self.out.height * self.out.width // self.areas
 
 
 Op = Conv | MaxPool | Upsample | Elementwise | Concat | Attention
@@ -186,9 +193,17 @@ class Cells:
 
 
 @dataclass(frozen=True, eq=False)
+class Pixels:
+    """A tensor's numbers, pixel by pixel, each with all its channels, in any dimensions."""
+
+    tensor: Tensor
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Heads:
-    """`factor` times `count` channels from `first` on of each of `heads` equal parts of a tensor: (1, heads, count,
-    pixels), or (1, heads, pixels, count) where `turned`."""
+    """`factor` times `count` channels from `first` on of each of `heads` equal parts of a tensor, in `areas` equal
+    parts of its pixels: (areas, heads, count, pixels), or (areas, heads, pixels, count) where `turned`."""
 
     tensor: Tensor
     heads: int
@@ -196,15 +211,17 @@ class Heads:
     count: int
     factor: float = 1.0
     turned: bool = False
+    areas: int = 1
 
     @property
     def pixels(self) -> int:
-        return self.tensor.height * self.tensor.width
+        """The pixels of an area."""
+        return self.tensor.height * self.tensor.width // self.areas
 
     @property
     def dims(self) -> tuple[int, ...]:
         sides = (self.pixels, self.count) if self.turned else (self.count, self.pixels)
-        return (1, self.heads, *sides)
+        return (self.areas, self.heads, *sides)
 
     @property
     def channels(self) -> NDArray[np.int64]:
@@ -215,8 +232,8 @@ class Heads:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """factor * queries^T keys: (1, heads, queries, keys), with the last two swapped if `turned`; once `softmaxed`, they
-    add up to 1 over the keys."""
+    """factor * queries^T keys: (areas, heads, queries, keys), with the last two swapped if `turned`; once `softmaxed`,
+    they add up to 1 over the keys."""
 
     queries: Heads
     keys: Heads
@@ -226,7 +243,7 @@ class Scores:
 
     @property
     def dims(self) -> tuple[int, ...]:
-        return (1, self.queries.heads, self.queries.pixels, self.keys.pixels)
+        return (self.queries.areas, self.queries.heads, self.queries.pixels, self.keys.pixels)
 
 
 @dataclass
@@ -238,7 +255,7 @@ class Network:
     result: Cells | None = None
 
 
-Value = NDArray[Any] | PictureView | Tensor | Cells | Heads | Scores
+Value = NDArray[Any] | PictureView | Tensor | Cells | Pixels | Heads | Scores
 
 
 def sources(op: Op) -> list[Tensor]:

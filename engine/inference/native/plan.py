@@ -279,21 +279,31 @@ class _Planner:
             first += source.channels
 
     def _attention(self, op: Attention, index: int) -> None:
-        row, places = self._common(op.queries, op.out)
+        """Emit a step for each area: its pixels are side by side in each block of channels."""
+        pixels = op.pixels
+        row, _ = self._common(op.queries, op.out)
         row |= {
             "kind": KINDS.index("attention"),
+            "in_height": 1,
+            "in_width": pixels,
+            "out_height": 1,
+            "out_width": pixels,
             "heads": op.heads,
             "group": _MAX_GROUP[self._set],
             "activation_at": self._numbers(Activation("nothing", op.factor)),
             "other_block": block_size(op.keys),
             "third_block": block_size(op.values),
         }
-        pixels = op.out.height * op.out.width
         padded = -(-pixels // BLOCK) * BLOCK
         size = (op.keys.channels // op.heads + ATTENTION_ROWS) * padded + op.out.channels // op.heads * pixels
-        places += [("other_at", self._places[op.keys]), ("third_at", self._places[op.values])]
-        places.append(("scratch_at", self._scratch(size, index)))
-        self._rows.append((row, places))
+        scratch = self._scratch(size, index)
+        tensors = {"in_at": op.queries, "other_at": op.keys, "third_at": op.values, "out_at": op.out}
+        for area in range(op.areas):
+            places: list[tuple[str, Place | Region]] = [("scratch_at", scratch)]
+            for name, tensor in tensors.items():
+                region, offset = self._places[tensor]
+                places.append((name, Place(region, offset + area * pixels * BLOCK)))
+            self._rows.append((row, places))
 
     def _store_rows(self, patch: Patch) -> None:
         row, places = self._common(patch.tensor, patch.tensor)

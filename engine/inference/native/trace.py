@@ -31,6 +31,7 @@ from engine.inference.native.ops import (
     Network,
     Patch,
     PictureView,
+    Pixels,
     Sample,
     Scores,
     Tensor,
@@ -113,7 +114,7 @@ class _Trace:
         with_two = [self._with_two.get(name, value) for name, value in zip(node.inputs, inputs, strict=True)]
         changed = [(one, two) for one, two in zip(inputs, with_two, strict=True) if one is not two]
         if node.op_type == "Shape" and not isinstance(inputs[0], np.ndarray):
-            value, other = (asked_dims(node, (batch, *inputs[0].dims[1:])) for batch in (1, 2))
+            value, other = (asked_dims(node, (batch * inputs[0].dims[0], *inputs[0].dims[1:])) for batch in (1, 2))
         elif all(value is None or isinstance(value, np.ndarray) for value in inputs):
             value = evaluate(node, inputs)
             other = evaluate(node, with_two) if changed else value
@@ -356,13 +357,18 @@ class _Trace:
         raise Unsupported(f"{node} is not supported on these operands")
 
     def reshape(self, node: Node, inputs: list[Any]) -> Value:
-        """Reshape (1, C, H, W) to (1, C, H * W), before rows of the result or heads of attention."""
+        """Reshape (1, C, H, W) to (1, C, H * W), before rows of the result or heads of attention; and what is in the
+        order of pixels to anything."""
         source = inputs[0]
         dims = reshaped(node, source.dims, inputs[1])
         if dims == source.dims:
             return source  # type: ignore[no-any-return]
         if isinstance(source, Heads):
             return self._from_heads(node, source, dims)
+        if isinstance(source, Pixels):
+            return Pixels(source.tensor, dims)
+        if isinstance(source, Cells) and (tensor := _only_tensor(source)):
+            return Pixels(tensor, dims)
         heads = dims[1] if len(dims) == 4 else 0
         if isinstance(source, Tensor) and heads and dims == Heads(source, heads, 0, source.channels // heads).dims:
             return Heads(source, heads, 0, dims[2])
@@ -387,7 +393,8 @@ class _Trace:
     def _from_heads(self, node: Node, source: Heads, dims: tuple[int, ...]) -> Tensor:
         """Reshape (1, heads, count, pixels) to (1, heads * count, H, W)."""
         tensor = source.tensor
-        if source.turned or source.factor != 1 or dims != (1, source.heads * source.count, tensor.height, tensor.width):
+        whole = (1, source.heads * source.count, tensor.height, tensor.width)
+        if source.turned or source.factor != 1 or source.areas != 1 or dims != whole:
             raise Unsupported(f"{node} turns {source.dims} into {dims}")
         return self._of_heads(node, source)
 
@@ -415,7 +422,9 @@ class _Trace:
         if (scores.turned, values.turned) != (not before, before) or not scores.softmaxed:
             raise Unsupported(f"{node} is not supported on these operands")
         queries, keys, heads = scores.queries, scores.keys, values.heads
-        if heads != queries.heads or values.pixels != keys.pixels or queries.count % BLOCK or values.count % BLOCK:
+        if (values.areas, heads, values.pixels) != (keys.areas, keys.heads, keys.pixels):
+            raise Unsupported(f"{node} multiplies {first.dims} and {second.dims}")
+        if queries.count % BLOCK or values.count % BLOCK:
             raise Unsupported(
                 f"{node} has heads of {queries.count} and {values.count} channels, no multiples of {BLOCK}"
             )
@@ -423,8 +432,8 @@ class _Trace:
             raise Unsupported(f"{node} has heads of {queries.count} channels")
         read = (self._of_heads(node, queries), self._of_heads(node, keys), self._of_heads(node, values))
         out = self._tensor(heads * values.count, queries.tensor.height, queries.tensor.width)
-        self._add(Attention(*read, out, heads, scores.factor))
-        return Heads(out, heads, 0, values.count, turned=before)
+        self._add(Attention(*read, out, heads, scores.factor, values.areas))
+        return Heads(out, heads, 0, values.count, turned=before, areas=values.areas)
 
     def softmax(self, node: Node, inputs: list[Any]) -> Scores:
         source = inputs[0]
@@ -433,10 +442,14 @@ class _Trace:
         return replace(source, softmaxed=True)
 
     def transpose(self, node: Node, inputs: list[Any]) -> Value:
-        source = inputs[0]
-        if isinstance(source, Heads | Scores) and node.wholes("perm", []) == [0, 1, 3, 2]:
+        source, order = inputs[0], node.wholes("perm", [])
+        if isinstance(source, Heads | Scores) and order == [0, 1, 3, 2]:
             return replace(source, turned=not source.turned)
-        if not isinstance(source, Cells) or node.wholes("perm", []) != [0, 2, 1]:
+        if isinstance(source, Heads) and order == [0, 3, 1, 2] and not source.turned and source.factor == 1:
+            return Pixels(self._of_heads(node, source), (source.areas, source.pixels, source.heads, source.count))
+        if isinstance(source, Pixels):
+            return _by_channels(node, source, order)
+        if not isinstance(source, Cells) or order != [0, 2, 1]:
             raise Unsupported(f"{node} is not supported here")
         return Cells(source.rows, source.columns, source.patches, not source.turned)
 
@@ -679,6 +692,23 @@ def _stacked(node: Node, views: list[PictureView]) -> PictureView:
         np.concatenate([view.factor for view in views]),
         np.concatenate([view.summand for view in views]),
     )
+
+
+def _only_tensor(cells: Cells) -> Tensor | None:
+    """Return the tensor of which the cells are the pixels, with all its channels; None if there is none."""
+    first = cells.patches[0]
+    whole = first.tensor.channels == cells.columns and first.rows == cells.rows and first.activation == NOTHING
+    return first.tensor if whole and not cells.turned else None
+
+
+def _by_channels(node: Node, pixels: Pixels, order: list[int]) -> Tensor | Heads:
+    """Return (1, H, W, C) as the tensor (1, C, H, W), or (areas, pixels, heads, count) as heads."""
+    tensor, dims = pixels.tensor, pixels.dims
+    if order == [0, 3, 1, 2] and dims == (1, tensor.height, tensor.width, tensor.channels):
+        return tensor
+    if order == [0, 2, 3, 1] and len(dims) == 4 and dims[2] * dims[3] == tensor.channels:
+        return Heads(tensor, dims[2], 0, dims[3], areas=dims[0])
+    raise Unsupported(f"{node} is not supported here")
 
 
 def _columns(cells: Cells, start: int, end: int) -> Cells:

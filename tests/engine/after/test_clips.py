@@ -551,7 +551,7 @@ def test_a_source_that_is_gone_or_changed_stops_no_other(tmp_path, run):
     ("values", "message"),
     [
         ({"kinds": "crash"}, "kinds must be one of 'track', 'crossing', 'enter', 'leave' or 'stay'. Got 'crash'"),
-        ({"pre_s": "soon"}, "pre_s must be seconds, or a length such as 30s, 15m or 1h. Got 'soon'"),
+        ({"pre_s": "soon"}, "pre_s must be seconds, or a length such as 30s, 15m, 1h or 1d. Got 'soon'"),
         ({"max_length_s": 0}, "max_length_s must be at least 1"),
         ({"klasses": "car"}, "Unknown key 'klasses' in the configuration. Did you mean classes?"),
     ],

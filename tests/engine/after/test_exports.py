@@ -20,6 +20,7 @@ from engine.errors import ConfigError, InputError, OutputError, VideoError
 from engine.exports import ExportSettings, export_run, import_corrected
 from engine.exports.key_frames import key_frames, runs_of
 from engine.finished import FinishedRun
+from engine.rework.render import render
 from tests.e2e.clips import Shot, make
 from tests.engine.after.finished_runs import finished, frames_of
 from tests.engine.conftest import write_clip
@@ -662,6 +663,16 @@ def test_a_manifest_that_leads_out_of_its_folder_is_damaged(one, tmp_path, stem)
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=r"videos\[0\]\.stem must be a path below the output folder"):
         FinishedRun.load(tmp_path)
+
+
+def test_where_every_video_failed_the_reason_is_given(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"broken")
+    with Engine(EngineConfig(backend="fake", visualize=False, min_hits=0)) as engine:
+        engine.run([tmp_path / "a.mp4"], tmp_path / "out")
+    with pytest.raises(InputError, match=r"contains no tracks: no frame was examined\. a\.mp4: "):
+        export_run(FinishedRun.load(tmp_path / "out"), "mot")
+    with pytest.raises(InputError, match=r"contains no tracks: no frame was examined\. a\.mp4: "):
+        next(render(tmp_path / "out"))
 
 
 @pytest.mark.timeout(20)

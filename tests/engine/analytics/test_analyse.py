@@ -10,10 +10,23 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from engine.analytics import Clock, ClockOrigin, EventKind, Recording, Scene, analyse, bins_of, counts_of, read_tracks
+from engine.analytics import (
+    Clock,
+    ClockOrigin,
+    EventKind,
+    Recording,
+    Scene,
+    analyse,
+    answering,
+    bins_of,
+    counts_of,
+    read_tracks,
+)
 from engine.analytics.ground import Ground, speed_m_s
+from engine.analytics.naming import cameras_of
 from engine.analytics.samples import read_mot
-from engine.analytics.tables import COLUMNS, tables_of, to_csv
+from engine.analytics.settings import AnswerSettings
+from engine.analytics.tables import COLUMNS, csv_of, rows_of, tables_of, to_csv
 from engine.choices.formats import TABLES
 from engine.errors import ConfigError, InputError
 
@@ -233,6 +246,23 @@ def test_text_that_a_spreadsheet_would_run(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("-a", "'-a"),
+        ("x;=1+1", "x;'=1+1"),  # spreadsheets of many countries divide a cell there
+        ("x;@a;+1;b", "x;'@a;'+1;b"),
+        ("a=b; =c", "a=b; =c"),
+        ("it's;'x", "it's;'x"),
+    ],
+)
+def test_names_that_a_spreadsheet_would_run(name, written):
+    text = csv_of(["name"], [{"name": name}])
+    assert text == f"name\r\n{written}\r\n"
+    assert rows_of(text) == [{"name": name}]
+
+
+@pytest.mark.parametrize(
     "line",
     ["nonsense", "{}", '{"frame": 1}', "[1, 2]", json.dumps(row(0, 1, 100) | {"box_xyxy": [1, 2]}), "null", "NaN"],
 )
@@ -295,3 +325,77 @@ def test_what_is_above_the_horizon_is_nowhere(tmp_path):
 
 def test_a_speed_needs_three_moments():
     assert speed_m_s(np.array([0.0, 1.0]), np.array([[0.0, 0], [1, 0]])) is None
+
+
+SEQUENCE = AnswerSettings(scenes=(SCENE,), camera="folder", zone=ZoneInfo("Europe/Berlin"), bin_s=900)
+
+
+def of_a_sequence(tmp_path, *entries):
+    """Bins and counts at a line, of files as in a manifest: (name, how many seconds were examined or None, length)."""
+    found = []
+    for name, examined_s, duration_s in entries:
+        (tmp_path / f"{name}.tracks.jsonl").write_text("")
+        media = {"size_wh": SIZE, "first_s": 0.0, "examined_s": [0.0, examined_s]} if examined_s else None
+        found.append(
+            {
+                "path": f"{name}.mp4",
+                "stem": name,
+                "status": "ok" if examined_s else "failed",
+                "duration_s": duration_s,
+                "media": media,
+                "outputs": {"tracks": f"{name}.tracks.jsonl"} if examined_s else {},
+            }
+        )
+    (camera,) = answering.answer(answering.films_of(found, tmp_path, SEQUENCE), SEQUENCE)
+    counts = [count for count in counts_of(camera.answers) if (count.line, count.direction) == ("west", "right")]
+    return [(count.bin.starts.strftime("%H:%M"), count.count) for count in counts]
+
+
+@pytest.mark.parametrize(
+    ("why", "files", "expected"),
+    [
+        (
+            "at the start",
+            [("20240501_091000", None, 0), ("20240501_095000", 600, 600)],
+            [("09:00", None), ("09:15", None), ("09:30", None), ("09:45", 0)],
+        ),
+        (
+            "at the end, of known length",
+            [("20240501_095000", 600, 600), ("20240501_100000", None, 1800)],
+            [("09:45", 0), ("10:00", None), ("10:15", None)],
+        ),
+        (
+            "at the end, of unknown length: its beginning alone is known",
+            [("20240501_095000", 600, 600), ("20240501_101000", None, 0)],
+            [("09:45", 0), ("10:00", None)],
+        ),
+        ("all of them", [("20240501_095000", None, 1200)], [("09:45", None), ("10:00", None)]),
+        (
+            "one without a clock takes nothing from the others",
+            [("20240501_100000", 60, 60), ("broken", None, 60)],
+            [("10:00", 0)],
+        ),
+        ("its clock is decades off", [("19700101_100000", None, 60), ("20240501_100000", 60, 60)], [("10:00", 0)]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_failed_file_has_empty_bins_where_its_place_is_known(tmp_path, why, files, expected):
+    assert of_a_sequence(tmp_path, *files) == expected
+
+
+@pytest.mark.parametrize(
+    ("why", "videos", "expected"),
+    [
+        ("called after their folder", [("a", "/in/gate/a.mp4"), ("b", "/in/gate/b.mp4")], ["gate", "gate"]),
+        ("beside folders", [("a", "gate/a.mp4"), ("x/b", "gate/x/b.mp4")], ["gate", "x"]),
+        ("whose name is taken", [("a", "gate/a.mp4"), ("gate/b", "gate/gate/b.mp4")], [".", "gate"]),
+        ("of several folders", [("a", "gate/a.mp4"), ("b", "door/b.mp4")], [".", "."]),
+        ("the path has no folder", [("a", "a.mp4")], ["."]),
+        ("an object in storage", [("a", "s3://bucket/gate/a.mp4")], ["gate"]),
+        ("a live source", [("live", "rtsp://user:***@gate/live")], ["gate"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_videos_in_no_folder_are_of_a_camera_with_a_name(why, videos, expected):
+    assert cameras_of(videos, "folder") == expected
+    assert cameras_of(videos, r"^.*$") == [name for name, _ in videos]

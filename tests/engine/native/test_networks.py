@@ -94,6 +94,48 @@ def attention(depth=16, width=32, factor=0.25, values_first=True, scaled="Mul", 
     return build
 
 
+def area_attention(areas=4, depth=16):
+    """Two heads as in the blocks of YOLO12: each area of the image, `areas` of them, attends to itself alone."""
+
+    def build(net):
+        heads = 2
+        channels = heads * depth
+
+        def part(shape, index):
+            return net.slice(shape, 0, index, index + 1)
+
+        def shaped(source, *sizes, **more):
+            given = [net.const([size], np.int64) if isinstance(size, int) else size for size in sizes]
+            return net.op("Reshape", source, net.op("Concat", *given, axis=0), **more)
+
+        whole = net.conv(first(net, 24), 3 * channels)
+        shape, number = net.op("Shape", whole), net.const([areas], np.int64)
+        batch, height, width = (part(shape, i) for i in (0, 2, 3))
+        folded = net.op("Mul", batch, number)
+        pixels = net.op("Div", net.op("Mul", height, width), number)
+        lines = net.op("Transpose", net.rows(whole), perm=[0, 2, 1])
+        lines = shaped(lines, folded, pixels, 3 * channels)
+        apart = net.op("Transpose", shaped(lines, folded, pixels, heads, 3 * depth), perm=[0, 2, 3, 1])
+        parts = [f"part {i}" for i in range(3)]
+        given = [apart, net.const([depth] * 3, np.int64)]
+        net.nodes.append(helper.make_node("Split", given, parts, name="split", axis=2))
+        scores = net.op("MatMul", net.op("Transpose", parts[0], perm=[0, 1, 3, 2]), parts[1])
+        chances = net.op("Softmax", net.op("Mul", scores, net.const(0.25)), axis=-1)
+        made = net.op("MatMul", parts[2], net.op("Transpose", chances, perm=[0, 1, 3, 2]))
+
+        def image(source):
+            lines = net.op("Transpose", source, perm=[0, 3, 1, 2])
+            sizes = net.op("Shape", lines)
+            unfolded = net.op("Div", part(sizes, 0), number), net.op("Mul", part(sizes, 1), number)
+            lines = shaped(shaped(lines, *unfolded, channels), batch, height, width, channels)
+            return net.op("Transpose", lines, perm=[0, 3, 1, 2], channels=channels)
+
+        place = net.depthwise(image(parts[2]), (7, 7))
+        return net.silu(net.conv(net.op("Add", image(made), place), 20))
+
+    return build
+
+
 def bottleneck(order=1, activate=True, depthwise=False):
     def build(net):
         source = net.silu(first(net))
@@ -312,6 +354,9 @@ BUILDS = {
     "attention, queries scaled": attention(scaled_first=True),
     "attention, queries divided": attention(factor=3.0, scaled="Div", scaled_first=True),
     "attention of wide heads": attention(depth=48, width=16),
+    "attention in four areas": area_attention(),
+    "attention in two areas": area_attention(depth=32, areas=2),
+    "attention in one area": area_attention(1),
     "two activations": lambda net: net.op("Relu", net.op("Sigmoid", first(net))),
     "sum behind the activation": bottleneck(),
     "sum the other way round": bottleneck(-1),

@@ -17,7 +17,7 @@ from engine.inference.native.plan import plan
 from engine_ext.convnet import instruction_sets
 from models.errors import OnnxFileError
 from tests.engine.native.networks import Net, picture, right_or_refused, saved
-from tests.engine.native.test_networks import RESULTS, first, random_network
+from tests.engine.native.test_networks import RESULTS, area_attention, first, random_network
 
 SETS = instruction_sets()
 pytestmark = pytest.mark.skipif(not SETS, reason="the processor has no AVX2")
@@ -337,6 +337,7 @@ REFUSED = {
         output_of(lambda net: net.op("Reshape", first(net), net.const([1, 10, -1], np.int64))), "turns (1, 20, 16"),
     "a reshape that does not fit": (
         output_of(lambda net: net.op("Reshape", first(net), net.const([1, 20, 7], np.int64))), "does not fit"),
+    "areas that do not divide the pixels": (shown(area_attention(3)), "(Reshape) does not fit"),
     "a large constant": (shown(grown), "makes a constant of 1600000000 elements"),
     "a large choice": (shown(grown_by_indices), "(Gather) makes a constant of 1600000000 elements"),
     "a picture doubled": (shown(doubled_picture), "joins 384 samples of the picture"),
