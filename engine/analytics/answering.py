@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -17,7 +17,7 @@ import numpy as np
 from engine.analytics.analysis import Answers, EventKind, Recording, analyse
 from engine.analytics.geometry import anchors
 from engine.analytics.heatmap import Heatmap, read_file
-from engine.analytics.naming import camera_of, name_of
+from engine.analytics.naming import camera_of, cameras_of, name_of
 from engine.analytics.paths import Paths, TrackPath
 from engine.analytics.reviewed import Reviewed, rejected_tracks, without_rejected
 from engine.analytics.samples import Samples, read_mot, read_tracks
@@ -89,13 +89,20 @@ def _seconds_between(first: Entry, segment: Entry) -> float:
 
 
 def films_of(
-    entries: Iterable[Entry], folder: Path, settings: AnswerSettings, *, just_tracked: bool = False
+    entries: Iterable[Entry],
+    folder: Path,
+    settings: AnswerSettings,
+    *,
+    just_tracked: bool = False,
+    remade: Container[str] = (),
 ) -> list[Film]:
     """Return the videos of a manifest whose outputs are in `folder`; a live source is given as its segments.
-    `just_tracked` says that rows can't have been edited since, so the sums made while tracking are still valid. Raises
-    InputError if something is missing."""
+    `just_tracked` says that rows can't have been edited since, so the sums made while tracking are still valid.
+    `remade` has the stems of videos that were tracked again since, each alone. Raises InputError if something is
+    missing."""
     films = []
-    for entry in with_segments(entries):
+    entries = with_segments(entries)
+    for entry in entries:
         if "stem" not in entry:
             raise InputError(f"{folder} was written by an older version: run it again, with --no-resume.")
         stem = PurePosixPath(entry["stem"])
@@ -112,7 +119,7 @@ def films_of(
         films.append(
             Film(
                 name,
-                camera_of(known_as, settings.camera),
+                "",  # follows from all of them
                 (media["size_wh"][0], media["size_wh"][1]) if examined is not None else None,
                 media.get("first_s", 0.0),
                 tuple(examined) if examined is not None else None,
@@ -122,14 +129,17 @@ def films_of(
                 sequence_offset_s=_of_sequence(entry, settings, name).get("offset_s"),
                 sequence_joined=bool(_of_sequence(entry, settings, name).get("joined")),
                 recording=entry.get("recording"),
-                session=entry.get("session"),
+                session=str(stem) if str(stem) in remade else entry.get("session"),
                 heatmap=_beside(folder, stem, outputs.get("heatmap")) if just_tracked else None,
                 objects=_objects(entry) if just_tracked else None,
                 left_out_s=tuple(sorted((first, last) for first, last in media.get("not_examined_s", ()))),
                 duration_s=entry.get("duration_s", 0.0),
             )
         )
-    return films
+    cameras = cameras_of(
+        [(film.known_as, str(entry["path"])) for film, entry in zip(films, entries, strict=True)], settings.camera
+    )
+    return [film._replace(camera=camera) for film, camera in zip(films, cameras, strict=True)]
 
 
 def _objects(entry: Entry) -> Objects | None:
@@ -160,7 +170,8 @@ def film_of_rows(path: Path, settings: AnswerSettings, size_wh: tuple[int, int],
     name = path.name.removesuffix(".tracks.jsonl").removesuffix(".mot.txt")
     examined = None if first_s is None else (min(0.0, first_s), last_s + 1 / fps)
     clock = settings.clock(name, None)
-    return Film(name, camera_of(name, settings.camera), size_wh, 0.0, examined, path, clock), outside / max(rows, 1)
+    (camera,) = cameras_of([(name, str(path))], settings.camera)
+    return Film(name, camera, size_wh, 0.0, examined, path, clock), outside / max(rows, 1)
 
 
 def answer(
@@ -204,7 +215,9 @@ def _of_camera(
     highest, base = -1, 0
     session = placed[0].film.session if placed else None
     size_wh = next((each.film.size_wh for each in placed if each.film.size_wh is not None), None)
-    judged = [each for each in verdicts or () if each.camera == camera]
+    # Older versions had no better name for a camera whose videos are in no folder.
+    known_as = {camera, *(camera_of(film.known_as, settings.camera) for film in films[:1])}
+    judged = [each for each in verdicts or () if each.camera in known_as]
     out = np.array(sorted(rejected_tracks(judged)), np.int64)
     met: set[int] = set()
     heat = added_up = None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
+
+_NO_FOLDER = "."
 
 
 def name_of(entry: Mapping[str, Any]) -> str:
@@ -30,6 +32,24 @@ def camera_of(video: str, camera: str | None) -> str:
     if found is None:
         return own
     return next((part for part in found.groups() if part), found[0]) or own
+
+
+def cameras_of(videos: Sequence[tuple[str, str]], camera: str | None) -> list[str]:
+    """Return what the cameras of videos, given as (name, path), are called: as by `camera_of`, except that videos which
+    lie directly in one input folder are called after it, unless another camera has its name."""
+    names = [camera_of(video, camera) for video, _ in videos]
+    if camera != "folder":
+        return names
+    folders = {_folder_of(path) for name, (_, path) in zip(names, videos, strict=True) if name == _NO_FOLDER}
+    own = folders.pop() if len(folders) == 1 else ""
+    return [own if own and own not in names and name == _NO_FOLDER else name for name in names]
+
+
+def _folder_of(path: str) -> str:
+    """Return the name of the folder in which a file lies; "" if the path does not tell."""
+    _, url, rest = path.rpartition("://")
+    name = PurePosixPath(rest).parent.name
+    return name.rpartition("@")[2] if url else name  # without a user and a password
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +25,7 @@ MAX_COORDINATE = 1 << 31
 """The largest distance in pixels of a box's side from the frame's corner: sums, areas and drawing can't overflow."""
 
 _BLOCK_BYTES = 4 << 20
+_LEAST_BYTES = 1 << 16
 _MAX_RADIX = (1 << 16) - 1  # NumPy sorts numbers of 16 bits by their digits
 
 
@@ -381,7 +383,8 @@ def _samples(
 def _whole_lines(file: RawIOBase) -> Iterator[memoryview]:
     """Yield a file in blocks of whole lines, each valid until the next: what is read goes to the same memory, and is
     not divided into lines, which would take as long as parsing them."""
-    block, rest = bytearray(_BLOCK_BYTES), 0
+    # All of it is filled with zeros first, which takes longer than parsing a small file.
+    block, rest = bytearray(min(_BLOCK_BYTES, max(os.fstat(file.fileno()).st_size, _LEAST_BYTES))), 0
     while size := file.readinto(memoryview(block)[rest:]):
         size += rest
         end = block.rfind(b"\n", 0, size) + 1

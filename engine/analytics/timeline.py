@@ -28,9 +28,10 @@ class Film(NamedTuple):
     examined, and `left_out_s` are the intervals within it that were not. `tracks` is the file of its rows, if any.
     `sequence_offset_s` and `sequence_joined` are set if it was tracked as part of its camera's sequence, with ids
     unique within the camera: its position on the timeline then. `recording` names the live source of which it is a
-    segment, and `session` the run that recorded it: track ids restart with each. `heatmap` is the file of the sums made
-    while tracking, if still valid, so that rows need not be read; `objects` is the number of objects counted then.
-    `duration_s` is its length as far as that is known without its frames.
+    segment, and `session` the run that recorded it, or the video itself if it was tracked again, alone: track ids
+    restart with each. `heatmap` is the file of the sums made while tracking, if still valid, so that rows need not be
+    read; `objects` is the number of objects counted then. `duration_s` is its length as far as that is known without
+    its frames.
     """
 
     name: str

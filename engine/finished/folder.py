@@ -89,9 +89,11 @@ class FinishedRun:
         if scenes:
             config = config.updated(scene=tuple(scenes))
         settings = None if counts else AnswerSettings.of(config.updated(scene=None))
-        run = cls.of(manifest["videos"], folder, config, manifest["model"], sources=sources, settings=settings)
-        classes = _classes(manifest.get("classes"), run.model_sha256)
-        run = replace(run, classes=classes, remade=read_remade(folder, manifest))
+        remade = read_remade(folder, manifest)
+        run = cls.of(
+            manifest["videos"], folder, config, manifest["model"], sources=sources, settings=settings, remade=remade
+        )
+        run = replace(run, classes=_classes(manifest.get("classes"), run.model_sha256))
         if scenes and (unused := run.settings.check_videos([film.known_as for film in run.films])) is not None:
             log.warning(unused)
         if scenes:
@@ -109,19 +111,30 @@ class FinishedRun:
         sources: Path | None = None,
         settings: AnswerSettings | None = None,
         counted: Sequence[CameraAnswers] = (),
+        remade: Mapping[str, Remade] | None = None,
     ) -> FinishedRun:
         """Build from the entries of a manifest, and their answers if computed. Raises InputError, or KeyError,
         TypeError or ValueError for invalid entries."""
         settings = settings or AnswerSettings.of(config)
         # Without examined frames there are no rows: a failed file, a live source that never connected.
         kept = with_segments(entry for entry in entries if "stem" in entry)
-        films = films_of(kept, folder, settings)
+        films = films_of(kept, folder, settings, remade=remade or {})
         videos = [
             _video(entry, film, folder, sources, bool(config.visualize))
             for entry, film in zip(kept, films, strict=True)
         ]
         name, sha256 = str(model.get("name", config.model)), str(model.get("sha256", ""))
-        return cls(folder, tuple(videos), tuple(films), config, settings, name, sha256, counted=tuple(counted))
+        return cls(
+            folder,
+            tuple(videos),
+            tuple(films),
+            config,
+            settings,
+            name,
+            sha256,
+            counted=tuple(counted),
+            remade=remade or {},
+        )
 
     def check_asked(self, keys: ClipKeys) -> None:
         """Raise ConfigError if no possible event of the run matches `keys`."""

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from engine.analytics import Scene
 from engine.analytics.answering import answer, films_of
 from engine.analytics.export import write_whole
-from engine.analytics.naming import camera_of, name_of
+from engine.analytics.naming import cameras_of, name_of
 from engine.analytics.settings import AnswerSettings
 from engine.config import EngineConfig
 from engine.errors import InputError, OutputError
@@ -92,8 +92,8 @@ def _views(
 ) -> Iterator[View]:
     cameras: defaultdict[str, list[Video]] = defaultdict(list)
     found = find_videos(map(os.fspath, inputs), output)
-    for video in found:
-        cameras[camera_of(_name(video), camera)].append(video)
+    for name, video in zip(cameras_of([(_name(video), video.path) for video in found], camera), found, strict=True):
+        cameras[name].append(video)
     alone = len(cameras) == len(scenes) == 1  # a single video has no folder to match
     if not alone and (unused := AnswerSettings(tuple(scenes)).check_videos(list(map(_name, found)))) is not None:
         log.warning("%s They are not on the page.", unused)

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from engine.analytics import Answers, bins_of, counts_of
 from engine.analytics.answering import CameraAnswers, answer, films_of, have_own_ids, with_segments
-from engine.analytics.naming import camera_of, name_of
+from engine.analytics.naming import cameras_of, name_of
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.timeline import Film
 from engine.analytics.verdicts import Judged
@@ -82,7 +82,7 @@ def cameras(work: Gathering) -> Iterator[CameraReport]:
     read."""
     tracked = [entry for entry in work.entries if not _untracked(entry)]
     entries = {name_of(entry): cast("VideoJson", entry) for entry in with_segments(tracked)}
-    films = films_of(entries.values(), work.folder, work.settings)
+    films = films_of(entries.values(), work.folder, work.settings, remade=work.remade)
     by_camera: defaultdict[str, list[Film]] = defaultdict(list)
     for film in films:
         by_camera[film.camera].append(film)
@@ -165,7 +165,8 @@ def gather(work: Gathering) -> Report:
     """Return the parts of the report that are not per camera."""
     manifest = work.manifest
     settings = work.settings
-    videos = [_video(work, entry, camera_of(name_of(entry), settings.camera)) for entry in work.entries]
+    cameras = cameras_of([(name_of(entry), str(entry["path"])) for entry in work.entries], settings.camera)
+    videos = [_video(work, entry, camera) for entry, camera in zip(work.entries, cameras, strict=True)]
     totals = manifest["totals"]
     return Report(
         report_id=_identity(manifest),

@@ -27,7 +27,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -334,6 +334,7 @@ class Attempt:
             for kind, (_, path) in made.items():
                 self._appear(self.folder, waiting[kind], path.relative_to(self.output))
                 steps.reached("a partial output appeared")
+            self._sync_folders_of(path.relative_to(self.output) for _, path in made.values())
             if self.folder.facts(_ASIDE) is None:
                 raise LeaseLost(_LOST)
             self._check_place()
@@ -351,6 +352,7 @@ class Attempt:
                 for each in self.verdict["made"].values():
                     self._appear(winner, each["name"], PurePosixPath(each["path"]), replaces=self._replaces)
                     steps.reached("an output appeared")
+                self._sync_folders_of(PurePosixPath(each["path"]) for each in self.verdict["made"].values())
             self._check_place()
         except OSError as error:
             raise self._error(error) from error
@@ -448,7 +450,13 @@ class Attempt:
             except OSError as error:
                 reason = describe_os_error(error)
                 raise SinkError(f"{path.name} can't be written: {reason}") from error
-            target.sync()
+
+    def _sync_folders_of(self, paths: Iterable[PurePath]) -> None:
+        """Make the names of outputs durable: each folder once, however many are in it. Raises OSError."""
+        assert self._root is not None
+        for parent in {path.parent for path in paths}:
+            with self._root.below(parent) as folder:
+                folder.sync()
 
     def _is_of_before(self, path: PurePath, facts: os.stat_result | None) -> bool:
         """Return whether a file without a mark was made by the previous verdict."""

@@ -80,7 +80,7 @@ def render(
             raise InputError(f"{source} is the source and would be overwritten: move it out of {target.parent}.")
         refuse_foreign(target, overwrite=overwrite)
     with sole_writer(folder):
-        left: dict[str, CountsJson | None] = {}  # of cameras: what the next of their files continues with
+        left: dict[str, tuple[CountsJson | None, str | None]] = {}  # of cameras, for the next file, and its session
         for video, film, source, tracks in jobs:
             scene = settings.scene(video.name)
             drawn = scene_overlay(config, scene, longest_gap=_longest_gap(tracks, video.step_s))
@@ -88,7 +88,7 @@ def render(
                 drawn.before = partial(_before, left, film)
             yield _one(video, film, source, tracks, config, settings, drawn)
             if drawn is not None:
-                left[film.camera] = drawn.left() or left.get(film.camera)
+                left[film.camera] = drawn.left() or left.get(film.camera, (None, None))[0], film.session
 
 
 def _settings_of(config: EngineConfig) -> AnswerSettings:
@@ -101,8 +101,9 @@ def _settings_of(config: EngineConfig) -> AnswerSettings:
         raise ConfigError(f"{error} Name it with --scene, or leave it out with --draw none.") from error
 
 
-def _before(left: Mapping[str, CountsJson | None], film: Film) -> tuple[CountsJson | None, bool]:
-    return left.get(film.camera), film.sequence_joined
+def _before(left: Mapping[str, tuple[CountsJson | None, str | None]], film: Film) -> tuple[CountsJson | None, bool]:
+    counts, session = left.get(film.camera, (None, None))
+    return counts, film.sequence_joined and film.session == session
 
 
 def _jobs(run: FinishedRun) -> Iterator[tuple[FinishedVideo, Film, Path, Path]]:

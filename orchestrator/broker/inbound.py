@@ -168,7 +168,7 @@ def checked(raw: bytes, queue: str, queues: Collection[str]) -> str:
 def _made_anew(raw: bytes, queue: str, queues: Collection[str]) -> dict[str, object]:
     if len(raw) > MAX_BYTES:
         raise Refused(f"it has {len(raw)} bytes, more than {MAX_BYTES}")
-    envelope = _Envelope.model_validate(parse_json(raw))
+    envelope = _Envelope.model_validate(_parsed(raw, "it"))
     properties = envelope.properties
     given, parts = _headers_and_body(envelope.headers or {}, _decoded(envelope.body, properties.body_encoding))
     headers = _Headers.model_validate(given)
@@ -213,9 +213,14 @@ def _decoded(body: str, encoding: str | None) -> object:
         data = base64.b64decode(body, validate=True) if encoding == "base64" else body.encode()
     except binascii.Error as error:
         raise Refused(f"the body is not base64: {error}") from None
+    return _parsed(data, "the body")
+
+
+def _parsed(data: bytes, what: str) -> object:
+    """Parse JSON. Raises Refused if it is nested deeply: the parser's own limit differs between versions of Python."""
     value = parse_json(data)
     if _depth_beyond(value, _MAX_DEPTH):
-        raise Refused(f"the body is nested more than {_MAX_DEPTH} deep")
+        raise Refused(f"{what} is nested more than {_MAX_DEPTH} deep")
     return value
 
 

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from engine import Engine, EngineConfig
+from engine.analytics.answering import answer
+from engine.finished import FinishedRun
 from engine.rework.render import render
+from engine.rework.retrack import retrack
 from engine.sinks.scene_overlay import SceneOverlay
 from tests.assets import require_asset
 from tests.e2e.runs import fake_engine, rows
@@ -112,6 +115,7 @@ def test_a_video_cut_into_five_is_the_whole(tmp_path, whole, scene, own_clock, o
     assert sum(video["frames"] for video in summary["videos"]) == FRAMES
     # A track that continues from one file to the next counts in both, and once in the total.
     (camera,) = summary["answers"]["cameras"]
+    assert camera["camera"] == "five"
     assert summary["totals"]["tracks"] == camera["ids"] == len({row[1] for row in seen})
     assert sum(video["tracks"] for video in summary["videos"]) > camera["ids"]
 
@@ -262,6 +266,18 @@ def test_a_sequence_goes_on_after_an_interruption(tmp_path, whole, scene):
     assert found == expected
     assert summary["totals"]["tracks"] == undisturbed["totals"]["tracks"]
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["answers"] == summary["answers"]
+
+
+def test_ids_of_files_that_were_tracked_again_begin_anew_in_each(tmp_path, whole, scene):
+    cut_in_five(whole, tmp_path / "in", own_clock=True)
+    out = tmp_path / "out"
+    summary, _, _ = answered(tmp_path / "in", out, scene, store_conf=0.1)
+    made = retrack(out, None, {})
+    again = sum(each.tracks for each in made)
+    assert again > summary["totals"]["tracks"], "what continued is two tracks now"
+    run = FinishedRun.load(out)
+    (camera,) = answer(run.films, run.settings)
+    assert camera.objects.ids == len(camera.answers.tracks) == again
 
 
 def test_cameras_are_beside_each_other(tmp_path, whole, scene):

@@ -3,6 +3,9 @@
 import pickle
 import sqlite3
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -23,11 +26,18 @@ def url(tmp_path):
     return f"db+sqlite:///{tmp_path}/results.sqlite3"
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A database whose changes are committed at the end; sqlite3's own context leaves it open."""
+    with closing(sqlite3.connect(path)) as database, database:
+        yield database
+
+
 def test_it_serves_us(url, tmp_path):
     assert preflight.failure_of(url) is None
     found = health.check_results(url)
     assert (found.state, found.detail) == ("ok", f"{url} writes and reads")
-    with sqlite3.connect(tmp_path / "results.sqlite3") as database:
+    with opened(tmp_path / "results.sqlite3") as database:
         assert database.execute("select count(*) from celery_taskmeta").fetchone() == (0,)
 
 
@@ -70,7 +80,7 @@ def test_what_is_stored_is_json_and_nothing_else_is_read(url, tmp_path):
     with client_app(Settings(result_backend=url, state_dir=tmp_path), loader=Loader) as app:
         app.backend.store_result("a", {"frames": 3}, "SUCCESS")
         assert app.AsyncResult("a").get(timeout=5) == {"frames": 3}
-        with sqlite3.connect(tmp_path / "results.sqlite3") as database:
+        with opened(tmp_path / "results.sqlite3") as database:
             assert database.execute("select result from celery_taskmeta").fetchone() == (b'{"frames": 3}',)
             database.execute("update celery_taskmeta set result = ?", (pickle.dumps(Struck()),))
         with pytest.raises(Exception, match=r"codec can't decode|Expecting value"):
@@ -81,10 +91,10 @@ def test_old_results_are_removed(url, tmp_path):
     with client_app(Settings(result_backend=url, state_dir=tmp_path), loader=Loader) as app:
         for name in ("old", "new"):
             app.backend.store_result(name, 1, "SUCCESS")
-        with sqlite3.connect(tmp_path / "results.sqlite3") as database:
+        with opened(tmp_path / "results.sqlite3") as database:
             database.execute("update celery_taskmeta set date_done = '2026-01-01 00:00:00' where task_id = 'old'")
         app.backend.cleanup()
-        with sqlite3.connect(tmp_path / "results.sqlite3") as database:
+        with opened(tmp_path / "results.sqlite3") as database:
             assert database.execute("select task_id from celery_taskmeta").fetchall() == [("new",)]
 
 

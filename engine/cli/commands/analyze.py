@@ -28,6 +28,7 @@ from engine.cli.idle import Rule, refuse_idle
 from engine.config import EngineConfig, load_config
 from engine.errors import InputError, OutputError, describe_os_error
 from engine.output_folder.manifest import is_of_a_run, read_manifest
+from engine.output_folder.remade import read_remade
 from engine.storage.results import results_at
 from engine.summary import AnswersJson, ManifestJson
 from engine.text.say import say
@@ -175,7 +176,7 @@ def _films(
     rates: dict[Path, float],
 ) -> list[Film]:
     if manifest is not None:
-        return films_of(manifest["videos"], given, settings)
+        return films_of(manifest["videos"], given, settings, remade=read_remade(given, manifest))
     if size_wh is None or fps is None:
         raise InputError(f"{given} does not describe its video: give its frame size and rate with --size WxH --fps N.")
     if given.suffix != ".jsonl":

@@ -23,6 +23,7 @@ from engine.analytics import (
     read_tracks,
 )
 from engine.analytics.ground import Ground, speed_m_s
+from engine.analytics.naming import cameras_of
 from engine.analytics.samples import read_mot
 from engine.analytics.settings import AnswerSettings
 from engine.analytics.tables import COLUMNS, csv_of, rows_of, tables_of, to_csv
@@ -380,3 +381,21 @@ def of_a_sequence(tmp_path, *entries):
 )
 def test_a_failed_file_has_empty_bins_where_its_place_is_known(tmp_path, why, files, expected):
     assert of_a_sequence(tmp_path, *files) == expected
+
+
+@pytest.mark.parametrize(
+    ("why", "videos", "expected"),
+    [
+        ("called after their folder", [("a", "/in/gate/a.mp4"), ("b", "/in/gate/b.mp4")], ["gate", "gate"]),
+        ("beside folders", [("a", "gate/a.mp4"), ("x/b", "gate/x/b.mp4")], ["gate", "x"]),
+        ("whose name is taken", [("a", "gate/a.mp4"), ("gate/b", "gate/gate/b.mp4")], [".", "gate"]),
+        ("of several folders", [("a", "gate/a.mp4"), ("b", "door/b.mp4")], [".", "."]),
+        ("the path has no folder", [("a", "a.mp4")], ["."]),
+        ("an object in storage", [("a", "s3://bucket/gate/a.mp4")], ["gate"]),
+        ("a live source", [("live", "rtsp://user:***@gate/live")], ["gate"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_videos_in_no_folder_are_of_a_camera_with_a_name(why, videos, expected):
+    assert cameras_of(videos, "folder") == expected
+    assert cameras_of(videos, r"^.*$") == [name for name, _ in videos]

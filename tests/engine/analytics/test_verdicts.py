@@ -82,6 +82,23 @@ def test_a_rejected_stay_goes_with_its_enter_and_leave(out):
     assert len(gone) == 1 + ends
 
 
+@pytest.mark.parametrize("known_as", [None, "."])
+def test_verdicts_on_a_camera_called_after_its_folder(out, known_as):
+    """Older versions called it "."."""
+    (first, *_) = (event for event in table(out, "events") if event["kind"] == "crossing")
+    analyze(out, "--camera", "folder")
+    named = next(
+        event for event in table(out, "events") if event["video"] == first["video"] and event["pts"] == first["pts"]
+    )
+    assert named["camera"] not in (".", first["camera"])
+    path = out.parent / "verdicts.json"
+    verdict = judged(named, camera=known_as or named["camera"])
+    path.write_text(json.dumps({"schema": 1, "report": "x", "verdicts": [verdict]}))
+    options = ("--camera", "folder", "--verdicts", path, "--json")
+    told = json.loads(analyze(out, "-o", out.parent / "again", *options))
+    assert [camera["reviewed"]["rejected"] for camera in told["cameras"]] == [1]
+
+
 def test_a_rejected_track_was_never_there(out):
     verdict = {"verdict": "rejected", "camera": "a", "track_id": 3, "kind": "track"}
     again, told = review(out, verdict)
