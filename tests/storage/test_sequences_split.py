@@ -32,8 +32,9 @@ def settings(tmp_path):
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    """A folder with three files of one camera."""
-    folder = tmp_path_factory.mktemp("in")
+    """A folder with three files of one camera, which is called after it."""
+    folder = tmp_path_factory.mktemp("in") / "cam"
+    folder.mkdir()
     for number in range(3):
         clip(folder / f"part{number}.mp4", 12, seed=number)
     return folder
