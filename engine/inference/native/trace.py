@@ -251,7 +251,7 @@ class _Trace:
 
     def max_pool(self, node: Node, inputs: list[Any]) -> Tensor:
         source = _the_tensor(node, inputs)
-        if len(node.outputs) != 1 or node.whole("ceil_mode", 0) or node.whole("storage_order", 0):
+        if len(node.outputs) != 1 or node.whole("storage_order", 0):
             raise Unsupported(f"{node} has attributes that are not supported")
         kernel = node.wholes("kernel_shape")
         strides, pads, size = _window(node, source.dims, tuple(kernel))
@@ -262,8 +262,7 @@ class _Trace:
         """Average in a window: a depthwise convolution with equal weights."""
         source, kernel = _the_tensor(node, inputs), node.wholes("kernel_shape")
         strides, pads, (height, width) = _window(node, source.dims, tuple(kernel))
-        padded = any(node.wholes("pads", [])) and not node.whole("count_include_pad", 0)
-        if node.whole("ceil_mode", 0) or padded:
+        if any(node.wholes("pads", [])) and not node.whole("count_include_pad", 0):
             raise Unsupported(f"{node} has attributes that are not supported")
         channels = source.channels
         weight = np.full((channels, 1, *kernel), 1 / math.prod(kernel), np.float32)
@@ -516,6 +515,8 @@ def _window(
     automatic = node.text("auto_pad", "NOTSET")
     if automatic not in ("NOTSET", "VALID") or (automatic == "VALID" and any(pads)):
         raise Unsupported(f"{node} has auto_pad {automatic}")
+    if node.whole("ceil_mode", 0):
+        raise Unsupported(f"{node} has attributes that are not supported")
     if any(n != 1 for n in node.wholes("dilations", [])):
         raise Unsupported(f"{node} is dilated")
     if len(kernel) != 2 or len(strides) != 2 or len(pads) != 4 or min(*kernel, *strides) < 1 or max(strides) > 64:
