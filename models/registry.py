@@ -57,9 +57,11 @@ def get_manifest(name: str) -> ModelManifest:
 
 def names_hint(name: str) -> str:
     """Return the end of a message about an unknown model name: how to get it, or similar names; then all of them."""
-    if (way := how_to_get(name)) is not None:
+    plain = name.lower().replace("_", "-")
+    close = [known for known in zoo() if known.replace("-", "") == plain.replace("-", "")]
+    if not close and (way := how_to_get(name)) is not None:
         return f". {way} Available: {', '.join(zoo())}."
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), zoo(), n=2)
+    close = close or difflib.get_close_matches(plain, zoo(), n=2)
     did_you_mean = f"; did you mean {' or '.join(close)}?" if close else "."
     return f"{did_you_mean} Available: {', '.join(zoo())}."
 
@@ -157,8 +159,9 @@ def find(name: str) -> Path | None:
 
 def offline_remedy(manifest: ModelManifest) -> str:
     """Return the remedy for a missing file without a network."""
+    name = "" if manifest.url.endswith(f"/{manifest.file}") else f" as {manifest.file}"
     return (
-        f"Without a network: get {manifest.url} elsewhere and put it into {models_cache()}, "
+        f"Without a network: get {manifest.url} elsewhere and put it{name} into {models_cache()}, "
         f"or into a folder of your own that {MIRRORS_VARIABLE} names."
     )
 

@@ -166,7 +166,7 @@ def _picture_input(meta: OnnxMeta, path: Path) -> TensorInfo:
         names = ", ".join(tensor.name for tensor in meta.inputs) or "none"
         raise OnnxFileError(f"{path}: a detector has one input, an image. This model has {len(meta.inputs)}: {names}.")
     tensor = meta.inputs[0]
-    if len(tensor.dims) != 4 or tensor.dims[1] not in (3, None):
+    if len(tensor.dims) != 4 or (isinstance(tensor.dims[1], int) and tensor.dims[1] != 3):
         raise OnnxFileError(
             f"{path}: the input must be an image (N, 3, H, W). Input {tensor.name!r} is {dims_text(tensor.dims)}."
         )

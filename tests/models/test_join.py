@@ -8,12 +8,15 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from models import registry
 from models.coco import COCO80, COCO91
 from models.dynamic_axes import freed_model
 from models.errors import LayoutError, ManifestError, OnnxFileError
+from models.files import sha256_of
 from models.join import join
 from models.onnx_meta import meta_of
 from models.parts import parts_of
+from models.registry import get_manifest
 from models.resolution import resolve
 from tests.models.builders import Graph, save
 
@@ -40,8 +43,11 @@ def rows_of(graph, fields, size=64):
     return graph.op("Reshape", head, graph.const(np.array([-1, QUERIES, fields])))
 
 
-def detr(logits="logits", boxes="pred_boxes", classes=3, batch="batch", metadata=None, dtype=TensorProto.FLOAT):
-    graph = Graph((batch, 3, 64, 64), dtype=dtype)
+def detr(
+    logits="logits", boxes="pred_boxes", classes=3, batch="batch", metadata=None, dtype=TensorProto.FLOAT,
+    picture=(3, 64, 64),
+):  # fmt: skip
+    graph = Graph((batch, *picture), dtype=dtype)
     outputs = [
         (rows_of(graph, classes), logits, (batch, QUERIES, classes), dtype),
         (graph.op("Sigmoid", rows_of(graph, 4)), boxes, (batch, QUERIES, 4), dtype),
@@ -107,6 +113,22 @@ def test_logits_and_boxes_are_joined(tmp_path):
     assert (made.dynamic, made.batch_safe) == (False, True)
     assert "stretched" in made.reason
     logits, boxes = run(model, pictures())
+    (joined,) = run(str(made.path), pictures())
+    np.testing.assert_array_equal(joined, np.concatenate([boxes, logits], axis=2))
+
+
+def test_names_for_all_axes_of_the_picture(tmp_path, monkeypatch):
+    """So Optimum exports, and so are the files of the zoo."""
+    path = save(detr(picture=("num_channels", "height", "width"), classes=80), tmp_path / "dfine_n_coco.onnx")
+    manifest = get_manifest("dfine-n")._replace(sha256=sha256_of(path))
+    manifest = manifest._replace(input=manifest.input._replace(height=64, width=64))
+    monkeypatch.setattr(registry, "zoo", lambda: {manifest.name: manifest})
+    monkeypatch.setenv("YOLO_ENGINE_MODELS", str(tmp_path))
+    found = resolve("dfine-n")
+    assert found.manifest == manifest
+    assert resolve(path).manifest.input == manifest.input
+    made = freed_model(found, tmp_path / "cache")
+    logits, boxes = run(str(path), pictures())
     (joined,) = run(str(made.path), pictures())
     np.testing.assert_array_equal(joined, np.concatenate([boxes, logits], axis=2))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models.coco import COCO80
+from models.coco import COCO80, COCO91
 from models.errors import ManifestError, ModelError
 from models.manifest import from_toml
 from models.registry import list_models
@@ -87,13 +87,20 @@ def test_three_scales_and_coco(tmp_path):
 
 def test_the_zoo():
     manifests = {m.name: m for m in list_models()}
-    assert list(manifests) == ["street-nano", "yolox-m", "yolox-nano", "yolox-s", "yolox-tiny"]
-    assert [m.input.height for m in manifests.values()] == [416, 640, 416, 640, 416]
+    assert list(manifests) == [
+        "dfine-n", "dfine-s", "rfdetr-n", "street-nano", "yolox-m", "yolox-nano", "yolox-s", "yolox-tiny",
+    ]  # fmt: skip
+    assert [m.input.height for m in manifests.values()] == [640, 640, 384, 416, 640, 416, 640, 416]
     for manifest in manifests.values():
         assert manifest.licence == "Apache-2.0"
-        assert manifest.layout == "yolox"
         assert manifest.bundled == (manifest.url == "")
-        assert manifest.bundled or (manifest.classes == COCO80 and manifest.url.endswith(manifest.file))
+        if manifest.layout == "detr":
+            assert (manifest.input.pad, manifest.input.channel_order) == ("stretch", "rgb")
+            assert manifest.classes == (COCO91 if manifest.name == "rfdetr-n" else COCO80)
+            assert manifest.hashes and "/resolve/main/" not in manifest.url  # a branch moves on, a commit doesn't
+        else:
+            assert manifest.layout == "yolox"
+            assert manifest.bundled or (manifest.classes == COCO80 and manifest.url.endswith(manifest.file))
     assert len(set(COCO80)) == 80
 
 

@@ -283,9 +283,15 @@ def test_weights_of_a_known_family_are_exported_with_its_program(tmp_path, name,
     assert "YOLOX" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "family"), [("d-fine-n", "D-FINE"), ("DEIM_N", "DEIM"), ("rf-detr-nano", "RF-DETR")])
+@pytest.mark.parametrize(("name", "family"), [("d-fine-m", "D-FINE"), ("DEIM_N", "DEIM"), ("rf-detr-base", "RF-DETR")])
 def test_a_family_without_a_file_to_download_is_to_be_exported(name, family):
     with pytest.raises(UnknownModelError, match=f"{family} publishes PyTorch weights: export them .*Available: "):
+        resolve(name)
+
+
+@pytest.mark.parametrize(("name", "known"), [("d-fine-n", "dfine-n"), ("RF_DETR_N", "rfdetr-n")])
+def test_another_spelling_of_a_name_is_suggested(name, known):
+    with pytest.raises(UnknownModelError, match=f"did you mean {known}\\?"):
         resolve(name)
 
 
