@@ -60,8 +60,8 @@ def what_it_is(path: Path, head: bytes) -> str | None:
 
 
 def how_to_get(name: str) -> str | None:
-    """Return a sentence about a model that the zoo has not, of a family that publishes no ONNX files itself; None if its
-    family is unknown."""
+    """Return a sentence about a model that the zoo has not, of a family that publishes no ONNX files itself; None if
+    its family is unknown."""
     family = next((each for each in _FAMILIES if _is_of(name, each)), None)
     if family is None:
         return None

@@ -97,7 +97,8 @@ def test_the_zoo():
         if manifest.layout == "detr":
             assert (manifest.input.pad, manifest.input.channel_order) == ("stretch", "rgb")
             assert manifest.classes == (COCO91 if manifest.name == "rfdetr-n" else COCO80)
-            assert manifest.hashes and "/resolve/main/" not in manifest.url  # a branch moves on, a commit doesn't
+            assert manifest.hashes
+            assert "/resolve/main/" not in manifest.url  # a branch moves on, a commit doesn't
         else:
             assert manifest.layout == "yolox"
             assert manifest.bundled or (manifest.classes == COCO80 and manifest.url.endswith(manifest.file))
