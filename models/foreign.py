@@ -69,5 +69,10 @@ def how_to_get(name: str) -> str | None:
     return f"{family.shown} publishes PyTorch weights: export them ({export}), and pass the ONNX file."
 
 
+def bare(name: str) -> str:
+    """Return a model's name without what its spellings differ in: case, hyphens and underscores."""
+    return name.lower().replace("-", "").replace("_", "")
+
+
 def _is_of(name: str, family: _Family) -> bool:
-    return name.lower().replace("-", "").replace("_", "").startswith(family.names)
+    return bare(name).startswith(family.names)

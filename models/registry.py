@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from models.errors import DownloadError, HashError, MissingModelError, ModelError, UnknownModelError
 from models.files import accept, accepted_hash, cache_dir, sha256_of
-from models.foreign import how_to_get
+from models.foreign import bare, how_to_get
 from models.manifest import ModelManifest, from_toml
 
 if TYPE_CHECKING:
@@ -57,11 +57,10 @@ def get_manifest(name: str) -> ModelManifest:
 
 def names_hint(name: str) -> str:
     """Return the end of a message about an unknown model name: how to get it, or similar names; then all of them."""
-    plain = name.lower().replace("_", "-")
-    close = [known for known in zoo() if known.replace("-", "") == plain.replace("-", "")]
-    if not close and (way := how_to_get(name)) is not None:
+    same = [known for known in zoo() if bare(known) == bare(name)]
+    if not same and (way := how_to_get(name)) is not None:
         return f". {way} Available: {', '.join(zoo())}."
-    close = close or difflib.get_close_matches(plain, zoo(), n=2)
+    close = same or difflib.get_close_matches(name.lower().replace("_", "-"), zoo(), n=2)
     did_you_mean = f"; did you mean {' or '.join(close)}?" if close else "."
     return f"{did_you_mean} Available: {', '.join(zoo())}."
 

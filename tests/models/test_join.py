@@ -8,7 +8,6 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from models import registry
 from models.coco import COCO80, COCO91
 from models.dynamic_axes import freed_model
 from models.errors import LayoutError, ManifestError, OnnxFileError
@@ -117,12 +116,11 @@ def test_logits_and_boxes_are_joined(tmp_path):
     np.testing.assert_array_equal(joined, np.concatenate([boxes, logits], axis=2))
 
 
-def test_names_for_all_axes_of_the_picture(tmp_path, monkeypatch):
+def test_names_for_all_axes_of_the_picture(tmp_path, in_zoo, monkeypatch):
     """So Optimum exports, and so are the files of the zoo."""
     path = save(detr(picture=("num_channels", "height", "width"), classes=80), tmp_path / "dfine_n_coco.onnx")
     manifest = get_manifest("dfine-n")._replace(sha256=sha256_of(path))
-    manifest = manifest._replace(input=manifest.input._replace(height=64, width=64))
-    monkeypatch.setattr(registry, "zoo", lambda: {manifest.name: manifest})
+    manifest = in_zoo(manifest._replace(input=manifest.input._replace(height=64, width=64)))
     monkeypatch.setenv("YOLO_ENGINE_MODELS", str(tmp_path))
     found = resolve("dfine-n")
     assert found.manifest == manifest

@@ -283,7 +283,7 @@ def test_weights_of_a_known_family_are_exported_with_its_program(tmp_path, name,
     assert "YOLOX" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "family"), [("d-fine-m", "D-FINE"), ("DEIM_N", "DEIM"), ("rf-detr-base", "RF-DETR")])
+@pytest.mark.parametrize(("name", "family"), [("d-fine-m", "D-FINE"), ("DEIM_N", "DEIM"), ("rf-detr-nano", "RF-DETR")])
 def test_a_family_without_a_file_to_download_is_to_be_exported(name, family):
     with pytest.raises(UnknownModelError, match=f"{family} publishes PyTorch weights: export them .*Available: "):
         resolve(name)
