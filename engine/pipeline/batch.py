@@ -18,10 +18,10 @@ from engine.records import EndOfStream, Frame, FrameBatch
 
 
 class Batcher:
-    """Hands batches to several workers. `take` is called by one of them at a time.
+    """Hands batches to several workers, which take turns at `take`.
 
-    `bypass` immediately gets everything that needs no inference: skipped frames and the ends of streams. The order
-    within a stream is restored after the workers.
+    What needs no inference, skipped frames and the ends of streams, is handed to them at once. The order within a
+    stream is restored after the workers.
     """
 
     def __init__(
@@ -29,14 +29,12 @@ class Batcher:
         frames: Handoff[Frame | EndOfStream],
         size: int,
         shape_of: Callable[[av.VideoFrame], tuple[int, int]],
-        bypass: Callable[[Frame | EndOfStream], None],
         wait_s: float = 0.02,
         longest_s: float = 0.25,
     ) -> None:
         self._frames = frames
         self._size = size
         self._shape_of = shape_of
-        self._bypass = bypass
         self._wait_s = wait_s
         self._longest_s = longest_s
         self._turn = threading.Lock()
@@ -44,8 +42,9 @@ class Batcher:
         self._waiting: dict[tuple[int, int], list[Frame]] = {}
         self._since: dict[tuple[int, int], float] = {}
 
-    def take(self) -> FrameBatch:
-        """Return the next batch, waiting for frames. Raises Closed when no more will come."""
+    def take(self) -> FrameBatch | Frame | EndOfStream:
+        """Return the next batch, or what comes before it and needs no inference, waiting for frames. Raises Closed when
+        no more will come."""
         with self._turn:
             while True:
                 if self._waiting and time.monotonic() - next(iter(self._since.values())) > self._longest_s:
@@ -59,8 +58,7 @@ class Batcher:
                         return self._oldest()
                     raise
                 if isinstance(record, EndOfStream) or not record.infer:
-                    self._bypass(record)
-                    continue
+                    return record
                 plan = record.plan
                 shape = plan.tensor_hw if plan is not None and plan.parts else self._shape_of(record.image)
                 frames = self._waiting.setdefault(shape, [])

@@ -1,8 +1,14 @@
 """The pipeline: threads, the queues between them, and the one place where they start, fail and stop.
 
-    decoders (one per stream) --frames--> workers: batch, preprocess, infer, postprocess --results--> track
-    track --frames between two that disagree--> workers
-    track --tracks of each stream--> sinks (one thread per stream)
+    decoders (one per stream) --frames--> workers: batch, preprocess, infer, postprocess
+    workers --results of each stream--> its tracker and sinks
+    tracker --frames between two that disagree--> workers
+
+A stream's tracker and sinks have no thread of their own where they take little beside inference: the worker that
+brings a result takes it on, with all that others bring meanwhile, and those go on at once. A thread that is woken for
+each frame often waits behind a worker while another core is idle: the system moves it too late. They have a thread
+where they take long (an annotated video, a caller's code), where the source is live, and where a card computes, which
+is to get its next batch at once.
 
 A frame enters its stream's window when it is decoded and leaves it when its sinks have it, so memory is bounded
 whatever the queues hold. An EndOfStream follows the last frame of each stream all the way.
@@ -13,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
@@ -25,7 +31,7 @@ from engine.pipeline.batch import Batcher
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.pieces import key_of
 from engine.pipeline.reader import LARGE, ReaderSettings, StreamReader
-from engine.pipeline.stream import Outcome, Progress, StreamRun
+from engine.pipeline.stream import Outcome, Progress, Result, StreamRun
 from engine.profiling.metrics import DRAIN, IDLE, INPUT, ROOM, Clock, Metrics
 from engine.profiling.thread_usage import Usage
 from engine.records import Detections, EndOfStream, Frame, FrameBatch, StartOfStream, StreamInfo, TrackerState, Tracks
@@ -41,8 +47,6 @@ _TICK_S = 0.1
 _IDLE_S = 1.0
 
 _MIN_LIVE = 2
-
-Result = tuple[Frame, Detections | None] | StartOfStream | EndOfStream
 
 
 class Stages:
@@ -60,6 +64,7 @@ class Pipeline:
     streams  videos decoded in parallel
     workers  threads that each turn batches of frames into detections
     window   maximum frames of a stream in flight
+    on_card  a card computes inference, and workers only feed it
     reader   how each stream is read
     """
 
@@ -73,6 +78,7 @@ class Pipeline:
         streams: int,
         workers: int,
         window: int,
+        on_card: bool = False,
         reader: ReaderSettings | None = None,
     ) -> None:
         self.metrics = Metrics()
@@ -81,10 +87,10 @@ class Pipeline:
         self._open_source = open_source
         self._streams = streams
         self._workers = workers
+        self._on_card = on_card
         self._reader = reader or ReaderSettings()
         self._frames: Handoff[Frame | EndOfStream] = Handoff("frames", streams * (window + 1))
-        self._results: Handoff[Result] = Handoff("results", streams * (window + 1))
-        self._batcher = Batcher(self._frames, batch, shape_of, self._bypass)
+        self._batcher = Batcher(self._frames, batch, shape_of)
         self._active: dict[int, StreamRun] = {}
         self._outcomes: list[Outcome] = []
         # Reentrant: a signal handler calls `stop` on the thread that may just be inside `progress`.
@@ -111,10 +117,8 @@ class Pipeline:
         queue = iter(runs)
         slots: list[threading.Thread] = []
         workers: list[threading.Thread] = []
-        tracker: list[threading.Thread] = []
         self.metrics.start()
         try:
-            self._start("track", 1, self._track, tracker)
             self._start("worker", self._workers, self._work, workers)
             self._start("decode", self._streams, lambda clock: self._slot(queue, ended, clock), slots)
             while alive := [thread for thread in slots if thread.is_alive()]:
@@ -127,9 +131,6 @@ class Pipeline:
         finally:
             self._frames.close()
             for thread in slots + workers:
-                thread.join()
-            self._results.close()
-            for thread in tracker:
                 thread.join()
             self.metrics.stop()
         for run in queue:
@@ -163,10 +164,10 @@ class Pipeline:
             return dict(Counter(outcome.status.value for outcome in self._outcomes))
 
     def queues(self) -> dict[str, int]:
-        """Return how many records wait for the workers, for the tracker, and for the sinks of all streams."""
+        """Return how many records wait for the workers, and for the trackers and sinks of all streams."""
         with self._lock:
-            tracks = sum(len(run.tracks) for run in self._active.values())
-        return {"frames": len(self._frames), "results": len(self._results), "tracks": tracks}
+            results = sum(len(run.results) for run in self._active.values())
+        return {"frames": len(self._frames), "results": results}
 
     # -- threads --------------------------------------------------------------------------------------------------
 
@@ -302,9 +303,11 @@ class Pipeline:
                 else:
                     reader.go_to_piece()
             run.open_sinks(reader.info)
+        run.hosted = run.quick and not reader.info.live and not self._on_card
         sink: list[threading.Thread] = []
         try:
-            self._start("sink", 1, lambda clock: self._sink(run, clock), sink)
+            if not run.hosted:
+                self._start("sink", 1, lambda clock: self._sink(run, clock), sink)
             clock.lap("open")
             begun = run.checkpoint is not None
             try:
@@ -316,7 +319,7 @@ class Pipeline:
                     if reader.info.live:
                         self._put_live(run, frame)
                     elif run.window.enter(held=0 if frame.plan is None else frame.plan.held):
-                        self._pass_on(run, frame)
+                        self._pass_on(run, frame, clock)
                         if frame.plan is not None and frame.plan.probed:
                             self._frames.put(probe_of(frame))
                     else:
@@ -329,15 +332,17 @@ class Pipeline:
             except BaseException as error:  # noqa: BLE001 - whatever a file brings about stays with that file
                 run.fail(error)  # the end follows all the same, behind the frames in flight
             self._frames.put(reader.end())
-        except BaseException:
-            run.tracks.close(discard=True)
-            raise
+            end = run.ended.get()
         finally:
+            run.results.close(discard=True)
             for thread in sink:
                 thread.join()
-            clock.lap(DRAIN)
+            with run.turn:  # nobody writes any more
+                clock.lap(DRAIN)
+        with where("sink", run.video.shown):
+            run.finish(end)
 
-    def _pass_on(self, run: StreamRun, frame: Frame) -> None:
+    def _pass_on(self, run: StreamRun, frame: Frame, clock: Clock) -> None:
         """Queue a frame for inference, or for the tracker where its detections are known."""
         if frame.recalled is None:
             self._frames.put(frame)
@@ -345,7 +350,7 @@ class Pipeline:
         with self._lock:
             if run.ahead is not None:
                 run.ahead.used += 1
-        self._results.put((frame, self._regarded(frame, frame.recalled.detections)))
+        self._give((frame, self._regarded(frame, frame.recalled.detections)), clock)
 
     def _start_tracking(self, run: StreamRun, info: StreamInfo, frame: Frame) -> None:
         """Announce, before a stream's first frame, where it starts and with which tracker, if not from the beginning
@@ -353,7 +358,7 @@ class Pipeline:
         track = self._stages.track
         tracker = run.place.tracker(track, frame, info) if run.place is not None else None
         if tracker is not None or frame.index:  # a beginning is passed over
-            self._results.put(StartOfStream(run.key, frame.index, tracker or track.fresh()))
+            run.results.put(StartOfStream(run.key, frame.index, tracker or track.fresh()))
 
     def keep_state(self, key: int, state: TrackerState) -> None:
         """Keep a stream's tracker after its last frame, for the next file of its camera."""
@@ -396,7 +401,7 @@ class Pipeline:
             victim = frame if oldest is None else oldest
             assert isinstance(victim, Frame)
             victim.image, victim.audio = None, ()
-            self._results.put((victim, None))
+            run.results.put((victim, None))
             if oldest is None:
                 return
         self._frames.put(frame)
@@ -415,24 +420,29 @@ class Pipeline:
             if seen is not None:
                 run.opening.tell(seen.stretch, seen.level)
             known = checkpoint.tracker
-            self._results.put(StartOfStream(run.key, checkpoint.frames, tracker, known.filled, seen, known.reported))
+            run.results.put(StartOfStream(run.key, checkpoint.frames, tracker, known.filled, seen, known.reported))
         except CheckpointMismatch as why:
             run.start_over(str(why))
             reader.open()
 
-    def _bypass(self, record: Frame | EndOfStream) -> None:
-        self._results.put(record if isinstance(record, EndOfStream) else (record, None))
-
     def _work(self, clock: Clock) -> None:
         while True:
-            batch = self._batcher.take()
+            taken = self._batcher.take()
             clock.lap(INPUT)
-            if (left := self._not_known(batch, clock)) is not None:
-                self._infer(left, clock)
-            del batch, left  # or each idle worker would hold the images of its last one
+            results: deque[Result] = deque()
+            if isinstance(taken, FrameBatch):
+                if (left := self._not_known(taken, results, clock)) is not None:
+                    self._infer(left, results, clock)
+                del left
+            else:
+                results.append(taken if isinstance(taken, EndOfStream) else (taken, None))
+            del taken  # or images would be held here that the sinks are done with
+            while results:
+                self._give(results.popleft(), clock)
+            clock.lap(ROOM)
 
-    def _not_known(self, batch: FrameBatch, clock: Clock) -> FrameBatch | None:
-        """Pass on the frames whose images others have already inferred, and return the rest."""
+    def _not_known(self, batch: FrameBatch, results: deque[Result], clock: Clock) -> FrameBatch | None:
+        """Add the results of the frames whose images others have already inferred, and return the rest."""
         if all(frame.known is None for frame in batch.frames):
             return batch
         left = []
@@ -449,21 +459,22 @@ class Pipeline:
                 run = self._active.get(frame.stream)
                 if run is not None and run.ahead is not None:
                     run.ahead.used += 1
-            self._results.put((frame, self._regarded(frame, found)))
+            results.append((frame, self._regarded(frame, found)))
         clock.lap("recall", len(batch.frames) - len(left))
         return FrameBatch(left, batch.tensor_hw) if left else None
 
-    def _infer(self, batch: FrameBatch, clock: Clock) -> None:
+    def _infer(self, batch: FrameBatch, results: deque[Result], clock: Clock) -> None:
+        """Add the results of a batch."""
         stages, frames = self._stages, len(batch.frames)
         try:
             found = stages.postprocess.process(stages.runner.run(batch, clock.lap))
         except (VideoError, NotFinite) as error:
-            self._reject(batch, error, clock)
+            self._reject(batch, error, results, clock)
             return
+        results += [
+            (frame, self._regarded(frame, detections)) for frame, detections in zip(batch.frames, found, strict=True)
+        ]
         clock.lap("postprocess", frames)
-        for frame, detections in zip(batch.frames, found, strict=True):
-            self._results.put((frame, self._regarded(frame, detections)))
-        clock.lap(ROOM)
 
     def _regarded(self, frame: Frame, found: Detections) -> Detections:
         """Return the detections that are not in regions ignored by the video's scene."""
@@ -474,11 +485,11 @@ class Pipeline:
             return run.ignore.filtered(found, frame.recalled.size_wh)
         return found if frame.image is None else run.ignore.filtered(found, (frame.image.width, frame.image.height))
 
-    def _reject(self, batch: FrameBatch, error: VideoError | NotFinite, clock: Clock) -> None:
+    def _reject(self, batch: FrameBatch, error: VideoError | NotFinite, results: deque[Result], clock: Clock) -> None:
         """Fail the video whose frame or output can't be read. Frames of other streams are processed one by one."""
         if len(batch.frames) > 1:
             for frame in batch.frames:
-                self._infer(FrameBatch([frame], batch.tensor_hw), clock)
+                self._infer(FrameBatch([frame], batch.tensor_hw), results, clock)
             return
         frame = batch.frames[0]
         with self._lock:
@@ -488,44 +499,60 @@ class Pipeline:
         frame.image = None
         if not frame.probe:
             run.window.leave()
-        self._results.put((frame, None))
+        results.append((frame, None))
 
-    def _track(self, clock: Clock) -> None:
-        track = self._stages.track
-        while True:
-            result = self._results.get()
-            clock.lap(INPUT)
-            if isinstance(result, StartOfStream):
-                track.start(result)
-                continue
-            of_frame = not isinstance(result, EndOfStream)
-            for item in track.end(result) if isinstance(result, EndOfStream) else track.process(*result):
-                key = item.stream if isinstance(item, EndOfStream) else item.frame.stream
-                run = self._active.get(key)
-                if run is not None:
-                    with contextlib.suppress(Closed):  # its sinks are gone: it was given up
-                        run.tracks.put(item)
-                del item
+    def _give(self, result: Result, clock: Clock) -> None:
+        """Pass a result on to its stream's tracker and sinks, and take it on where they have no thread."""
+        run = self._active.get(result.stream if isinstance(result, EndOfStream) else result[0].stream)
+        if run is None:
+            return
+        with contextlib.suppress(Closed):  # it was given up
+            run.results.put(result)
             del result
-            clock.lap("track", of_frame)
+            # Who finds another thread at it leaves the result to that one, which looks once more after its turn.
+            while run.hosted and len(run.results) and run.turn.acquire(blocking=False):
+                try:
+                    while len(run.results):
+                        self._follow(run, run.results.get(), clock)
+                except Closed:
+                    raise
+                except BaseException as error:
+                    self._fail(error)
+                    raise
+                finally:
+                    run.turn.release()
 
     def _sink(self, run: StreamRun, clock: Clock) -> None:
-        with where("sink", run.video.shown):
-            while True:
-                try:
-                    item = run.tracks.get(_IDLE_S if run.recording is not None else None)
-                except TimeoutError:
-                    run.idle()
-                    continue
-                finally:
-                    clock.lap(INPUT)
-                if isinstance(item, EndOfStream):
-                    run.finish(item)
-                    clock.lap("finish")
-                    return
-                run.write(item, clock)
-                del item  # the image goes now, unless a caller of `stream` has it
-                run.window.leave()
+        while self._follow(run, self._next_result(run, clock), clock):
+            pass
+
+    def _next_result(self, run: StreamRun, clock: Clock) -> Result | StartOfStream:
+        while True:
+            try:
+                return run.results.get(_IDLE_S if run.recording is not None else None)
+            except TimeoutError:
+                run.idle()
+            finally:
+                clock.lap(INPUT)
+
+    def _follow(self, run: StreamRun, result: Result | StartOfStream, clock: Clock) -> bool:
+        """Track a stream's next result, write what is then in order, and return whether more is to come."""
+        track = self._stages.track
+        if isinstance(result, StartOfStream):
+            track.start(result)
+            return True
+        items = deque(track.end(result) if isinstance(result, EndOfStream) else track.process(*result))
+        del result
+        clock.lap("track", sum(not isinstance(item, EndOfStream) for item in items))
+        while items:
+            item = items.popleft()
+            if isinstance(item, EndOfStream):
+                run.ended.put(item)
+                return False
+            run.write(item, clock)
+            del item  # the image goes now, unless a caller of `stream` has it
+            run.window.leave()
+        return True
 
     # -- failure --------------------------------------------------------------------------------------------------
 
@@ -535,14 +562,14 @@ class Pipeline:
             self._fatal = error if isinstance(error, EngineError) else BackendError(f"{type(error).__name__}: {error}")
         self._stopping.set()
         self._frames.close(discard=True)
-        self._results.close(discard=True)
         with self._lock:
             active = list(self._active.values())
         for run in active:
             run.stop.set()
             run.window.close()
             run.opening.close()
-            run.tracks.close(discard=True)
+            run.results.close(discard=True)
+            run.ended.close(discard=True)
 
     @property
     def stopped(self) -> bool:

@@ -35,7 +35,7 @@ from engine.pipeline.groups import GroupRecorder
 from engine.pipeline.pieces import Ahead
 from engine.pipeline.sequence import Place
 from engine.profiling import metrics
-from engine.records import EndOfStream, StreamInfo, Tracks
+from engine.records import Detections, EndOfStream, Frame, StartOfStream, StreamInfo, Tracks
 from engine.resume import steps
 from engine.resume.attempts import Attempt, identities, made_file
 from engine.resume.checkpoint import Checkpoint, Checkpoints, are_there, entry_from
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from engine.sinks.scene_overlay import CountsJson
 
 log = logging.getLogger(__name__)
+
+Result = tuple[Frame, Detections | None] | EndOfStream
+"""What a stream's tracker gets, in any order: a frame and what was found in it, None if it was not inferred."""
 
 
 @dataclass
@@ -132,7 +135,8 @@ class StreamRun:
     in it, `place` the file's place in its camera's sequence, and `carried` what it passes on to the next file. `clock`
     returns its wall clock, given the container's creation time. For a video in pieces, `ahead` has the detections of
     others; `piece`: this is a piece, and only its detections are needed, beside what `recorder` is told of it. `draws`:
-    its frames are drawn as was noted, and not inferred.
+    its frames are drawn as was noted, and not inferred. `hosted`: its tracker and sinks have no thread of their own;
+    whoever has the `turn` gives them its `results`. `ended` gets its end when all is written.
     """
 
     def __init__(
@@ -175,7 +179,10 @@ class StreamRun:
         self.expected: int | None = None  # frames to come, as the container claims
         self.window = Window(window)
         self.opening = Opening()
-        self.tracks: Handoff[Tracks | EndOfStream] = Handoff(f"tracks of {video.shown}", window + 1)
+        self.results: Handoff[Result | StartOfStream] = Handoff(f"results of {video.shown}", 2 * window + 2)
+        self.ended: Handoff[EndOfStream] = Handoff(f"end of {video.shown}", 1)
+        self.hosted = False
+        self.turn = threading.Lock()
         self.stop = threading.Event()
         self.hand_over = False
         self.outcome: Outcome | None = None
@@ -242,6 +249,11 @@ class StreamRun:
             self._error = error
         self.stop.set()
         self.opening.close()
+
+    @property
+    def quick(self) -> bool:
+        """Whether writing a frame takes so little that any thread may do it in passing."""
+        return self.recording is None and all(getattr(sink, "quick", False) for sink in self._opened)
 
     @property
     def failed(self) -> bool:

@@ -12,8 +12,8 @@ As JSON, under `verdict` in a summary (`yolo-engine run --stats --json`, `Engine
     changes      best first: `change`, `of` what, the `fps` it would give, and `then`: what binds then. A stage is left
                  out (`without`) or `halved`; worker, streams (decoders and sinks) or cores (and workers on them) are
                  `doubled`. What gives less than 5 % is not told, nor cores where workers alone give it
-    limits       ceilings, the lowest first: `of` decode, worker, track, sink, cores, or streams where most is spent
-                 between two videos; the `stage` with most of it, and its `fps`
+    limits       ceilings, the lowest first: `of` decode, worker, sink, cores, or streams where most is spent between
+                 two videos; the `stage` with most of it, and its `fps`
     threads      of each kind: `count` at once; `busy`, `waits_input`, `waits_room` and `waits_end` (of a video, for
                  what was given) as shares of their time, 1 in all; and `stages`: `frames`, `busy` as a share of the
                  time of their threads, `wall_ms` per frame, and what of it was computing (`cpu_ms`) and waiting for a
@@ -22,8 +22,9 @@ As JSON, under `verdict` in a summary (`yolo-engine run --stats --json`, `Engine
 
 Stages are open, decode (`source` of a live one), gate (if there is one), recall (for a video in pieces),
 preprocess, infer, postprocess, track, `sink NAME` of each sink, tally (counting, checkpoints) and finish (encoders
-emptied, files moved to their place). In `Engine.stream`, `sink callback` is the caller. Numbers per frame are of the
-frames that the stage had; of open and finish, of the run.
+emptied, files moved to their place). Those from track to tally are on threads of kind sink, or on the workers. In
+`Engine.stream`, `sink callback` is the caller. Numbers per frame are of the frames that the stage had; of open and
+finish, of the run.
 """
 
 from __future__ import annotations

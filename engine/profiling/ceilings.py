@@ -3,7 +3,8 @@
 * Threads: `n` of them that take `t` seconds per frame do `n / t`. Here `t` is wall time without the waiting for a core
   that other threads of ours had: a stage that sleeps (a slow disk, a card) binds by it, however idle the cores are.
 * Decoders and sinks: one thread per stream, so `n` is the number of streams, and the opening and closing of videos, in
-  which no frame moves, counts too.
+  which no frame moves, counts too. Where workers track and write in passing, the frames of a stream still do so one
+  after the other, as if it had a thread for it.
 * The cores: what all threads compute for a frame, on the cores that are left to this process.
 
 The lowest ceiling binds. This is the operational analysis of queueing networks (Denning & Buzen 1978): asymptotic
@@ -21,6 +22,9 @@ CORES, STREAMS = "cores", "streams"
 
 # One thread per stream; the frames of a stream pass one after the other.
 PER_STREAM = ("decode", "sink")
+
+# The stages of sinks, by the first word of their names, whichever thread they are on.
+_OF_SINKS = ("track", "sink", "tally")
 
 # How sharply the lower of two limits decides: see `Load.reached`.
 _POWER = 8
@@ -43,6 +47,10 @@ class Cost:
     role: str
     own_s: float
     cpu_s: float
+
+    def bears(self, role: str) -> bool:
+        """Return whether it takes time of these threads, or of workers in their place."""
+        return role == self.role or (role == "sink" and self.stage.split()[0] in _OF_SINKS)
 
 
 @dataclass(frozen=True)
@@ -71,11 +79,15 @@ class Load:
     videos: int
     length: float
 
+    @property
+    def streams(self) -> float:
+        return self.threads.get("decode", 1.0)
+
     def ceilings(self) -> list[Ceiling]:
         """Return them, the lowest first."""
         found: dict[str, Ceiling] = {}
-        for role, count in self.threads.items():
-            costs = [cost for cost in self.costs if cost.role == role and cost.stage not in BETWEEN]
+        for role, count in {"sink": self.streams, **self.threads}.items():
+            costs = [cost for cost in self.costs if cost.bears(role) and cost.stage not in BETWEEN]
             at_once = 1.0 if role in PER_STREAM else count  # threads that one stream can keep busy
             self._limit(found, role, costs, sum(cost.own_s for cost in costs) / at_once)
         self._limit(found, CORES, [], (sum(cost.cpu_s for cost in self.costs) + self.rest_s) / self.cores)
@@ -93,7 +105,7 @@ class Load:
         threads = next((ceiling for ceiling in ceilings if ceiling.of != CORES), None)
         if cores is None or threads is None:
             return lowest
-        costs = [cost for cost in self.costs if cost.role == threads.of]
+        costs = [cost for cost in self.costs if cost.bears(threads.of)]
         computing = sum(cost.cpu_s for cost in costs) / (sum(cost.own_s for cost in costs) or 1.0)
         other = max(cores, threads, key=lambda ceiling: ceiling.fps)
         return replace(lowest, fps=lowest.fps / (1 + (computing * lowest.fps / other.fps) ** _POWER) ** (1 / _POWER))
@@ -109,7 +121,7 @@ class Load:
         between_s = sum(cost.own_s for cost in between)
         way_s = sum(cost.own_s for cost in self.costs if cost.stage not in BETWEEN)
         stream_s = frame_s + max(0.0, way_s - frame_s) / self.length + between_s
-        seconds = stream_s / self.threads.get("decode", 1.0)
+        seconds = stream_s / self.streams
         if of not in PER_STREAM and frame_s + between_s / self.videos > seconds:
             seconds, between = frame_s + between_s / self.videos, []
         if seconds <= 0:

@@ -59,7 +59,7 @@ def _none() -> list[float]:
 class Metrics:
     """The clocks of a run's threads, and what the run took as a whole.
 
-    `with metrics.clock("track") as clock:` is the life of a thread. `start` and `stop` stand around the run.
+    `with metrics.clock("worker") as clock:` is the life of a thread. `start` and `stop` stand around the run.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Metrics:
         self._took = self._so_far()
 
     def clock(self, role: str) -> Clock:
-        """Return the clock of a thread of this role: decode, worker, track or sink."""
+        """Return the clock of a thread of this role: decode, worker or sink."""
         return Clock(self, role)
 
     def begun(self, clock: Clock) -> None:
@@ -103,7 +103,7 @@ class Metrics:
         with self._lock:
             for role, laps in [*self._ended.items(), *((clock.role, clock.laps) for clock in self._alive)]:
                 _add(roles[role], laps)
-        counts = {"decode": streams, "worker": workers, "track": 1, "sink": streams}
+        counts = {"decode": streams, "worker": workers, "sink": streams}
         threads = tuple(_of_role(role, count, roles[role]) for role, count in counts.items() if roles[role])
         return Usage(elapsed_s, videos, cpu_s, cores_of_process(), others, threads, self._queues_known)
 

@@ -7,7 +7,6 @@ from engine.profiling.bottleneck import ChangeJson, VerdictJson
 _WHO = {
     "decode": "decoders",
     "worker": "workers",
-    "track": "the tracker",
     "sink": "sinks",
     "cores": "the cores",
     "streams": "streams",

@@ -31,7 +31,7 @@ class StageUsage(NamedTuple):
 
 @dataclass(frozen=True)
 class ThreadsUsage:
-    """Threads of one role: decode and sink have one a stream, worker some, track one.
+    """Threads of one role: decode and sink have one a stream, worker some.
 
     `count` is how many there are at once. They wait for records (`input_s`), for room behind them (`room_s`), or at the
     end of a video for what they gave (`drain_s`).

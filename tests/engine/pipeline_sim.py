@@ -62,10 +62,12 @@ def simulate(
     workers: int = 1,
     cores: float = 2,
     window: int = 8,
+    hosted: bool = False,
 ) -> Usage:
-    """What a run would measure. `videos` are their frames; `costs` has also what opening and finishing one takes."""
+    """What a run would measure. `videos` are their frames; `costs` has also what opening and finishing one takes.
+    `hosted`: workers track and write in passing; else a thread of each stream does."""
     streams = min(streams, len(videos))
-    queue, frames, results = list(videos), [], []
+    queue, frames = list(videos), []
     slots = [Slot(window) for _ in range(streams)]
 
     def cost(stage: str) -> Step:
@@ -74,7 +76,6 @@ def simulate(
     def decode(slot: Slot) -> Iterator[Step]:
         while queue:
             count = queue.pop(0)
-            slot.open = True
             yield cost("open")
             for _ in range(count):
                 yield cost("decode")
@@ -82,7 +83,9 @@ def simulate(
                 slot.free -= 1
                 frames.append(slot)
             frames.append((slot, "end"))
-            yield ("drain", lambda: not slot.open)
+            yield ("drain", lambda: slot.ended and slot.free == window)
+            slot.ended = False
+            yield cost("finish")
 
     def work() -> Iterator[Step]:
         while True:
@@ -92,34 +95,31 @@ def simulate(
                 for stage in ("preprocess", "infer", "postprocess"):
                     yield cost(stage)
             else:
-                slot, _ = slot
-                yield ("input", lambda slot=slot: slot.free + len(slot.tracks) == window)  # the end comes last
-                slot.ended = True
+                slot[0].ended = True
                 continue
-            results.append(slot)
-
-    def track() -> Iterator[Step]:
-        while True:
-            yield ("input", lambda: bool(results))
-            slot = results.pop(0)
-            yield cost("track")
-            slot.tracks.append(1)
+            slot.results += 1
+            if hosted and not slot.turn:
+                slot.turn = True
+                while slot.results:
+                    yield from follow(slot)
+                slot.turn = False
 
     def sink(slot: Slot) -> Iterator[Step]:
         while True:
-            yield ("input", lambda: bool(slot.tracks) or slot.ended)
-            if slot.tracks:
-                yield cost("sink video")
-                slot.tracks.pop(0)
-                slot.free += 1
-            else:
-                yield cost("finish")
-                slot.open = slot.ended = False
+            yield ("input", lambda: slot.results > 0)
+            yield from follow(slot)
 
-    threads = [Thread("decode", decode(slot)) for slot in slots] + [Thread("sink", sink(slot)) for slot in slots]
-    threads += [Thread("worker", work()) for _ in range(workers)] + [Thread("track", track())]
+    def follow(slot: Slot) -> Iterator[Step]:
+        slot.results -= 1
+        yield cost("track")
+        yield cost("sink video")
+        slot.free += 1
+
+    threads = [Thread("decode", decode(slot)) for slot in slots] + [Thread("worker", work()) for _ in range(workers)]
+    if not hosted:
+        threads += [Thread("sink", sink(slot)) for slot in slots]
     elapsed_s = _run(threads, cores)
-    counts = {"decode": streams, "worker": workers, "track": 1, "sink": streams}
+    counts = {"decode": streams, "worker": workers, **({} if hosted else {"sink": streams})}
     used = tuple(_usage(role, count, [t for t in threads if t.role == role]) for role, count in counts.items())
     computed_s = sum(stage.cpu_s for threads in used for stage in threads.stages)
     return Usage(elapsed_s, len(videos), computed_s, Cores(int(cores), cores), 0.0, used)
@@ -128,8 +128,8 @@ def simulate(
 @dataclass(eq=False)
 class Slot:
     free: int
-    tracks: list[int] = field(default_factory=list)
-    open: bool = False
+    results: int = 0
+    turn: bool = False
     ended: bool = False
 
 

@@ -25,6 +25,7 @@ USUAL = {
 }
 ONE = {"videos": (150,), "streams": 1}
 TWO = {"videos": (100, 100), "streams": 2, "workers": 2}
+HOSTED = {**ONE, "workers": 2, "hosted": True}
 FOUR = {"videos": (60, 80, 50, 70, 60, 60), "streams": 4, "workers": 4, "cores": 4}
 
 # Case -> what is slow and how, the run, and what is to bind it: threads, or the cores, and a stage.
@@ -43,6 +44,10 @@ CASES = {
     "infer computes, four streams": ("infer", (0.0, 0.030), FOUR, "cores"),
     "a sink sleeps, four streams": ("sink video", (0.070, 0.0), FOUR, "sink video"),
     "track computes": ("track", (0.0, 0.025), ONE, "track"),
+    "track computes, on workers": ("track", (0.0, 0.060), HOSTED, "track"),
+    "a sink sleeps, on workers": ("sink video", (0.080, 0.0), {**HOSTED, "workers": 4}, "sink video"),
+    "infer computes, all on workers": ("infer", (0.0, 0.040), {**TWO, "hosted": True}, "cores"),
+    "infer sleeps, all on workers": ("infer", (0.080, 0.0), HOSTED, "infer"),
     "opening is slow": ("open", (0.4, 0.0), {"videos": (5,) * 12, "streams": 1}, "open"),
     "finishing is slow": ("finish", (0.5, 0.0), {"videos": (20,) * 6, "streams": 1}, "finish"),
 }
@@ -118,7 +123,7 @@ def used(**changed):
     stages = (StageUsage("infer", 100, 0.95, 0.05, 0.0),)
     threads = (
         ThreadsUsage("worker", 1, 0.05, 0.0, 0.0, stages),
-        ThreadsUsage("track", 1, 0.9, 0.0, 0.0, (StageUsage("track", 100, 0.1, 0.1, 0.0),)),
+        ThreadsUsage("sink", 1, 0.9, 0.0, 0.0, (StageUsage("track", 100, 0.1, 0.1, 0.0),)),
     )
     return Usage(1.0, 1, 0.2, Cores(2, 2.0), 0.0, threads)._replace(**changed)
 
@@ -193,14 +198,14 @@ def test_to_json():
     assert (told["fps"], told["frames"], told["elapsed_s"]) == (100, 100, 1.0)
     assert (told["binding"], told["stage"], told["ceiling_fps"]) == ("infer", "infer", pytest.approx(104.2, abs=1.1))
     assert told["cores"] == {"count": 2.0, "used": 0.2, "others": 0.0, "left": 2.0}
-    worker, track = told["threads"]
+    worker, sink = told["threads"]
     assert worker == {
         "of": "worker", "count": 1, "busy": 0.95, "waits_input": 0.05, "waits_room": 0.0, "waits_end": 0.0,
         "stages": [
             {"stage": "infer", "frames": 100, "wall_ms": 9.5, "cpu_ms": 0.5, "queued_ms": 0.0, "busy": 0.95}
         ],
     }  # fmt: skip
-    assert track["stages"][0]["stage"] == "track"
+    assert sink["stages"][0]["stage"] == "track"
     # All keys are explained where the module says what they are.
     for key in (*told, *worker, *worker["stages"][0], *told["cores"], *told["changes"][0]):
         assert f"`{key}`" in module.__doc__ or f"    {key} " in module.__doc__, key

@@ -28,8 +28,8 @@ def test_table():
     assert lines[0].split() == "threads stage frames ms each CPU no core time max fps".split()
     stages = [line[10:22].strip() for line in lines[1 : lines.index(next(x for x in lines if "Verdict" in x))]]
     assert stages == [
-        "open", "decode", "- no room", "- the end", "preprocess", "infer", "postprocess", "track", "- no frames",
-        "sink video", "finish", "- no frames",
+        "open", "decode", "finish", "- no room", "- the end", "preprocess", "infer", "postprocess", "track",
+        "sink video", "- no frames",
     ]  # fmt: skip
     infer = next(line for line in lines if "infer" in line)
     assert infer.split() == ["infer", "150", "40.00", "0.00", "0.00", "97%"]
@@ -44,7 +44,7 @@ def test_table():
             [
                 "Verdict: infer is the limit. Workers can do 24.3 fps; this run did 24.3.",
                 "Cores: 0.1 of 2 used.",
-                "- If infer cost nothing: 281.1 fps, limited by the cores.",
+                "- If infer cost nothing: 267.9 fps, limited by sink video.",
                 "- With twice the workers: 48.0 fps, limited by infer.",
                 "- If infer cost half: 47.4 fps, limited by infer.",
             ],
