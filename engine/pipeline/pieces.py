@@ -106,7 +106,6 @@ class PieceSink:
     """Keeps the detections of a piece's frames, in memory until they are all there."""
 
     kind = "piece"
-    quick = True
 
     def __init__(self, made_with: bytes, recorder: GroupRecorder) -> None:
         """Read `recorder`, which is told of the piece's packets and frames, when the piece is complete."""

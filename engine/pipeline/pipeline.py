@@ -4,11 +4,11 @@
     workers --results of each stream--> its tracker and sinks
     tracker --frames between two that disagree--> workers
 
-A stream's tracker and sinks have no thread of their own where they take little beside inference: the worker that
-brings a result takes it on, with all that others bring meanwhile, and those go on at once. A thread that is woken for
-each frame often waits behind a worker while another core is idle: the system moves it too late. They have a thread
-where they take long (an annotated video, a caller's code), where the source is live, and where a card computes, which
-is to get its next batch at once.
+Where there is a worker for each core, a stream's tracker and sinks have no thread of their own: the worker that brings
+a result takes it on, with all that others bring meanwhile, and those go on at once. A thread that is woken for each
+frame often waits behind a worker while another core is idle, since the system moves it too late; and a frame is in the
+cache of the core that inferred it. They have a thread where there are fewer workers, where a card computes, which is to
+get its next batch at once, and where a sink waits for others: for a caller's code, or the segments of a live source.
 
 A frame enters its stream's window when it is decoded and leaves it when its sinks have it, so memory is bounded
 whatever the queues hold. An EndOfStream follows the last frame of each stream all the way.
@@ -64,7 +64,7 @@ class Pipeline:
     streams  videos decoded in parallel
     workers  threads that each turn batches of frames into detections
     window   maximum frames of a stream in flight
-    on_card  a card computes inference, and workers only feed it
+    hosts    whether there is a worker for each core, so that they track and write as well
     reader   how each stream is read
     """
 
@@ -78,7 +78,7 @@ class Pipeline:
         streams: int,
         workers: int,
         window: int,
-        on_card: bool = False,
+        hosts: bool = False,
         reader: ReaderSettings | None = None,
     ) -> None:
         self.metrics = Metrics()
@@ -87,7 +87,7 @@ class Pipeline:
         self._open_source = open_source
         self._streams = streams
         self._workers = workers
-        self._on_card = on_card
+        self._hosts = hosts
         self._reader = reader or ReaderSettings()
         self._frames: Handoff[Frame | EndOfStream] = Handoff("frames", streams * (window + 1))
         self._batcher = Batcher(self._frames, batch, shape_of)
@@ -303,7 +303,7 @@ class Pipeline:
                 else:
                     reader.go_to_piece()
             run.open_sinks(reader.info)
-        run.hosted = run.quick and not reader.info.live and not self._on_card
+        run.hosted = self._hosts and not reader.info.live and not run.waits
         sink: list[threading.Thread] = []
         try:
             if not run.hosted:

@@ -42,7 +42,7 @@ from engine.resume.checkpoint import Checkpoint, Checkpoints, are_there, entry_f
 from engine.resume.journal import CarriedJson, MadeFile, Verdict
 from engine.resume.partial_outputs import partial_path, partials_of, set_aside
 from engine.sinks.base import FileSink, Sink, State
-from engine.sinks.memory import Counters
+from engine.sinks.memory import CallbackSink, Counters
 from engine.stages.windows import Opening
 from engine.summary import FileJson, MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
 
@@ -251,9 +251,9 @@ class StreamRun:
         self.opening.close()
 
     @property
-    def quick(self) -> bool:
-        """Whether writing a frame takes so little that any thread may do it in passing."""
-        return self.recording is None and all(getattr(sink, "quick", False) for sink in self._opened)
+    def waits(self) -> bool:
+        """Whether writing a frame may wait for others: for a caller, or for the segments of a live source."""
+        return self.recording is not None or any(isinstance(sink, CallbackSink) for sink in self._opened)
 
     @property
     def failed(self) -> bool:

@@ -74,8 +74,6 @@ class FileSink:
     """
 
     kind: str
-    quick = False
-    """Whether `write` takes a small part of the time that inference does, as rows do."""
 
     @property
     def scene(self) -> SceneOverlay | None:

@@ -131,7 +131,6 @@ class Crops(FileSink):
     """Keeps the best crop of each track. Memory depends on the live tracks, not on the length of the video."""
 
     kind = "crops"
-    quick = True
 
     def __init__(self, path: Path, class_names: Sequence[str]) -> None:
         self._part, self._made = part_path(path), spare_path(path)

@@ -31,7 +31,6 @@ class HeatmapSink(FileSink):
     """Accumulates where tracks were. Memory depends on the live tracks, not on the length of the video."""
 
     kind = "heatmap"
-    quick = True
 
     def __init__(self, path: Path, class_names: Sequence[str]) -> None:
         self._part = part_path(path)

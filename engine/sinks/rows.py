@@ -134,8 +134,6 @@ class RowFile:
 class RowSink(FileSink):
     """Base of the sinks that write rows: each only converts a frame's tracks to rows."""
 
-    quick = True
-
     def __init__(self, rows: RowFile) -> None:
         self._rows = rows
 

@@ -97,7 +97,7 @@ def left_over(folder: Path, *patterns: str) -> list[str]:
 
 def engine_threads() -> list[str]:
     """Return the live threads of the engine."""
-    names = ("decode-", "worker-", "track-", "sink-", "hash", "stream")
+    names = ("decode-", "worker-", "sink-", "hash", "stream")
     return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith(names))
 
 
