@@ -58,6 +58,10 @@ log = logging.getLogger(__name__)
 Result = tuple[Frame, Detections | None] | EndOfStream
 """What a stream's tracker gets, in any order: a frame and what was found in it, None if it was not inferred."""
 
+# Frames of a live source that were dropped, which are in no window and have no image, while a sink takes its time: some
+# minutes of them. Then the source has to wait.
+_LOST = 10_000
+
 
 @dataclass
 class Outcome:
@@ -179,7 +183,7 @@ class StreamRun:
         self.expected: int | None = None  # frames to come, as the container claims
         self.window = Window(window)
         self.opening = Opening()
-        self.results: Handoff[Result | StartOfStream] = Handoff(f"results of {video.shown}", 2 * window + 2)
+        self.results: Handoff[Result | StartOfStream] = Handoff(f"results of {video.shown}", 2 * window + _LOST)
         self.ended: Handoff[EndOfStream] = Handoff(f"end of {video.shown}", 1)
         self.hosted = False
         self.turn = threading.Lock()

@@ -17,10 +17,12 @@ from typing import Any
 import pytest
 
 from engine.media.inputs import find_videos
+from engine.records import Tracks
 from engine.sinks.memory import CallbackSink
 from engine.text.masks import in_text, without_password
 from tests.e2e.damage import cut
 from tests.e2e.runs import clip, engine_threads, fake_engine, rows
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(40)
 
@@ -247,6 +249,27 @@ def test_a_slow_callback_of_a_live_source(ts: bytes) -> None:
         sink = CallbackSink(lambda tracks: time.sleep(0.1))
         outcome = engine.process(videos, lambda video: {"callback": (sink, Path())})[0]
     assert outcome.dropped > 10
+    assert outcome.tally.frames + outcome.dropped == 50
+
+
+def test_a_sink_that_stops_for_a_while_holds_no_live_source_up(ts: bytes) -> None:
+    """What is dropped meanwhile waits for it, many times what is in flight."""
+
+    def answer(request: http.server.BaseHTTPRequestHandler, number: int) -> None:
+        head(request)
+        _slowly(request, ts, 0.5)
+
+    def waits(tracks: Tracks) -> None:
+        until(lambda: engine.last_run is not None and engine.last_run.pipeline.queues()["results"] > 20)
+
+    stops = iter([waits])
+    with served(answer) as url:
+        videos = find_videos([f"{url}/cam"], Path("none"))
+        engine = fake_engine(window=2, **_settings(reconnect_attempts=0))
+        sink = CallbackSink(lambda tracks: next(stops, lambda _: None)(tracks))
+        outcome = engine.process(videos, lambda video: {"callback": (sink, Path())})[0]
+    assert outcome.error is not None
+    assert outcome.error.endswith("after 50 frames")  # and not that of the sink
     assert outcome.tally.frames + outcome.dropped == 50
 
 
