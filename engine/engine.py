@@ -793,7 +793,7 @@ class Engine:
             streams=streams,
             workers=self.workers,
             window=self._window(streams),
-            hosts=self.workers >= self._cores and not self.model.backend.on_gpu,
+            hosts=self.workers >= self._cores and self.batch == 1 and not self.model.backend.on_gpu,
             reader=ReaderSettings.of(self.config, max(1, self._cores // streams))._replace(
                 between=self.config.frames_between_inferences,
                 checkpoint_s=self._checkpoint_s,

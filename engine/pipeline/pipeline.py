@@ -8,7 +8,9 @@ Where there is a worker for each core, a stream's tracker and sinks have no thre
 a result takes it on, with all that others bring meanwhile, and those go on at once. A thread that is woken for each
 frame often waits behind a worker while another core is idle, since the system moves it too late; and a frame is in the
 cache of the core that inferred it. They have a thread where there are fewer workers, where a card computes, which is to
-get its next batch at once, and where a sink waits for others: for a caller's code, or the segments of a live source.
+get its next batch at once, where results come in batches, of which one stream would wait for another, and where a sink
+may wait: for a caller's code, or the segments of a live source. A frame whose detections are known needs no worker: the
+decoder takes it on.
 
 A frame enters its stream's window when it is decoded and leaves it when its sinks have it, so memory is bounded
 whatever the queues hold. An EndOfStream follows the last frame of each stream all the way.
@@ -48,6 +50,10 @@ _IDLE_S = 1.0
 
 _MIN_LIVE = 2
 
+# Dropped frames of a live source, which are in no window, while its sink stands still: minutes of them. Then the source
+# has to wait.
+_MOST_LOST = 10_000
+
 
 class Stages:
     """The stages that all streams share."""
@@ -64,7 +70,7 @@ class Pipeline:
     streams  videos decoded in parallel
     workers  threads that each turn batches of frames into detections
     window   maximum frames of a stream in flight
-    hosts    whether there is a worker for each core, so that they track and write as well
+    hosts    whether workers track and write as well: there is one for each core, and it brings one result at a time
     reader   how each stream is read
     """
 
@@ -350,6 +356,7 @@ class Pipeline:
         with self._lock:
             if run.ahead is not None:
                 run.ahead.used += 1
+        clock.lap(ROOM)
         self._give((frame, self._regarded(frame, frame.recalled.detections)), clock)
 
     def _start_tracking(self, run: StreamRun, info: StreamInfo, frame: Frame) -> None:
@@ -401,6 +408,8 @@ class Pipeline:
             victim = frame if oldest is None else oldest
             assert isinstance(victim, Frame)
             victim.image, victim.audio = None, ()
+            while len(run.results) > _MOST_LOST and not run.stop.wait(_TICK_S):
+                pass
             run.results.put((victim, None))
             if oldest is None:
                 return
@@ -516,9 +525,10 @@ class Pipeline:
                         self._follow(run, run.results.get(), clock)
                 except Closed:
                     raise
-                except BaseException as error:
+                except BaseException as error:  # whatever it is, it is no fault of the record that this thread brought
+                    log.debug("tracking failed", exc_info=error)
                     self._fail(error)
-                    raise
+                    raise Closed(run.video.shown) from error
                 finally:
                     run.turn.release()
 

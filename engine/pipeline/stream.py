@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ from engine.pipeline.channel import Handoff
 from engine.pipeline.facts import gate_note, media_facts
 from engine.pipeline.flow_control import Window
 from engine.pipeline.groups import GroupRecorder
-from engine.pipeline.pieces import Ahead
+from engine.pipeline.pieces import Ahead, PieceSink
 from engine.pipeline.sequence import Place
 from engine.profiling import metrics
 from engine.records import Detections, EndOfStream, Frame, StartOfStream, StreamInfo, Tracks
@@ -42,7 +43,7 @@ from engine.resume.checkpoint import Checkpoint, Checkpoints, are_there, entry_f
 from engine.resume.journal import CarriedJson, MadeFile, Verdict
 from engine.resume.partial_outputs import partial_path, partials_of, set_aside
 from engine.sinks.base import FileSink, Sink, State
-from engine.sinks.memory import CallbackSink, Counters
+from engine.sinks.memory import Counters
 from engine.stages.windows import Opening
 from engine.summary import FileJson, MediaJson, SegmentJson, SequenceJson, VideoResult, VideoStatus
 
@@ -57,10 +58,6 @@ log = logging.getLogger(__name__)
 
 Result = tuple[Frame, Detections | None] | EndOfStream
 """What a stream's tracker gets, in any order: a frame and what was found in it, None if it was not inferred."""
-
-# Frames of a live source that were dropped, which are in no window and have no image, while a sink takes its time: some
-# minutes of them. Then the source has to wait.
-_LOST = 10_000
 
 
 @dataclass
@@ -183,7 +180,8 @@ class StreamRun:
         self.expected: int | None = None  # frames to come, as the container claims
         self.window = Window(window)
         self.opening = Opening()
-        self.results: Handoff[Result | StartOfStream] = Handoff(f"results of {video.shown}", 2 * window + _LOST)
+        # What is in flight, and with it what waits here, is bounded by the window.
+        self.results: Handoff[Result | StartOfStream] = Handoff(f"results of {video.shown}", sys.maxsize)
         self.ended: Handoff[EndOfStream] = Handoff(f"end of {video.shown}", 1)
         self.hosted = False
         self.turn = threading.Lock()
@@ -257,7 +255,7 @@ class StreamRun:
     @property
     def waits(self) -> bool:
         """Whether writing a frame may wait for others: for a caller, or for the segments of a live source."""
-        return self.recording is not None or any(isinstance(sink, CallbackSink) for sink in self._opened)
+        return not all(isinstance(sink, FileSink | PieceSink) for sink in self._opened)
 
     @property
     def failed(self) -> bool:

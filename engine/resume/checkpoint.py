@@ -114,8 +114,8 @@ class _Pending(NamedTuple):
 
 
 class Checkpoints:
-    """Takes and saves the checkpoints of one attempt at a video. Used by one thread at a time: first the decoder's,
-    then the sinks'.
+    """Takes and saves the checkpoints of one attempt at a video. Used by one thread at a time: the decoder's at the
+    beginning and the end, in between whoever writes.
 
     `saved` is the last checkpoint; after `begin`, the one to continue from.
     """

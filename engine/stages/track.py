@@ -197,7 +197,8 @@ class _Stream:
 
 
 class Track:
-    """Restores each stream's order after the parallel workers and runs its tracker. Called by one thread."""
+    """Restores each stream's order after the parallel workers and runs its tracker. Called by one thread at a time for
+    a stream."""
 
     def __init__(
         self,

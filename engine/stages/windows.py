@@ -60,7 +60,7 @@ class Windows:
 
 
 class Opening:
-    """How far the gate of one stream is open: set by the tracker's thread, awaited by the decoder's."""
+    """How far the gate of one stream is open: set by whoever tracks, awaited by the decoder."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

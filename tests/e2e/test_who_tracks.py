@@ -36,9 +36,9 @@ def videos(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("visualize", [False, True])
 def test_whoever_does_it(videos: Path, tmp_path: Path, visualize: bool) -> None:
     rows = []
-    for workers, roles in ((2, HOSTED), (5, HOSTED), (1, APART)):
-        out = tmp_path / str(workers)
-        with fake_engine(workers=workers, streams=2, visualize=visualize, stats=True) as engine:
+    for workers, batch, roles in ((2, 1, HOSTED), (5, 1, HOSTED), (1, 1, APART), (2, 2, APART)):
+        out = tmp_path / f"{workers}-{batch}"
+        with fake_engine(workers=workers, batch=batch, streams=2, visualize=visualize, stats=True) as engine:
             summary = engine.run([videos], out)
         assert summary["success"]
         assert [threads["of"] for threads in summary["verdict"]["threads"]] == roles
@@ -48,7 +48,7 @@ def test_whoever_does_it(videos: Path, tmp_path: Path, visualize: bool) -> None:
         assert (stages["track"], stages["sink tracks"], stages["tally"]) == (120, 120, 120)
         rows.append([path.read_bytes() for path in sorted(out.glob("*.tracks.jsonl"))])
     assert len(rows[0]) == 3
-    assert rows[0] == rows[1] == rows[2]
+    assert all(each == rows[0] for each in rows)
 
 
 def test_a_caller_is_not_waited_for_by_workers(videos: Path) -> None:
