@@ -52,7 +52,7 @@ _MIN_LIVE = 2
 
 # Dropped frames of a live source, which are in no window, while its sink stands still: minutes of them. Then the source
 # has to wait.
-_MOST_LOST = 10_000
+_MAX_LOST = 10_000
 
 
 class Stages:
@@ -408,7 +408,7 @@ class Pipeline:
             victim = frame if oldest is None else oldest
             assert isinstance(victim, Frame)
             victim.image, victim.audio = None, ()
-            while len(run.results) > _MOST_LOST and not run.stop.wait(_TICK_S):
+            while len(run.results) > _MAX_LOST and not run.stop.wait(_TICK_S):
                 pass
             run.results.put((victim, None))
             if oldest is None:

@@ -180,7 +180,7 @@ class StreamRun:
         self.expected: int | None = None  # frames to come, as the container claims
         self.window = Window(window)
         self.opening = Opening()
-        # What is in flight, and with it what waits here, is bounded by the window.
+        # The window bounds what waits here, and the decoder of a live source the frames that it dropped.
         self.results: Handoff[Result | StartOfStream] = Handoff(f"results of {video.shown}", sys.maxsize)
         self.ended: Handoff[EndOfStream] = Handoff(f"end of {video.shown}", 1)
         self.hosted = False
