@@ -14,19 +14,20 @@ from collections.abc import Callable
 import av
 
 from engine.pipeline.channel import Closed, Handoff
+from engine.pipeline.feed import Feed
 from engine.records import EndOfStream, Frame, FrameBatch
 
 
 class Batcher:
     """Hands batches to several workers, which take turns at `take`.
 
-    What needs no inference, skipped frames and the ends of streams, is handed to them at once. The order within a
-    stream is restored after the workers.
+    What needs no inference, skipped frames, the ends of streams and decoders, is handed to them at once. The order
+    within a stream is restored after the workers.
     """
 
     def __init__(
         self,
-        frames: Handoff[Frame | EndOfStream],
+        frames: Handoff[Frame | EndOfStream | Feed],
         size: int,
         shape_of: Callable[[av.VideoFrame], tuple[int, int]],
         wait_s: float = 0.02,
@@ -42,7 +43,7 @@ class Batcher:
         self._waiting: dict[tuple[int, int], list[Frame]] = {}
         self._since: dict[tuple[int, int], float] = {}
 
-    def take(self) -> FrameBatch | Frame | EndOfStream:
+    def take(self) -> FrameBatch | Frame | EndOfStream | Feed:
         """Return the next batch, or what comes before it and needs no inference, waiting for frames. Raises Closed when
         no more will come."""
         with self._turn:
@@ -57,7 +58,7 @@ class Batcher:
                     if self._waiting:
                         return self._oldest()
                     raise
-                if isinstance(record, EndOfStream) or not record.infer:
+                if not isinstance(record, Frame) or not record.infer:
                     return record
                 plan = record.plan
                 shape = plan.tensor_hw if plan is not None and plan.parts else self._shape_of(record.image)

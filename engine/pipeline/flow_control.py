@@ -12,6 +12,7 @@ class Window:
         self._size = size
         self._inside = 0
         self._open = True
+        self._few = 0  # the decoder rests until fewer are inside; 0: it does not rest
         self._changed = Condition()
 
     def narrow(self, size: int) -> None:
@@ -36,10 +37,24 @@ class Window:
             while self._open and self._inside >= self._size:
                 self._changed.wait()
 
-    def leave(self) -> None:
+    def rest(self, many: int, few: int) -> bool:
+        """Return whether the decoder is to rest, because `many` frames are inside, or all that there is room for. The
+        `leave` after which there are fewer than `few` calls it back."""
+        with self._changed:
+            if not self._open or self._inside < min(many, self._size):
+                return False
+            self._few = min(few, self._size)
+            return True
+
+    def leave(self) -> bool:
+        """Make room for one more. Return whether to call the decoder back, which rests."""
         with self._changed:
             self._inside -= 1
             self._changed.notify()
+            if self._inside >= self._few:
+                return False
+            self._few = 0
+            return True
 
     def close(self) -> None:
         """Wake all waiting threads: nothing enters any more."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -28,9 +29,11 @@ from dataclasses import replace
 import av
 
 from engine.errors import BackendError, CheckpointMismatch, EngineError, NotFinite, VideoError, where
+from engine.files.opened import OpenedFile
 from engine.media.source import Source
 from engine.pipeline.batch import Batcher
 from engine.pipeline.channel import Closed, Handoff
+from engine.pipeline.feed import Feed
 from engine.pipeline.pieces import key_of
 from engine.pipeline.reader import LARGE, ReaderSettings, StreamReader
 from engine.pipeline.stream import Outcome, Progress, Result, StreamRun
@@ -49,6 +52,9 @@ _TICK_S = 0.1
 _IDLE_S = 1.0
 
 _MIN_LIVE = 2
+
+# Frames that a worker decodes at once: each time it turns to decoding, its caches fill anew.
+_BURST = 3
 
 # Dropped frames of a live source, which are in no window, while its sink stands still: minutes of them. Then the source
 # has to wait.
@@ -94,10 +100,13 @@ class Pipeline:
         self._streams = streams
         self._workers = workers
         self._hosts = hosts
+        self._few = math.ceil(1.5 * workers / streams)  # frames in flight below which workers decode
         self._reader = reader or ReaderSettings()
-        self._frames: Handoff[Frame | EndOfStream] = Handoff("frames", streams * (window + 1))
+        # A stream's frames, its end, and its decoder.
+        self._frames: Handoff[Frame | EndOfStream | Feed] = Handoff("frames", streams * (window + 2))
         self._batcher = Batcher(self._frames, batch, shape_of)
         self._active: dict[int, StreamRun] = {}
+        self._feeds: dict[int, Feed] = {}
         self._outcomes: list[Outcome] = []
         # Reentrant: a signal handler calls `stop` on the thread that may just be inside `progress`.
         self._lock = threading.RLock()
@@ -310,19 +319,51 @@ class Pipeline:
                     reader.go_to_piece()
             run.open_sinks(reader.info)
         run.hosted = self._hosts and not reader.info.live and not run.waits
+        feed = self._feeds[run.key] = Feed(run, reader)
         sink: list[threading.Thread] = []
         try:
             if not run.hosted:
                 self._start("sink", 1, lambda clock: self._sink(run, clock), sink)
             clock.lap("open")
-            begun = run.checkpoint is not None
+            if run.hosted and self._may_pass_on(run):
+                self._frames.put_first(feed)
+            else:
+                self._decode(feed, clock, pauses=False)
+            end = run.ended.get()
+        finally:
+            with feed.turn:
+                feed.over = True
+            del self._feeds[run.key]
+            run.results.close(discard=True)
+            for thread in sink:
+                thread.join()
+            with run.turn:  # nobody writes any more
+                clock.lap(DRAIN)
+        with where("sink", run.video.shown):
+            run.finish(end)
+
+    def _may_pass_on(self, run: StreamRun) -> bool:
+        """Return whether workers may decode a stream: its decoder waits for nothing but a file on a disk."""
+        waits = self._reader.gate is not None or (self._reader.both and self._reader.between)
+        return type(run.file) is OpenedFile and not waits
+
+    def _decode(self, feed: Feed, clock: Clock, *, pauses: bool) -> None:
+        """Decode a stream into the pipeline, including its end, or until it `pauses` with enough in flight."""
+        run, reader = feed.run, feed.reader
+        live = reader.info.live
+        with feed.turn:
+            if feed.over:
+                return
+            feed.clock = clock
             try:
-                for frame in reader.frames(clock):
-                    if not begun:
+                while not (pauses and run.window.rest(self._few + _BURST, self._few)):
+                    if (frame := feed.next()) is None:
+                        break
+                    if not feed.begun:
                         self._start_tracking(run, reader.info, frame)
-                    begun = True
-                    large = self._narrow(run, frame, live=reader.info.live)
-                    if reader.info.live:
+                    feed.begun = True
+                    large = self._narrow(run, frame, live=live)
+                    if live:
                         self._put_live(run, frame)
                     elif run.window.enter(held=0 if frame.plan is None else frame.plan.held):
                         self._pass_on(run, frame, clock)
@@ -331,22 +372,20 @@ class Pipeline:
                     else:
                         raise Closed(run.video.shown)
                     del frame  # while the next is decoded, it is held by those alone who still work on it
-                    if large and not reader.info.live:
+                    if large and not live and not pauses:
                         run.window.wait_for_room()
+                else:
+                    return
             except Closed:
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever a file brings about stays with that file
                 run.fail(error)  # the end follows all the same, behind the frames in flight
             self._frames.put(reader.end())
-            end = run.ended.get()
-        finally:
-            run.results.close(discard=True)
-            for thread in sink:
-                thread.join()
-            with run.turn:  # nobody writes any more
-                clock.lap(DRAIN)
-        with where("sink", run.video.shown):
-            run.finish(end)
+
+    def _leave(self, run: StreamRun) -> None:
+        """Make room in a stream's window, and have its decoder go on if it has paused."""
+        if run.window.leave():
+            self._frames.put_first(self._feeds[run.key])
 
     def _pass_on(self, run: StreamRun, frame: Frame, clock: Clock) -> None:
         """Queue a frame for inference, or for the tracker where its detections are known."""
@@ -438,6 +477,11 @@ class Pipeline:
         while True:
             taken = self._batcher.take()
             clock.lap(INPUT)
+            if isinstance(taken, Feed):
+                self._decode(taken, clock, pauses=True)
+                clock.lap(ROOM)
+                del taken
+                continue
             results: deque[Result] = deque()
             if isinstance(taken, FrameBatch):
                 if (left := self._not_known(taken, results, clock)) is not None:
@@ -507,7 +551,7 @@ class Pipeline:
         run.fail(error)
         frame.image = None
         if not frame.probe:
-            run.window.leave()
+            self._leave(run)
         results.append((frame, None))
 
     def _give(self, result: Result, clock: Clock) -> None:
@@ -561,7 +605,7 @@ class Pipeline:
                 return False
             run.write(item, clock)
             del item  # the image goes now, unless a caller of `stream` has it
-            run.window.leave()
+            self._leave(run)
         return True
 
     # -- failure --------------------------------------------------------------------------------------------------

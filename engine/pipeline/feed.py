@@ -1,0 +1,33 @@
+"""A stream's decoder, as what it is: something that any thread can drive, one at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from engine.pipeline.reader import StreamReader
+from engine.pipeline.stream import StreamRun
+from engine.profiling.metrics import Clock
+from engine.records import Frame
+
+
+class Feed:
+    """The frames of a stream that are still to be decoded. Only who has the `turn` may ask for them, and sets `clock`
+    to its own before. `over`: nobody may any more."""
+
+    def __init__(self, run: StreamRun, reader: StreamReader) -> None:
+        self.run = run
+        self.reader = reader
+        self.turn = threading.Lock()
+        self.over = False
+        self.begun = run.checkpoint is not None
+        self.clock: Clock
+        self._frames = reader.frames(self)
+
+    def next(self) -> Frame | None:
+        """Return the next frame, None at the end of the stream. Raises as `StreamReader.frames`."""
+        return next(self._frames, None)
+
+    def lap(self, what: str, frames: int = 0) -> None:
+        """Tell the time since the last lap of whoever has the turn."""
+        self.clock.lap(what, frames)
