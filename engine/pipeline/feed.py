@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 from engine.pipeline.reader import StreamReader
 from engine.pipeline.stream import StreamRun

@@ -9,8 +9,10 @@ a result takes it on, with all that others bring meanwhile, and those go on at o
 frame often waits behind a worker while another core is idle, since the system moves it too late; and a frame is in the
 cache of the core that inferred it. They have a thread where there are fewer workers, where a card computes, which is to
 get its next batch at once, where results come in batches, of which one stream would wait for another, and where a sink
-may wait: for a caller's code, or the segments of a live source. A frame whose detections are known needs no worker: the
-decoder takes it on.
+may wait: for a caller's code, or the segments of a live source. For the same reasons, workers then decode as well: when
+few frames of a stream are in flight, its decoder is queued in front of all frames, and who takes it decodes some. It
+stays on a thread of its own if it may wait for something else: a network, or the gate for its audit. A frame whose
+detections are known needs no inference: who decodes takes it on.
 
 A frame enters its stream's window when it is decoded and leaves it when its sinks have it, so memory is bounded
 whatever the queues hold. An EndOfStream follows the last frame of each stream all the way.
@@ -76,7 +78,8 @@ class Pipeline:
     streams  videos decoded in parallel
     workers  threads that each turn batches of frames into detections
     window   maximum frames of a stream in flight
-    hosts    whether workers track and write as well: there is one for each core, and it brings one result at a time
+    hosts    whether workers decode, track and write as well: there is one for each core, and each brings one result
+             at a time
     reader   how each stream is read
     """
 
@@ -333,7 +336,8 @@ class Pipeline:
         finally:
             with feed.turn:
                 feed.over = True
-            del self._feeds[run.key]
+            with self._lock:
+                del self._feeds[run.key]
             run.results.close(discard=True)
             for thread in sink:
                 thread.join()
@@ -384,8 +388,8 @@ class Pipeline:
 
     def _leave(self, run: StreamRun) -> None:
         """Make room in a stream's window, and have its decoder go on if it has paused."""
-        if run.window.leave():
-            self._frames.put_first(self._feeds[run.key])
+        if run.window.leave() and (feed := self._feeds.get(run.key)) is not None:
+            self._frames.put_first(feed)
 
     def _pass_on(self, run: StreamRun, frame: Frame, clock: Clock) -> None:
         """Queue a frame for inference, or for the tracker where its detections are known."""

@@ -27,7 +27,7 @@ from engine.pipeline.missing import Missing
 from engine.pipeline.pieces import KnownFrame
 from engine.pipeline.stream import StreamRun
 from engine.pipeline.ways import AllFrames, Item, ScannedFrames, Way
-from engine.profiling.metrics import ROOM, Clock
+from engine.profiling.metrics import ROOM, Timer
 from engine.records import Barrier, EndOfStream, Frame, Look, Recalled, StreamInfo
 from engine.resume.audio_cursor import SoundGate
 from engine.resume.fingerprint import seed_of
@@ -342,7 +342,7 @@ class StreamReader:
         self._may_lead = False
         self.open()
 
-    def frames(self, clock: Clock) -> Iterator[Frame]:
+    def frames(self, clock: Timer) -> Iterator[Frame]:
         """Yield every frame of the stream. If the source can't be read further, the stream ends with a problem, not an
         error. Raises DecodeError if it ends before the requested part starts."""
         stop = self._run.stop

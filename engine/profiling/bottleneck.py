@@ -22,9 +22,9 @@ As JSON, under `verdict` in a summary (`yolo-engine run --stats --json`, `Engine
 
 Stages are open, decode (`source` of a live one), gate (if there is one), recall (for a video in pieces),
 preprocess, infer, postprocess, track, `sink NAME` of each sink, tally (counting, checkpoints) and finish (encoders
-emptied, files moved to their place). Those from track to tally are on threads of kind sink, or on the workers; of
-frames that are recalled, on the decoders. In `Engine.stream`, `sink callback` is the caller. Numbers per frame are of
-the frames that the stage had; of open and finish, of the run.
+emptied, files moved to their place). Decode is on the decoders, and those from track to tally are on threads of kind
+sink, or they are on the workers; of frames that are recalled, all are with whoever decodes. In `Engine.stream`, `sink
+callback` is the caller. Numbers per frame are of the frames that the stage had; of open and finish, of the run.
 """
 
 from __future__ import annotations

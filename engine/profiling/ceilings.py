@@ -3,8 +3,8 @@
 * Threads: `n` of them that take `t` seconds per frame do `n / t`. Here `t` is wall time without the waiting for a core
   that other threads of ours had: a stage that sleeps (a slow disk, a card) binds by it, however idle the cores are.
 * Decoders and sinks: one thread per stream, so `n` is the number of streams, and the opening and closing of videos, in
-  which no frame moves, counts too. Where workers track and write in passing, the frames of a stream still do so one
-  after the other, as if it had a thread for it.
+  which no frame moves, counts too. Where workers decode, track and write in passing, the frames of a stream still do so
+  one after the other, as if it had threads for it.
 * The cores: what all threads compute for a frame, on the cores that are left to this process.
 
 The lowest ceiling binds. This is the operational analysis of queueing networks (Denning & Buzen 1978): asymptotic
@@ -23,8 +23,8 @@ CORES, STREAMS = "cores", "streams"
 # One thread per stream; the frames of a stream pass one after the other.
 PER_STREAM = ("decode", "sink")
 
-# The stages of sinks, by the first word of their names, whichever thread they are on.
-_OF_SINKS = ("track", "sink", "tally")
+# Their stages that workers may have in their place, by the first words of their names.
+_IN_PLACE_OF = {"decode": ("decode",), "sink": ("track", "sink", "tally")}
 
 # How sharply the lower of two limits decides: see `Load.reached`.
 _POWER = 8
@@ -50,7 +50,7 @@ class Cost:
 
     def bears(self, role: str) -> bool:
         """Return whether it takes time of these threads, or of workers in their place."""
-        return role == self.role or (role == "sink" and self.stage.split()[0] in _OF_SINKS)
+        return role == self.role or self.stage.split()[0] in _IN_PLACE_OF.get(role, ())
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""With a worker for each core, workers track and write as well; else each stream has a thread for it. The results are
-the same."""
+"""With a worker for each core, workers decode, track and write as well; else each stream has threads for that. The
+results are the same."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
+from engine.media.source import Source
 from engine.records import Tracks
 from engine.sinks.jsonl import TracksJsonl
+from engine.stages.decode import Decoder
 from engine.stages.track import Track
 from tests.e2e.runs import clip, engine_threads, fake_engine
 from tests.waiting import until
@@ -42,13 +45,86 @@ def test_whoever_does_it(videos: Path, tmp_path: Path, visualize: bool) -> None:
             summary = engine.run([videos], out)
         assert summary["success"]
         assert [threads["of"] for threads in summary["verdict"]["threads"]] == roles
-        stages = {
-            each["stage"]: each["frames"] for threads in summary["verdict"]["threads"] for each in threads["stages"]
-        }
-        assert (stages["track"], stages["sink tracks"], stages["tally"]) == (120, 120, 120)
+        stages, decoding = {}, []
+        for threads in summary["verdict"]["threads"]:
+            stages.update({each["stage"]: each["frames"] for each in threads["stages"]})
+            decoding += [threads["of"] for each in threads["stages"] if each["stage"] == "decode"]
+        assert (stages["decode"], stages["track"], stages["sink tracks"], stages["tally"]) == (120, 120, 120, 120)
+        assert decoding == ["worker" if roles == HOSTED else "decode"]
         rows.append([path.read_bytes() for path in sorted(out.glob("*.tracks.jsonl"))])
     assert len(rows[0]) == 3
     assert all(each == rows[0] for each in rows)
+
+
+@pytest.mark.parametrize(
+    ("settings", "who"),
+    [
+        ({"window": 1}, "worker"),
+        ({"skip_frames": 2}, "worker"),
+        ({"skip_frames": 2, "fill": "both", "visualize": False}, "decode"),  # frames wait for the next inferred one
+        ({"gate": "motion"}, "decode"),  # its decoder waits for the audit
+    ],
+)
+def test_who_decodes(videos: Path, tmp_path: Path, settings: dict[str, Any], who: str) -> None:
+    with fake_engine(workers=2, streams=3, stats=True, **settings) as engine:
+        summary = engine.run([videos], tmp_path / "out")
+    assert [(video["status"], video["frames"]) for video in summary["videos"]] == [("ok", 40)] * 3
+    decoding = [
+        threads["of"]
+        for threads in summary["verdict"]["threads"]
+        for stage in threads["stages"]
+        if stage["stage"] == "decode"
+    ]
+    assert decoding == [who]
+
+
+def test_a_decoder_that_fails_on_a_worker(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The video fails; workers, and the others, go on."""
+    plain, calls = Decoder.decode, iter(range(1_000))
+
+    def decode(self: Decoder, packet: av.Packet) -> Any:
+        if next(calls) == 30:
+            raise ZeroDivisionError("by zero")
+        return plain(self, packet)
+
+    monkeypatch.setattr(Decoder, "decode", decode)
+    with fake_engine(workers=2, streams=1) as engine:
+        summary = engine.run([videos], tmp_path / "out")
+    assert [video["status"] for video in summary["videos"]] == ["failed", "ok", "ok"]
+    assert summary["videos"][0]["error"] == "ZeroDivisionError: by zero"
+
+
+def test_a_source_is_not_closed_under_a_worker(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ends by a failure waits for a worker that is still decoding."""
+    decoding, begun, failed = threading.Lock(), threading.Event(), threading.Event()
+    plain, closes = Decoder.decode, Source.close
+    calls = iter(range(1_000))
+
+    def decode(self: Decoder, packet: av.Packet) -> Any:
+        with decoding:
+            if next(calls) == 20:
+                begun.set()
+                assert failed.wait(10)
+            return plain(self, packet)
+
+    def process(self: Track, *arguments: Any) -> Any:
+        if begun.is_set():
+            failed.set()
+            raise ZeroDivisionError("by zero")
+        return track(self, *arguments)
+
+    def close(self: Source) -> None:
+        assert not decoding.locked()
+        closes(self)
+
+    track = Track.process
+    monkeypatch.setattr(Decoder, "decode", decode)
+    monkeypatch.setattr(Track, "process", process)
+    monkeypatch.setattr(Source, "close", close)
+    with fake_engine(workers=2, streams=1) as engine:
+        summary = engine.run([videos / "0.mp4"], tmp_path / "out")
+    assert summary["videos"][0]["error"] == "ZeroDivisionError: by zero"
+    until(lambda: not engine_threads(), about=engine_threads)
 
 
 def test_a_caller_is_not_waited_for_by_workers(videos: Path) -> None:

@@ -5,6 +5,7 @@ It takes the same measurements as the real one, reproducibly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -65,8 +66,9 @@ def simulate(
     hosted: bool = False,
 ) -> Usage:
     """What a run would measure. `videos` are their frames; `costs` has also what opening and finishing one takes.
-    `hosted`: workers track and write in passing; else a thread of each stream does."""
+    `hosted`: workers decode, track and write in passing; else two threads of each stream do."""
     streams = min(streams, len(videos))
+    few = math.ceil(1.5 * workers / streams)
     queue, frames = list(videos), []
     slots = [Slot(window) for _ in range(streams)]
 
@@ -77,12 +79,16 @@ def simulate(
         while queue:
             count = queue.pop(0)
             yield cost("open")
-            for _ in range(count):
-                yield cost("decode")
-                yield ("room", lambda: slot.free > 0)
-                slot.free -= 1
-                frames.append(slot)
-            frames.append((slot, "end"))
+            if hosted:
+                slot.left = count
+                frames.insert(0, (slot, "decoder"))
+            else:
+                for _ in range(count):
+                    yield cost("decode")
+                    yield ("room", lambda: slot.free > 0)
+                    slot.free -= 1
+                    frames.append(slot)
+                frames.append((slot, "end"))
             yield ("drain", lambda: slot.ended and slot.free == window)
             slot.ended = False
             yield cost("finish")
@@ -94,8 +100,11 @@ def simulate(
             if isinstance(slot, Slot):
                 for stage in ("preprocess", "infer", "postprocess"):
                     yield cost(stage)
-            else:
+            elif slot[1] == "end":
                 slot[0].ended = True
+                continue
+            else:
+                yield from burst(slot[0])
                 continue
             slot.results += 1
             if hosted and not slot.turn:
@@ -103,6 +112,17 @@ def simulate(
                 while slot.results:
                     yield from follow(slot)
                 slot.turn = False
+
+    def burst(slot: Slot) -> Iterator[Step]:
+        while slot.left and window - slot.free < min(few + 3, window):
+            yield cost("decode")
+            slot.free -= 1
+            slot.left -= 1
+            frames.append(slot)
+        if slot.left:
+            slot.rests = True
+        else:
+            frames.append((slot, "end"))
 
     def sink(slot: Slot) -> Iterator[Step]:
         while True:
@@ -114,6 +134,9 @@ def simulate(
         yield cost("track")
         yield cost("sink video")
         slot.free += 1
+        if slot.rests and window - slot.free < few:
+            slot.rests = False
+            frames.insert(0, (slot, "decoder"))
 
     threads = [Thread("decode", decode(slot)) for slot in slots] + [Thread("worker", work()) for _ in range(workers)]
     if not hosted:
@@ -130,6 +153,8 @@ class Slot:
     free: int
     results: int = 0
     turn: bool = False
+    left: int = 0  # frames to decode, and whether the decoder rests
+    rests: bool = False
     ended: bool = False
 
 

@@ -30,6 +30,32 @@ def test_close_wakes_all_who_wait():
     assert [each.end() for each in waiting] == [False] * 3
 
 
+def test_a_decoder_rests_until_few_are_inside() -> None:
+    window = Window(5)
+    inside = 0
+    while not window.rest(many=4, few=2):
+        assert window.enter(wait=False)
+        inside += 1
+    assert inside == 4
+    assert [window.leave() for _ in range(4)] == [False, False, True, False]  # it is called back once
+
+
+def test_a_decoder_rests_where_there_is_no_room() -> None:
+    window = Window(5)
+    assert window.enter()
+    window.narrow(1)
+    assert window.rest(many=4, few=3)
+    assert window.leave()
+    assert not window.rest(many=4, few=3)
+
+
+def test_a_decoder_does_not_rest_at_a_closed_window() -> None:
+    window = Window(1)
+    assert window.enter()
+    window.close()
+    assert not window.rest(many=1, few=1)
+
+
 @pytest.mark.parametrize("wait", [True, False])
 def test_nothing_enters_a_closed_window(wait):
     window = Window(5)
