@@ -21,11 +21,17 @@ class Feed:
         self.over = False
         self.begun = run.checkpoint is not None
         self.clock: Clock
+        self._returned: Frame | None = None
         self._frames = reader.frames(self)
 
     def next(self) -> Frame | None:
         """Return the next frame, None at the end of the stream. Raises as `StreamReader.frames`."""
-        return next(self._frames, None)
+        frame, self._returned = self._returned, None
+        return frame if frame is not None else next(self._frames, None)
+
+    def give_back(self, frame: Frame) -> None:
+        """Have a frame returned once more: there is no room for it yet."""
+        self._returned = frame
 
     def lap(self, what: str, frames: int = 0) -> None:
         """Tell the time since the last lap of whoever has the turn."""

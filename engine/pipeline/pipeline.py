@@ -55,8 +55,9 @@ _IDLE_S = 1.0
 
 _MIN_LIVE = 2
 
-# Frames that a worker decodes at once: each time it turns to decoding, its caches fill anew.
-_BURST = 3
+# Frames that a worker decodes at once: each time it turns to decoding, its caches fill anew. Where nobody has work with
+# them, as their detections are known, it looks after so many whether other streams wait.
+_BURST, _LONG_BURST = 3, 64
 
 # Dropped frames of a live source, which are in no window, while its sink stands still: minutes of them. Then the source
 # has to wait.
@@ -103,7 +104,6 @@ class Pipeline:
         self._streams = streams
         self._workers = workers
         self._hosts = hosts
-        self._few = math.ceil(1.5 * workers / streams)  # frames in flight below which workers decode
         self._reader = reader or ReaderSettings()
         # A stream's frames, its end, and its decoder.
         self._frames: Handoff[Frame | EndOfStream | Feed] = Handoff("frames", streams * (window + 2))
@@ -360,13 +360,21 @@ class Pipeline:
                 return
             feed.clock = clock
             try:
-                while not (pauses and run.window.rest(self._few + _BURST, self._few)):
+                decoded = 0
+                while not (pauses and self._rests(run)):
+                    if pauses and decoded == _LONG_BURST:
+                        self._frames.put(feed)
+                        return
                     if (frame := feed.next()) is None:
                         break
+                    decoded += 1
                     if not feed.begun:
                         self._start_tracking(run, reader.info, frame)
                     feed.begun = True
                     large = self._narrow(run, frame, live=live)
+                    if large and pauses and self._rests(run):  # a worker must not wait for others here
+                        feed.give_back(frame)
+                        return
                     if live:
                         self._put_live(run, frame)
                     elif run.window.enter(held=0 if frame.plan is None else frame.plan.held):
@@ -384,7 +392,19 @@ class Pipeline:
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever a file brings about stays with that file
                 run.fail(error)  # the end follows all the same, behind the frames in flight
-            self._frames.put(reader.end())
+            try:
+                self._frames.put(reader.end())
+            except Closed:
+                raise
+            except BaseException as error:  # noqa: BLE001 - as above; the file can't be looked at any more
+                run.fail(error)
+                run.ended.close()
+
+    def _rests(self, run: StreamRun) -> bool:
+        """Return whether enough frames of a stream are in flight, so that its decoder rests until fewer are than all
+        streams together need to keep the workers busy."""
+        few = math.ceil(1.5 * self._workers / max(1, len(self._feeds)))
+        return run.window.rest(few + _BURST, few)
 
     def _leave(self, run: StreamRun) -> None:
         """Make room in a stream's window, and have its decoder go on if it has paused."""
@@ -550,7 +570,9 @@ class Pipeline:
             return
         frame = batch.frames[0]
         with self._lock:
-            run = self._active[frame.stream]
+            run = self._active.get(frame.stream)
+        if run is None:  # it was given up
+            return
         error.frame = frame.index
         run.fail(error)
         frame.image = None

@@ -3,6 +3,7 @@ results are the same."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import threading
 from pathlib import Path
@@ -125,6 +126,42 @@ def test_a_source_is_not_closed_under_a_worker(videos: Path, tmp_path: Path, mon
         summary = engine.run([videos / "0.mp4"], tmp_path / "out")
     assert summary["videos"][0]["error"] == "ZeroDivisionError: by zero"
     until(lambda: not engine_threads(), about=engine_threads)
+
+
+@pytest.mark.parametrize(("workers", "streams"), [(1, 1), (2, 2)])
+def test_frames_that_grow_do_not_hold_up_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, streams: int
+) -> None:
+    """Where frames prove to be large while small ones are still in flight, there is less room than was seen before."""
+    monkeypatch.setattr("engine.engine.available_cores", lambda: workers)
+    for number in range(streams):
+        small, large = tmp_path / f"small{number}.ts", tmp_path / f"large{number}.ts"
+        clip(small, 30, codec="mpeg2video", container="mpegts", seed=number)
+        clip(large, 30, (128, 96), codec="mpeg2video", container="mpegts", seed=number)
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{number}.ts").write_bytes(small.read_bytes() + large.read_bytes())
+    with fake_engine(workers=workers, streams=streams, max_frame_bytes=20_000, delay_s=0.01) as engine:
+        summary = engine.run([tmp_path / "in"], tmp_path / "out")
+    assert all(video["frames"] > 30 for video in summary["videos"])
+    assert len(summary["videos"]) == streams
+
+
+def test_a_file_that_can_not_be_looked_at_at_its_end(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails alone."""
+    plain = Source.changed
+
+    def changed(self: Source) -> str | None:
+        if self.path.endswith("0.mp4"):
+            raise OSError(errno.ESTALE, "stale")
+        return plain(self)
+
+    monkeypatch.setattr(Source, "changed", changed)
+    with fake_engine(workers=2, streams=1) as engine:
+        summary = engine.run([videos], tmp_path / "out")
+    assert [video["status"] for video in summary["videos"]] == ["failed", "ok", "ok"]
+    assert "stale" in summary["videos"][0]["error"]
 
 
 def test_a_caller_is_not_waited_for_by_workers(videos: Path) -> None:
