@@ -59,7 +59,7 @@ def engine_frames(video: Path) -> Iterator[Frame]:
         reader = StreamReader(source, run, ReaderSettings())
         reader.open()
         with Metrics().clock("decode") as clock:
-            yield from reader.frames(clock)
+            yield from reader.frames(clock.lap)
         problems = reader.end().problems
         if problems:
             raise RuntimeError(f"{video.name} {'; '.join(problems)}")

@@ -127,7 +127,7 @@ def _decoded(
         reader.survey()
         reader.go_to_start()
         with Metrics().clock("audit") as clock:
-            for frame in reader.frames(clock):
+            for frame in reader.frames(clock.lap):
                 if looked and looked[-1].behind is None:
                     looked[-1].behind = frame.pts
                 if frame.time_s < claim.begins_s - _JUST_BEFORE_S:

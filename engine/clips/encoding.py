@@ -69,7 +69,7 @@ def encode(
         sound: deque[Any] = deque()
         try:
             with Metrics().clock("decode") as clock:
-                for frame in reader.frames(clock):
+                for frame in reader.frames(clock.lap):
                     _give(frame, cutters, sound)
                     tick()
                     if all(each.done for each in cutters):

@@ -288,7 +288,7 @@ def _times_of_source(run: FinishedRun, video: FinishedVideo, last: int) -> dict[
                 reader = StreamReader(source, stream, limits)
                 reader.open()
                 with Metrics().clock("decode") as clock:
-                    for frame in reader.frames(clock):
+                    for frame in reader.frames(clock.lap):
                         found[frame.index] = frame.pts, frame.time_s
                         if frame.index >= last:
                             break

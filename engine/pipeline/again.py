@@ -26,4 +26,4 @@ def frames_again(file: OpenedFile, settings: ReaderSettings) -> Generator[Frame,
         reader = StreamReader(source, run, settings)
         reader.open()
         with Metrics().clock("decode") as clock:
-            yield from reader.frames(clock)
+            yield from reader.frames(clock.lap)

@@ -12,17 +12,17 @@ from engine.records import Frame
 
 class Feed:
     """The frames of a stream that are still to be decoded. Only who has the `turn` may ask for them, and sets `clock`
-    to its own before. `over`: nobody may any more."""
+    to its own before. `pauses`: workers do, some at a time; else a thread of its own asks for all."""
 
-    def __init__(self, run: StreamRun, reader: StreamReader) -> None:
+    def __init__(self, run: StreamRun, reader: StreamReader, *, pauses: bool) -> None:
         self.run = run
         self.reader = reader
         self.turn = threading.Lock()
-        self.over = False
+        self.pauses = pauses
         self.begun = run.checkpoint is not None
         self.clock: Clock
         self._returned: Frame | None = None
-        self._frames = reader.frames(self)
+        self._frames = reader.frames(lambda what, frames: self.clock.lap(what, frames))
 
     def next(self) -> Frame | None:
         """Return the next frame, None at the end of the stream. Raises as `StreamReader.frames`."""
@@ -32,7 +32,3 @@ class Feed:
     def give_back(self, frame: Frame) -> None:
         """Have a frame returned once more: there is no room for it yet."""
         self._returned = frame
-
-    def lap(self, what: str, frames: int = 0) -> None:
-        """Tell the time since the last lap of whoever has the turn."""
-        self.clock.lap(what, frames)

@@ -55,9 +55,11 @@ _IDLE_S = 1.0
 
 _MIN_LIVE = 2
 
-# Frames that a worker decodes at once: each time it turns to decoding, its caches fill anew. Where nobody has work with
-# them, as their detections are known, it looks after so many whether other streams wait.
-_BURST, _LONG_BURST = 3, 64
+# Frames that a worker decodes at once: each time it turns to decoding, its caches fill anew.
+_BURST = 3
+
+# Where frames don't gather, since their detections are known, other streams have their turn after so many.
+_LONG_BURST = 64
 
 # Dropped frames of a live source, which are in no window, while its sink stands still: minutes of them. Then the source
 # has to wait.
@@ -280,7 +282,7 @@ class Pipeline:
             if part is not None:
                 reader.go_to_piece()
         run.open_sinks(reader.info)
-        for frame in reader.frames(clock):
+        for frame in reader.frames(clock.lap):
             run.write(Tracks.none_of(frame), clock)
             if run.failed:
                 break
@@ -322,21 +324,19 @@ class Pipeline:
                     reader.go_to_piece()
             run.open_sinks(reader.info)
         run.hosted = self._hosts and not reader.info.live and not run.waits
-        feed = self._feeds[run.key] = Feed(run, reader)
+        feed = self._feeds[run.key] = Feed(run, reader, pauses=self._may_pause(run))
         sink: list[threading.Thread] = []
         try:
             if not run.hosted:
                 self._start("sink", 1, lambda clock: self._sink(run, clock), sink)
             clock.lap("open")
-            if run.hosted and self._may_pass_on(run):
+            if feed.pauses:
                 self._frames.put_first(feed)
             else:
-                self._decode(feed, clock, pauses=False)
+                self._decode(feed, clock)
             end = run.ended.get()
         finally:
-            with feed.turn:
-                feed.over = True
-            with self._lock:
+            with feed.turn:  # nobody decodes any more
                 del self._feeds[run.key]
             run.results.close(discard=True)
             for thread in sink:
@@ -346,59 +346,68 @@ class Pipeline:
         with where("sink", run.video.shown):
             run.finish(end)
 
-    def _may_pass_on(self, run: StreamRun) -> bool:
+    def _may_pause(self, run: StreamRun) -> bool:
         """Return whether workers may decode a stream: its decoder waits for nothing but a file on a disk."""
         waits = self._reader.gate is not None or (self._reader.both and self._reader.between)
-        return type(run.file) is OpenedFile and not waits
+        return run.hosted and type(run.file) is OpenedFile and not waits
 
-    def _decode(self, feed: Feed, clock: Clock, *, pauses: bool) -> None:
-        """Decode a stream into the pipeline, including its end, or until it `pauses` with enough in flight."""
-        run, reader = feed.run, feed.reader
-        live = reader.info.live
+    def _decode(self, feed: Feed, clock: Clock) -> None:
+        """Decode the next frames of a stream into the pipeline, and its end if these are the last."""
         with feed.turn:
-            if feed.over:
+            if feed.run.key not in self._feeds:  # the run was aborted
                 return
             feed.clock = clock
             try:
-                decoded = 0
-                while not (pauses and self._rests(run)):
-                    if pauses and decoded == _LONG_BURST:
-                        self._frames.put(feed)
-                        return
-                    if (frame := feed.next()) is None:
-                        break
-                    decoded += 1
-                    if not feed.begun:
-                        self._start_tracking(run, reader.info, frame)
-                    feed.begun = True
-                    large = self._narrow(run, frame, live=live)
-                    if large and pauses and self._rests(run):  # a worker must not wait for others here
-                        feed.give_back(frame)
-                        return
-                    if live:
-                        self._put_live(run, frame)
-                    elif run.window.enter(held=0 if frame.plan is None else frame.plan.held):
-                        self._pass_on(run, frame, clock)
-                        if frame.plan is not None and frame.plan.probed:
-                            self._frames.put(probe_of(frame))
-                    else:
-                        raise Closed(run.video.shown)
-                    del frame  # while the next is decoded, it is held by those alone who still work on it
-                    if large and not live and not pauses:
-                        run.window.wait_for_room()
-                else:
+                if not self._burst(feed, clock):
                     return
             except Closed:
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever a file brings about stays with that file
-                run.fail(error)  # the end follows all the same, behind the frames in flight
-            try:
-                self._frames.put(reader.end())
-            except Closed:
-                raise
-            except BaseException as error:  # noqa: BLE001 - as above; the file can't be looked at any more
-                run.fail(error)
-                run.ended.close()
+                feed.run.fail(error)  # the end follows all the same, behind the frames in flight
+            self._end(feed)
+
+    def _burst(self, feed: Feed, clock: Clock) -> bool:
+        """Decode all frames, or until a feed that pauses is to rest or to let other streams go first. Return whether
+        the stream has no more."""
+        run, info, pauses = feed.run, feed.reader.info, feed.pauses
+        decoded = 0
+        while not (pauses and self._rests(run)):
+            if pauses and decoded == _LONG_BURST:
+                self._frames.put(feed)
+                return False
+            if (frame := feed.next()) is None:
+                return True
+            decoded += 1
+            if not feed.begun:
+                self._start_tracking(run, info, frame)
+            feed.begun = True
+            large = self._narrow(run, frame, live=info.live)
+            if large and pauses and self._rests(run):  # a worker must not wait for others here
+                feed.give_back(frame)
+                return False
+            if info.live:
+                self._put_live(run, frame)
+            elif run.window.enter(held=0 if frame.plan is None else frame.plan.held):
+                self._pass_on(run, frame, clock)
+                if frame.plan is not None and frame.plan.probed:
+                    self._frames.put(probe_of(frame))
+            else:
+                raise Closed(run.video.shown)
+            del frame  # while the next is decoded, it is held by those alone who still work on it
+            if large and not (info.live or pauses):
+                run.window.wait_for_room()
+        return False
+
+    def _end(self, feed: Feed) -> None:
+        """Have a stream's end follow its frames; if it can't be told, as its file can't be looked at any more, give the
+        stream up."""
+        try:
+            end = feed.reader.end()
+        except BaseException as error:  # noqa: BLE001 - as in _decode
+            feed.run.fail(error)
+            feed.run.ended.close()
+        else:
+            self._frames.put(end)
 
     def _rests(self, run: StreamRun) -> bool:
         """Return whether enough frames of a stream are in flight, so that its decoder rests until fewer are than all
@@ -502,7 +511,7 @@ class Pipeline:
             taken = self._batcher.take()
             clock.lap(INPUT)
             if isinstance(taken, Feed):
-                self._decode(taken, clock, pauses=True)
+                self._decode(taken, clock)
                 clock.lap(ROOM)
                 del taken
                 continue

@@ -27,12 +27,13 @@ from engine.pipeline.missing import Missing
 from engine.pipeline.pieces import KnownFrame
 from engine.pipeline.stream import StreamRun
 from engine.pipeline.ways import AllFrames, Item, ScannedFrames, Way
-from engine.profiling.metrics import ROOM, Timer
+from engine.profiling.metrics import ROOM
 from engine.records import Barrier, EndOfStream, Frame, Look, Recalled, StreamInfo
 from engine.resume.audio_cursor import SoundGate
 from engine.resume.fingerprint import seed_of
 from engine.stages.decode import Decoder, check_frame_bytes, check_pixels, frame_bytes
 from engine.stages.gate import Gate, GateSettings
+from engine.stages.infer import Lap
 from engine.stages.scan import Scan, Survey, Unscannable
 from engine.text.counted import counted
 
@@ -342,7 +343,7 @@ class StreamReader:
         self._may_lead = False
         self.open()
 
-    def frames(self, clock: Timer) -> Iterator[Frame]:
+    def frames(self, lap: Lap) -> Iterator[Frame]:
         """Yield every frame of the stream. If the source can't be read further, the stream ends with a problem, not an
         error. Raises DecodeError if it ends before the requested part starts."""
         stop = self._run.stop
@@ -354,7 +355,7 @@ class StreamReader:
                 while True:
                     item = self._next()
                     if item is None:
-                        clock.lap(stage)
+                        lap(stage, 0)
                         break
                     image, pts, duration = item
                     if self._is_behind_end(pts):
@@ -363,23 +364,23 @@ class StreamReader:
                     if self._is_before_start(pts) or self._was_there_before(pts):
                         self.pass_over(pts)
                         self._sound.drop_before(float(pts * self._decoder.time_base))
-                        clock.lap(stage)
+                        lap(stage, 0)
                         continue
                     if isinstance(image, KnownFrame):
                         frame = self._recalled(image, pts, duration)
-                        clock.lap("recall", 1)
+                        lap("recall", 1)
                         yield frame
                         del frame
-                        clock.lap(ROOM)
+                        lap(ROOM, 0)
                         continue
                     if self._motion is not None:
-                        clock.lap(stage, 1)
+                        lap(stage, 1)
                     frame = self._frame(image, pts, duration, last=stop.is_set())
-                    clock.lap(stage if self._motion is None else "gate", 1)
+                    lap(stage if self._motion is None else "gate", 1)
                     del item, image
                     yield frame
                     del frame
-                    clock.lap(ROOM)
+                    lap(ROOM, 0)
                     # A stream with checkpoints gives one more frame, which bears the last mark.
                     if stop.is_set() and (self._run.failed or not self._marks or not self._given):
                         return

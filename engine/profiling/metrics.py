@@ -6,7 +6,6 @@ import threading
 from collections import defaultdict
 from time import perf_counter, process_time, thread_time
 from types import TracebackType
-from typing import Protocol
 
 from engine.profiling.cores import cores_of_process, queued_s, stolen_by_others
 from engine.profiling.thread_usage import StageUsage, ThreadsUsage, Usage
@@ -15,12 +14,6 @@ from engine.profiling.thread_usage import StageUsage, ThreadsUsage, Usage
 # has no video.
 INPUT, ROOM, DRAIN, IDLE = "input", "room", "drain", "idle"
 _WAITS = (INPUT, ROOM, DRAIN, IDLE)
-
-
-class Timer(Protocol):
-    """Something that is told when a stage has ended, and how many frames it had."""
-
-    def lap(self, what: str, frames: int = 0) -> None: ...
 
 
 class Clock:

@@ -163,7 +163,7 @@ def _one(
         try:
             sink.open(info)
             with Metrics().clock("decode") as clock:
-                for frame in _of_this_file(reader.frames(clock), film):
+                for frame in _of_this_file(reader.frames(clock.lap), film):
                     while due is not None and due[0] < frame.index:
                         due = next(rows, None)
                     found_now: list[Samples] = []

@@ -46,12 +46,11 @@ def test_whoever_does_it(videos: Path, tmp_path: Path, visualize: bool) -> None:
             summary = engine.run([videos], out)
         assert summary["success"]
         assert [threads["of"] for threads in summary["verdict"]["threads"]] == roles
-        stages, decoding = {}, []
-        for threads in summary["verdict"]["threads"]:
-            stages.update({each["stage"]: each["frames"] for each in threads["stages"]})
-            decoding += [threads["of"] for each in threads["stages"] if each["stage"] == "decode"]
+        stages = {
+            each["stage"]: each["frames"] for threads in summary["verdict"]["threads"] for each in threads["stages"]
+        }
         assert (stages["decode"], stages["track"], stages["sink tracks"], stages["tally"]) == (120, 120, 120, 120)
-        assert decoding == ["worker" if roles == HOSTED else "decode"]
+        assert _who_decodes(summary) == ["worker" if roles == HOSTED else "decode"]
         rows.append([path.read_bytes() for path in sorted(out.glob("*.tracks.jsonl"))])
     assert len(rows[0]) == 3
     assert all(each == rows[0] for each in rows)
@@ -70,13 +69,12 @@ def test_who_decodes(videos: Path, tmp_path: Path, settings: dict[str, Any], who
     with fake_engine(workers=2, streams=3, stats=True, **settings) as engine:
         summary = engine.run([videos], tmp_path / "out")
     assert [(video["status"], video["frames"]) for video in summary["videos"]] == [("ok", 40)] * 3
-    decoding = [
-        threads["of"]
-        for threads in summary["verdict"]["threads"]
-        for stage in threads["stages"]
-        if stage["stage"] == "decode"
-    ]
-    assert decoding == [who]
+    assert _who_decodes(summary) == [who]
+
+
+def _who_decodes(summary: Any) -> list[str]:
+    threads = summary["verdict"]["threads"]
+    return [each["of"] for each in threads for stage in each["stages"] if stage["stage"] == "decode"]
 
 
 def test_a_decoder_that_fails_on_a_worker(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
