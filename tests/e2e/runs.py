@@ -89,6 +89,14 @@ def attempt(output: Path, stem: str) -> Path:
     return max(found, key=lambda path: int(path.name))
 
 
+def is_there(folder: Path, pattern: str) -> bool:
+    """Whether there is such a file of a run. A folder may be renamed while it is looked through."""
+    try:
+        return any(folder.rglob(pattern))
+    except FileNotFoundError:
+        return False
+
+
 def left_over(folder: Path, *patterns: str) -> list[str]:
     """Return what a run should not leave behind."""
     wanted = patterns or ("*.part", "*.new", ".write-test-*", ".yolo-engine.lock")

@@ -15,7 +15,7 @@ import pytest
 
 from engine.media.annotated import NOTE
 from tests.assets import ROOT
-from tests.e2e.runs import cli, clip, ended, frames_in, left_over, rows
+from tests.e2e.runs import cli, clip, ended, frames_in, is_there, left_over, rows
 from tests.waiting import until
 
 FRAMES = 60
@@ -31,15 +31,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _wait_for(folder: Path, pattern: str) -> None:
-    until(lambda: _found(folder, pattern), about=lambda: f"no {pattern}")
-
-
-def _found(folder: Path, pattern: str) -> bool:
-    """Whether there is such a file. A folder may be renamed while it is looked through."""
-    try:
-        return any(folder.rglob(pattern))
-    except FileNotFoundError:
-        return False
+    until(lambda: is_there(folder, pattern), about=lambda: f"no {pattern}")
 
 
 @pytest.mark.timeout(60)

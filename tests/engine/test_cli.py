@@ -18,6 +18,7 @@ from engine.cli.run import run as run_command
 from engine.config import EngineConfig
 from models import registry
 from tests.assets import ROOT
+from tests.e2e.runs import is_there
 from tests.engine.conftest import write_clip
 from tests.engine.test_report import VIDEO_KEYS
 from tests.waiting import until
@@ -437,7 +438,7 @@ def test_interrupted(long_clip, tmp_path, number):
     arguments += ["--config", tmp_path / "often.json"]
     process = start("run", long_clip, *arguments)
     try:
-        until(lambda: process.poll() is not None or any(out.glob("**/*.part")))
+        until(lambda: process.poll() is not None or is_there(out, "*.part"))
         process.send_signal(number)
         text, err = process.communicate(timeout=30)
     finally:
