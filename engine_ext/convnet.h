@@ -52,6 +52,7 @@ enum {
     CONVNET_ATTENTION,
     CONVNET_CONV_BF16,
     CONVNET_WINOGRAD,
+    CONVNET_WINOGRAD_BF16,
     CONVNET_KINDS
 };
 
@@ -69,7 +70,8 @@ enum {
 
 enum { CONVNET_NO_OTHER, CONVNET_ADD_BEFORE, CONVNET_ADD_AFTER, CONVNET_MULTIPLY_AFTER, CONVNET_WHENS };
 
-enum { CONVNET_AVX2 = 1, CONVNET_AVX512 = 2 };
+/* Each has what those before it have. The last two take CONV_BF16. */
+enum { CONVNET_AVX2 = 1, CONVNET_AVX512, CONVNET_AVX512_BF16, CONVNET_AMX };
 
 /* Consecutive floats of the input that meet consecutive rows of the weights. */
 typedef struct {
@@ -93,9 +95,9 @@ typedef struct {
 
 /* In bfloat16: rows of a kernel, pixels that a convolution of one pixel rounds at a time, which stay in the first-level
  * cache with their sums, and pixels that are read behind the last one of a row, and not used. */
-#define CONVNET_AMX_ROWS 16
-#define CONVNET_AMX_CHUNK 256
-#define CONVNET_AMX_SLACK 32
+#define CONVNET_BF16_ROWS 16
+#define CONVNET_BF16_CHUNK 256
+#define CONVNET_BF16_SLACK 32
 
 /* 2**(i / 32) without i * 2**18 in its bits: adding k << 18, with i = k % 32, gives 2**(k / 32). Every fourth is
  * 2**(i / 8), once 2**20 stands for 2**18. */
@@ -127,21 +129,16 @@ static const int32_t convnet_exp2_8[8] __attribute__((aligned(32))) = {
 #undef NAME
 #undef TARGET
 
-/* Older compilers do not know its instructions. */
+/* Older compilers do not know their instructions. */
+#if defined(__clang__) ? __clang_major__ >= 9 : __GNUC__ >= 10
+#define CONVNET_HAS_BF16 1
+#include "convnet_bf16.h"
+#endif
 #if defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 14 : __GNUC__ >= 11)
 #define CONVNET_HAS_AMX 1
 #include "convnet_amx.h"
 #endif
 #endif
-
-static inline int convnet_has_bf16(void)
-{
-#ifdef CONVNET_HAS_AMX
-    return convnet_has_amx();
-#else
-    return 0;
-#endif
-}
 
 static inline int convnet_has(int set)
 {
@@ -150,9 +147,18 @@ static inline int convnet_has(int set)
     const int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (set == CONVNET_AVX2)
         return avx2;
+    const int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
     if (set == CONVNET_AVX512)
-        return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+        return avx512;
+#ifdef CONVNET_HAS_BF16
+    if (set == CONVNET_AVX512_BF16)
+        return avx512 && convnet_has_dot();
+#endif
+#ifdef CONVNET_HAS_AMX
+    if (set == CONVNET_AMX)
+        return avx512 && convnet_has_amx();
+#endif
 #else
     (void)set;
 #endif
@@ -164,14 +170,25 @@ static inline void convnet_run(int set, const ConvnetStep *steps, ptrdiff_t coun
 #ifdef CONVNET_X86
     for (ptrdiff_t i = 0; i < count; i++) {
 #ifdef CONVNET_HAS_AMX
-        if (steps[i].kind == CONVNET_CONV_BF16)
-            convnet_conv_bf16(steps + i, buffers);
-        else
+        if (steps[i].kind == CONVNET_CONV_BF16 && set == CONVNET_AMX) {
+            convnet_conv_amx(steps + i, buffers);
+            continue;
+        }
 #endif
-            if (set == CONVNET_AVX512)
-            convnet_step_avx512(steps + i, buffers);
-        else
+#ifdef CONVNET_HAS_BF16
+        if (steps[i].kind == CONVNET_CONV_BF16) {
+            convnet_conv_bf16(steps + i, buffers, convnet_dot_row);
+            continue;
+        }
+        if (steps[i].kind == CONVNET_WINOGRAD_BF16) {
+            convnet_winograd_bf16(steps + i, buffers);
+            continue;
+        }
+#endif
+        if (set == CONVNET_AVX2)
             convnet_step_avx2(steps + i, buffers);
+        else
+            convnet_step_avx512(steps + i, buffers);
     }
 #else
     (void)set, (void)steps, (void)count, (void)buffers;

@@ -8,7 +8,7 @@ Every output number is summed in a fixed order: by kernel row, input block (or p
 depends neither on tiles nor on threads. AVX-512 and AVX2 differ in the last bits of sigmoid and SiLU. A ``conv_bf16``
 rounds its input and its weights to bfloat16, and sums in float32 by pairs of channels. A ``winograd`` is a 3x3
 convolution of stride 1 that computes 2x2 pixels from 16 sums over the channels, in place of 36; its last bits are
-others.
+others. A ``winograd_bf16`` rounds what enters these sums.
 """
 
 from typing import TypeAlias
@@ -28,7 +28,8 @@ ATTENTION_ROWS: int
 """The number of queries whose scores an ``attention`` keeps in its scratch at a time."""
 
 MAX_DEPTH: int
-"""The most channels of the queries of a head of an ``attention``, and of what a ``winograd`` reads."""
+"""The most channels of the queries of a head of an ``attention``, and of what a ``winograd`` or ``winograd_bf16``
+reads."""
 
 BF16_ROWS: int
 """The most rows of a ``conv_bf16``'s kernel."""
@@ -40,6 +41,11 @@ BF16_CHUNK: int
 """
 
 BF16_SLACK: int
+
+BF16_SETS: tuple[str, ...]
+"""The instruction sets with which a network may have a ``conv_bf16`` or a ``winograd_bf16``: ``AMX`` and ``AVX-512
+BF16``. All else of a network is computed as with ``AVX-512``.
+"""
 
 ACTIVATIONS: tuple[str, ...]
 """Activations by the number in ``activation``. ``leaky_relu`` has a slope at ``activation_at``, ``clip`` its bounds,
@@ -53,9 +59,9 @@ def instruction_sets() -> tuple[str, ...]:
     """Return the instruction sets that this processor and build support, the fastest first: ``AVX-512`` (F, DQ, BW and
     VL) and ``AVX2`` (with FMA); empty if neither."""
 
-def has_bf16() -> bool:
-    """Return whether a ``conv_bf16`` can be run, with the set ``AVX-512``: it takes AMX, AVX-512 BF16 and a Linux that
-    lets the process use them, which this asks for."""
+def bf16_instruction_sets() -> tuple[str, ...]:
+    """Return those of ``BF16_SETS`` that this processor, this build and the system support, the fastest first. For
+    AMX this asks Linux to let the process use it."""
 
 def aligned(size: int) -> Floats:
     """Return ``(size,) float32`` zeros aligned to 64 bytes. Raises ValueError for a negative size."""
@@ -85,7 +91,7 @@ class ConvNet:
             picture_shape: ``(C, H, W)`` of the images.
             output_shape: ``(rows, columns)`` of the output. The table is responsible for writing all of it.
             workspace_size: floats of the workspace.
-            instruction_set: one of `instruction_sets`.
+            instruction_set: one of `instruction_sets` or `bf16_instruction_sets`.
 
         Raises TypeError for anything but an array, or another dtype; ValueError for another shape, an unsupported
         instruction set, or a step that would access memory outside a buffer (names the step and what is wrong).

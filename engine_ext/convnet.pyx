@@ -40,14 +40,14 @@ cdef extern from "convnet.h" nogil:
         CONVNET_FIELDS
         CONVNET_CONV, CONVNET_DEPTHWISE, CONVNET_MAX_POOL, CONVNET_UPSAMPLE
         CONVNET_ELEMENTWISE, CONVNET_COPY, CONVNET_STORE_ROWS, CONVNET_ATTENTION, CONVNET_CONV_BF16, CONVNET_WINOGRAD
+        CONVNET_WINOGRAD_BF16
         CONVNET_KINDS
         CONVNET_ACTIVATIONS, CONVNET_NO_OTHER, CONVNET_WHENS
-        CONVNET_AVX2, CONVNET_AVX512
+        CONVNET_AVX2, CONVNET_AVX512, CONVNET_AVX512_BF16, CONVNET_AMX
         CONVNET_MAX_TILE_BLOCKS, CONVNET_ATTENTION_ROWS, CONVNET_MAX_DEPTH
-        CONVNET_AMX_ROWS, CONVNET_AMX_CHUNK, CONVNET_AMX_SLACK
+        CONVNET_BF16_ROWS, CONVNET_BF16_CHUNK, CONVNET_BF16_SLACK
 
     int convnet_has(int instructions)
-    int convnet_has_bf16()
     void convnet_run(int instructions, const ConvnetStep *steps, Py_ssize_t count, const ConvnetBuffers *buffers)
 
 
@@ -65,12 +65,12 @@ FIELDS = (
     "third_at", "third_block", "heads",
 )
 KINDS = ("conv", "depthwise", "max_pool", "upsample", "elementwise", "copy", "store_rows", "attention", "conv_bf16",
-         "winograd")
+         "winograd", "winograd_bf16")
 ATTENTION_ROWS = CONVNET_ATTENTION_ROWS
 MAX_DEPTH = CONVNET_MAX_DEPTH
-BF16_ROWS = CONVNET_AMX_ROWS
-BF16_CHUNK = CONVNET_AMX_CHUNK
-BF16_SLACK = CONVNET_AMX_SLACK
+BF16_ROWS = CONVNET_BF16_ROWS
+BF16_CHUNK = CONVNET_BF16_CHUNK
+BF16_SLACK = CONVNET_BF16_SLACK
 ACTIVATIONS = ("nothing", "silu", "sigmoid", "relu", "leaky_relu", "clip", "hard_sigmoid", "hard_swish")
 WHENS = ("no", "add_before", "add_after", "multiply_after")
 
@@ -79,7 +79,10 @@ if len(FIELDS) != CONVNET_FIELDS or len(KINDS) != CONVNET_KINDS:
 if len(ACTIVATIONS) != CONVNET_ACTIVATIONS or len(WHENS) != CONVNET_WHENS:
     raise ImportError("convnet.pyx and convnet.h do not agree.")
 
-_SETS = {"AVX-512": CONVNET_AVX512, "AVX2": CONVNET_AVX2}
+_F32_SETS = {"AVX-512": CONVNET_AVX512, "AVX2": CONVNET_AVX2}
+_BF16_SETS = {"AMX": CONVNET_AMX, "AVX-512 BF16": CONVNET_AVX512_BF16}
+_SETS = _F32_SETS | _BF16_SETS
+BF16_SETS = tuple(_BF16_SETS)
 
 cdef enum:
     LARGEST = 1 << 20       # maximum of a dimension
@@ -89,11 +92,11 @@ cdef i64 FARTHEST = 1 << 40     # maximum of a position, in floats: sums of a fe
 
 
 def instruction_sets():
-    return tuple(name for name, number in _SETS.items() if convnet_has(number))
+    return tuple(name for name, number in _F32_SETS.items() if convnet_has(number))
 
 
-def has_bf16():
-    return bool(convnet_has(CONVNET_AVX512) and convnet_has_bf16())
+def bf16_instruction_sets():
+    return tuple(name for name, number in _BF16_SETS.items() if convnet_has(number))
 
 
 def aligned(size):
@@ -144,11 +147,12 @@ cdef class ConvNet:
         self._steps = <const ConvnetStep *> cnp.PyArray_DATA(<cnp.ndarray> table)
         cdef Py_ssize_t i
         for i in range(self._count):
-            if self._steps[i].kind == CONVNET_CONV_BF16 and not (self._set == CONVNET_AVX512 and has_bf16()):
-                raise ValueError(f"steps[{i}] needs AMX with bfloat16, which this processor does not have.")
+            in_bf16 = self._steps[i].kind in (CONVNET_CONV_BF16, CONVNET_WINOGRAD_BF16)
+            if in_bf16 and instruction_set not in _BF16_SETS:
+                raise ValueError(f"steps[{i}] needs one of {', '.join(_BF16_SETS)}. Got {instruction_set}.")
             problem = _fault(
                 self._steps + i, weights.shape[0], workspace_size, _product(self.picture_shape),
-                self.output_shape[0], self.output_shape[1], self._set == CONVNET_AVX512,
+                self.output_shape[0], self.output_shape[1], self._set != CONVNET_AVX2,
             )
             if problem:
                 raise ValueError(f"steps[{i}] is out of bounds: {problem}.")
@@ -214,7 +218,8 @@ cdef str _fault(
     """Return what of a step exceeds a buffer; None if nothing does. See convnet.h for what each kind reads."""
     cdef i64 pixels, products, padded, ring, unit, parts, in_extent, size
     cdef bint conv = s.kind == CONVNET_CONV or s.kind == CONVNET_CONV_BF16
-    cdef bint windowed = conv or s.kind == CONVNET_DEPTHWISE or s.kind == CONVNET_MAX_POOL or s.kind == CONVNET_WINOGRAD
+    cdef bint winograd = s.kind == CONVNET_WINOGRAD or s.kind == CONVNET_WINOGRAD_BF16
+    cdef bint windowed = conv or winograd or s.kind == CONVNET_DEPTHWISE or s.kind == CONVNET_MAX_POOL
     if not 0 <= s.kind < CONVNET_KINDS:
         return f"kind {s.kind}"
     for size in (s.in_channels, s.in_height, s.in_width, s.out_channels, s.out_height, s.out_width,
@@ -297,8 +302,10 @@ cdef str _fault(
             return "padding without scratch"
     elif s.kind == CONVNET_CONV_BF16:
         parts = (s.in_channels + 31) // 32
-        if s.kernel_height > CONVNET_AMX_ROWS:
+        if s.kernel_height > CONVNET_BF16_ROWS:
             return "the kernel"
+        if not 1 <= s.group <= CONVNET_MAX_TILE_BLOCKS:
+            return "group"
         products = s.kernel_height * s.kernel_width * parts * 256
         if products > FARTHEST // LARGEST:
             return "too many products"
@@ -307,22 +314,26 @@ cdef str _fault(
         if not _inside(s.bias_at, (s.out_channels + 15) // 16 * 16, weights):
             return "the bias"
         if s.kernel_height * s.kernel_width * s.stride_height * s.stride_width == 1:
-            padded = CONVNET_AMX_CHUNK
-        size = (s.kernel_height * parts * padded + CONVNET_AMX_SLACK * s.stride_width) * 16
+            padded = CONVNET_BF16_CHUNK
+        size = (s.kernel_height * parts * padded + CONVNET_BF16_SLACK * s.stride_width) * 16
         if not _inside(s.scratch_at, size, workspace):
             return "the scratch"
-    elif s.kind == CONVNET_WINOGRAD:
+    elif winograd:
         if s.kernel_height != 3 or s.kernel_width != 3 or s.stride_height != 1 or s.stride_width != 1:
             return "the kernel"
         if s.in_channels > CONVNET_MAX_DEPTH:
             return "the channels"
         if not 1 <= s.group <= (CONVNET_MAX_TILE_BLOCKS if wide else 1) or not 1 <= s.chunk <= LARGEST:
             return "group or chunk"
-        if not _inside(s.weights_at, 16 * s.in_channels * ((s.out_channels + 15) // 16) * 16, weights):
+        products, size = s.in_channels * 16, 4 * (2 * s.chunk + 2)  # of an output block; of the rows of a block
+        if s.kind == CONVNET_WINOGRAD_BF16:
+            parts = (s.in_channels + 31) // 32
+            products, size = parts * 256, 2 * size
+        if not _inside(s.weights_at, 16 * products * ((s.out_channels + 15) // 16), weights):
             return "the weights"
         if not _inside(s.bias_at, (s.out_channels + 15) // 16 * 16, weights):
             return "the bias"
-        size = 4 * (2 * s.chunk + 2) + (16 * (parts + s.group) + 4 * s.group) * s.chunk
+        size += (16 * (parts + s.group) + 4 * s.group) * s.chunk
         if not _inside(s.scratch_at, size * 16, workspace):
             return "the scratch"
     elif s.kind == CONVNET_DEPTHWISE:

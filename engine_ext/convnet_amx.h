@@ -1,51 +1,15 @@
-/* A convolution in bfloat16 on AMX: the input is rounded row by row on its way into the scratch, sums and results stay
- * float32. Included by convnet.h, after the kernels for AVX-512, of which it uses `finish` and `store_rows`.
+/* The rows of a convolution in bfloat16 on AMX. Included by convnet.h, after convnet_bf16.h.
  *
  * A tile register holds 16 rows of 64 bytes. Of the input that is 16 pixels of 32 channels, of the weights 32 channels
  * (as 16 pairs) for 16 channels of the output, of the sums 16 pixels of one block of the output: what a tensor in blocks
  * of 16 channels is made of. Four sums at a time, of up to 32 pixels and two blocks, meet two of the input and two of
  * the weights.
  */
-#include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define CONVNET_AMX_TARGET                                                                                             \
     __attribute__((target("avx2,fma,avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,amx-tile,amx-bf16")))
-
-/* `count` pixels of all channels, rounded: [part of 32 channels][span][32]. Lanes above the last channel become 0, for
- * they may hold what no weight of 0 makes 0. */
-static CONVNET_AMX_TARGET void convnet_round(const float *from, int64_t block, int64_t channels, int64_t count,
-                                             int64_t span, uint16_t *to)
-{
-    for (int64_t c = 0; c < channels; c += 32, from += 2 * block, to += span * 32) {
-        const int64_t left = channels - c;
-        const __mmask16 low = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
-        const __mmask16 high = left >= 32 ? 0xffff : left > 16 ? (__mmask16)((1u << (left - 16)) - 1) : 0;
-        const float *next = left > 16 ? from + block : from;
-        for (int64_t p = 0; p < count; p++)
-            _mm512_storeu_si512(to + p * 32, (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(high, next + p * 16),
-                                                                          _mm512_maskz_loadu_ps(low, from + p * 16)));
-    }
-}
-
-/* A row of the input, or zeros, into its slot of the ring, padded left and right. */
-static CONVNET_AMX_TARGET void convnet_round_row(const ConvnetStep *s, const ConvnetBuffers *at, int64_t y,
-                                                 int64_t span, uint16_t *slot)
-{
-    const int64_t parts = (s->in_channels + 31) / 32;
-    const int64_t here = span - s->pad_left < s->in_width ? span - s->pad_left : s->in_width;
-    if (y < 0 || y >= s->in_height || here < 0) {
-        memset(slot, 0, (size_t)(parts * span * 64));
-        return;
-    }
-    for (int64_t i = 0; i < parts; i++) {
-        memset(slot + i * span * 32, 0, (size_t)(s->pad_left * 64));
-        memset(slot + (i * span + s->pad_left + here) * 32, 0, (size_t)((span - s->pad_left - here) * 64));
-    }
-    convnet_round(at->workspace + s->in_at + y * s->in_width * 16, s->in_block, s->in_channels, here, span,
-                  slot + s->pad_left * 32);
-}
 
 /* Sums of `pixels` tiles of pixels and `blocks` blocks, 1 or 2 each: tile[block][32][16]. */
 #define CONVNET_AMX_SUMS(pixels, blocks)                                                                               \
@@ -86,8 +50,7 @@ static CONVNET_AMX_TARGET void convnet_round_row(const ConvnetStep *s, const Con
             _tile_stored(3, tile + 768, 64);                                                                           \
     } while (0)
 
-/* Output pixels first <= x < end of row y, whose input begins at rows[ky] with pixel `first`. */
-static CONVNET_AMX_TARGET void convnet_bf16_row(const ConvnetStep *s, const ConvnetBuffers *at,
+static CONVNET_AMX_TARGET void convnet_amx_row(const ConvnetStep *s, const ConvnetBuffers *at,
                                                 const uint16_t *const *rows, int64_t span, int64_t y, int64_t first,
                                                 int64_t end)
 {
@@ -126,39 +89,15 @@ static CONVNET_AMX_TARGET void convnet_bf16_row(const ConvnetStep *s, const Conv
     }
 }
 
-static CONVNET_AMX_TARGET void convnet_conv_bf16(const ConvnetStep *s, const ConvnetBuffers *at)
+static CONVNET_AMX_TARGET void convnet_conv_amx(const ConvnetStep *s, const ConvnetBuffers *at)
 {
     static const struct {
         uint8_t palette, start, none[14];
         uint16_t bytes[16];
         uint8_t rows[16];
     } shape __attribute__((aligned(64))) = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
-    const int64_t parts = (s->in_channels + 31) / 32;
-    const int64_t width = (s->out_width - 1) * s->stride_width + s->kernel_width; /* of a padded row */
-    uint16_t *scratch = (uint16_t *)(at->workspace + s->scratch_at);
-    const uint16_t *rows[CONVNET_AMX_ROWS];
     _tile_loadconfig(&shape);
-    if (s->kernel_height == 1 && s->kernel_width == 1 && s->stride_width == 1 && s->stride_height == 1) {
-        rows[0] = scratch;
-        for (int64_t y = 0; y < s->out_height; y++)
-            for (int64_t first = 0; first < s->out_width; first += CONVNET_AMX_CHUNK) {
-                const int64_t end = first + CONVNET_AMX_CHUNK < s->out_width ? first + CONVNET_AMX_CHUNK : s->out_width;
-                convnet_round(at->workspace + s->in_at + (y * s->in_width + first) * 16, s->in_block, s->in_channels,
-                              end - first, CONVNET_AMX_CHUNK, scratch);
-                convnet_bf16_row(s, at, rows, CONVNET_AMX_CHUNK, y, first, end);
-            }
-    } else {
-        int64_t filled = 0; /* rows of the padded input that went through the ring */
-        for (int64_t y = 0; y < s->out_height; y++) {
-            const int64_t top = y * s->stride_height; /* in rows of the padded input */
-            for (filled = filled > top ? filled : top; filled < top + s->kernel_height; filled++)
-                convnet_round_row(s, at, filled - s->pad_top, width,
-                                  scratch + filled % s->kernel_height * parts * width * 32);
-            for (int64_t ky = 0; ky < s->kernel_height; ky++)
-                rows[ky] = scratch + (top + ky) % s->kernel_height * parts * width * 32;
-            convnet_bf16_row(s, at, rows, width, y, 0, s->out_width);
-        }
-    }
+    convnet_conv_bf16(s, at, convnet_amx_row);
     _tile_release();
 }
 
@@ -166,9 +105,7 @@ static CONVNET_AMX_TARGET void convnet_conv_bf16(const ConvnetStep *s, const Con
 static inline int convnet_has_amx(void)
 {
     unsigned a, b, c, d;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1))
-        return 0;
-    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1))
+    if (!convnet_has_dot() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1))
         return 0;
     return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0;
 }

@@ -483,10 +483,9 @@ CONVNET_INLINE TARGET void NAME(winograd_in)(const VECTOR *from, VECTOR *to, con
     to[3 * step] = SUB(from[step], from[3 * step]);
 }
 
-/* Rows of a block's input under `tiles` neighbouring tiles of 2x2 pixels: 4 rows of 2 * tiles + 2 pixels in `rows`,
- * zeros outside; then each tile's 16 numbers, `apart` floats from one to the next. */
-static TARGET void NAME(winograd_input)(const ConvnetStep *s, const float *input, ptrdiff_t top, ptrdiff_t left,
-                                        ptrdiff_t tiles, float *rows, float *to, ptrdiff_t apart)
+/* Rows of a block's input under `tiles` neighbouring tiles of 2x2 pixels: 4 of 2 * tiles + 2 pixels, zeros outside. */
+static TARGET void NAME(winograd_rows)(const ConvnetStep *s, const float *input, ptrdiff_t top, ptrdiff_t left,
+                                       ptrdiff_t tiles, float *rows)
 {
     const ptrdiff_t width = 2 * tiles + 2, before = left < 0 ? -left : 0;
     const ptrdiff_t end = s->in_width - left < width ? s->in_width - left : width;
@@ -501,20 +500,32 @@ static TARGET void NAME(winograd_input)(const ConvnetStep *s, const float *input
                sizeof(float) * (size_t)((end - before) * 16));
         memset(row + end * 16, 0, sizeof(float) * (size_t)((width - end) * 16));
     }
+}
+
+/* The 16 numbers of a tile, from its 4x4 pixels in rows of `width` pixels. */
+CONVNET_INLINE TARGET void NAME(winograd_numbers)(const float *rows, ptrdiff_t width, VECTOR *to)
+{
+    VECTOR half[16];
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < 4; c++)
+            to[r * 4 + c] = LOAD(rows + (r * width + c) * 16);
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++)
+        NAME(winograd_in)(to + c, half + c, 4);
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++)
+        NAME(winograd_in)(half + r * 4, to + r * 4, 1);
+}
+
+/* Each tile's 16 numbers, `apart` floats from one to the next. */
+static TARGET void NAME(winograd_input)(const float *rows, ptrdiff_t tiles, float *to, ptrdiff_t apart)
+{
     for (ptrdiff_t t = 0; t < tiles; t++, rows += 32, to += 16)
         for (int v = 0; v < PARTS; v++) {
-            VECTOR d[16], half[16];
-#pragma GCC unroll 4
-            for (int r = 0; r < 4; r++)
-#pragma GCC unroll 4
-                for (int c = 0; c < 4; c++)
-                    d[r * 4 + c] = LOAD(rows + (r * width + c) * 16 + v * LANES);
-#pragma GCC unroll 4
-            for (int c = 0; c < 4; c++)
-                NAME(winograd_in)(d + c, half + c, 4);
-#pragma GCC unroll 4
-            for (int r = 0; r < 4; r++)
-                NAME(winograd_in)(half + r * 4, d + r * 4, 1);
+            VECTOR d[16];
+            NAME(winograd_numbers)(rows + v * LANES, 2 * tiles + 2, d);
 #pragma GCC unroll 16
             for (int i = 0; i < 16; i++)
                 STORE(to + i * apart + v * LANES, d[i]);
@@ -547,6 +558,29 @@ static TARGET void NAME(winograd_output)(const float *from, ptrdiff_t apart, con
         }
 }
 
+/* The pixels of `count` tiles from `first` on, of `blocks` blocks from b on: sums[number][block][tile][16]. */
+static TARGET void NAME(winograd_finish)(const ConvnetStep *s, const ConvnetBuffers *at, ptrdiff_t b, ptrdiff_t blocks,
+                                         ptrdiff_t first, ptrdiff_t count, const float *sums, float *pixels)
+{
+    const ptrdiff_t across = (s->out_width + 1) / 2, one = count * 16;
+    for (ptrdiff_t t = 0, here; t < count; t += here) {
+        const ptrdiff_t y = (first + t) / across * 2, x = (first + t) % across;
+        here = across - x < count - t ? across - x : count - t;
+        const ptrdiff_t row = 2 * here * 16;
+        const ptrdiff_t width = s->out_width - 2 * x < 2 * here ? s->out_width - 2 * x : 2 * here;
+        for (ptrdiff_t i = 0; i < blocks; i++)
+            NAME(winograd_output)(sums + i * one + t * 16, blocks * one, at->weights + s->bias_at + (b + i) * 16, here,
+                                  pixels + i * 2 * row, row);
+        for (ptrdiff_t r = 0; r < 2 && y + r < s->out_height; r++) {
+            const ptrdiff_t pixel = (y + r) * s->out_width + 2 * x;
+            NAME(finish)(pixels + r * row, 2 * row,
+                         at->workspace + s->other_at + b * s->other_block + pixel * 16, s->other_block,
+                         at->workspace + s->out_at + b * s->out_block + pixel * 16, s->out_block, blocks, width * 16,
+                         s->activation, s->other_when, at->weights + s->activation_at);
+        }
+    }
+}
+
 /* A tile of 2x2 pixels is made of 16 sums over the channels, each of products of one number of the 4x4 inputs with one
  * of the 3x3 weights: 16 convolutions of one pixel, with 4 products a pixel instead of 9. Weights: for each of the 16
  * those of a conv. Scratch, for `chunk` tiles: rows of a block's input, the inputs' numbers, the sums of a group of
@@ -571,8 +605,9 @@ static TARGET void NAME(winograd)(const ConvnetStep *s, const ConvnetBuffers *at
             for (ptrdiff_t t = 0, here; t < count; t += here) {
                 const ptrdiff_t y = (first + t) / across, x = (first + t) % across;
                 here = across - x < count - t ? across - x : count - t;
-                NAME(winograd_input)(s, at->workspace + s->in_at + i * s->in_block, 2 * y - s->pad_top,
-                                     2 * x - s->pad_left, here, rows, numbers + i * one + t * 16, parts * one);
+                NAME(winograd_rows)(s, at->workspace + s->in_at + i * s->in_block, 2 * y - s->pad_top,
+                                    2 * x - s->pad_left, here, rows);
+                NAME(winograd_input)(rows, here, numbers + i * one + t * 16, parts * one);
             }
         }
         const float *weights = at->weights + s->weights_at;
@@ -586,22 +621,7 @@ static TARGET void NAME(winograd)(const ConvnetStep *s, const ConvnetBuffers *at
                         memcpy(sums + (n * blocks + i) * one + x * 16, tile + i * done * 16,
                                sizeof(float) * (size_t)(done * 16));
                 }
-            for (ptrdiff_t t = 0, here; t < count; t += here) {
-                const ptrdiff_t y = (first + t) / across * 2, x = (first + t) % across;
-                here = across - x < count - t ? across - x : count - t;
-                const ptrdiff_t row = 2 * here * 16;
-                const ptrdiff_t width = s->out_width - 2 * x < 2 * here ? s->out_width - 2 * x : 2 * here;
-                for (ptrdiff_t i = 0; i < blocks; i++)
-                    NAME(winograd_output)(sums + i * one + t * 16, blocks * one,
-                                          at->weights + s->bias_at + (b + i) * 16, here, pixels + i * 2 * row, row);
-                for (ptrdiff_t r = 0; r < 2 && y + r < s->out_height; r++) {
-                    const ptrdiff_t pixel = (y + r) * s->out_width + 2 * x;
-                    NAME(finish)(pixels + r * row, 2 * row,
-                                 at->workspace + s->other_at + b * s->other_block + pixel * 16, s->other_block,
-                                 at->workspace + s->out_at + b * s->out_block + pixel * 16, s->out_block, blocks,
-                                 width * 16, s->activation, s->other_when, at->weights + s->activation_at);
-                }
-            }
+            NAME(winograd_finish)(s, at, b, blocks, first, count, sums, pixels);
             weights += s->in_channels * blocks * 16;
         }
     }

@@ -2,7 +2,7 @@
 
     f32    the file as it is, in our executor or in ONNX Runtime: the same bits whatever else is installed; deformable
            attention and shuffled channels in OpenVINO where that is installed
-    bf16   float32 weights and activations rounded to 8 bits of mantissa, in our executor on AMX, otherwise in OpenVINO
+    bf16   float32 weights and activations rounded to 8 bits of mantissa, in our executor or in OpenVINO
     int8   a file made by `yolo-engine quantize`, in OpenVINO
 
 Instructions alone do not make bfloat16 fast: a Xeon with AVX-512 BF16 but without AMX needs 1.5 times the time of

@@ -133,11 +133,11 @@ def _encoding() -> Finding:
 
 
 def _native() -> Finding:
-    from engine_ext.convnet import has_bf16, instruction_sets
+    from engine_ext.convnet import bf16_instruction_sets, instruction_sets
 
     if not (sets := instruction_sets()):
         return Finding("native", "absent", "needs a processor with AVX2 and FMA: ONNX Runtime runs the models")
-    bf16 = ", and in bf16 with AMX" if has_bf16() else ""
+    bf16 = "".join(f", and in bf16 with {found}" for found in bf16_instruction_sets()[:1])
     return Finding("native", "ok", f"runs models with {sets[0]}{bf16}")
 
 

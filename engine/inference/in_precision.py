@@ -57,7 +57,7 @@ def in_precision(config: EngineConfig, asked: CpuModel) -> OnCpu:
     if config.backend != "openvino":
         try:
             ours = NativeBackend(made, asked.size, model=asked.name, batch_safe=safe, precision=precision)
-            return OnCpu(ours, "our executor knows all operators, and computes bf16 with AMX")
+            return OnCpu(ours, f"our executor knows all operators, and computes bf16 with {ours.instruction_set}")
         except BackendMissing as error:
             if config.backend == "native":
                 raise

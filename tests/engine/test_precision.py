@@ -14,7 +14,7 @@ from engine.errors import BackendMissing, ConfigError
 from engine.inference import in_precision as loading
 from engine.inference.backends import native
 from engine.resume import fingerprint
-from engine_ext.convnet import has_bf16, instruction_sets
+from engine_ext.convnet import bf16_instruction_sets, instruction_sets
 from tests.e2e.runs import clip
 from tests.models import builders
 from tests.models.builders import save
@@ -156,17 +156,20 @@ def known(tmp_path):
     return {"model": str(path), "layout": "yolox", "channel_order": "rgb", "input_scale": 1.0, "device": "cpu"}
 
 
-@pytest.mark.skipif(not has_bf16(), reason="this processor has no AMX")
+@pytest.mark.skipif(not bf16_instruction_sets(), reason="this processor has no bfloat16")
 @pytest.mark.parametrize("backend", ["auto", "native"])
-def test_bf16_on_amx_needs_nothing_else(known, backend):
+def test_bf16_needs_nothing_else(known, backend, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    here = bf16_instruction_sets()[0]
     with Engine(EngineConfig(precision="bf16", backend=backend, **known)) as engine:
         loaded = engine.model
-    assert (loaded.precision, loaded.backend.name, loaded.backend.provider) == ("bf16", "native", "AMX bf16")
-    assert "computes bf16 with AMX" in loaded.why
+    assert (loaded.precision, loaded.backend.name) == ("bf16", "native")
+    assert loaded.backend.provider in ("AMX bf16", "AVX-512 bf16")
+    assert f"computes bf16 with {here}" in loaded.why
 
 
-def test_bf16_without_amx_is_for_openvino(able, known, monkeypatch):
-    monkeypatch.setattr(native, "has_bf16", lambda: False)
+def test_bf16_that_our_executor_can_not_is_for_openvino(able, known, monkeypatch):
+    monkeypatch.setattr(native, "bf16_instruction_sets", tuple)
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BackendMissing, match="--precision bf16 needs OpenVINO, which is not installed"):
         Engine(EngineConfig(precision="bf16", **known))

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from engine.inference.native.layout import Region, allocate
-from engine.inference.native.pack import pack_bf16, pack_bias, pack_conv, pack_depthwise, pack_winograd
+from engine.inference.native.pack import (
+    pack_bf16,
+    pack_bias,
+    pack_conv,
+    pack_depthwise,
+    pack_winograd,
+    pack_winograd_bf16,
+)
 from engine_ext import convnet
 from engine_ext.convnet import ConvNet, aligned
 from tests.reference import convnet as reference
@@ -447,18 +454,18 @@ def rounded(values):
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16).astype(np.uint32).view(np.float32)
 
 
-def bf16_bench(case, rows=False):
+def bf16_bench(instruction_set, case, rows=False, group=4):
     channels, (height, width), out, kernel, strides, pads, _ = case
     size = out_size((height, width), kernel, strides, pads)
     source, weight, bias = random(channels, height, width), random(out, channels, *kernel, seed=1), random(out, seed=2)
-    bench = Bench("conv_bf16", "AVX-512")
+    bench = Bench("conv_bf16", instruction_set)
     bench.shape("in", channels, height, width)
     bench.shape("out", out, *size)
     bench.tensor("in", source, (height * width + 1) * 16)
     out_block = (size[0] * size[1] + 3) * 16
     bench.fields |= dict(zip(("kernel_height", "kernel_width"), kernel, strict=True))
     bench.fields |= dict(zip(("stride_height", "stride_width"), strides, strict=True))
-    bench.fields |= {"pad_top": pads[0], "pad_left": pads[1], "out_block": out_block}
+    bench.fields |= {"pad_top": pads[0], "pad_left": pads[1], "group": group, "out_block": out_block}
     bench.fields["weights_at"] = bench.put(pack_bf16(weight), "weights")
     bench.fields["bias_at"] = bench.put(pack_bias(bias), "weights")
     span = (size[1] - 1) * strides[1] + kernel[1]
@@ -476,27 +483,88 @@ BF16 = {
     "many pixels of one": (48, (3, 300), 40, (1, 1), (1, 1), (0, 0), False),
     "a block and a bit, and back": (17, (9, 37), 33, (3, 3), (1, 1), (1, 1), False),
 } | {name: case for name, case in CONVS.items() if not case[-1]}
-needs_bf16 = pytest.mark.skipif(not convnet.has_bf16(), reason="the processor has no AMX with bfloat16")
+BF16_SETS = convnet.bf16_instruction_sets()
+each_bf16_set = pytest.mark.parametrize(
+    "instruction_set",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(name not in BF16_SETS, reason=f"the processor has no {name}"))
+        for name in convnet.BF16_SETS
+    ],
+)
 
 
-@needs_bf16
+@each_bf16_set
 @pytest.mark.parametrize("case", BF16.values(), ids=BF16)
-def test_conv_bf16(case):
-    bench, expected = bf16_bench(case)
+def test_conv_bf16(instruction_set, case):
+    bench, expected = bf16_bench(instruction_set, case)
     workspace, _ = bench.run()
     at, block = bench.fields["out_at"], bench.fields["out_block"]
     found = reference.from_blocks(workspace[at:], *expected.shape, block)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-5 * np.abs(expected).max())
 
 
-@needs_bf16
+@each_bf16_set
 @pytest.mark.parametrize("out", [5, 16, 33])
-def test_conv_bf16_into_rows(out):
-    bench, expected = bf16_bench((20, (3, 7), out, (3, 3), (1, 1), (1, 1), False), rows=True)
+def test_conv_bf16_into_rows(instruction_set, out):
+    bench, expected = bf16_bench(instruction_set, (20, (3, 7), out, (3, 3), (1, 1), (1, 1), False), rows=True)
     _, output = bench.run(output_shape=(25, out + 3))
     np.testing.assert_allclose(output[2:23, 1 : 1 + out], expected.reshape(out, -1).T, rtol=1e-5, atol=1e-4)
     assert np.isnan(output[:2]).all()
     assert np.isnan(output[2:23, [0, -2, -1]]).all()
+
+
+@each_bf16_set
+def test_conv_bf16_in_other_groups_does_not_change_a_bit(instruction_set):
+    """Nor does it matter how many pixels lie beside one: a row of 29 in tiles of 6 to 12."""
+    found = set()
+    for group in (1, 2, 3, 4):
+        bench, expected = bf16_bench(instruction_set, (37, (5, 29), 90, (3, 3), (1, 1), (1, 1), False), group=group)
+        workspace, _ = bench.run()
+        at, block = bench.fields["out_at"], bench.fields["out_block"]
+        found.add(reference.from_blocks(workspace[at:], *expected.shape, block).tobytes())
+    assert len(found) == 1
+
+
+def winograd_bf16_bench(instruction_set, channels, size_in, out, pads=(1, 1), group=4, chunk=7):
+    case = (channels, size_in, out, (3, 3), (1, 1), pads, False)
+    bench, _ = bf16_bench(instruction_set, case, group=group)
+    source, weight, bias = random(channels, *size_in), random(out, channels, 3, 3, seed=1), random(out, seed=2)
+    bench.fields |= {"kind": convnet.KINDS.index("winograd_bf16"), "chunk": chunk}
+    bench.fields["weights_at"] = bench.put(pack_winograd_bf16(weight), "weights")
+    numbers = (16 * (-(-channels // 32) + group) + 4 * group) * chunk
+    bench.room("scratch_at", (2 * 4 * (2 * chunk + 2) + numbers) * 16)
+    size = out_size(size_in, (3, 3), (1, 1), pads)
+    return bench, reference.winograd(source, weight, bias, pads, size, rounded)
+
+
+@each_bf16_set
+@pytest.mark.parametrize("case", WINOGRADS.values(), ids=WINOGRADS)
+def test_winograd_bf16(instruction_set, case):
+    bench, expected = winograd_bf16_bench(instruction_set, *case)
+    workspace, _ = bench.run()
+    found = reference.from_blocks(workspace[bench.fields["out_at"] :], *expected.shape, bench.fields["out_block"])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=5e-5 * np.abs(expected).max())
+
+
+@each_bf16_set
+def test_winograd_bf16_activates_and_adds(instruction_set):
+    bench, expected = winograd_bf16_bench(instruction_set, 20, (5, 7), 33)
+    other = random(33, 5, 7, seed=3)
+    bench.tensor("other", other, 36 * 16)
+    workspace, _ = bench.run(activation=convnet.ACTIVATIONS.index("relu"), other_when=convnet.WHENS.index("add_after"))
+    found = reference.from_blocks(workspace[bench.fields["out_at"] :], *expected.shape, bench.fields["out_block"])
+    np.testing.assert_allclose(found, np.maximum(expected, 0) + other, rtol=1e-5, atol=1e-3)
+
+
+@each_bf16_set
+def test_winograd_bf16_in_other_tiles_and_groups_does_not_change_a_bit(instruction_set):
+    found = set()
+    for group, chunk in [(g, c) for g in (1, 2, 3, 4) for c in (1, 5, 100)]:
+        bench, expected = winograd_bf16_bench(instruction_set, 37, (5, 13), 90, group=group, chunk=chunk)
+        workspace, _ = bench.run()
+        at, block = bench.fields["out_at"], bench.fields["out_block"]
+        found.add(reference.from_blocks(workspace[at:], *expected.shape, block).tobytes())
+    assert len(found) == 1
 
 
 def test_weights_in_bf16_are_rounded_to_the_even_one():
@@ -507,11 +575,13 @@ def test_weights_in_bf16_are_rounded_to_the_even_one():
     np.testing.assert_array_equal(found.view(np.float32)[:4], [1.0, 1.0, 1.015625, -1.0078125])
 
 
-@needs_bf16
+@each_bf16_set
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
         ({"planar": 1}, "planar"),
+        ({"group": 0}, "group"),
+        ({"group": 5}, "group"),
         ({"kernel_height": 17}, "the kernel"),
         ({"weights_at": 1 << 20}, "the weights"),
         ({"bias_at": -16}, "the bias"),
@@ -523,17 +593,38 @@ def test_weights_in_bf16_are_rounded_to_the_even_one():
         ({"stride_height": 99}, "a window below the input"),
     ],
 )
-def test_a_conv_bf16_that_leaves_a_buffer(changed, part):
-    bench, _ = bf16_bench(BF16["3x3 with borders"])
+def test_a_conv_bf16_that_leaves_a_buffer(instruction_set, changed, part):
+    bench, _ = bf16_bench(instruction_set, BF16["3x3 with borders"])
     with pytest.raises(ValueError, match=rf"steps\[0\] is out of bounds: {part}"):
         bench.run(**changed)
 
 
-@pytest.mark.skipif("AVX2" not in SETS, reason="the processor has no AVX2")
-def test_conv_bf16_needs_avx_512():
-    bench, _ = bf16_bench(BF16["one pixel"])
-    bench.set = "AVX2"
-    with pytest.raises(ValueError, match="needs AMX"):
+@each_bf16_set
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        ({"kernel_height": 2}, "the kernel"),
+        ({"in_channels": 1040, "in_block": 0}, "the channels"),
+        ({"scratch_at": -1}, "the scratch"),
+        ({"chunk": 1 << 12}, "the scratch"),
+        ({"chunk": 0}, "group or chunk"),
+        ({"group": 5}, "group or chunk"),
+        ({"weights_at": 1 << 20}, "the weights"),
+        ({"bias_at": -16}, "the bias"),
+    ],
+)
+def test_a_winograd_bf16_that_leaves_a_buffer(instruction_set, changed, part):
+    bench, _ = winograd_bf16_bench(instruction_set, 20, (5, 7), 33)
+    with pytest.raises(ValueError, match=rf"steps\[0\] is out of bounds: {part}"):
+        bench.run(**changed)
+
+
+@each_set
+@pytest.mark.parametrize("kind", ["conv_bf16", "winograd_bf16"])
+def test_bf16_needs_a_set_that_has_it(instruction_set, kind):
+    made = bf16_bench(instruction_set, BF16["one pixel"]) if kind == "conv_bf16" else None
+    bench, _ = made or winograd_bf16_bench(instruction_set, *WINOGRADS["one tile"])
+    with pytest.raises(ValueError, match="needs one of AMX, AVX-512 BF16"):
         bench.run()
 
 
@@ -621,7 +712,7 @@ def plain_bench():
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
-        ({"kind": 10}, "kind 10"),
+        ({"kind": len(convnet.KINDS)}, f"kind {len(convnet.KINDS)}"),
         ({"kind": -1}, "kind -1"),
         ({"in_channels": 0}, "a size of 0"),
         ({"out_width": 1 << 40}, "a size of"),
@@ -670,12 +761,14 @@ def test_tables_with_random_faults_write_nothing_elsewhere(instruction_set):
     for _ in range(600):
         case = list(CONVS.values())[rng.integers(len(CONVS))]
         bench, source, _ = conv_bench(instruction_set, case)
-        kind = rng.integers(7)
+        kind = rng.integers(8)
         if kind == 0:
             bench, _ = attention_bench(instruction_set)
             source = np.zeros((1, 1, 1), np.float32)
-        elif kind == 1 and instruction_set == "AVX-512" and convnet.has_bf16() and not case[-1]:
-            bench, _ = bf16_bench(case)
+        elif kind == 1 and BF16_SETS and not case[-1]:
+            bench, _ = bf16_bench(BF16_SETS[ran % len(BF16_SETS)], case)
+        elif kind == 3 and BF16_SETS:
+            bench, _ = winograd_bf16_bench(BF16_SETS[ran % len(BF16_SETS)], 20, (5, 7), 33)
         elif kind == 2:
             bench, _ = winograd_bench(instruction_set, 20, (5, 7), 33)
         changed = {}

@@ -11,6 +11,26 @@ def conv(picture, weight, bias, strides, pads, size):
     return out
 
 
+def winograd(picture, weight, bias, pads, size, rounded):
+    """A 3x3 `conv` by Winograd's F(2x2, 3x3), whose 16 numbers of each tile and of the weights are `rounded`."""
+    before, last = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]), [[1, 1, 1, 0], [0, 1, -1, -1]]
+    rows = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+    weights = rounded(np.einsum("ay,oiyx,bx->oiab", rows, weight.astype(np.float64), rows).astype(np.float32))
+    tiles = [(n + 1) // 2 for n in size]
+    padded = np.zeros((len(picture), *(2 * n + 2 for n in tiles)), np.float32)
+    room = padded[:, pads[0] :, pads[1] :]
+    height, width = (min(have, fits) for have, fits in zip(picture.shape[1:], room.shape[1:], strict=True))
+    room[:, :height, :width] = picture[:, :height, :width]
+    out = np.zeros((len(weight), *(2 * n for n in tiles)))
+    for y, x in np.ndindex(*tiles):
+        tile = padded[:, 2 * y : 2 * y + 4, 2 * x : 2 * x + 4]
+        # In float32 and in the kernel's order: each number is a sum of two, twice, so that it is rounded alike.
+        numbers = np.einsum("iab,cb->iac", np.einsum("ab,ibc->iac", before, tile).astype(np.float32), before)
+        sums = np.einsum("oiab,iab->oab", weights.astype(np.float64), rounded(numbers.astype(np.float32)))
+        out[:, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2] = np.einsum("ra,oab,sb->ors", last, sums, last)
+    return out[:, : size[0], : size[1]] + np.asarray(bias, np.float64)[:, None, None]
+
+
 def depthwise(picture, weight, bias, strides, pads, size):
     """(C, H, W), (C, 1, KH, KW) -> (C, *size)."""
     out = np.zeros((len(weight), *size)) + np.asarray(bias, np.float64)[:, None, None]

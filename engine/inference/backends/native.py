@@ -1,5 +1,5 @@
-"""Our own executor of convolutional networks, in float32 on AVX-512 or AVX2, in bfloat16 on AMX. See
-engine/inference/native.
+"""Our own executor of convolutional networks, in float32 on AVX-512 or AVX2, in bfloat16 on AMX or
+AVX-512 BF16. See engine/inference/native.
 
 Activations, sums and concatenations are fused into the writes of convolutions, so that YOLOX-nano takes 0.7 times as
 long as in ONNX Runtime. What follows the last convolutions, such as the decoders of YOLOv5 and YOLOv8, is computed with
@@ -30,7 +30,7 @@ from engine.inference.native.ops import Unsupported
 from engine.inference.native.pack import WeightStore
 from engine.inference.native.plan import plan
 from engine.text.printable import printable
-from engine_ext.convnet import ConvNet, aligned, has_bf16, instruction_sets
+from engine_ext.convnet import ConvNet, aligned, bf16_instruction_sets, instruction_sets
 from models.errors import ModelError as ModelPackageError
 
 log = logging.getLogger(__name__)
@@ -65,28 +65,28 @@ class NativeBackend:
 
         path             the ONNX file, or its content
         model            as named by the user, for messages: the file may be in a cache
-        instruction_set  one of engine_ext.convnet.instruction_sets(); None selects the best
+        instruction_set  one of engine_ext.convnet's for that precision; None selects the best
         batch_safe       whether the model is known to compute the images of a batch independently
-        precision        f32, or bf16 if the processor has AMX: for convolutions except depthwise ones and those that
-                         read the image
+        precision        f32, or bf16 if the processor supports it: for convolutions except depthwise ones and those
+                         that read the image
         Raises BackendMissing if the processor or the model is unsuitable, ModelError if the file is not a model.
         """
-        sets = instruction_sets()
-        if not sets:
+        if not instruction_sets():
             raise BackendMissing(
                 "--backend native needs a processor with AVX2 and FMA, which this processor does not have. "
                 "Repair: --backend onnxruntime"
             )
+        bf16 = precision == "bf16"
+        sets = bf16_instruction_sets() if bf16 else instruction_sets()
+        if not sets:
+            raise BackendMissing(
+                f"{model or path} can't be run by --backend native in bf16: this processor has no AVX-512 BF16. "
+                "Repair: --backend auto"
+            )
         if instruction_set not in (None, *sets):
             raise BackendMissing(f"this processor has no {instruction_set}, only {', '.join(sets)}")
-        self._set = instruction_set or sets[0]
-        self._bf16 = precision == "bf16"
-        if self._bf16 and not (self._set == sets[0] and has_bf16()):
-            raise BackendMissing(
-                f"{model or path} can't be run by --backend native in bf16: this processor has no AMX. Repair: "
-                "--backend auto"
-            )
-        self.provider = "AMX bf16" if self._bf16 else self._set
+        self.instruction_set = instruction_set or sets[0]
+        self.provider = f"{self.instruction_set.removesuffix(' BF16')} bf16" if bf16 else self.instruction_set
         self.batch_safe = batch_safe
         try:
             self._graph = read_graph(path) if isinstance(path, Path) else graph_of(path)
@@ -147,13 +147,13 @@ class NativeBackend:
 
     def _planned(self, height: int, width: int) -> ConvNet | EndedNet:
         if self._ended is not None:
-            return self._ended.plan(height, width, self._store, self._set)
+            return self._ended.plan(height, width, self._store, self.instruction_set)
         try:
-            return plan(self._graph, height, width, self._store, self._set, bf16=self._bf16)
+            return plan(self._graph, height, width, self._store, self.instruction_set)
         except Unsupported as error:
             try:
-                ended = EndedGraph(self._graph, bf16=self._bf16, alone=not self.batch_safe)
-                found = ended.plan(height, width, self._store, self._set)
+                ended = EndedGraph(self._graph, alone=not self.batch_safe)
+                found = ended.plan(height, width, self._store, self.instruction_set)
                 self._ended = ended
                 return found
             except Unsupported as again:

@@ -193,10 +193,9 @@ def _in_place(end: End, shape: tuple[int, int]) -> bool:
 class EndedGraph:
     """A graph whose end is computed apart: what is the same at all sizes, found once."""
 
-    def __init__(self, graph: Graph, *, bf16: bool = False, alone: bool = False) -> None:
+    def __init__(self, graph: Graph, *, alone: bool = False) -> None:
         """Find them. Raises Unsupported.
 
-        bf16   as `plan` takes it
         alone  an image never has others beside it, so that it does not matter what a batch of them would give
         """
         with refusing():
@@ -204,7 +203,7 @@ class EndedGraph:
             self._body, self._late = _written_along(*_parted(graph), graph.output)
         again = {name for node in self._late for name in node.outputs}
         self._made = {name for node in self._body.nodes for name in node.outputs} - again | {graph.input}
-        self._checked, self._bf16 = alone, bf16
+        self._checked = alone
 
     def plan(self, height: int, width: int, store: WeightStore, instruction_set: str) -> EndedNet:
         """Return a network for (C, height, width) images. Weights go to `store`. Raises Unsupported."""
@@ -220,7 +219,7 @@ class EndedGraph:
             if len(result) != 3 or result[0] != 1:
                 raise Unsupported(f"its output is {result}")
             end = _placed(_by_anchors(end))
-            net = plan(_with_rows(body, end.taken), height, width, store, instruction_set, bf16=self._bf16)
+            net = plan(_with_rows(body, end.taken), height, width, store, instruction_set)
             return EndedNet(net, end, (result[1], result[2]))
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.inference.native.layout import BLOCK, PART
 from engine.inference.native.ops import Floats
@@ -72,9 +73,19 @@ def pack_bf16(weight: Floats) -> Floats:
 
 def pack_winograd(weight: Floats, group: int) -> Floats:
     """Reorder (O, I, 3, 3) to the weights of Winograd's F(2x2, 3x3): 16 times what `pack_conv` gives for one pixel."""
+    return np.concatenate([pack_conv(each, group, planar=False) for each in _winograd_weights(weight)])
+
+
+def pack_winograd_bf16(weight: Floats) -> Floats:
+    """Do the same in bfloat16: 16 times what `pack_bf16` gives for one pixel."""
+    return np.concatenate([pack_bf16(each) for each in _winograd_weights(weight)])
+
+
+def _winograd_weights(weight: Floats) -> Floats:
+    """(O, I, 3, 3) -> (16, O, I, 1, 1)"""
     rows = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
-    numbers = np.einsum("ay,oiyx,bx->aboi", rows, weight.astype(np.float64), rows).reshape(16, *weight.shape[:2], 1, 1)
-    return np.concatenate([pack_conv(each, group, planar=False) for each in numbers.astype(np.float32)])
+    numbers: NDArray[np.float64] = np.einsum("ay,oiyx,bx->aboi", rows, weight.astype(np.float64), rows)
+    return numbers.reshape(16, *weight.shape[:2], 1, 1).astype(np.float32)
 
 
 def pack_conv(weight: Floats, group: int, *, planar: bool) -> Floats:

@@ -24,13 +24,22 @@ from engine.inference.native.ops import (
     refusing,
     sources,
 )
-from engine.inference.native.pack import WeightStore, pack_bf16, pack_bias, pack_conv, pack_depthwise, pack_winograd
+from engine.inference.native.pack import (
+    WeightStore,
+    pack_bf16,
+    pack_bias,
+    pack_conv,
+    pack_depthwise,
+    pack_winograd,
+    pack_winograd_bf16,
+)
 from engine.inference.native.trace import trace
 from engine_ext.convnet import (
     ACTIVATIONS,
     ATTENTION_ROWS,
     BF16_CHUNK,
     BF16_ROWS,
+    BF16_SETS,
     BF16_SLACK,
     FIELDS,
     KINDS,
@@ -41,7 +50,7 @@ from engine_ext.convnet import (
 
 _WORKSPACE_LIMIT = 1 << 28  # floats: 1 GiB per thread
 MAX_ROW = 1 << 20  # pixels: the limit of engine_ext.convnet
-_MAX_GROUP = {"AVX-512": 4, "AVX2": 1}  # output blocks that one tile of the kernel computes
+_MAX_GROUP = 4  # output blocks that one tile of the kernel computes; 1 on AVX2
 _WINOGRAD_CACHE = 3072  # channels times tiles of 2x2 pixels, whose 16 numbers take 192 KiB
 _WINOGRAD_CHANNELS = 32  # below, what precedes and follows the products takes too long
 _INPUT_CACHE = 8192  # floats of the input, 32 KiB, that all groups read before the next part of an image
@@ -49,27 +58,26 @@ _INPUT_CACHE = 8192  # floats of the input, 32 KiB, that all groups read before 
 Row = dict[str, int]
 
 
-def plan(
-    graph: Graph, height: int, width: int, store: WeightStore, instruction_set: str, *, bf16: bool = False
-) -> ConvNet:
+def plan(graph: Graph, height: int, width: int, store: WeightStore, instruction_set: str) -> ConvNet:
     """Return a network for (C, height, width) images. Weights go to `store`. Raises Unsupported.
 
-    bf16  convolutions compute in bfloat16 on AMX, but for those that read the image and depthwise ones
+    With one of BF16_SETS convolutions compute in bfloat16, but for those that read the image and depthwise ones.
     """
     with refusing():
         network = trace(graph, height, width)
         fuse(network)
-        return _Planner(network, store, instruction_set, bf16).plan()
+        return _Planner(network, store, instruction_set).plan()
 
 
 class _Planner:
-    def __init__(self, network: Network, store: WeightStore, instruction_set: str, bf16: bool) -> None:
+    def __init__(self, network: Network, store: WeightStore, instruction_set: str) -> None:
         assert network.result is not None
         self._network = network
         self._result: Cells = network.result
         self._store = store
         self._set = instruction_set
-        self._bf16 = bf16
+        self._bf16 = instruction_set in BF16_SETS
+        self._max_group = 1 if instruction_set == "AVX2" else _MAX_GROUP
         self._rows: list[tuple[Row, list[tuple[str, Place | Region]]]] = []
         self._regions: set[Region] = set()
         self._direct = self._written_directly()
@@ -217,10 +225,11 @@ class _Planner:
             row["weights_at"] = self._store.place(("depthwise",), (op.weight,), lambda: pack_depthwise(op.weight))
             self._rows.append((row, places))
             return
-        if self._bf16 and op.source is not None and height <= BF16_ROWS:
-            self._in_bf16(op, row, places, index)
-        elif _suits_winograd(op) and op.out not in self._direct:
+        # On AMX products take so little time that Winograd's passes before and after them do not pay.
+        if self._set != "AMX" and _suits_winograd(op) and op.out not in self._direct:
             self._winograd(op, row, places, index)
+        elif self._bf16 and op.source is not None and height <= BF16_ROWS:
+            self._in_bf16(op, row, places, index)
         else:
             row["kind"] = KINDS.index("conv")
             self._blocking(op, row)
@@ -233,7 +242,7 @@ class _Planner:
     def _in_bf16(self, op: Conv, row: Row, places: list[tuple[str, Place | Region]], index: int) -> None:
         """Round the input into a scratch buffer, row by row, or for a 1x1 convolution some pixels at a time."""
         height, width = op.weight.shape[2:]
-        row["kind"] = KINDS.index("conv_bf16")
+        row["kind"], row["group"] = KINDS.index("conv_bf16"), self._group(op)
         row["weights_at"] = self._store.place(("bf16",), (op.weight,), lambda: pack_bf16(op.weight))
         _one_long_row(op, row)
         span = (row["out_width"] - 1) * op.strides[1] + width
@@ -245,20 +254,28 @@ class _Planner:
     def _winograd(self, op: Conv, row: Row, places: list[tuple[str, Place | Region]], index: int) -> None:
         """Choose the number of output blocks per tile of the kernel, and of tiles of 2x2 pixels for which all groups
         are computed in turn."""
-        row["kind"] = KINDS.index("winograd")
+        channels = op.weight.shape[1]
         row["group"] = group = self._group(op)
-        row["weights_at"] = self._store.place(
-            ("winograd", group), (op.weight,), lambda: pack_winograd(op.weight, group)
-        )
-        row["chunk"] = chunk = max(24, _WINOGRAD_CACHE // op.weight.shape[1] // 24 * 24)
-        numbers = 16 * (-(-op.weight.shape[1] // BLOCK) + group) * chunk
-        size = 4 * (2 * chunk + 2) + numbers + 4 * group * chunk
+        row["chunk"] = chunk = max(24, _WINOGRAD_CACHE // channels // 24 * 24)
+        rows, parts = 4 * (2 * chunk + 2), -(-channels // BLOCK)
+        if self._bf16:
+            rows, parts = 2 * rows, -(-channels // PART)
+            row["kind"] = KINDS.index("winograd_bf16")
+            row["weights_at"] = self._store.place(
+                ("winograd_bf16",), (op.weight,), lambda: pack_winograd_bf16(op.weight)
+            )
+        else:
+            row["kind"] = KINDS.index("winograd")
+            row["weights_at"] = self._store.place(
+                ("winograd", group), (op.weight,), lambda: pack_winograd(op.weight, group)
+            )
+        size = rows + (16 * (parts + group) + 4 * group) * chunk
         places.append(("scratch_at", self._scratch(size * BLOCK, index)))
 
     def _group(self, op: Conv) -> int:
         """Return how many output blocks a tile of the kernel computes, as evenly as possible."""
         count = blocks(op.out)
-        return -(-count // -(-count // _MAX_GROUP[self._set]))
+        return -(-count // -(-count // self._max_group))
 
     def _blocking(self, op: Conv, row: Row) -> None:
         """Choose the number of output blocks per tile, and of pixels for which all groups are computed in turn."""
@@ -310,7 +327,7 @@ class _Planner:
             "out_height": 1,
             "out_width": pixels,
             "heads": op.heads,
-            "group": _MAX_GROUP[self._set],
+            "group": self._max_group,
             "activation_at": self._numbers(Activation("nothing", op.factor)),
             "other_block": block_size(op.keys),
             "third_block": block_size(op.values),

@@ -13,7 +13,7 @@ from engine.inference.backends import native
 from engine.inference.backends.native import NativeBackend
 from engine.inference.model import load_model
 from engine.inference.native import plan as plan_module
-from engine_ext.convnet import has_bf16, instruction_sets
+from engine_ext.convnet import BF16_SETS, bf16_instruction_sets, instruction_sets
 from models.registry import DEFAULT_MODEL
 from tests.assets import require_asset
 from tests.engine.native.networks import Net, assert_close, expected, picture, saved
@@ -53,11 +53,13 @@ def test_any_size_in_any_batch(tmp_path):
     assert backend.run(np.zeros((0, 3, 8, 8), np.float32)).shape == (0, 16 + 4, 7)
 
 
-@pytest.mark.skipif(not has_bf16(), reason="the processor has no AMX with bfloat16")
-def test_bf16_is_nearly_float32_in_any_batch(tmp_path):
+@pytest.mark.parametrize("instruction_set", BF16_SETS)
+def test_bf16_is_nearly_float32_in_any_batch(tmp_path, instruction_set):
+    if instruction_set not in bf16_instruction_sets():
+        pytest.skip(f"the processor has no {instruction_set}")
     path = small(tmp_path)
-    backend = NativeBackend(path, (32, 32), precision="bf16")
-    assert (backend.name, backend.provider) == ("native", "AMX bf16")
+    backend = NativeBackend(path, (32, 32), instruction_set=instruction_set, precision="bf16")
+    assert (backend.name, backend.provider) == ("native", f"{instruction_set.removesuffix(' BF16')} bf16")
     for size in ((32, 32), (8, 72), (40, 12)):
         pictures = np.concatenate([picture(3, size, seed) for seed in range(3)])
         together = backend.run(pictures)
