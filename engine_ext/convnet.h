@@ -165,6 +165,22 @@ static inline int convnet_has(int set)
     return 0;
 }
 
+/* See `mean_of_bins` of convnet_kernels.h: of rows x columns distributions, so many floats apart. */
+static inline void convnet_means_of_bins(int set, const float *from, ptrdiff_t row, ptrdiff_t column,
+                                         const float *weights, ptrdiff_t count, ptrdiff_t rows, ptrdiff_t columns,
+                                         float *out)
+{
+#ifdef CONVNET_X86
+    for (ptrdiff_t c = 0; c < columns; c++)
+        for (ptrdiff_t r = 0; r < rows; r++)
+            out[r * columns + c] = set == CONVNET_AVX2
+                                       ? mean_of_bins_avx2(from + r * row + c * column, weights, count)
+                                       : mean_of_bins_avx512(from + r * row + c * column, weights, count);
+#else
+    (void)set, (void)from, (void)row, (void)column, (void)weights, (void)count, (void)rows, (void)columns, (void)out;
+#endif
+}
+
 static inline void convnet_run(int set, const ConvnetStep *steps, ptrdiff_t count, const ConvnetBuffers *buffers)
 {
 #ifdef CONVNET_X86

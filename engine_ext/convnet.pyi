@@ -66,6 +66,17 @@ def bf16_instruction_sets() -> tuple[str, ...]:
 def aligned(size: int) -> Floats:
     """Return ``(size,) float32`` zeros aligned to 64 bytes. Raises ValueError for a negative size."""
 
+def means_of_bins(values: Floats, weights: Floats, instruction_set: str) -> Floats:
+    """Return ``(R, C) float32``: the mean of each distribution, whose ``B`` bins are the softmax of ``values``.
+
+    Args:
+        values: ``(R, C, B) float32``, bins contiguous, otherwise with any strides; B is a multiple of 16.
+        weights: ``(B,) float32``, C-contiguous: what each bin stands for.
+        instruction_set: one of `instruction_sets` or `bf16_instruction_sets`.
+
+    Raises TypeError or ValueError if an argument is not as described. The interpreter lock is released.
+    """
+
 class ConvNet:
     """A network: checked once, then run by any number of threads concurrently, each with its own workspace."""
 

@@ -48,6 +48,10 @@ cdef extern from "convnet.h" nogil:
         CONVNET_BF16_ROWS, CONVNET_BF16_CHUNK, CONVNET_BF16_SLACK
 
     int convnet_has(int instructions)
+    void convnet_means_of_bins(
+        int instructions, const f32 *values, Py_ssize_t row, Py_ssize_t column, const f32 *weights, Py_ssize_t count,
+        Py_ssize_t rows, Py_ssize_t columns, f32 *out
+    )
     void convnet_run(int instructions, const ConvnetStep *steps, Py_ssize_t count, const ConvnetBuffers *buffers)
 
 
@@ -106,6 +110,32 @@ def aligned(size):
     whole = np.zeros(size + ALIGNMENT // 4, np.float32)
     first = -(<uintptr_t> cnp.PyArray_DATA(<cnp.ndarray> whole)) % ALIGNMENT // 4
     return whole[first:first + size]
+
+
+def means_of_bins(values, weights, instruction_set):
+    if instruction_set not in _SETS or not convnet_has(_SETS[instruction_set]):
+        raise ValueError(f"instruction_set must be one this processor has. Got {instruction_set!r}.")
+    _check_array(weights, "weights", np.float32, 1)
+    if not isinstance(values, np.ndarray) or values.dtype != np.float32 or values.ndim != 3:
+        raise TypeError("values must be a float32 array of 3 dimensions.")
+    cdef Py_ssize_t rows = values.shape[0], columns = values.shape[1], count = values.shape[2]
+    cdef Py_ssize_t row = values.strides[0], column = values.strides[1], size = sizeof(f32)
+    if count == 0 or count % 16 or count != weights.shape[0]:
+        raise ValueError(f"values and weights must have 16 bins or a multiple. Got {count} and {weights.shape[0]}.")
+    if not values.size:
+        return np.empty((rows, columns), np.float32)
+    if not values.flags.aligned or values.strides[2] != size or row % size or column % size:
+        raise ValueError(f"values must have the bins of each distribution side by side. Got strides {values.strides}.")
+    out = np.empty((rows, columns), np.float32)
+    cdef int number = _SETS[instruction_set]
+    cdef const f32 *source = <const f32 *> cnp.PyArray_DATA(<cnp.ndarray> values)
+    cdef const f32 *factors = <const f32 *> cnp.PyArray_DATA(<cnp.ndarray> weights)
+    cdef f32 *target = <f32 *> cnp.PyArray_DATA(<cnp.ndarray> out)
+    with nogil:
+        convnet_means_of_bins(
+            number, source, row // size, column // size, factors, count, rows, columns, target
+        )
+    return out
 
 
 cdef class ConvNet:

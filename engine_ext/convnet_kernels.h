@@ -929,6 +929,48 @@ static TARGET void NAME(attention)(const ConvnetStep *s, const ConvnetBuffers *a
     }
 }
 
+/* ---- means of distributions ---- */
+
+/* The largest, and the sum, of a vector's lanes, in all of them. */
+#ifdef CONVNET_512
+#define CONVNET_ACROSS(name, OP)                                                                                       \
+    CONVNET_INLINE TARGET VECTOR NAME(name)(VECTOR x)                                                                  \
+    {                                                                                                                  \
+        x = OP(x, _mm512_shuffle_f32x4(x, x, 0x4e));                                                                   \
+        x = OP(x, _mm512_shuffle_f32x4(x, x, 0xb1));                                                                   \
+        x = OP(x, _mm512_permute_ps(x, 0x4e));                                                                         \
+        return OP(x, _mm512_permute_ps(x, 0xb1));                                                                      \
+    }
+#else
+#define CONVNET_ACROSS(name, OP)                                                                                       \
+    CONVNET_INLINE TARGET VECTOR NAME(name)(VECTOR x)                                                                  \
+    {                                                                                                                  \
+        x = OP(x, _mm256_permute2f128_ps(x, x, 1));                                                                    \
+        x = OP(x, _mm256_permute_ps(x, 0x4e));                                                                         \
+        return OP(x, _mm256_permute_ps(x, 0xb1));                                                                      \
+    }
+#endif
+CONVNET_ACROSS(largest, MAX)
+CONVNET_ACROSS(total, ADD)
+
+/* sum(weight * exp(value)) / sum(exp(value)) over `count` bins, a multiple of 16. */
+static TARGET float NAME(mean_of_bins)(const float *from, const float *weights, ptrdiff_t count)
+{
+    VECTOR most = LOAD(from), sum = ALL(0.0f), weighted = ALL(0.0f);
+    for (ptrdiff_t i = LANES; i < count; i += LANES)
+        most = MAX(most, LOAD(from + i));
+    most = NAME(largest)(most);
+    for (ptrdiff_t i = 0; i < count; i += LANES) {
+        const VECTOR chance = NAME(exp_minus)(SUB(most, LOAD(from + i)));
+        sum = ADD(sum, chance);
+        weighted = FMA(chance, LOAD(weights + i), weighted);
+    }
+    float lanes[2][LANES];
+    STORE(lanes[0], NAME(total)(weighted));
+    STORE(lanes[1], NAME(total)(sum));
+    return lanes[0][0] / lanes[1][0];
+}
+
 static TARGET void NAME(convnet_step)(const ConvnetStep *s, const ConvnetBuffers *at)
 {
     switch (s->kind) {
@@ -975,6 +1017,7 @@ static TARGET void NAME(convnet_step)(const ConvnetStep *s, const ConvnetBuffers
 #undef MIN
 #undef MAX
 #undef PARTS
+#undef CONVNET_ACROSS
 #undef CONVNET_EACH
 #undef CONVNET_ROWS
 #undef CONVNET_ACCUMULATE

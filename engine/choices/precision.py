@@ -5,8 +5,8 @@
     bf16   float32 weights and activations rounded to 8 bits of mantissa, in our executor or in OpenVINO
     int8   a file made by `yolo-engine quantize`, in OpenVINO
 
-Instructions alone do not make bfloat16 fast: a Xeon with AVX-512 BF16 but without AMX needs 1.5 times the time of
-float32 for YOLOv8n, an EPYC 0.55 times. `pays` tells whether a gain can be expected.
+Instructions alone do not make bfloat16 fast: in OpenVINO a Xeon with AVX-512 BF16 but without AMX needs 1.5 times the
+time of float32 for YOLOv8n, an EPYC 0.55 times. `pays` tells whether a gain can be expected.
 """
 
 from __future__ import annotations

@@ -783,6 +783,45 @@ def test_tables_with_random_faults_write_nothing_elsewhere(instruction_set):
     assert ran > 50
 
 
+@pytest.mark.parametrize("instruction_set", SETS + BF16_SETS)
+@pytest.mark.parametrize("shape", [(4, 29, 16), (1, 1, 48), (3, 0, 16)])
+def test_means_of_bins(instruction_set, shape):
+    values, weights = random(*shape) * 9, random(shape[2], seed=1)
+    values[0, :1, 3] = -np.inf
+    chances = np.exp(values.astype(np.float64) - values.max(2, keepdims=True))
+    expected = (chances * weights).sum(2) / chances.sum(2)
+    for given in (values, np.ascontiguousarray(values.transpose(1, 0, 2)).transpose(1, 0, 2), values[::-1][::-1]):
+        found = convnet.means_of_bins(given, weights, instruction_set)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
+
+
+def test_means_of_bins_of_nan_are_nan():
+    values = random(1, 3, 16)
+    values[0, 1, 5] = np.nan
+    found = convnet.means_of_bins(values, random(16), SETS[0])
+    assert np.isnan(found).tolist() == [[False, True, False]]
+
+
+@pytest.mark.parametrize(
+    ("values", "weights", "instruction_set", "error"),
+    [
+        (random(2, 3, 16).astype(np.float64), random(16), SETS[:1], TypeError),
+        (random(3, 16), random(16), SETS[:1], TypeError),
+        ([[[0.0] * 16]], random(16), SETS[:1], TypeError),
+        (random(2, 3, 8), random(8), SETS[:1], ValueError),
+        (random(2, 3, 0), random(0), SETS[:1], ValueError),
+        (random(2, 3, 32), random(16), SETS[:1], ValueError),
+        (random(2, 3, 32)[:, :, ::2], random(16), SETS[:1], ValueError),
+        (random(2, 3, 16), random(2, 16), SETS[:1], ValueError),
+        (random(2, 3, 16), random(16), ["SSE"], ValueError),
+    ],
+)
+def test_means_of_bins_arguments(values, weights, instruction_set, error):
+    with pytest.raises(error):
+        convnet.means_of_bins(values, weights, *instruction_set)
+
+
 def test_arguments():
     bench, source = plain_bench()
     weights, size = np.concatenate(bench.weights), sum(part.size for part in bench.workspace)

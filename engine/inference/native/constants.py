@@ -79,6 +79,14 @@ def split_sizes(node: Node, inputs: Sequence[Any], size: int) -> list[int]:
     return sizes
 
 
+def cut_of(node: Node, inputs: Sequence[Any]) -> tuple[slice, ...]:
+    """Return what a Slice takes of its first input."""
+    cut = [slice(None)] * inputs[0].ndim
+    for axis, start, end, step in slice_ranges(node, inputs, inputs[0].shape):
+        cut[axis] = slice(start, end, step)
+    return tuple(cut)
+
+
 def evaluate(node: Node, inputs: Sequence[Any]) -> Array:
     """Evaluate a node whose inputs are all arrays. Raises Unsupported."""
     how = _EVALUATE.get(node.op_type)
@@ -89,6 +97,12 @@ def evaluate(node: Node, inputs: Sequence[Any]) -> Array:
         value = np.asarray(how(node, inputs))
     _check_size(node, value.size)
     return value
+
+
+def evaluator(node: Node) -> Callable[[Node, Sequence[Any]], Any] | None:
+    """Return how a node is evaluated whose output is as large as it was before, without a check; None if its size
+    depends on more than the sizes of its inputs, or if it is unknown."""
+    return None if node.op_type in _OF_VALUES else _EVALUATE.get(node.op_type)
 
 
 def _most(node: Node, inputs: Sequence[Any]) -> int:
@@ -139,10 +153,7 @@ def _divide(node: Node, inputs: Sequence[Any]) -> Any:
 
 
 def _sliced(node: Node, inputs: Sequence[Any]) -> Any:
-    cut = [slice(None)] * inputs[0].ndim
-    for axis, start, end, step in slice_ranges(node, inputs, inputs[0].shape):
-        cut[axis] = slice(start, end, step)
-    return inputs[0][tuple(cut)]
+    return inputs[0][cut_of(node, inputs)]
 
 
 def _squeezed(node: Node, inputs: Sequence[Any]) -> Any:
@@ -168,6 +179,7 @@ def _permutation(node: Node) -> list[int] | None:
     return node.wholes("perm") if "perm" in node.attributes else None
 
 
+_OF_VALUES = ("ConstantOfShape", "Expand", "Range", "Reshape", "Slice")
 _EVALUATE: dict[str, Callable[[Node, Sequence[Any]], Any]] = {
     "Constant": _constant,
     "Identity": lambda node, inputs: inputs[0],

@@ -3,8 +3,8 @@ of YOLO26, which select their boxes there.
 
 The end is everything that no convolution depends on: reshapes, sigmoids, a distribution's mean, arithmetic with a grid.
 It is a thousandth of the arithmetic. So the convolutions go to the table of steps, as rows of a result, and the end is
-computed from these with NumPy, node by node, for one image at a time. What only depends on sizes is computed once per
-size.
+computed from these with NumPy, node by node, for one image at a time; but for means of distributions, which NumPy takes
+five passes for. What only depends on sizes is computed once per size.
 
 The convolutions do as much as possible when they write: offsets and factors per channel, a sigmoid preceded only by
 moves, and stacking of anchors. If their rows then are those of the output, as in YOLOv5, they are written there, and
@@ -24,16 +24,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.inference.native.attributes import Attribute
-from engine.inference.native.constants import asked_dims, axes_of, evaluate, split_sizes
+from engine.inference.native.constants import asked_dims, axes_of, cut_of, evaluate, evaluator, split_sizes
 from engine.inference.native.graph import Graph, Node
 from engine.inference.native.layout import BLOCK
 from engine.inference.native.ops import Floats, Unsupported, refusing
 from engine.inference.native.pack import WeightStore
 from engine.inference.native.plan import plan
 from engine.inference.native.trace import MAX_CONSTANTS, dims_of
-from engine_ext.convnet import ConvNet
+from engine_ext.convnet import ConvNet, means_of_bins
 
 Array = NDArray[Any]
+Compute = Callable[[Node, Sequence[Any]], Sequence[Array]]
 
 _MOVES = ("Concat", "Identity", "Reshape", "Transpose")
 _OF_A_CHANNEL = ("Add", "Mul")
@@ -46,7 +47,7 @@ class Step(NamedTuple):
     """A node of the end whose value depends on the image."""
 
     node: Node
-    compute: Callable[[Node, Sequence[Any]], Sequence[Array]]
+    compute: Compute
 
 
 class Taken(NamedTuple):
@@ -98,8 +99,9 @@ class End:
     def run(self, tensors: dict[str, Array]) -> Array:
         """Return the network's output, given the tensors in `taken` by name."""
         values: dict[str, Array] = {**self.constants, **tensors}
-        for step in self.steps:
-            self._step(step, values)
+        with np.errstate(all="ignore"):
+            for step in self.steps:
+                _compute(step, values)
         return values[self.output]
 
     def write(self, rows: Floats, output: Floats) -> None:
@@ -108,27 +110,23 @@ class End:
         Parts that are concatenated to the output are written there directly, unless they are in place already.
         """
         values: dict[str, Array] = {**self.constants, **{each.name: each.of(rows) for each in self.taken}}
-        for step in self.steps:
-            name = step.node.outputs[0]
-            place = self._places.get(name)
-            if place is None:
-                self._step(step, values)
-                continue
-            values[name] = there = output[place].reshape(self.shapes[name])
-            axis, at = step.node.whole("axis"), 0
-            for part in (values[each] for each in step.node.inputs):
-                cut = [slice(None)] * part.ndim
-                cut[axis] = slice(at, at + part.shape[axis])
-                at += part.shape[axis]
-                if not _same(there[tuple(cut)], part):
-                    there[tuple(cut)] = part
+        with np.errstate(all="ignore"):
+            for step in self.steps:
+                name = step.node.outputs[0]
+                place = self._places.get(name)
+                if place is None:
+                    _compute(step, values)
+                    continue
+                values[name] = there = output[place].reshape(self.shapes[name])
+                axis, at = step.node.whole("axis"), 0
+                for part in (values[each] for each in step.node.inputs):
+                    cut = [slice(None)] * part.ndim
+                    cut[axis] = slice(at, at + part.shape[axis])
+                    at += part.shape[axis]
+                    if not _same(there[tuple(cut)], part):
+                        there[tuple(cut)] = part
         if self.output not in self._places:
             output[:] = values[self.output][0]
-
-    def _step(self, step: Step, values: dict[str, Array]) -> None:
-        with np.errstate(all="ignore"):
-            made = step.compute(step.node, [values[name] if name else None for name in step.node.inputs])
-        values.update(zip(step.node.outputs, made, strict=True))
 
     @cached_property
     def _places(self) -> dict[str, slice]:
@@ -154,11 +152,20 @@ class End:
         return found
 
 
+def _compute(step: Step, values: dict[str, Array]) -> None:
+    made = step.compute(step.node, [values[name] if name else None for name in step.node.inputs])
+    values.update(zip(step.node.outputs, made, strict=True))
+
+
 def _same(one: Array, other: Array) -> bool:
     """Return whether two views of the same shape share the same memory."""
-    places = [view.__array_interface__["data"][0] for view in (one, other)]
     steps = [[step for step, n in zip(view.strides, view.shape, strict=True) if n > 1] for view in (one, other)]
-    return one.shape == other.shape and places[0] == places[1] and steps[0] == steps[1]
+    return one.shape == other.shape and _address(one) == _address(other) and steps[0] == steps[1]
+
+
+def _address(array: Array) -> int:
+    found: int = array.__array_interface__["data"][0]
+    return found
 
 
 class EndedNet:
@@ -167,7 +174,7 @@ class EndedNet:
 
     def __init__(self, net: ConvNet, end: End, output_shape: tuple[int, int]) -> None:
         self._net = net
-        self._end = end
+        self.end = end
         self._at = -(-net.workspace_size // BLOCK) * BLOCK
         self.in_place = net.output_shape == output_shape and _in_place(end, output_shape)
         self.output_shape = output_shape
@@ -177,7 +184,7 @@ class EndedNet:
         """Compute one image, (C, H, W), into `output`, (rows, columns)."""
         rows = output if self.in_place else workspace[self._at : self.workspace_size].reshape(self._net.output_shape)
         self._net.run(picture, rows, workspace[: self._at])
-        self._end.write(rows, output)
+        self.end.write(rows, output)
 
 
 def _in_place(end: End, shape: tuple[int, int]) -> bool:
@@ -211,7 +218,7 @@ class EndedGraph:
         with refusing():
             dims = dims_of(body, height, width, {name for node in late for name in node.inputs} & made)
             wanted = {name for node in late if node.op_type != "Shape" for name in node.inputs} & made
-            end = _traced(graph, late, dims, _whole(wanted, dims), 1)
+            end = _with_means(_traced(graph, late, dims, _whole(wanted, dims), 1), instruction_set)
             if graph.dims[0] is None and not self._checked:
                 _check_batch(graph, late, dims, end)
                 self._checked = True
@@ -445,15 +452,78 @@ def _traced(
         if sum(each.size for each in made) > _LARGEST:
             raise Unsupported(f"{node} makes {sum(each.size for each in made)} numbers")
         depends = any(name in live for name in node.inputs)
-        (live if depends else values).update(zip(node.outputs, made, strict=True))
         if depends:
-            steps.append(Step(node, compute))
+            fixed = all(name not in live for name in node.inputs[1:])
+            steps.append(Step(node, _settled(node, inputs, made, fixed=fixed) or compute))
+        (live if depends else values).update(zip(node.outputs, made, strict=True))
     if graph.output not in live or live[graph.output].dtype != np.float32:
         raise Unsupported("its output is not made of the image in float32")
     kept = _needed(steps, graph.output)
     read = {name for step in kept for name in step.node.inputs if name}
     constants = {name: value for name, value in values.items() if name in read}
     return End(taken, kept, constants, {name: value.shape for name, value in live.items()}, graph.output)
+
+
+def _settled(node: Node, inputs: Sequence[Any], made: Sequence[Array], *, fixed: bool) -> Compute | None:
+    """Return how to compute a node again from arrays of the same shapes, with what only depends on these found once;
+    None if that saves nothing. `fixed`: only its first input is another one then."""
+    if node.op_type == "Concat":
+        return _joined
+    if node.op_type == "Reshape" and fixed:
+        shape = made[0].shape
+        return lambda node, inputs: (inputs[0].reshape(shape),)
+    if node.op_type == "Slice" and fixed:
+        cut = cut_of(node, inputs)
+        return lambda node, inputs: (inputs[0][cut],)
+    if node.op_type == "Split" and fixed:
+        axis, at, cuts = node.whole("axis", 0), 0, list[tuple[slice, ...]]()
+        for part in made:
+            cuts.append((slice(None),) * (axis % part.ndim) + (slice(at, at + part.shape[axis]),))
+            at += part.shape[axis]
+        return lambda node, inputs: [inputs[0][cut] for cut in cuts]
+    if node.op_type in _OPERATORS or (how := evaluator(node)) is None:
+        return None
+    return lambda node, inputs: (np.asarray(how(node, inputs)),)
+
+
+def _with_means(end: End, instruction_set: str) -> End:
+    """Compute means of distributions from what their softmax reads, if only moves lie between and nothing else reads
+    any of it."""
+    makers = {step.node.outputs[0]: step.node for step in end.steps}
+    readers = Counter(name for step in end.steps for name in step.node.inputs)
+    dropped, means = set[str](), dict[str, Step]()
+    for step in end.steps:
+        name, node = step.node.inputs[0], step.node
+        if node.op_type != "Conv" or node.inputs[1] not in end.constants:
+            continue
+        count = end.constants[node.inputs[1]].size
+        passed, axes = [name], np.arange(4)
+        while (before := makers.get(name)) is not None and before.op_type == "Transpose":
+            name = before.inputs[0]
+            passed.append(name)
+            axes = np.array(before.wholes("perm", [3, 2, 1, 0]))[axes]
+        if before is None or before.op_type != "Softmax" or any(readers[each] != 1 for each in passed):
+            continue
+        if axes[0] != 0 or axes[1] != before.whole("axis", -1) % 4 or count % BLOCK:
+            continue
+        reads = node._replace(inputs=(before.inputs[0], node.inputs[1]))
+        means[node.outputs[0]] = Step(reads, _mean(tuple(axes[[0, 2, 3, 1]].tolist()), instruction_set))
+        dropped.update(passed)
+    kept = [means.get(step.node.outputs[0], step) for step in end.steps if not dropped.intersection(step.node.outputs)]
+    return replace(end, steps=tuple(kept))
+
+
+def _mean(order: tuple[int, ...], instruction_set: str) -> Compute:
+    """Return how to compute means, (1, 1, rows, columns), from a value whose axes `order` are the image, rows, columns
+    and bins."""
+
+    def compute(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
+        value = inputs[0].transpose(order)[0]
+        if value.strides[-1] != value.itemsize:
+            value = np.ascontiguousarray(value)
+        return (means_of_bins(value, inputs[1].reshape(-1), instruction_set)[None, None],)
+
+    return compute
 
 
 def _needed(steps: Sequence[Step], output: str) -> tuple[Step, ...]:
@@ -481,6 +551,26 @@ def _check_batch(graph: Graph, late: Sequence[Node], dims: dict[str, tuple[int, 
 
 def _evaluated(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
     return (evaluate(node, inputs),)
+
+
+def _joined(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
+    """Concatenate: without a copy if the parts follow each other in memory, otherwise in their order of axes."""
+    first, axis = inputs[0], node.whole("axis")
+    shape = list(first.shape)
+    shape[axis] = sum(part.shape[axis] for part in inputs)
+    whole, start = first.base, _address(first)
+    at = start
+    for part in inputs:
+        if _address(part) != at or part.base is not whole or part.strides != first.strides:
+            break
+        at += part.shape[axis] * first.strides[axis]
+    else:
+        if isinstance(whole, np.ndarray):
+            return (np.ndarray(shape, first.dtype, whole, start - _address(whole), first.strides),)
+    largest = max(inputs, key=np.size)
+    order = sorted(range(len(shape)), key=lambda i: -largest.strides[i])
+    out = np.empty([shape[i] for i in order], np.result_type(*inputs)).transpose(np.argsort(order))
+    return (np.concatenate(inputs, axis, out=out),)
 
 
 def _sigmoid(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:

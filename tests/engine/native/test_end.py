@@ -70,16 +70,20 @@ def anchors_with_a_grid(net):
     return net.op("Concat", *rows, axis=1)
 
 
-def distribution(net, *more):
+def chances_of_bins(net, bins):
+    """As YOLOv8 decodes: (1, 4, BINS, N) -> (1, BINS, 4, N)."""
+    return net.op("Softmax", net.op("Transpose", bins, perm=[0, 2, 1, 3]), axis=1)
+
+
+def distribution(net, *more, count=BINS, chances_of=chances_of_bins):
     """Boxes as means of a distribution, as YOLOv8 decodes them, classes beside them, columns first."""
     boxes, classes = [], []
     for source in (*more, *two_levels(net)):
-        boxes.append(net.op("Reshape", net.conv(source, 4 * BINS), net.const([0, 4 * BINS, -1], np.int64)))
+        boxes.append(net.op("Reshape", net.conv(source, 4 * count), net.const([0, 4 * count, -1], np.int64)))
         classes.append(net.op("Reshape", net.conv(source, CLASSES), net.const([0, CLASSES, -1], np.int64)))
     joined = net.op("Concat", *boxes, axis=2)
-    bins = net.op("Reshape", joined, net.const([0, 4, BINS, -1], np.int64))
-    chances = net.op("Softmax", net.op("Transpose", bins, perm=[0, 2, 1, 3]), axis=1)
-    weight = net.const(np.arange(BINS).reshape(1, BINS, 1, 1))
+    chances = chances_of(net, net.op("Reshape", joined, net.const([0, 4, count, -1], np.int64)))
+    weight = net.const(np.arange(count).reshape(1, count, 1, 1))
     mean = net.op("Reshape", net.op("Conv", chances, weight), net.const([0, 4, -1], np.int64))
     near, far = (net.slice(mean, 1, first, first + 2) for first in (0, 2))
     box = net.op("Concat", net.op("Sub", far, near), net.op("Add", near, far), axis=1)
@@ -133,6 +137,35 @@ def bins_behind_attention(net):
     return distribution(net, attention(depth=16, width=16)(net))
 
 
+def softmax_in_the_middle(net):
+    """As YOLO11 decodes them: the bins are last, and moved behind the softmax, too."""
+
+    def chances(net, bins):
+        last = net.op("Softmax", net.op("Transpose", bins, perm=[0, 3, 1, 2]), axis=-1)
+        return net.op("Transpose", last, perm=[0, 3, 2, 1])
+
+    return distribution(net, count=32, chances_of=chances)
+
+
+def few_bins(net):
+    return distribution(net, count=8)
+
+
+def chances_that_are_also_read_elsewhere(net):
+    rows = distribution(net)
+    softmax = next(node for node in net.nodes if node.op_type == "Softmax")
+    return net.op("Concat", rows, net.op("ReduceMax", softmax.output[0], axes=[1], keepdims=0), axis=1)
+
+
+def softmax_over_the_sides(net):
+    """Not over the bins, whose mean follows."""
+
+    def chances(net, bins):
+        return net.op("Softmax", net.op("Transpose", bins, perm=[0, 2, 1, 3]), axis=2)
+
+    return distribution(net, chances_of=chances)
+
+
 ENDS = [
     anchors_with_a_grid,
     distribution,
@@ -141,6 +174,10 @@ ENDS = [
     constants_of_a_channel,
     the_best,
     bins_behind_attention,
+    softmax_in_the_middle,
+    few_bins,
+    chances_that_are_also_read_elsewhere,
+    softmax_over_the_sides,
 ]
 
 
@@ -160,6 +197,23 @@ def test_the_numbers(tmp_path, build, instruction_set):
         for one, rows in zip(pictures, together, strict=True):
             assert backend.run(one[None])[0].tobytes() == rows.tobytes()
             assert_close(rows, expected(path, one[None]))
+
+
+@pytest.mark.parametrize(
+    ("build", "fused"),
+    [
+        (distribution, True),
+        (softmax_in_the_middle, True),
+        (few_bins, False),
+        (chances_that_are_also_read_elsewhere, False),
+        (softmax_over_the_sides, False),
+    ],
+)
+def test_means_are_made_of_what_a_softmax_reads(tmp_path, build, fused):
+    net = Net()
+    found = planned(saved(net.finish(build(net)), tmp_path))
+    kinds = [step.node.op_type for step in found.end.steps]
+    assert ("Softmax" not in kinds) == fused
 
 
 @pytest.mark.parametrize(("build", "in_place"), [(anchors_with_a_grid, True), (distribution, False)])
