@@ -218,14 +218,14 @@ class EndedGraph:
         with refusing():
             dims = dims_of(body, height, width, {name for node in late for name in node.inputs} & made)
             wanted = {name for node in late if node.op_type != "Shape" for name in node.inputs} & made
-            end = _with_means(_traced(graph, late, dims, _whole(wanted, dims), 1), instruction_set)
+            end = _traced(graph, late, dims, _whole(wanted, dims), 1)
             if graph.dims[0] is None and not self._checked:
                 _check_batch(graph, late, dims, end)
                 self._checked = True
             result = end.shapes[graph.output]
             if len(result) != 3 or result[0] != 1:
                 raise Unsupported(f"its output is {result}")
-            end = _placed(_by_anchors(end))
+            end = _placed(_by_anchors(_with_means(end, instruction_set)))
             net = plan(_with_rows(body, end.taken), height, width, store, instruction_set)
             return EndedNet(net, end, (result[1], result[2]))
 

@@ -216,6 +216,13 @@ def test_means_are_made_of_what_a_softmax_reads(tmp_path, build, fused):
     assert ("Softmax" not in kinds) == fused
 
 
+def test_rounding_of_a_mean_is_no_effect_of_the_batch(tmp_path):
+    """What is left of a mean beside an anchor, in pixels: digits that differ between two ways to sum."""
+    net = Net()
+    rows = net.op("Mul", net.op("Sub", distribution(net), net.const(BINS - 1.0)), net.const(1000.0))
+    assert isinstance(planned(saved(net.finish(rows), tmp_path)), EndedNet)
+
+
 @pytest.mark.parametrize(("build", "in_place"), [(anchors_with_a_grid, True), (distribution, False)])
 def test_rows_are_written_where_they_stay(tmp_path, build, in_place):
     net = Net()
