@@ -30,7 +30,7 @@ typedef struct {
     int64_t other_at, other_block, other_when;
     /* Padded rows of the input; < 0 where it is read in place. segments_at: the table of conv. */
     int64_t scratch_at, segments_at;
-    /* Pixels, or tiles of 2x2 in WINOGRAD, that all groups are computed of before the next ones. */
+    /* Pixels, or tiles of 2x2 in WINOGRAD and WINOGRAD_BF16, that all groups are computed of before the next ones. */
     int64_t chunk;
     /* First channel: of the source in STORE_ROWS, of the destination in COPY. */
     int64_t channel;
@@ -70,7 +70,7 @@ enum {
 
 enum { CONVNET_NO_OTHER, CONVNET_ADD_BEFORE, CONVNET_ADD_AFTER, CONVNET_MULTIPLY_AFTER, CONVNET_WHENS };
 
-/* Each has what those before it have. The last two take CONV_BF16. */
+/* Each has what those before it have. The last two take CONV_BF16 and WINOGRAD_BF16. */
 enum { CONVNET_AVX2 = 1, CONVNET_AVX512, CONVNET_AVX512_BF16, CONVNET_AMX };
 
 /* Consecutive floats of the input that meet consecutive rows of the weights. */
@@ -89,7 +89,7 @@ typedef struct {
 #define CONVNET_MAX_TILE_PIXELS 12
 #define CONVNET_MAX_TILE_BLOCKS 4
 
-/* Queries whose scores are kept at a time, and the most channels of a head's queries and keys, or read by WINOGRAD. */
+/* Queries whose scores are kept at a time, and the most channels of a head's queries and keys, or read by a WINOGRAD. */
 #define CONVNET_ATTENTION_ROWS 24
 #define CONVNET_MAX_DEPTH 1024
 

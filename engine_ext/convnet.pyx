@@ -103,6 +103,14 @@ def bf16_instruction_sets():
     return tuple(name for name, number in _BF16_SETS.items() if convnet_has(number))
 
 
+cdef int _number(instruction_set) except -1:
+    if instruction_set not in _SETS:
+        raise ValueError(f"instruction_set must be one of {', '.join(_SETS)}. Got {instruction_set!r}.")
+    if not convnet_has(_SETS[instruction_set]):
+        raise ValueError(f"instruction_set must be one this processor has. Got {instruction_set!r}.")
+    return _SETS[instruction_set]
+
+
 def aligned(size):
     """Return zeros aligned to a cache line, so that a pixel of a block is one line."""
     if size < 0:
@@ -113,8 +121,7 @@ def aligned(size):
 
 
 def means_of_bins(values, weights, instruction_set):
-    if instruction_set not in _SETS or not convnet_has(_SETS[instruction_set]):
-        raise ValueError(f"instruction_set must be one this processor has. Got {instruction_set!r}.")
+    cdef int number = _number(instruction_set)
     _check_array(weights, "weights", np.float32, 1)
     if not isinstance(values, np.ndarray) or values.dtype != np.float32 or values.ndim != 3:
         raise TypeError("values must be a float32 array of 3 dimensions.")
@@ -127,7 +134,6 @@ def means_of_bins(values, weights, instruction_set):
     if not values.flags.aligned or values.strides[2] != size or row % size or column % size:
         raise ValueError(f"values must have the bins of each distribution side by side. Got strides {values.strides}.")
     out = np.empty((rows, columns), np.float32)
-    cdef int number = _SETS[instruction_set]
     cdef const f32 *source = <const f32 *> cnp.PyArray_DATA(<cnp.ndarray> values)
     cdef const f32 *factors = <const f32 *> cnp.PyArray_DATA(<cnp.ndarray> weights)
     cdef f32 *target = <f32 *> cnp.PyArray_DATA(<cnp.ndarray> out)
@@ -150,15 +156,11 @@ cdef class ConvNet:
     cdef readonly str instruction_set
 
     def __init__(self, steps, weights, picture_shape, output_shape, workspace_size, instruction_set):
-        if instruction_set not in _SETS:
-            raise ValueError(f"instruction_set must be one of {', '.join(_SETS)}. Got {instruction_set!r}.")
-        if not convnet_has(_SETS[instruction_set]):
-            raise ValueError(f"instruction_set must be one this processor has. Got {instruction_set!r}.")
+        self._set = _number(instruction_set)
         _check_array(steps, "steps", np.int64, 2)
         _check_array(weights, "weights", np.float32, 1)
         if steps.shape[1] != CONVNET_FIELDS:
             raise ValueError(f"steps must be (S, {CONVNET_FIELDS}). Got {steps.shape}.")
-        self._set = _SETS[instruction_set]
         self.instruction_set = instruction_set
         self.picture_shape = tuple(int(n) for n in picture_shape)
         self.output_shape = tuple(int(n) for n in output_shape)

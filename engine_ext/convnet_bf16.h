@@ -1,5 +1,5 @@
 /* A convolution in bfloat16: the input is rounded row by row on its way into the scratch, sums and results stay float32.
- * Included by convnet.h, after the kernels for AVX-512, of which it uses `finish` and `store_rows`.
+ * Included by convnet.h, after the kernels for AVX-512, which put a tile and make Winograd's numbers and pixels.
  *
  * Of the input the scratch has 32 channels of a pixel together, of the weights 32 channels (as 16 pairs) for 16 channels
  * of the output. Two kernels read that: `convnet_dot_row` here, with the instruction of AVX-512 that adds the products of
@@ -14,6 +14,12 @@
 typedef void ConvnetBf16Row(const ConvnetStep *s, const ConvnetBuffers *at, const uint16_t *const *rows, int64_t span,
                             int64_t y, int64_t first, int64_t end);
 
+/* The lanes of a block that are channels, if `left` are left from its first one on. */
+static inline __mmask16 convnet_lanes(int64_t left)
+{
+    return left >= 16 ? 0xffff : left > 0 ? (__mmask16)((1u << left) - 1) : 0;
+}
+
 /* `count` pixels of all channels, rounded: [part of 32 channels][span][32]. Lanes above the last channel become 0, for
  * they may hold what no weight of 0 makes 0. */
 static CONVNET_BF16_TARGET void convnet_round(const float *from, int64_t block, int64_t channels, int64_t count,
@@ -21,8 +27,7 @@ static CONVNET_BF16_TARGET void convnet_round(const float *from, int64_t block, 
 {
     for (int64_t c = 0; c < channels; c += 32, from += 2 * block, to += span * 32) {
         const int64_t left = channels - c;
-        const __mmask16 low = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
-        const __mmask16 high = left >= 32 ? 0xffff : left > 16 ? (__mmask16)((1u << (left - 16)) - 1) : 0;
+        const __mmask16 low = convnet_lanes(left), high = convnet_lanes(left - 16);
         const float *next = left > 16 ? from + block : from;
         for (int64_t p = 0; p < count; p++)
             _mm512_storeu_si512(to + p * 32, (__m512i)_mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(high, next + p * 16),
@@ -99,9 +104,9 @@ CONVNET_INLINE CONVNET_BF16_TARGET void convnet_dot(const ConvnetTaps *taps, con
 #define CONVNET_DOT(blocks, pixels)                                                                                    \
     case pixels:                                                                                                       \
         if (step == 32)                                                                                                \
-            convnet_dot(taps, weights, bias, rows, from, 32, blocks, pixels, tile);                                 \
+            convnet_dot(taps, weights, bias, rows, from, 32, blocks, pixels, tile);                                    \
         else                                                                                                           \
-            convnet_dot(taps, weights, bias, rows, from, step, blocks, pixels, tile);                               \
+            convnet_dot(taps, weights, bias, rows, from, step, blocks, pixels, tile);                                  \
         break;
 
 #define CONVNET_DOT_ARGUMENTS                                                                                          \
@@ -193,7 +198,6 @@ static CONVNET_BF16_TARGET void convnet_dot_row(const ConvnetStep *s, const Conv
     const ConvnetTaps taps = {s->kernel_height, s->kernel_width, s->in_channels, span};
     const int64_t out_blocks = (s->out_channels + 15) / 16, step = s->stride_width * 32;
     const int64_t products = s->kernel_height * s->kernel_width * ((s->in_channels + 31) / 32) * 512;
-    const float *numbers = at->weights + s->activation_at;
     float tile[CONVNET_MAX_TILE_BLOCKS * CONVNET_MAX_TILE_PIXELS * 16] __attribute__((aligned(64)));
     for (int64_t b = 0; b < out_blocks; b += s->group) {
         const int64_t blocks = out_blocks - b < s->group ? out_blocks - b : s->group;
@@ -201,17 +205,7 @@ static CONVNET_BF16_TARGET void convnet_dot_row(const ConvnetStep *s, const Conv
         for (int64_t x = 0, done; x < end - first; x += done) {
             done = convnet_dot_tile(blocks, &taps, weights, at->weights + s->bias_at + b * 16, rows, x * step, step,
                                     end - first - x, tile);
-            const int64_t pixel = y * s->out_width + first + x;
-            if (s->row_length) {
-                finish_avx512(tile, 0, tile, 0, tile, 0, 1, blocks * done * 16, s->activation, CONVNET_NO_OTHER,
-                              numbers);
-                store_rows_avx512(tile, blocks, done, s->out_channels - b * 16,
-                                  at->output + s->out_at + pixel * s->row_length + b * 16, s->row_length);
-                continue;
-            }
-            finish_avx512(tile, done * 16, at->workspace + s->other_at + b * s->other_block + pixel * 16,
-                          s->other_block, at->workspace + s->out_at + b * s->out_block + pixel * 16, s->out_block,
-                          blocks, done * 16, s->activation, s->other_when, numbers);
+            put_tile_avx512(s, at, tile, b, blocks, y * s->out_width + first + x, done);
         }
     }
 }
@@ -247,11 +241,12 @@ static CONVNET_BF16_TARGET void convnet_conv_bf16(const ConvnetStep *s, const Co
 
 /* ---- Winograd's F(2x2, 3x3), as in convnet_kernels.h ---- */
 
-/* The numbers of tiles for two blocks of channels, rounded: number i of tile t at `to + i * apart + t * 32`. `high` has
- * the rows of the second block, of which the lanes of `mask` are channels, and `low` those of the first. */
-static CONVNET_BF16_TARGET void convnet_winograd_round(const float *low, __mmask16 low_mask, const float *high,
-                                                       __mmask16 high_mask, int64_t tiles, uint16_t *to, int64_t apart)
+/* The numbers of tiles for two blocks of channels, rounded: number i of tile t at `to + i * apart + t * 32`. `low` has
+ * the rows of the first block, `high` those of the second; `left` channels are left from the first one on. */
+static CONVNET_BF16_TARGET void convnet_winograd_round(const float *low, const float *high, int64_t left, int64_t tiles,
+                                                       uint16_t *to, int64_t apart)
 {
+    const __mmask16 low_mask = convnet_lanes(left), high_mask = convnet_lanes(left - 16);
     for (int64_t t = 0; t < tiles; t++, low += 32, high += 32, to += 32) {
         __m512 first[16], second[16];
         winograd_numbers_avx512(low, 2 * tiles + 2, first);
@@ -280,8 +275,6 @@ static CONVNET_BF16_TARGET void convnet_winograd_bf16(const ConvnetStep *s, cons
         const ConvnetTaps taps = {1, 1, s->in_channels, count};
         for (int64_t i = 0; i < parts; i++) {
             const int64_t left = s->in_channels - i * 32;
-            const __mmask16 low_mask = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
-            const __mmask16 high_mask = left >= 32 ? 0xffff : left > 16 ? (__mmask16)((1u << (left - 16)) - 1) : 0;
             const float *input = at->workspace + s->in_at + 2 * i * s->in_block;
             for (int64_t t = 0, here; t < count; t += here) {
                 const int64_t y = (first + t) / across * 2 - s->pad_top, x = (first + t) % across;
@@ -289,8 +282,8 @@ static CONVNET_BF16_TARGET void convnet_winograd_bf16(const ConvnetStep *s, cons
                 winograd_rows_avx512(s, input, y, 2 * x - s->pad_left, here, low);
                 if (left > 16)
                     winograd_rows_avx512(s, input + s->in_block, y, 2 * x - s->pad_left, here, high);
-                convnet_winograd_round(low, low_mask, left > 16 ? high : low, high_mask, here,
-                                       numbers + (i * count + t) * 32, parts * count * 32);
+                convnet_winograd_round(low, left > 16 ? high : low, left, here, numbers + (i * count + t) * 32,
+                                       parts * count * 32);
             }
         }
         for (int64_t b = 0; b < out_blocks; b += s->group) {

@@ -378,6 +378,22 @@ static TARGET void NAME(store_rows)(const float *tile, ptrdiff_t blocks, ptrdiff
         }
 }
 
+/* tile[block][pixel][16], sums of `blocks` blocks from b on and of `pixels` pixels from `pixel` on, to the output. */
+static TARGET void NAME(put_tile)(const ConvnetStep *s, const ConvnetBuffers *at, float *tile, ptrdiff_t b,
+                                  ptrdiff_t blocks, ptrdiff_t pixel, ptrdiff_t pixels)
+{
+    const float *numbers = at->weights + s->activation_at;
+    if (s->row_length) {
+        NAME(finish)(tile, 0, tile, 0, tile, 0, 1, blocks * pixels * 16, s->activation, CONVNET_NO_OTHER, numbers);
+        NAME(store_rows)(tile, blocks, pixels, s->out_channels - b * 16,
+                         at->output + s->out_at + pixel * s->row_length + b * 16, s->row_length);
+        return;
+    }
+    NAME(finish)(tile, pixels * 16, at->workspace + s->other_at + b * s->other_block + pixel * 16, s->other_block,
+                 at->workspace + s->out_at + b * s->out_block + pixel * 16, s->out_block, blocks, pixels * 16,
+                 s->activation, s->other_when, numbers);
+}
+
 /* A row of the input, or zeros, into its slot of the ring: padded left and right, all blocks (or planes). */
 static TARGET void NAME(fill_slot)(const ConvnetStep *s, const ConvnetBuffers *at, ptrdiff_t y, ptrdiff_t width,
                                    float *slot)
@@ -419,7 +435,6 @@ static TARGET void NAME(conv)(const ConvnetStep *s, const ConvnetBuffers *at)
     const ptrdiff_t step = s->stride_width * unit;
     const ptrdiff_t products = s->kernel_height * s->kernel_width * s->in_channels;
     ConvnetSegment *segments = (ConvnetSegment *)(at->workspace + s->segments_at);
-    const float *numbers = at->weights + s->activation_at;
     float tile[CONVNET_MAX_TILE_BLOCKS * CONVNET_MAX_TILE_PIXELS * 16] __attribute__((aligned(64)));
     ptrdiff_t filled = 0; /* rows of the padded input that went through the ring */
 
@@ -454,17 +469,7 @@ static TARGET void NAME(conv)(const ConvnetStep *s, const ConvnetBuffers *at)
                 for (ptrdiff_t x = first, done; x < end; x += done) {
                     done = NAME(tile)(blocks, weights, bias, input + x * step, segments, count, step,
                                       s->planar ? s->kernel_width : 0, end - x, tile);
-                    const ptrdiff_t pixel = y * s->out_width + x;
-                    if (s->row_length) {
-                        NAME(finish)(tile, 0, tile, 0, tile, 0, 1, blocks * done * 16, s->activation,
-                                     CONVNET_NO_OTHER, numbers);
-                        NAME(store_rows)(tile, blocks, done, s->out_channels - b * 16,
-                                         at->output + s->out_at + pixel * s->row_length + b * 16, s->row_length);
-                        continue;
-                    }
-                    NAME(finish)(tile, done * 16, at->workspace + s->other_at + b * s->other_block + pixel * 16,
-                                 s->other_block, at->workspace + s->out_at + b * s->out_block + pixel * 16,
-                                 s->out_block, blocks, done * 16, s->activation, s->other_when, numbers);
+                    NAME(put_tile)(s, at, tile, b, blocks, y * s->out_width + x, done);
                 }
                 weights += products * blocks * 16;
             }

@@ -86,6 +86,12 @@ class Bench:
         return workspace, output.reshape(output_shape)
 
 
+def result(bench, expected, **given):
+    """The tensor that a step writes, as large as what is expected."""
+    workspace, _ = bench.run(**given)
+    return reference.from_blocks(workspace[bench.fields["out_at"] :], *expected.shape, bench.fields["out_block"])
+
+
 def out_size(size, kernel, strides, pads):
     return tuple((n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, strides, pads, strict=True))
 
@@ -145,9 +151,7 @@ CONVS = {
 @pytest.mark.parametrize("case", CONVS.values(), ids=CONVS)
 def test_conv(instruction_set, case):
     bench, source, expected = conv_bench(instruction_set, case)
-    workspace, _ = bench.run(picture=source)
-    at, block = bench.fields["out_at"], bench.fields["out_block"]
-    found = reference.from_blocks(workspace[at:], *expected.shape, block)
+    found = result(bench, expected, picture=source)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
@@ -157,9 +161,7 @@ def test_conv(instruction_set, case):
 def test_every_tile(instruction_set, group, pixels):
     """Of 1 to 4 blocks, and all the numbers of pixels that are left over at the end."""
     bench, source, expected = conv_bench(instruction_set, (18, (1, pixels), 90, (1, 1), (1, 1), (0, 0), False), group)
-    workspace, _ = bench.run(picture=source, chunk=100)
-    at, block = bench.fields["out_at"], bench.fields["out_block"]
-    found = reference.from_blocks(workspace[at:], *expected.shape, block)
+    found = result(bench, expected, picture=source, chunk=100)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
 
 
@@ -168,9 +170,7 @@ def test_tiles_and_groups_do_not_change_a_bit():
     found = []
     for instruction_set, group, chunk in [(s, g, c) for s in SETS for g in (1, 2, 3, 4) for c in (1, 5, 100)]:
         bench, source, expected = conv_bench(instruction_set, case, group)
-        workspace, _ = bench.run(picture=source, chunk=chunk)
-        at, block = bench.fields["out_at"], bench.fields["out_block"]
-        found.append(reference.from_blocks(workspace[at:], *expected.shape, block).tobytes())
+        found.append(result(bench, expected, picture=source, chunk=chunk).tobytes())
     assert len(set(found)) == 1
 
 
@@ -231,28 +231,29 @@ WINOGRADS = {
 @pytest.mark.parametrize("case", WINOGRADS.values(), ids=WINOGRADS)
 def test_winograd(instruction_set, case):
     bench, expected = winograd_bench(instruction_set, *case)
-    workspace, _ = bench.run()
-    found = reference.from_blocks(workspace[bench.fields["out_at"] :], *expected.shape, bench.fields["out_block"])
+    found = result(bench, expected)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+def activated_and_added(bench, expected):
+    """What a step gives with a second tensor, and what it is to give."""
+    other = random(*expected.shape, seed=3)
+    bench.tensor("other", other, (other[0].size + 1) * 16)
+    when = {"activation": convnet.ACTIVATIONS.index("relu"), "other_when": convnet.WHENS.index("add_after")}
+    return result(bench, expected, **when), np.maximum(expected, 0) + other
 
 
 @each_set
 def test_winograd_activates_and_adds(instruction_set):
-    bench, expected = winograd_bench(instruction_set, 20, (5, 7), 33)
-    other = random(33, 5, 7, seed=3)
-    bench.tensor("other", other, 36 * 16)
-    workspace, _ = bench.run(activation=convnet.ACTIVATIONS.index("relu"), other_when=convnet.WHENS.index("add_after"))
-    found = reference.from_blocks(workspace[bench.fields["out_at"] :], *expected.shape, bench.fields["out_block"])
-    np.testing.assert_allclose(found, np.maximum(expected, 0) + other, rtol=1e-5, atol=1e-4)
+    found, expected = activated_and_added(*winograd_bench(instruction_set, 20, (5, 7), 33))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_winograd_in_other_tiles_and_groups_does_not_change_a_bit():
     found = []
     for instruction_set, group, chunk in [(s, g, c) for s in SETS for g in (1, 2, 3, 4) for c in (1, 5, 100)]:
         bench, expected = winograd_bench(instruction_set, 37, (5, 13), 90, group=group, chunk=chunk)
-        workspace, _ = bench.run()
-        at, block = bench.fields["out_at"], bench.fields["out_block"]
-        found.append(reference.from_blocks(workspace[at:], *expected.shape, block).tobytes())
+        found.append(result(bench, expected).tobytes())
     assert len(set(found)) == 1
 
 
@@ -497,9 +498,7 @@ each_bf16_set = pytest.mark.parametrize(
 @pytest.mark.parametrize("case", BF16.values(), ids=BF16)
 def test_conv_bf16(instruction_set, case):
     bench, expected = bf16_bench(instruction_set, case)
-    workspace, _ = bench.run()
-    at, block = bench.fields["out_at"], bench.fields["out_block"]
-    found = reference.from_blocks(workspace[at:], *expected.shape, block)
+    found = result(bench, expected)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-5 * np.abs(expected).max())
 
 
@@ -519,9 +518,7 @@ def test_conv_bf16_in_other_groups_does_not_change_a_bit(instruction_set):
     found = set()
     for group in (1, 2, 3, 4):
         bench, expected = bf16_bench(instruction_set, (37, (5, 29), 90, (3, 3), (1, 1), (1, 1), False), group=group)
-        workspace, _ = bench.run()
-        at, block = bench.fields["out_at"], bench.fields["out_block"]
-        found.add(reference.from_blocks(workspace[at:], *expected.shape, block).tobytes())
+        found.add(result(bench, expected).tobytes())
     assert len(found) == 1
 
 
@@ -541,19 +538,14 @@ def winograd_bf16_bench(instruction_set, channels, size_in, out, pads=(1, 1), gr
 @pytest.mark.parametrize("case", WINOGRADS.values(), ids=WINOGRADS)
 def test_winograd_bf16(instruction_set, case):
     bench, expected = winograd_bf16_bench(instruction_set, *case)
-    workspace, _ = bench.run()
-    found = reference.from_blocks(workspace[bench.fields["out_at"] :], *expected.shape, bench.fields["out_block"])
+    found = result(bench, expected)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=5e-5 * np.abs(expected).max())
 
 
 @each_bf16_set
 def test_winograd_bf16_activates_and_adds(instruction_set):
-    bench, expected = winograd_bf16_bench(instruction_set, 20, (5, 7), 33)
-    other = random(33, 5, 7, seed=3)
-    bench.tensor("other", other, 36 * 16)
-    workspace, _ = bench.run(activation=convnet.ACTIVATIONS.index("relu"), other_when=convnet.WHENS.index("add_after"))
-    found = reference.from_blocks(workspace[bench.fields["out_at"] :], *expected.shape, bench.fields["out_block"])
-    np.testing.assert_allclose(found, np.maximum(expected, 0) + other, rtol=1e-5, atol=1e-3)
+    found, expected = activated_and_added(*winograd_bf16_bench(instruction_set, 20, (5, 7), 33))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
 
 
 @each_bf16_set
@@ -561,9 +553,7 @@ def test_winograd_bf16_in_other_tiles_and_groups_does_not_change_a_bit(instructi
     found = set()
     for group, chunk in [(g, c) for g in (1, 2, 3, 4) for c in (1, 5, 100)]:
         bench, expected = winograd_bf16_bench(instruction_set, 37, (5, 13), 90, group=group, chunk=chunk)
-        workspace, _ = bench.run()
-        at, block = bench.fields["out_at"], bench.fields["out_block"]
-        found.add(reference.from_blocks(workspace[at:], *expected.shape, block).tobytes())
+        found.add(result(bench, expected).tobytes())
     assert len(found) == 1
 
 
@@ -622,10 +612,9 @@ def test_a_winograd_bf16_that_leaves_a_buffer(instruction_set, changed, part):
 @each_set
 @pytest.mark.parametrize("kind", ["conv_bf16", "winograd_bf16"])
 def test_bf16_needs_a_set_that_has_it(instruction_set, kind):
-    made = bf16_bench(instruction_set, BF16["one pixel"]) if kind == "conv_bf16" else None
-    bench, _ = made or winograd_bf16_bench(instruction_set, *WINOGRADS["one tile"])
+    bench, _ = bf16_bench(instruction_set, BF16["one pixel"])
     with pytest.raises(ValueError, match="needs one of AMX, AVX-512 BF16"):
-        bench.run()
+        bench.run(kind=convnet.KINDS.index(kind))
 
 
 def attention_bench(instruction_set, heads=2, depth=32, width=48, size=(5, 7), factor=0.3):
@@ -660,8 +649,7 @@ ATTENTIONS = {
 @pytest.mark.parametrize("case", ATTENTIONS.values(), ids=ATTENTIONS)
 def test_attention(instruction_set, case):
     bench, expected = attention_bench(instruction_set, **case)
-    workspace, _ = bench.run()
-    found = reference.from_blocks(workspace[bench.fields["out_at"] :], *expected.shape, bench.fields["out_block"])
+    found = result(bench, expected)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5)
 
 
@@ -670,9 +658,7 @@ def test_groups_of_an_attention_do_not_change_a_bit():
     found = []
     for group in (1, 2, 3, 4):
         bench, expected = attention_bench("AVX-512", size=(12, 5))
-        workspace, _ = bench.run(group=group)
-        at, block = bench.fields["out_at"], bench.fields["out_block"]
-        found.append(reference.from_blocks(workspace[at:], *expected.shape, block))
+        found.append(result(bench, expected, group=group))
     for other in found[1:]:
         np.testing.assert_array_equal(other, found[0])
 

@@ -1,5 +1,5 @@
-"""Our own executor of convolutional networks, in float32 on AVX-512 or AVX2, in bfloat16 on AMX or
-AVX-512 BF16. See engine/inference/native.
+"""Our own executor of convolutional networks, in float32 on AVX-512 or AVX2, in bfloat16 on AMX or AVX-512
+BF16. See engine/inference/native.
 
 Activations, sums and concatenations are fused into the writes of convolutions, so that YOLOX-nano takes 0.7 times as
 long as in ONNX Runtime. What follows the last convolutions, such as the decoders of YOLOv5 and YOLOv8, is computed with

@@ -118,13 +118,10 @@ class End:
                     _compute(step, values)
                     continue
                 values[name] = there = output[place].reshape(self.shapes[name])
-                axis, at = step.node.whole("axis"), 0
-                for part in (values[each] for each in step.node.inputs):
-                    cut = [slice(None)] * part.ndim
-                    cut[axis] = slice(at, at + part.shape[axis])
-                    at += part.shape[axis]
-                    if not _same(there[tuple(cut)], part):
-                        there[tuple(cut)] = part
+                parts = [values[each] for each in step.node.inputs]
+                for cut, part in zip(_cuts(step.node.whole("axis"), parts), parts, strict=True):
+                    if not _same(there[cut], part):
+                        there[cut] = part
         if self.output not in self._places:
             output[:] = values[self.output][0]
 
@@ -155,6 +152,13 @@ class End:
 def _compute(step: Step, values: dict[str, Array]) -> None:
     made = step.compute(step.node, [values[name] if name else None for name in step.node.inputs])
     values.update(zip(step.node.outputs, made, strict=True))
+
+
+def _cuts(axis: int, parts: Sequence[Array]) -> list[tuple[slice, ...]]:
+    """Return where each part is in all of them along an axis."""
+    ends = np.cumsum([part.shape[axis] for part in parts]).tolist()
+    before = (slice(None),) * (axis % parts[0].ndim)
+    return [(*before, slice(end - part.shape[axis], end)) for end, part in zip(ends, parts, strict=True)]
 
 
 def _same(one: Array, other: Array) -> bool:
@@ -476,10 +480,7 @@ def _settled(node: Node, inputs: Sequence[Any], made: Sequence[Array], *, fixed:
         cut = cut_of(node, inputs)
         return lambda node, inputs: (inputs[0][cut],)
     if node.op_type == "Split" and fixed:
-        axis, at, cuts = node.whole("axis", 0), 0, list[tuple[slice, ...]]()
-        for part in made:
-            cuts.append((slice(None),) * (axis % part.ndim) + (slice(at, at + part.shape[axis]),))
-            at += part.shape[axis]
+        cuts = _cuts(node.whole("axis", 0), made)
         return lambda node, inputs: [inputs[0][cut] for cut in cuts]
     if node.op_type in _OPERATORS or (how := evaluator(node)) is None:
         return None

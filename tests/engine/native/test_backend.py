@@ -13,7 +13,9 @@ from engine.inference.backends import native
 from engine.inference.backends.native import NativeBackend
 from engine.inference.model import load_model
 from engine.inference.native import plan as plan_module
-from engine_ext.convnet import BF16_SETS, bf16_instruction_sets, instruction_sets
+from engine.inference.native.graph import read_graph
+from engine.inference.native.pack import WeightStore
+from engine_ext.convnet import BF16_SETS, FIELDS, KINDS, bf16_instruction_sets, instruction_sets
 from models.registry import DEFAULT_MODEL
 from tests.assets import require_asset
 from tests.engine.native.networks import Net, assert_close, expected, picture, saved
@@ -26,6 +28,15 @@ def small(folder, **given):
     net = Net(**given)
     source = net.silu(net.conv("images", 20, (3, 3), stride=2))
     return saved(net.model(net.conv(source, 7), net.op("Sigmoid", net.conv(source, 7, stride=2))), folder)
+
+
+def dense(folder):
+    """Dense 3x3 convolutions that Winograd suits, with channels that fill no block."""
+    net = Net()
+    source = net.silu(net.conv("images", 33, (3, 3), stride=2))
+    for _ in range(2):
+        source = net.silu(net.conv(source, 40, (3, 3)))
+    return saved(net.model(net.conv(source, 7)), folder)
 
 
 def unknown(folder):
@@ -53,13 +64,8 @@ def test_any_size_in_any_batch(tmp_path):
     assert backend.run(np.zeros((0, 3, 8, 8), np.float32)).shape == (0, 16 + 4, 7)
 
 
-@pytest.mark.parametrize("instruction_set", BF16_SETS)
-def test_bf16_is_nearly_float32_in_any_batch(tmp_path, instruction_set):
-    if instruction_set not in bf16_instruction_sets():
-        pytest.skip(f"the processor has no {instruction_set}")
-    path = small(tmp_path)
-    backend = NativeBackend(path, (32, 32), instruction_set=instruction_set, precision="bf16")
-    assert (backend.name, backend.provider) == ("native", f"{instruction_set.removesuffix(' BF16')} bf16")
+def nearly_float32(path, backend):
+    """In several sizes, and the same bits in a batch as alone."""
     for size in ((32, 32), (8, 72), (40, 12)):
         pictures = np.concatenate([picture(3, size, seed) for seed in range(3)])
         together = backend.run(pictures)
@@ -68,6 +74,41 @@ def test_bf16_is_nearly_float32_in_any_batch(tmp_path, instruction_set):
             wanted = expected(path, one[None])
             away = np.abs(rows - wanted).max() / np.abs(wanted).max()
             assert 0 < away < 0.02
+
+
+@pytest.mark.parametrize("instruction_set", BF16_SETS)
+def test_bf16_is_nearly_float32_in_any_batch(tmp_path, instruction_set):
+    if instruction_set not in bf16_instruction_sets():
+        pytest.skip(f"the processor has no {instruction_set}")
+    path = small(tmp_path)
+    backend = NativeBackend(path, (32, 32), instruction_set=instruction_set, precision="bf16")
+    assert (backend.name, backend.provider) == ("native", f"{instruction_set.removesuffix(' BF16')} bf16")
+    nearly_float32(path, backend)
+
+
+@pytest.mark.parametrize(
+    ("instruction_set", "kinds"),
+    [
+        ("AVX-512", ["conv", "winograd", "winograd", "conv"]),
+        ("AVX-512 BF16", ["conv", "winograd_bf16", "winograd_bf16", "conv_bf16"]),
+        ("AMX", ["conv", "conv_bf16", "conv_bf16", "conv_bf16"]),
+    ],
+)
+def test_dense_convolutions_of_each_set(tmp_path, monkeypatch, instruction_set, kinds):
+    tables = []
+    with monkeypatch.context() as patched:
+        patched.setattr(plan_module, "ConvNet", lambda table, *_: tables.append(table))
+        plan_module.plan(read_graph(dense(tmp_path)), 24, 40, WeightStore(), instruction_set)
+    column = FIELDS.index("kind")
+    assert [KINDS[row[column]] for row in tables[0]] == kinds
+
+
+@pytest.mark.parametrize("instruction_set", BF16_SETS)
+def test_dense_convolutions_in_bf16_are_nearly_float32(tmp_path, instruction_set):
+    if instruction_set not in bf16_instruction_sets():
+        pytest.skip(f"the processor has no {instruction_set}")
+    path = dense(tmp_path)
+    nearly_float32(path, NativeBackend(path, (32, 32), instruction_set=instruction_set, precision="bf16"))
 
 
 def test_a_tensor_of_another_layout_in_memory(tmp_path):
