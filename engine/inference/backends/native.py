@@ -80,8 +80,8 @@ class NativeBackend:
         sets = bf16_instruction_sets() if bf16 else instruction_sets()
         if not sets:
             raise BackendMissing(
-                f"{model or path} can't be run by --backend native in bf16: this processor has no AVX-512 BF16. "
-                "Repair: --backend auto"
+                f"{model or path} can't be run by --backend native in bf16: the processor or this build has no AVX-512 "
+                "BF16. Repair: --backend auto"
             )
         if instruction_set not in (None, *sets):
             raise BackendMissing(f"this processor has no {instruction_set}, only {', '.join(sets)}")
