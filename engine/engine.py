@@ -46,6 +46,7 @@ from engine.output_folder.own_files import STATE_FOLDER
 from engine.pipeline.assignment import Assignment, Drawing, DrawingAssignment, PieceAssignment, PiecesOf, not_fenced
 from engine.pipeline.channel import Closed, Handoff
 from engine.pipeline.groups import GroupRecorder
+from engine.pipeline.heap import keep_frames_off_the_heap
 from engine.pipeline.order import Order
 from engine.pipeline.outputs import Outputs, SinkFactory, paths_of, prepare
 from engine.pipeline.pieces import Ahead, PieceSink, made_with
@@ -120,6 +121,7 @@ class Engine:
         during a run. `model` passes a loaded model, `checkpoint_s` sets the seconds between two checkpoints of a video;
         tests use both. Without `audit`, a gate infers no extra whole frames, for callers that compare it with whole
         frames themselves."""
+        keep_frames_off_the_heap()
         self.config = config or EngineConfig()
         self._answering = AnswerSettings.of(self.config)  # first: a scene that can't be read is known at once
         check_formats(self.config.tables or ())
