@@ -138,8 +138,8 @@ test-bare: build build/extras/bare/.installed ## Run what must work, or say what
 test-debug: build ## Run the tests of the kernels and the engine on a build with bounds checks
 	rm -rf build/debug
 	ENGINE_EXT_DEBUG=1 $(BIN)/python setup.py -q build_ext --build-lib build/debug --build-temp build/debug-temp
-	cp -r engine models orchestrator tests benchmarks docs *.md Makefile pyproject.toml build/debug/
-	cp engine_ext/*.py engine_ext/*.pyi engine_ext/*.pxd engine_ext/*.npz build/debug/engine_ext/
+	cp -r engine models orchestrator tests benchmarks docs *.md Makefile pyproject.toml constraints.txt build/debug/
+	cp engine_ext/*.py engine_ext/*.py[ix] engine_ext/*.pxd engine_ext/*.npz build/debug/engine_ext/
 	cd build/debug && $(abspath $(BIN))/python -m pytest $(PARALLEL) $(DEBUGGED)
 
 # PyTorch comes only with this; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu spares a machine without a GPU
