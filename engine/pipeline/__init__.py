@@ -7,7 +7,8 @@ of the sound of later frames, `batch` joins frames of many streams, `channel` is
 assigned from elsewhere, `pieces` has the detections of others in a long one, `groups` tells which of its groups of
 pictures need not be decoded then, and `drawing` makes its annotated video of pieces that several have drawn. `sequence`
 is a file's place among those of its camera, `order` processes them one after the other, `facts` is what the manifest
-records about images and times. `again` reads a file's frames once more, after a run.
+records about images and times. `again` reads a file's frames once more, after a run. `heap` keeps frames out of the
+heaps of threads.
 
 `recording` replaces the sinks of a live source and installs new ones at each segment boundary: no sink knows about
 segments. The end of a segment is written on a separate thread; a third waiting segment blocks the source, which drops
@@ -26,6 +27,7 @@ __all__ = [
     "channel",
     "drawing",
     "groups",
+    "heap",
     "order",
     "outputs",
     "pieces",
