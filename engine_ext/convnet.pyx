@@ -273,7 +273,7 @@ cdef str _fault(
     parts = (s.in_channels + 15) // 16
     unit = 16
     if s.planar:
-        if s.kind != CONVNET_CONV or s.in_block < s.in_height * s.in_width:
+        if not conv or s.in_block < s.in_height * s.in_width:
             return "planar"
         parts, unit = s.in_channels, 1
         in_extent = (parts - 1) * s.in_block + s.in_height * s.in_width
@@ -333,21 +333,29 @@ cdef str _fault(
               or (s.out_height - 1) * s.stride_height + s.kernel_height > s.in_height):
             return "padding without scratch"
     elif s.kind == CONVNET_CONV_BF16:
-        parts = (s.in_channels + 31) // 32
-        if s.kernel_height > CONVNET_BF16_ROWS:
+        if s.kernel_height * (parts if s.planar else 1) > CONVNET_BF16_ROWS or s.planar and s.kernel_width > 32:
             return "the kernel"
         if not 1 <= s.group <= CONVNET_MAX_TILE_BLOCKS:
             return "group"
-        products = s.kernel_height * s.kernel_width * parts * 256
+        if s.affine_at >= 0 and not (s.planar and _inside(s.affine_at, 2 * parts, weights)):
+            return "affine_at"
+        if s.planar:
+            products = s.kernel_height * parts * ((s.kernel_width + 1) // 2) * 16
+        else:
+            parts = (s.in_channels + 31) // 32
+            products = s.kernel_height * s.kernel_width * parts * 256
         if products > FARTHEST // LARGEST:
             return "too many products"
         if not _inside(s.weights_at, products * ((s.out_channels + 15) // 16), weights):
             return "the weights"
         if not _inside(s.bias_at, (s.out_channels + 15) // 16 * 16, weights):
             return "the bias"
-        if s.kernel_height * s.kernel_width * s.stride_height * s.stride_width == 1:
-            padded = CONVNET_BF16_CHUNK
-        size = (s.kernel_height * parts * padded + CONVNET_BF16_SLACK * s.stride_width) * 16
+        if s.planar:
+            size = (s.kernel_height * parts * (padded + s.kernel_width % 2) + 1) // 2
+        else:
+            if s.kernel_height * s.kernel_width * s.stride_height * s.stride_width == 1:
+                padded = CONVNET_BF16_CHUNK
+            size = (s.kernel_height * parts * padded + CONVNET_BF16_SLACK * s.stride_width) * 16
         if not _inside(s.scratch_at, size, workspace):
             return "the scratch"
     elif winograd:

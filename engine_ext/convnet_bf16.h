@@ -4,6 +4,9 @@
  * Of the input the scratch has 32 channels of a pixel together, of the weights 32 channels (as 16 pairs) for 16 channels
  * of the output. Two kernels read that: `convnet_dot_row` here, with the instruction of AVX-512 that adds the products of
  * a pair, and the one of convnet_amx.h.
+ *
+ * A picture has too few channels for that. Its rows stay planes, and a pair is two neighbours of a row: what is said of
+ * channels of the input holds for columns of the kernel, and each plane has rows of its own. `convnet_dot_row` reads it.
  */
 #include <cpuid.h>
 
@@ -53,9 +56,31 @@ static CONVNET_BF16_TARGET void convnet_round_row(const ConvnetStep *s, const Co
                   slot + s->pad_left * 32);
 }
 
-/* What the sums of a pixel go over, and the pixels in a row of the scratch. */
+/* A row of each plane of the picture, scaled, or zeros, into its slot of the ring, padded left and right. */
+static CONVNET_BF16_TARGET void convnet_round_planes(const ConvnetStep *s, const ConvnetBuffers *at, int64_t y,
+                                                    int64_t span, uint16_t *slot)
+{
+    const int64_t here = span - s->pad_left < s->in_width ? span - s->pad_left : s->in_width;
+    memset(slot, 0, sizeof(uint16_t) * (size_t)(s->in_channels * span));
+    if (y < 0 || y >= s->in_height)
+        return;
+    for (int64_t i = 0; i < s->in_channels; i++) {
+        const float *from = at->picture + s->in_at + i * s->in_block + y * s->in_width;
+        uint16_t *to = slot + i * span + s->pad_left;
+        const __m512 factor = _mm512_set1_ps(s->affine_at < 0 ? 1.0f : at->weights[s->affine_at + i]);
+        const __m512 summand =
+            _mm512_set1_ps(s->affine_at < 0 ? 0.0f : at->weights[s->affine_at + s->in_channels + i]);
+        for (int64_t x = 0; x < here; x += 16) {
+            const __mmask16 lanes = convnet_lanes(here - x);
+            const __m512 value = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, from + x), factor, summand);
+            _mm256_mask_storeu_epi16(to + x, lanes, (__m256i)_mm512_cvtneps_pbh(value));
+        }
+    }
+}
+
+/* What the sums of a pixel go over, the pixels in a row of the scratch, and the weights from one tap to the next. */
 typedef struct {
-    int64_t height, width, channels, span;
+    int64_t height, width, channels, span, tap;
 } ConvnetTaps;
 
 /* tile[block][pixel][16] = bias + weights * input, for `pixels` neighbours `step` numbers apart; the first begins `at`
@@ -64,7 +89,7 @@ CONVNET_INLINE CONVNET_BF16_TARGET void convnet_dot(const ConvnetTaps *taps, con
                                                     const uint16_t *const *rows, int64_t at, const int64_t step,
                                                     const int blocks, const int pixels, float *tile)
 {
-    const int64_t parts = (taps->channels + 31) / 32, apart = taps->height * taps->width * parts * 512;
+    const int64_t parts = (taps->channels + 31) / 32, apart = taps->height * taps->width * parts * taps->tap;
     __m512 sum[CONVNET_MAX_TILE_BLOCKS * CONVNET_MAX_TILE_PIXELS];
 #pragma GCC unroll 32
     for (int v = 0; v < blocks; v++)
@@ -75,7 +100,7 @@ CONVNET_INLINE CONVNET_BF16_TARGET void convnet_dot(const ConvnetTaps *taps, con
         for (int64_t i = 0; i < parts; i++) {
             const int64_t left = taps->channels - i * 32, pairs = left < 32 ? (left + 1) / 2 : 16;
             const uint16_t *tap = rows[ky] + i * taps->span * 32 + at;
-            for (int64_t kx = 0; kx < taps->width; kx++, tap += 32, weights += 512) {
+            for (int64_t kx = 0; kx < taps->width; kx++, tap += 32, weights += taps->tap) {
                 const uint16_t *from = tap, *row = weights;
                 for (const uint16_t *end = tap + pairs * 2; from < end; from += 2, row += 32) {
                     __m512bh w[CONVNET_MAX_TILE_BLOCKS];
@@ -105,6 +130,8 @@ CONVNET_INLINE CONVNET_BF16_TARGET void convnet_dot(const ConvnetTaps *taps, con
     case pixels:                                                                                                       \
         if (step == 32)                                                                                                \
             convnet_dot(taps, weights, bias, rows, from, 32, blocks, pixels, tile);                                    \
+        else if (step == 2)                                                                                            \
+            convnet_dot(taps, weights, bias, rows, from, 2, blocks, pixels, tile);                                     \
         else                                                                                                           \
             convnet_dot(taps, weights, bias, rows, from, step, blocks, pixels, tile);                                  \
         break;
@@ -195,9 +222,12 @@ static CONVNET_BF16_TARGET void convnet_dot_row(const ConvnetStep *s, const Conv
                                                 const uint16_t *const *rows, int64_t span, int64_t y, int64_t first,
                                                 int64_t end)
 {
-    const ConvnetTaps taps = {s->kernel_height, s->kernel_width, s->in_channels, span};
-    const int64_t out_blocks = (s->out_channels + 15) / 16, step = s->stride_width * 32;
-    const int64_t products = s->kernel_height * s->kernel_width * ((s->in_channels + 31) / 32) * 512;
+    const ConvnetTaps planes = {s->kernel_height * s->in_channels, 1, s->kernel_width, span,
+                                (s->kernel_width + 1) / 2 * 32};
+    const ConvnetTaps channels = {s->kernel_height, s->kernel_width, s->in_channels, span, 512};
+    const ConvnetTaps taps = s->planar ? planes : channels;
+    const int64_t out_blocks = (s->out_channels + 15) / 16, step = s->stride_width * (s->planar ? 1 : 32);
+    const int64_t products = taps.height * taps.width * ((taps.channels + 31) / 32) * taps.tap;
     float tile[CONVNET_MAX_TILE_BLOCKS * CONVNET_MAX_TILE_PIXELS * 16] __attribute__((aligned(64)));
     for (int64_t b = 0; b < out_blocks; b += s->group) {
         const int64_t blocks = out_blocks - b < s->group ? out_blocks - b : s->group;
@@ -212,11 +242,13 @@ static CONVNET_BF16_TARGET void convnet_dot_row(const ConvnetStep *s, const Conv
 
 static CONVNET_BF16_TARGET void convnet_conv_bf16(const ConvnetStep *s, const ConvnetBuffers *at, ConvnetBf16Row *row)
 {
-    const int64_t parts = (s->in_channels + 31) / 32;
+    const int64_t planes = s->planar ? s->in_channels : 1;
     const int64_t width = (s->out_width - 1) * s->stride_width + s->kernel_width; /* of a padded row */
+    const int64_t span = s->planar ? width + s->kernel_width % 2 : width;
+    const int64_t slot = s->planar ? planes * span : (s->in_channels + 31) / 32 * span * 32;
     uint16_t *scratch = (uint16_t *)(at->workspace + s->scratch_at);
     const uint16_t *rows[CONVNET_BF16_ROWS];
-    if (s->kernel_height == 1 && s->kernel_width == 1 && s->stride_width == 1 && s->stride_height == 1) {
+    if (!s->planar && s->kernel_height * s->kernel_width * s->stride_height * s->stride_width == 1) {
         rows[0] = scratch;
         for (int64_t y = 0; y < s->out_height; y++)
             for (int64_t first = 0; first < s->out_width; first += CONVNET_BF16_CHUNK) {
@@ -229,12 +261,17 @@ static CONVNET_BF16_TARGET void convnet_conv_bf16(const ConvnetStep *s, const Co
         int64_t filled = 0; /* rows of the padded input that went through the ring */
         for (int64_t y = 0; y < s->out_height; y++) {
             const int64_t top = y * s->stride_height; /* in rows of the padded input */
-            for (filled = filled > top ? filled : top; filled < top + s->kernel_height; filled++)
-                convnet_round_row(s, at, filled - s->pad_top, width,
-                                  scratch + filled % s->kernel_height * parts * width * 32);
+            for (filled = filled > top ? filled : top; filled < top + s->kernel_height; filled++) {
+                uint16_t *to = scratch + filled % s->kernel_height * slot;
+                if (s->planar)
+                    convnet_round_planes(s, at, filled - s->pad_top, span, to);
+                else
+                    convnet_round_row(s, at, filled - s->pad_top, span, to);
+            }
             for (int64_t ky = 0; ky < s->kernel_height; ky++)
-                rows[ky] = scratch + (top + ky) % s->kernel_height * parts * width * 32;
-            row(s, at, rows, width, y, 0, s->out_width);
+                for (int64_t i = 0; i < planes; i++)
+                    rows[ky * planes + i] = scratch + (top + ky) % s->kernel_height * slot + i * span;
+            row(s, at, rows, span, y, 0, s->out_width);
         }
     }
 }
@@ -272,7 +309,7 @@ static CONVNET_BF16_TARGET void convnet_winograd_bf16(const ConvnetStep *s, cons
     float tile[CONVNET_MAX_TILE_BLOCKS * CONVNET_MAX_TILE_PIXELS * 16] __attribute__((aligned(64)));
     for (int64_t first = 0; first < tiles; first += s->chunk) {
         const int64_t count = tiles - first < s->chunk ? tiles - first : s->chunk;
-        const ConvnetTaps taps = {1, 1, s->in_channels, count};
+        const ConvnetTaps taps = {1, 1, s->in_channels, count, 512};
         for (int64_t i = 0; i < parts; i++) {
             const int64_t left = s->in_channels - i * 32;
             const float *input = at->workspace + s->in_at + 2 * i * s->in_block;

@@ -8,6 +8,7 @@ import pytest
 from engine.inference.native.layout import Region, allocate
 from engine.inference.native.pack import (
     pack_bf16,
+    pack_bf16_planar,
     pack_bias,
     pack_conv,
     pack_depthwise,
@@ -47,6 +48,7 @@ class Bench:
         self.fields = {"kind": convnet.KINDS.index(kind), "affine_at": -1, "scratch_at": -1, "group": 1, "chunk": 1}
         self.fields |= {f"{what}_{side}": 1 for what in ("kernel", "stride") for side in ("height", "width")}
         self.workspace, self.weights = [], [np.zeros(16, np.float32)]
+        self.picture = np.zeros((1, 1, 1), np.float32)
 
     def put(self, array, where):
         parts = getattr(self, where)
@@ -71,7 +73,7 @@ class Bench:
 
     def run(self, picture=None, output_shape=(1, 1), **changed):
         """The workspace and the output after the step; nothing around them has changed."""
-        picture = np.zeros((1, 1, 1), np.float32) if picture is None else picture
+        picture = self.picture if picture is None else picture
         content = np.concatenate(self.workspace)
         workspace, around = guarded(content.size)
         workspace[:] = content
@@ -459,23 +461,31 @@ def rounded(values):
 
 
 def bf16_bench(instruction_set, case, rows=False, group=4):
-    channels, (height, width), out, kernel, strides, pads, _ = case
+    channels, (height, width), out, kernel, strides, pads, planar = case
     size = out_size((height, width), kernel, strides, pads)
     source, weight, bias = random(channels, height, width), random(out, channels, *kernel, seed=1), random(out, seed=2)
     bench = Bench("conv_bf16", instruction_set)
     bench.shape("in", channels, height, width)
     bench.shape("out", out, *size)
-    bench.tensor("in", source, (height * width + 1) * 16)
+    if planar:
+        bench.picture = source
+        bench.fields |= {"planar": 1, "in_block": height * width}
+    else:
+        bench.tensor("in", source, (height * width + 1) * 16)
     out_block = (size[0] * size[1] + 3) * 16
     bench.fields |= dict(zip(("kernel_height", "kernel_width"), kernel, strict=True))
     bench.fields |= dict(zip(("stride_height", "stride_width"), strides, strict=True))
     bench.fields |= {"pad_top": pads[0], "pad_left": pads[1], "group": group, "out_block": out_block}
-    bench.fields["weights_at"] = bench.put(pack_bf16(weight), "weights")
+    pack = pack_bf16_planar if planar else pack_bf16
+    bench.fields["weights_at"] = bench.put(pack(weight), "weights")
     bench.fields["bias_at"] = bench.put(pack_bias(bias), "weights")
     span = (size[1] - 1) * strides[1] + kernel[1]
-    span = convnet.BF16_CHUNK if kernel == strides == (1, 1) else span
-    pixels = kernel[0] * -(-channels // 32) * span + convnet.BF16_SLACK * strides[1]
-    bench.room("scratch_at", pixels * 16)
+    if planar:
+        bench.room("scratch_at", (kernel[0] * channels * (span + kernel[1] % 2) + 1) // 2)
+    else:
+        span = convnet.BF16_CHUNK if kernel == strides == (1, 1) else span
+        pixels = kernel[0] * -(-channels // 32) * span + convnet.BF16_SLACK * strides[1]
+        bench.room("scratch_at", pixels * 16)
     if rows:
         bench.fields |= {"row_length": out + 3, "out_at": 2 * (out + 3) + 1}
     else:
@@ -486,7 +496,10 @@ def bf16_bench(instruction_set, case, rows=False, group=4):
 BF16 = {
     "many pixels of one": (48, (3, 300), 40, (1, 1), (1, 1), (0, 0), False),
     "a block and a bit, and back": (17, (9, 37), 33, (3, 3), (1, 1), (1, 1), False),
-} | {name: case for name, case in CONVS.items() if not case[-1]}
+    "the picture, four blocks and a bit": (3, (6, 31), 70, (3, 3), (2, 2), (1, 1), True),
+    "the picture, rows of one pixel": (4, (9, 1), 16, (3, 1), (2, 2), (1, 0), True),
+    "the picture, wider borders than rows": (2, (3, 2), 17, (7, 32), (3, 2), (6, 31), True),
+} | CONVS
 BF16_SETS = convnet.bf16_instruction_sets()
 each_bf16_set = pytest.mark.parametrize(
     "instruction_set",
@@ -506,9 +519,10 @@ def test_conv_bf16(instruction_set, case):
 
 
 @each_bf16_set
+@pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize("out", [5, 16, 33])
-def test_conv_bf16_into_rows(instruction_set, out):
-    bench, expected = bf16_bench(instruction_set, (20, (3, 7), out, (3, 3), (1, 1), (1, 1), False), rows=True)
+def test_conv_bf16_into_rows(instruction_set, out, planar):
+    bench, expected = bf16_bench(instruction_set, (4, (3, 7), out, (3, 3), (1, 1), (1, 1), planar), rows=True)
     _, output = bench.run(output_shape=(25, out + 3))
     np.testing.assert_allclose(output[2:23, 1 : 1 + out], expected.reshape(out, -1).T, rtol=1e-5, atol=1e-4)
     assert np.isnan(output[:2]).all()
@@ -516,13 +530,27 @@ def test_conv_bf16_into_rows(instruction_set, out):
 
 
 @each_bf16_set
-def test_conv_bf16_in_other_groups_does_not_change_a_bit(instruction_set):
+@pytest.mark.parametrize(("channels", "strides", "planar"), [(37, (1, 1), False), (3, (2, 2), True), (3, (1, 1), True)])
+def test_conv_bf16_in_other_groups_does_not_change_a_bit(instruction_set, channels, strides, planar):
     """Nor does it matter how many pixels lie beside one: a row of 29 in tiles of 6 to 12."""
-    found = set()
+    found, width = set(), 29 * strides[1]
     for group in (1, 2, 3, 4):
-        bench, expected = bf16_bench(instruction_set, (37, (5, 29), 90, (3, 3), (1, 1), (1, 1), False), group=group)
+        case = (channels, (5, width), 90, (3, 3), strides, (1, 1), planar)
+        bench, expected = bf16_bench(instruction_set, case, group=group)
         found.add(result(bench, expected).tobytes())
     assert len(found) == 1
+
+
+@each_bf16_set
+def test_the_picture_in_bf16_is_scaled_before_it_is_rounded_but_not_its_border(instruction_set):
+    case = (3, (6, 37), 5, (3, 3), (2, 2), (1, 1), True)
+    bench, _ = bf16_bench(instruction_set, case)
+    factor, summand = np.float32([0.5, 2, 3]), np.float32([-1, 0, 4])
+    at = bench.put(np.concatenate([factor, summand]), "weights")
+    scaled = (bench.picture.astype(np.float64) * factor[:, None, None] + summand[:, None, None]).astype(np.float32)
+    weight, bias = random(5, 3, 3, 3, seed=1), random(5, seed=2)
+    expected = reference.conv(rounded(scaled), rounded(weight), bias, (2, 2), (1, 1), (3, 19))
+    np.testing.assert_allclose(result(bench, expected, affine_at=at), expected, rtol=1e-5, atol=1e-4)
 
 
 def winograd_bf16_bench(instruction_set, channels, size_in, out, pads=(1, 1), group=4, chunk=7):
@@ -572,10 +600,11 @@ def test_weights_in_bf16_are_rounded_to_the_even_one():
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
-        ({"planar": 1}, "planar"),
+        ({"planar": 1}, "the picture"),
+        ({"affine_at": 0}, "affine_at"),
         ({"group": 0}, "group"),
         ({"group": 5}, "group"),
-        ({"kernel_height": 17}, "the kernel"),
+        ({"kernel_height": 33}, "the kernel"),
         ({"weights_at": 1 << 20}, "the weights"),
         ({"bias_at": -16}, "the bias"),
         ({"scratch_at": -1}, "the scratch"),
@@ -588,6 +617,26 @@ def test_weights_in_bf16_are_rounded_to_the_even_one():
 )
 def test_a_conv_bf16_that_leaves_a_buffer(instruction_set, changed, part):
     bench, _ = bf16_bench(instruction_set, BF16["3x3 with borders"])
+    with pytest.raises(ValueError, match=rf"steps\[0\] is out of bounds: {part}"):
+        bench.run(**changed)
+
+
+@each_bf16_set
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        ({"in_block": 1}, "planar"),
+        ({"in_at": 1}, "the picture"),
+        ({"kernel_height": 11}, "the kernel"),
+        ({"kernel_width": 33}, "the kernel"),
+        ({"weights_at": 1 << 20}, "the weights"),
+        ({"affine_at": 1 << 20}, "affine_at"),
+        ({"scratch_at": -1}, "the scratch"),
+        ({"scratch_at": 1 << 16}, "the scratch"),
+    ],
+)
+def test_a_conv_bf16_of_the_picture_that_leaves_a_buffer(instruction_set, changed, part):
+    bench, _ = bf16_bench(instruction_set, BF16["the picture, odd"])
     with pytest.raises(ValueError, match=rf"steps\[0\] is out of bounds: {part}"):
         bench.run(**changed)
 
@@ -742,7 +791,7 @@ def test_tables_with_random_faults_write_nothing_elsewhere(instruction_set):
         if kind == 0:
             bench, _ = attention_bench(instruction_set)
             source = np.zeros((1, 1, 1), np.float32)
-        elif kind == 1 and BF16_SETS and not case[-1]:
+        elif kind == 1 and BF16_SETS:
             bench, _ = bf16_bench(BF16_SETS[ran % len(BF16_SETS)], case)
         elif kind == 3 and BF16_SETS:
             bench, _ = winograd_bf16_bench(BF16_SETS[ran % len(BF16_SETS)], 20, (5, 7), 33)

@@ -66,9 +66,21 @@ def pack_bf16(weight: Floats) -> Floats:
     padded = np.zeros((-(-out // BLOCK) * BLOCK, -(-channels // PART) * PART, height, width), np.float32)
     padded[:out, :channels] = weight
     split = padded.reshape(-1, BLOCK, padded.shape[1] // PART, PART // 2, 2, height, width)
-    bits = np.ascontiguousarray(split.transpose(0, 5, 2, 6, 3, 1, 4)).view(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
-    return rounded.astype(np.uint16).reshape(-1).view(np.float32)
+    return _rounded(split.transpose(0, 5, 2, 6, 3, 1, 4))
+
+
+def pack_bf16_planar(weight: Floats) -> Floats:
+    """Do the same for a planar input: for each output block (KH, I, pairs of columns, 16, 2)."""
+    out, channels, height, width = weight.shape
+    padded = np.zeros((-(-out // BLOCK) * BLOCK, channels, height, width + width % 2), np.float32)
+    padded[:out, ..., :width] = weight
+    return _rounded(padded.reshape(-1, BLOCK, channels, height, padded.shape[3] // 2, 2).transpose(0, 3, 2, 4, 1, 5))
+
+
+def _rounded(numbers: Floats) -> Floats:
+    bits = np.ascontiguousarray(numbers).view(np.uint32)
+    nearest = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
+    return nearest.astype(np.uint16).reshape(-1).view(np.float32)
 
 
 def pack_winograd(weight: Floats, group: int) -> Floats:

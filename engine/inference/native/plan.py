@@ -27,6 +27,7 @@ from engine.inference.native.ops import (
 from engine.inference.native.pack import (
     WeightStore,
     pack_bf16,
+    pack_bf16_planar,
     pack_bias,
     pack_conv,
     pack_depthwise,
@@ -230,6 +231,8 @@ class _Planner:
             self._winograd(op, row, places, index)
         elif self._bf16 and op.source is not None and height <= BF16_ROWS:
             self._in_bf16(op, row, places, index)
+        elif self._bf16 and op.source is None and row["in_channels"] * height <= BF16_ROWS and width <= PART:
+            self._picture_in_bf16(op, row, places, index)
         else:
             row["kind"] = KINDS.index("conv")
             self._blocking(op, row)
@@ -250,6 +253,20 @@ class _Planner:
             span = BF16_CHUNK
         pixels = height * -(-op.weight.shape[1] // PART) * span + BF16_SLACK * op.strides[1]
         places.append(("scratch_at", self._scratch(pixels * BLOCK, index)))
+
+    def _picture_in_bf16(self, op: Conv, row: Row, places: list[tuple[str, Place | Region]], index: int) -> None:
+        """Do the same with the rows of each plane, of which two columns make a pair."""
+        channels, height, width = op.weight.shape[1:]
+        row["kind"], row["group"] = KINDS.index("conv_bf16"), self._group(op)
+        row["weights_at"] = self._store.place(("bf16", "planar"), (op.weight,), lambda: pack_bf16_planar(op.weight))
+        self._affine(op, row)
+        span = (row["out_width"] - 1) * op.strides[1] + width + width % 2
+        places.append(("scratch_at", self._scratch(-(-height * channels * span // 2), index)))
+
+    def _affine(self, op: Conv, row: Row) -> None:
+        if op.affine is not None:
+            numbers = np.concatenate(op.affine)
+            row["affine_at"] = self._store.place(("affine",), (numbers,), lambda: numbers)
 
     def _winograd(self, op: Conv, row: Row, places: list[tuple[str, Place | Region]], index: int) -> None:
         """Choose the number of output blocks per tile of the kernel, and of tiles of 2x2 pixels for which all groups
@@ -293,9 +310,7 @@ class _Planner:
         """Copy rows with padding, and scaling, into a scratch buffer if the window exceeds the input."""
         channels, height, width = row["in_channels"], op.weight.shape[2], op.weight.shape[3]
         parts, unit = (channels, 1) if op.source is None else (-(-channels // BLOCK), BLOCK)
-        if op.affine is not None:
-            numbers = np.concatenate(op.affine)
-            row["affine_at"] = self._store.place(("affine",), (numbers,), lambda: numbers)
+        self._affine(op, row)
         padded = (row["out_width"] - 1) * op.strides[1] + width
         below = (row["out_height"] - 1) * op.strides[0] + height - op.pads[0] > row["in_height"]
         right = padded - op.pads[1] > row["in_width"]
