@@ -7,6 +7,7 @@
  *
  * A picture has too few channels for that. Its rows stay planes, and a pair is two neighbours of a row: what is said of
  * channels of the input holds for columns of the kernel, and each plane has rows of its own. `convnet_dot_row` reads it.
+ * Beside an odd number of columns a weight of 0 meets the next one, which is finite.
  */
 #include <cpuid.h>
 

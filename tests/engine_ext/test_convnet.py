@@ -519,10 +519,10 @@ def test_conv_bf16(instruction_set, case):
 
 
 @each_bf16_set
-@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize(("channels", "planar"), [(20, False), (4, True)])
 @pytest.mark.parametrize("out", [5, 16, 33])
-def test_conv_bf16_into_rows(instruction_set, out, planar):
-    bench, expected = bf16_bench(instruction_set, (4, (3, 7), out, (3, 3), (1, 1), (1, 1), planar), rows=True)
+def test_conv_bf16_into_rows(instruction_set, out, channels, planar):
+    bench, expected = bf16_bench(instruction_set, (channels, (3, 7), out, (3, 3), (1, 1), (1, 1), planar), rows=True)
     _, output = bench.run(output_shape=(25, out + 3))
     np.testing.assert_allclose(output[2:23, 1 : 1 + out], expected.reshape(out, -1).T, rtol=1e-5, atol=1e-4)
     assert np.isnan(output[:2]).all()

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from engine.inference.native.attributes import Attribute
 from engine.inference.native.constants import asked_dims, axes_of, cut_of, evaluate, evaluator, split_sizes
-from engine.inference.native.graph import Graph, Node
+from engine.inference.native.graph import FLATTENS, Graph, Node
 from engine.inference.native.layout import BLOCK
 from engine.inference.native.ops import Floats, Unsupported, refusing
 from engine.inference.native.pack import WeightStore
@@ -497,7 +497,7 @@ def _with_means(end: End, instruction_set: str) -> End:
         name, node = step.node.inputs[0], step.node
         if node.op_type != "Conv" or node.inputs[1] not in end.constants:
             continue
-        count = end.constants[node.inputs[1]].size
+        weights = np.ascontiguousarray(end.constants[node.inputs[1]].reshape(-1))
         passed, axes = [name], np.arange(4)
         while (before := makers.get(name)) is not None and before.op_type == "Transpose":
             name = before.inputs[0]
@@ -505,24 +505,26 @@ def _with_means(end: End, instruction_set: str) -> End:
             axes = np.array(before.wholes("perm", [3, 2, 1, 0]))[axes]
         if before is None or before.op_type != "Softmax" or any(readers[each] != 1 for each in passed):
             continue
-        if axes[0] != 0 or axes[1] != before.whole("axis", -1) % 4 or count % BLOCK:
+        if axes[0] != 0 or axes[1] != before.whole("axis", -1) % 4:
             continue
-        reads = node._replace(inputs=(before.inputs[0], node.inputs[1]))
-        means[node.outputs[0]] = Step(reads, _mean(tuple(axes[[0, 2, 3, 1]].tolist()), instruction_set))
+        if weights.size % BLOCK or weights.dtype != np.float32:
+            continue
+        reads = node._replace(inputs=before.inputs)
+        means[node.outputs[0]] = Step(reads, _mean(weights, tuple(axes[[0, 2, 3, 1]].tolist()), instruction_set))
         dropped.update(passed)
     kept = [means.get(step.node.outputs[0], step) for step in end.steps if not dropped.intersection(step.node.outputs)]
     return replace(end, steps=tuple(kept))
 
 
-def _mean(order: tuple[int, ...], instruction_set: str) -> Compute:
+def _mean(weights: Floats, order: tuple[int, ...], instruction_set: str) -> Compute:
     """Return how to compute means, (1, 1, rows, columns), from a value whose axes `order` are the image, rows, columns
-    and bins."""
+    and bins, of which each has a weight."""
 
     def compute(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
         value = inputs[0].transpose(order)[0]
         if value.strides[-1] != value.itemsize:
             value = np.ascontiguousarray(value)
-        return (means_of_bins(value, inputs[1].reshape(-1), instruction_set)[None, None],)
+        return (means_of_bins(value, weights, instruction_set)[None, None],)
 
     return compute
 
@@ -566,7 +568,7 @@ def _joined(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
             break
         at += part.shape[axis] * first.strides[axis]
     else:
-        if isinstance(whole, np.ndarray):
+        if isinstance(whole, np.ndarray) and whole.flags.forc:
             return (np.ndarray(shape, first.dtype, whole, start - _address(whole), first.strides),)
     largest = max(inputs, key=np.size)
     order = sorted(range(len(shape)), key=lambda i: -largest.strides[i])
@@ -583,6 +585,8 @@ def _sigmoid(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
 
 def _softmax(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
     axis = node.whole("axis", -1)
+    if node.whole(FLATTENS, 0) and axis % inputs[0].ndim != inputs[0].ndim - 1:
+        raise Unsupported(f"{node} is over several axes")
     # The summed axis becomes contiguous, whatever the input's order.
     value = np.array(np.moveaxis(inputs[0], axis, 0), order="C")
     value -= value.max(0)

@@ -12,6 +12,9 @@ from engine.inference.native.attributes import Attribute, array_of, read_attribu
 from engine.inference.native.ops import Unsupported, refusing
 from models.onnx_meta import parse_onnx
 
+FLATTENS = "flattens"
+"""An attribute that a Softmax has here before opset 13: all axes from `axis` on are one. The default is then 1."""
+
 _OLDEST = 11  # in earlier opsets, Resize, Clip and others had other meanings
 _MAX_NODES = 4096  # the largest detectors have about 1000
 
@@ -85,7 +88,7 @@ def _graph(model: Any) -> Graph:
     if len(model.graph.node) > _MAX_NODES:
         raise Unsupported(f"it has {len(model.graph.node)} nodes; {_MAX_NODES} are the most that are read")
     constants = {tensor.name: array_of(tensor) for tensor in model.graph.initializer}
-    nodes = tuple(_node(node) for node in model.graph.node)
+    nodes = tuple(_node(node, opset) for node in model.graph.node)
     inputs = [value for value in model.graph.input if value.name not in constants]
     if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
         raise Unsupported("it does not have one float32 input")
@@ -95,9 +98,12 @@ def _graph(model: Any) -> Graph:
     return Graph(nodes, constants, inputs[0].name, model.graph.output[0].name, dims)
 
 
-def _node(node: Any) -> Node:
+def _node(node: Any, opset: int) -> Node:
     if node.domain not in ("", "ai.onnx"):
         raise Unsupported(f"it uses {node.op_type} of {node.domain}")
     outputs = tuple(node.output)
     name = node.name or (outputs[0] if outputs else "?")
-    return Node(node.op_type, name, tuple(node.input), outputs, read_attributes(node))
+    attributes = read_attributes(node)
+    if node.op_type == "Softmax" and opset < 13:
+        attributes = {"axis": 1} | attributes | {FLATTENS: 1}
+    return Node(node.op_type, name, tuple(node.input), outputs, attributes)

@@ -62,7 +62,7 @@ Row = dict[str, int]
 def plan(graph: Graph, height: int, width: int, store: WeightStore, instruction_set: str) -> ConvNet:
     """Return a network for (C, height, width) images. Weights go to `store`. Raises Unsupported.
 
-    With one of BF16_SETS convolutions compute in bfloat16, but for those that read the image and depthwise ones.
+    With one of BF16_SETS convolutions compute in bfloat16, but for depthwise ones, and where the kernel is too large.
     """
     with refusing():
         network = trace(graph, height, width)

@@ -166,6 +166,21 @@ def softmax_over_the_sides(net):
     return distribution(net, chances_of=chances)
 
 
+def parts_of_a_view(net):
+    """Parted and joined again behind an operator whose result has the order of the rows that it reads."""
+    first, second = split(net, net.op("Neg", net.conv("images", 8, (3, 3), stride=2)), [4, 4], 1)
+    return net.rows(net.op("Concat", first, second, axis=1))
+
+
+def means_alone(net, weight, chances_of=chances_of_bins):
+    bins = net.op("Reshape", net.conv(two_levels(net)[0], 4 * BINS), net.const([0, 4, BINS, -1], np.int64))
+    return net.op("Reshape", net.op("Conv", chances_of(net, bins), weight), net.const([0, 4, -1], np.int64))
+
+
+def weights_that_are_a_view(net):
+    return means_alone(net, net.slice(net.const(np.arange(2 * BINS).reshape(1, BINS, 1, 2)), 3, 0, 1))
+
+
 ENDS = [
     anchors_with_a_grid,
     distribution,
@@ -178,6 +193,8 @@ ENDS = [
     few_bins,
     chances_that_are_also_read_elsewhere,
     softmax_over_the_sides,
+    parts_of_a_view,
+    weights_that_are_a_view,
 ]
 
 
@@ -204,6 +221,7 @@ def test_the_numbers(tmp_path, build, instruction_set):
     [
         (distribution, True),
         (softmax_in_the_middle, True),
+        (weights_that_are_a_view, True),
         (few_bins, False),
         (chances_that_are_also_read_elsewhere, False),
         (softmax_over_the_sides, False),
@@ -214,6 +232,33 @@ def test_means_are_made_of_what_a_softmax_reads(tmp_path, build, fused):
     found = planned(saved(net.finish(build(net)), tmp_path))
     kinds = [step.node.op_type for step in found.end.steps]
     assert ("Softmax" not in kinds) == fused
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+def test_a_softmax_of_old_over_the_last_axis(tmp_path, instruction_set):
+    """As PyTorch writes them before opset 13, where others are over all axes from theirs on."""
+    net = Net(opset=12)
+
+    def chances(net, bins):
+        last = net.op("Softmax", net.op("Transpose", bins, perm=[0, 3, 1, 2]), axis=3)
+        return net.op("Transpose", last, perm=[0, 3, 2, 1])
+
+    rows = means_alone(net, net.const(np.arange(BINS).reshape(1, BINS, 1, 1)), chances)
+    path, given = saved(net.finish(rows), tmp_path), picture(3, (16, 24))
+    backend = NativeBackend(path, (16, 24), instruction_set=instruction_set)
+    assert_close(backend.run(given)[0], expected(path, given))
+
+
+@pytest.mark.parametrize("given", [{}, {"axis": 1}, {"axis": -3}])
+def test_a_softmax_of_old_over_several_axes_is_refused(tmp_path, given):
+    net = Net(opset=12)
+
+    def chances(net, bins):
+        return net.op("Softmax", net.op("Transpose", bins, perm=[0, 2, 1, 3]), **given)
+
+    rows = means_alone(net, net.const(np.arange(BINS).reshape(1, BINS, 1, 1)), chances)
+    with pytest.raises(Unsupported, match="is over several axes"):
+        planned(saved(net.finish(rows), tmp_path))
 
 
 def test_rounding_of_a_mean_is_no_effect_of_the_batch(tmp_path):
