@@ -93,9 +93,10 @@ typedef struct {
 #define CONVNET_ATTENTION_ROWS 24
 #define CONVNET_MAX_DEPTH 1024
 
-/* In bfloat16: rows of a kernel (of the picture: in all planes), pixels that a convolution of one pixel rounds at a time, which stay in the first-level
+/* In bfloat16: rows of a kernel, pairs of columns in all planes of the picture's kernel, pixels that a convolution of one pixel rounds at a time, which stay in the first-level
  * cache with their sums, and pixels that are read behind the last one of a row, and not used. */
-#define CONVNET_BF16_ROWS 32
+#define CONVNET_BF16_ROWS 16
+#define CONVNET_BF16_PAIRS 128
 #define CONVNET_BF16_CHUNK 256
 #define CONVNET_BF16_SLACK 32
 
@@ -185,8 +186,14 @@ static inline void convnet_run(int set, const ConvnetStep *steps, ptrdiff_t coun
 {
 #ifdef CONVNET_X86
     for (ptrdiff_t i = 0; i < count; i++) {
+#ifdef CONVNET_HAS_BF16
+        if (steps[i].kind == CONVNET_CONV_BF16 && steps[i].planar) {
+            convnet_picture_bf16(steps + i, buffers);
+            continue;
+        }
+#endif
 #ifdef CONVNET_HAS_AMX
-        if (steps[i].kind == CONVNET_CONV_BF16 && set == CONVNET_AMX && !steps[i].planar) {
+        if (steps[i].kind == CONVNET_CONV_BF16 && set == CONVNET_AMX) {
             convnet_conv_amx(steps + i, buffers);
             continue;
         }

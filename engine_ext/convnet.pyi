@@ -32,7 +32,12 @@ MAX_DEPTH: int
 reads."""
 
 BF16_ROWS: int
-"""The most rows of a ``conv_bf16``'s kernel; of the image, in all planes together."""
+"""The most rows of a ``conv_bf16``'s kernel.
+
+``BF16_PAIRS``: of one that reads the image, the most pairs of columns in all rows and planes.
+"""
+
+BF16_PAIRS: int
 
 BF16_CHUNK: int
 """Pixels that a ``conv_bf16`` of one pixel rounds at a time, in its scratch, and

@@ -45,7 +45,7 @@ cdef extern from "convnet.h" nogil:
         CONVNET_ACTIVATIONS, CONVNET_NO_OTHER, CONVNET_WHENS
         CONVNET_AVX2, CONVNET_AVX512, CONVNET_AVX512_BF16, CONVNET_AMX
         CONVNET_MAX_TILE_BLOCKS, CONVNET_ATTENTION_ROWS, CONVNET_MAX_DEPTH
-        CONVNET_BF16_ROWS, CONVNET_BF16_CHUNK, CONVNET_BF16_SLACK
+        CONVNET_BF16_ROWS, CONVNET_BF16_PAIRS, CONVNET_BF16_CHUNK, CONVNET_BF16_SLACK
 
     int convnet_has(int instructions)
     void convnet_means_of_bins(
@@ -73,6 +73,7 @@ KINDS = ("conv", "depthwise", "max_pool", "upsample", "elementwise", "copy", "st
 ATTENTION_ROWS = CONVNET_ATTENTION_ROWS
 MAX_DEPTH = CONVNET_MAX_DEPTH
 BF16_ROWS = CONVNET_BF16_ROWS
+BF16_PAIRS = CONVNET_BF16_PAIRS
 BF16_CHUNK = CONVNET_BF16_CHUNK
 BF16_SLACK = CONVNET_BF16_SLACK
 ACTIVATIONS = ("nothing", "silu", "sigmoid", "relu", "leaky_relu", "clip", "hard_sigmoid", "hard_swish")
@@ -333,14 +334,15 @@ cdef str _fault(
               or (s.out_height - 1) * s.stride_height + s.kernel_height > s.in_height):
             return "padding without scratch"
     elif s.kind == CONVNET_CONV_BF16:
-        if s.kernel_height * (parts if s.planar else 1) > CONVNET_BF16_ROWS or s.planar and s.kernel_width > 32:
+        products = s.kernel_height * parts * ((s.kernel_width + 1) // 2)
+        if products > CONVNET_BF16_PAIRS if s.planar else s.kernel_height > CONVNET_BF16_ROWS:
             return "the kernel"
-        if not 1 <= s.group <= CONVNET_MAX_TILE_BLOCKS:
+        if not s.planar and not 1 <= s.group <= CONVNET_MAX_TILE_BLOCKS:
             return "group"
         if s.affine_at >= 0 and not (s.planar and _inside(s.affine_at, 2 * parts, weights)):
             return "affine_at"
         if s.planar:
-            products = s.kernel_height * parts * ((s.kernel_width + 1) // 2) * 16
+            products *= 16
         else:
             parts = (s.in_channels + 31) // 32
             products = s.kernel_height * s.kernel_width * parts * 256

@@ -4,10 +4,6 @@
  * Of the input the scratch has 32 channels of a pixel together, of the weights 32 channels (as 16 pairs) for 16 channels
  * of the output. Two kernels read that: `convnet_dot_row` here, with the instruction of AVX-512 that adds the products of
  * a pair, and the one of convnet_amx.h.
- *
- * A picture has too few channels for that. Its rows stay planes, and a pair is two neighbours of a row: what is said of
- * channels of the input holds for columns of the kernel, and each plane has rows of its own. `convnet_dot_row` reads it.
- * Beside an odd number of columns a weight of 0 meets the next one, which is finite.
  */
 #include <cpuid.h>
 
@@ -57,31 +53,9 @@ static CONVNET_BF16_TARGET void convnet_round_row(const ConvnetStep *s, const Co
                   slot + s->pad_left * 32);
 }
 
-/* A row of each plane of the picture, scaled, or zeros, into its slot of the ring, padded left and right. */
-static CONVNET_BF16_TARGET void convnet_round_planes(const ConvnetStep *s, const ConvnetBuffers *at, int64_t y,
-                                                    int64_t span, uint16_t *slot)
-{
-    const int64_t here = span - s->pad_left < s->in_width ? span - s->pad_left : s->in_width;
-    memset(slot, 0, sizeof(uint16_t) * (size_t)(s->in_channels * span));
-    if (y < 0 || y >= s->in_height)
-        return;
-    for (int64_t i = 0; i < s->in_channels; i++) {
-        const float *from = at->picture + s->in_at + i * s->in_block + y * s->in_width;
-        uint16_t *to = slot + i * span + s->pad_left;
-        const __m512 factor = _mm512_set1_ps(s->affine_at < 0 ? 1.0f : at->weights[s->affine_at + i]);
-        const __m512 summand =
-            _mm512_set1_ps(s->affine_at < 0 ? 0.0f : at->weights[s->affine_at + s->in_channels + i]);
-        for (int64_t x = 0; x < here; x += 16) {
-            const __mmask16 lanes = convnet_lanes(here - x);
-            const __m512 value = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, from + x), factor, summand);
-            _mm256_mask_storeu_epi16(to + x, lanes, (__m256i)_mm512_cvtneps_pbh(value));
-        }
-    }
-}
-
-/* What the sums of a pixel go over, the pixels in a row of the scratch, and the weights from one tap to the next. */
+/* What the sums of a pixel go over, and the pixels in a row of the scratch. */
 typedef struct {
-    int64_t height, width, channels, span, tap;
+    int64_t height, width, channels, span;
 } ConvnetTaps;
 
 /* tile[block][pixel][16] = bias + weights * input, for `pixels` neighbours `step` numbers apart; the first begins `at`
@@ -90,7 +64,7 @@ CONVNET_INLINE CONVNET_BF16_TARGET void convnet_dot(const ConvnetTaps *taps, con
                                                     const uint16_t *const *rows, int64_t at, const int64_t step,
                                                     const int blocks, const int pixels, float *tile)
 {
-    const int64_t parts = (taps->channels + 31) / 32, apart = taps->height * taps->width * parts * taps->tap;
+    const int64_t parts = (taps->channels + 31) / 32, apart = taps->height * taps->width * parts * 512;
     __m512 sum[CONVNET_MAX_TILE_BLOCKS * CONVNET_MAX_TILE_PIXELS];
 #pragma GCC unroll 32
     for (int v = 0; v < blocks; v++)
@@ -101,7 +75,7 @@ CONVNET_INLINE CONVNET_BF16_TARGET void convnet_dot(const ConvnetTaps *taps, con
         for (int64_t i = 0; i < parts; i++) {
             const int64_t left = taps->channels - i * 32, pairs = left < 32 ? (left + 1) / 2 : 16;
             const uint16_t *tap = rows[ky] + i * taps->span * 32 + at;
-            for (int64_t kx = 0; kx < taps->width; kx++, tap += 32, weights += taps->tap) {
+            for (int64_t kx = 0; kx < taps->width; kx++, tap += 32, weights += 512) {
                 const uint16_t *from = tap, *row = weights;
                 for (const uint16_t *end = tap + pairs * 2; from < end; from += 2, row += 32) {
                     __m512bh w[CONVNET_MAX_TILE_BLOCKS];
@@ -131,8 +105,6 @@ CONVNET_INLINE CONVNET_BF16_TARGET void convnet_dot(const ConvnetTaps *taps, con
     case pixels:                                                                                                       \
         if (step == 32)                                                                                                \
             convnet_dot(taps, weights, bias, rows, from, 32, blocks, pixels, tile);                                    \
-        else if (step == 2)                                                                                            \
-            convnet_dot(taps, weights, bias, rows, from, 2, blocks, pixels, tile);                                     \
         else                                                                                                           \
             convnet_dot(taps, weights, bias, rows, from, step, blocks, pixels, tile);                                  \
         break;
@@ -223,12 +195,9 @@ static CONVNET_BF16_TARGET void convnet_dot_row(const ConvnetStep *s, const Conv
                                                 const uint16_t *const *rows, int64_t span, int64_t y, int64_t first,
                                                 int64_t end)
 {
-    const ConvnetTaps planes = {s->kernel_height * s->in_channels, 1, s->kernel_width, span,
-                                (s->kernel_width + 1) / 2 * 32};
-    const ConvnetTaps channels = {s->kernel_height, s->kernel_width, s->in_channels, span, 512};
-    const ConvnetTaps taps = s->planar ? planes : channels;
-    const int64_t out_blocks = (s->out_channels + 15) / 16, step = s->stride_width * (s->planar ? 1 : 32);
-    const int64_t products = taps.height * taps.width * ((taps.channels + 31) / 32) * taps.tap;
+    const ConvnetTaps taps = {s->kernel_height, s->kernel_width, s->in_channels, span};
+    const int64_t out_blocks = (s->out_channels + 15) / 16, step = s->stride_width * 32;
+    const int64_t products = s->kernel_height * s->kernel_width * ((s->in_channels + 31) / 32) * 512;
     float tile[CONVNET_MAX_TILE_BLOCKS * CONVNET_MAX_TILE_PIXELS * 16] __attribute__((aligned(64)));
     for (int64_t b = 0; b < out_blocks; b += s->group) {
         const int64_t blocks = out_blocks - b < s->group ? out_blocks - b : s->group;
@@ -243,13 +212,11 @@ static CONVNET_BF16_TARGET void convnet_dot_row(const ConvnetStep *s, const Conv
 
 static CONVNET_BF16_TARGET void convnet_conv_bf16(const ConvnetStep *s, const ConvnetBuffers *at, ConvnetBf16Row *row)
 {
-    const int64_t planes = s->planar ? s->in_channels : 1;
+    const int64_t parts = (s->in_channels + 31) / 32;
     const int64_t width = (s->out_width - 1) * s->stride_width + s->kernel_width; /* of a padded row */
-    const int64_t span = s->planar ? width + s->kernel_width % 2 : width;
-    const int64_t slot = s->planar ? planes * span : (s->in_channels + 31) / 32 * span * 32;
     uint16_t *scratch = (uint16_t *)(at->workspace + s->scratch_at);
     const uint16_t *rows[CONVNET_BF16_ROWS];
-    if (!s->planar && s->kernel_height * s->kernel_width * s->stride_height * s->stride_width == 1) {
+    if (s->kernel_height == 1 && s->kernel_width == 1 && s->stride_width == 1 && s->stride_height == 1) {
         rows[0] = scratch;
         for (int64_t y = 0; y < s->out_height; y++)
             for (int64_t first = 0; first < s->out_width; first += CONVNET_BF16_CHUNK) {
@@ -262,17 +229,126 @@ static CONVNET_BF16_TARGET void convnet_conv_bf16(const ConvnetStep *s, const Co
         int64_t filled = 0; /* rows of the padded input that went through the ring */
         for (int64_t y = 0; y < s->out_height; y++) {
             const int64_t top = y * s->stride_height; /* in rows of the padded input */
-            for (filled = filled > top ? filled : top; filled < top + s->kernel_height; filled++) {
-                uint16_t *to = scratch + filled % s->kernel_height * slot;
-                if (s->planar)
-                    convnet_round_planes(s, at, filled - s->pad_top, span, to);
-                else
-                    convnet_round_row(s, at, filled - s->pad_top, span, to);
-            }
+            for (filled = filled > top ? filled : top; filled < top + s->kernel_height; filled++)
+                convnet_round_row(s, at, filled - s->pad_top, width,
+                                  scratch + filled % s->kernel_height * parts * width * 32);
             for (int64_t ky = 0; ky < s->kernel_height; ky++)
-                for (int64_t i = 0; i < planes; i++)
-                    rows[ky * planes + i] = scratch + (top + ky) % s->kernel_height * slot + i * span;
-            row(s, at, rows, span, y, 0, s->out_width);
+                rows[ky] = scratch + (top + ky) % s->kernel_height * parts * width * 32;
+            row(s, at, rows, width, y, 0, s->out_width);
+        }
+    }
+}
+
+/* ---- the picture ----
+ *
+ * It has too few channels to fill 32. Its rows stay planes, and a pair is two columns of one. Beside an odd number of
+ * columns a weight of 0 meets the next one, which is finite.
+ */
+
+/* A row of each plane, scaled, or zeros, into its slot of the ring, padded left and right. */
+static CONVNET_BF16_TARGET void convnet_round_planes(const ConvnetStep *s, const ConvnetBuffers *at, int64_t y,
+                                                    int64_t span, uint16_t *slot)
+{
+    const int64_t here = span - s->pad_left < s->in_width ? span - s->pad_left : s->in_width;
+    memset(slot, 0, sizeof(uint16_t) * (size_t)(s->in_channels * span));
+    if (y < 0 || y >= s->in_height)
+        return;
+    for (int64_t i = 0; i < s->in_channels; i++) {
+        const float *from = at->picture + s->in_at + i * s->in_block + y * s->in_width;
+        uint16_t *to = slot + i * span + s->pad_left;
+        const __m512 factor = _mm512_set1_ps(s->affine_at < 0 ? 1.0f : at->weights[s->affine_at + i]);
+        const __m512 summand =
+            _mm512_set1_ps(s->affine_at < 0 ? 0.0f : at->weights[s->affine_at + s->in_channels + i]);
+        for (int64_t x = 0; x < here; x += 16) {
+            const __mmask16 lanes = convnet_lanes(here - x);
+            const __m512 value = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(lanes, from + x), factor, summand);
+            _mm256_mask_storeu_epi16(to + x, lanes, (__m256i)_mm512_cvtneps_pbh(value));
+        }
+    }
+}
+
+/* tile[pixel][16] = bias + weights * input, for a block and `pixels` neighbours `step` numbers apart. Pair i of the first
+ * one's columns begins `at` numbers into pairs[i]. */
+CONVNET_INLINE CONVNET_BF16_TARGET void convnet_dot_pairs(const uint16_t *weights, const float *bias,
+                                                          const uint16_t *const *pairs, int64_t count, int64_t at,
+                                                          const int64_t step, const int pixels, float *tile)
+{
+    __m512 sum[CONVNET_MAX_TILE_PIXELS];
+#pragma GCC unroll 32
+    for (int p = 0; p < pixels; p++)
+        sum[p] = _mm512_loadu_ps(bias);
+    for (int64_t i = 0; i < count; i++, weights += 32) {
+        const __m512bh w = (__m512bh)_mm512_loadu_si512(weights);
+        const uint16_t *from = pairs[i] + at;
+#pragma GCC unroll 32
+        for (int p = 0; p < pixels; p++) {
+            int32_t pair;
+            memcpy(&pair, from + p * step, sizeof(pair));
+            sum[p] = _mm512_dpbf16_ps(sum[p], w, (__m512bh)_mm512_set1_epi32(pair));
+        }
+    }
+#pragma GCC unroll 32
+    for (int p = 0; p < pixels; p++)
+        _mm512_storeu_ps(tile + p * 16, sum[p]);
+}
+
+#define CONVNET_PAIRS(pixels)                                                                                          \
+    case pixels:                                                                                                       \
+        if (step == 2)                                                                                                 \
+            convnet_dot_pairs(weights, bias, pairs, count, from, 2, pixels, tile);                                     \
+        else                                                                                                           \
+            convnet_dot_pairs(weights, bias, pairs, count, from, step, pixels, tile);                                  \
+        break;
+
+/* As `tile_avx512`, for one block: the loads of a pair's weights are few beside those of its columns. */
+static CONVNET_BF16_TARGET int64_t convnet_pairs_tile(const uint16_t *weights, const float *bias,
+                                                      const uint16_t *const *pairs, int64_t count, int64_t from,
+                                                      int64_t step, int64_t pixels, float *tile)
+{
+    const int64_t most = max_tile_pixels_avx512[1], tiles = (pixels + most - 1) / most;
+    pixels = (pixels + tiles - 1) / tiles;
+    switch (pixels) {
+        CONVNET_PAIRS(12)
+        CONVNET_PAIRS(11)
+        CONVNET_PAIRS(10)
+        CONVNET_PAIRS(9)
+        CONVNET_PAIRS(8)
+        CONVNET_PAIRS(7)
+        CONVNET_PAIRS(6)
+        CONVNET_PAIRS(5)
+        CONVNET_PAIRS(4)
+        CONVNET_PAIRS(3)
+        CONVNET_PAIRS(2)
+        CONVNET_PAIRS(1)
+    }
+    return pixels;
+}
+
+static CONVNET_BF16_TARGET void convnet_picture_bf16(const ConvnetStep *s, const ConvnetBuffers *at)
+{
+    const int64_t across = (s->kernel_width + 1) / 2; /* pairs in a row of the kernel */
+    const int64_t span = (s->out_width - 1) * s->stride_width + 2 * across, slot = s->in_channels * span;
+    const int64_t out_blocks = (s->out_channels + 15) / 16;
+    uint16_t *scratch = (uint16_t *)(at->workspace + s->scratch_at);
+    const uint16_t *pairs[CONVNET_BF16_PAIRS];
+    float tile[CONVNET_MAX_TILE_PIXELS * 16] __attribute__((aligned(64)));
+    int64_t filled = 0; /* rows of the padded input that went through the ring */
+    for (int64_t y = 0; y < s->out_height; y++) {
+        const int64_t top = y * s->stride_height; /* in rows of the padded input */
+        for (filled = filled > top ? filled : top; filled < top + s->kernel_height; filled++)
+            convnet_round_planes(s, at, filled - s->pad_top, span, scratch + filled % s->kernel_height * slot);
+        int64_t count = 0;
+        for (int64_t ky = 0; ky < s->kernel_height; ky++)
+            for (int64_t i = 0; i < s->in_channels; i++)
+                for (int64_t x = 0; x < across; x++)
+                    pairs[count++] = scratch + (top + ky) % s->kernel_height * slot + i * span + 2 * x;
+        for (int64_t b = 0; b < out_blocks; b++) {
+            const uint16_t *weights = (const uint16_t *)(at->weights + s->weights_at) + b * count * 32;
+            for (int64_t x = 0, done; x < s->out_width; x += done) {
+                done = convnet_pairs_tile(weights, at->weights + s->bias_at + b * 16, pairs, count,
+                                          x * s->stride_width, s->stride_width, s->out_width - x, tile);
+                put_tile_avx512(s, at, tile, b, 1, y * s->out_width + x, done);
+            }
         }
     }
 }
@@ -310,7 +386,7 @@ static CONVNET_BF16_TARGET void convnet_winograd_bf16(const ConvnetStep *s, cons
     float tile[CONVNET_MAX_TILE_BLOCKS * CONVNET_MAX_TILE_PIXELS * 16] __attribute__((aligned(64)));
     for (int64_t first = 0; first < tiles; first += s->chunk) {
         const int64_t count = tiles - first < s->chunk ? tiles - first : s->chunk;
-        const ConvnetTaps taps = {1, 1, s->in_channels, count, 512};
+        const ConvnetTaps taps = {1, 1, s->in_channels, count};
         for (int64_t i = 0; i < parts; i++) {
             const int64_t left = s->in_channels - i * 32;
             const float *input = at->workspace + s->in_at + 2 * i * s->in_block;

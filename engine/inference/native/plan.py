@@ -39,6 +39,7 @@ from engine_ext.convnet import (
     ACTIVATIONS,
     ATTENTION_ROWS,
     BF16_CHUNK,
+    BF16_PAIRS,
     BF16_ROWS,
     BF16_SETS,
     BF16_SLACK,
@@ -231,7 +232,7 @@ class _Planner:
             self._winograd(op, row, places, index)
         elif self._bf16 and op.source is not None and height <= BF16_ROWS:
             self._in_bf16(op, row, places, index)
-        elif self._bf16 and op.source is None and row["in_channels"] * height <= BF16_ROWS and width <= PART:
+        elif self._bf16 and op.source is None and row["in_channels"] * height * -(-width // 2) <= BF16_PAIRS:
             self._picture_in_bf16(op, row, places, index)
         else:
             row["kind"] = KINDS.index("conv")
@@ -257,7 +258,7 @@ class _Planner:
     def _picture_in_bf16(self, op: Conv, row: Row, places: list[tuple[str, Place | Region]], index: int) -> None:
         """Do the same with the rows of each plane, of which two columns make a pair."""
         channels, height, width = op.weight.shape[1:]
-        row["kind"], row["group"] = KINDS.index("conv_bf16"), self._group(op)
+        row["kind"] = KINDS.index("conv_bf16")
         row["weights_at"] = self._store.place(("bf16", "planar"), (op.weight,), lambda: pack_bf16_planar(op.weight))
         self._affine(op, row)
         span = (row["out_width"] - 1) * op.strides[1] + width + width % 2
