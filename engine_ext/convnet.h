@@ -93,8 +93,9 @@ typedef struct {
 #define CONVNET_ATTENTION_ROWS 24
 #define CONVNET_MAX_DEPTH 1024
 
-/* In bfloat16: rows of a kernel, pairs of columns in all planes of the picture's kernel, pixels that a convolution of one pixel rounds at a time, which stay in the first-level
- * cache with their sums, and pixels that are read behind the last one of a row, and not used. */
+/* In bfloat16: rows of a kernel, if it does not read the picture; pairs of columns in all its rows and planes if it does;
+ * pixels that a convolution of one pixel rounds at a time, which stay in the first-level cache with their sums; and
+ * pixels that are read behind the last one of a row, and not used. */
 #define CONVNET_BF16_ROWS 16
 #define CONVNET_BF16_PAIRS 128
 #define CONVNET_BF16_CHUNK 256

@@ -32,12 +32,10 @@ MAX_DEPTH: int
 reads."""
 
 BF16_ROWS: int
-"""The most rows of a ``conv_bf16``'s kernel.
-
-``BF16_PAIRS``: of one that reads the image, the most pairs of columns in all rows and planes.
-"""
+"""The most rows of a ``conv_bf16``'s kernel, unless it reads the image."""
 
 BF16_PAIRS: int
+"""The most pairs of columns, in all rows and planes, of a ``conv_bf16``'s kernel that reads the image."""
 
 BF16_CHUNK: int
 """Pixels that a ``conv_bf16`` of one pixel rounds at a time, in its scratch, and

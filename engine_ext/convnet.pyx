@@ -286,7 +286,7 @@ cdef str _fault(
     if s.row_length:
         if not conv and s.kind != CONVNET_STORE_ROWS:
             return "rows of this kind"
-        if s.row_length != columns or s.out_at < 0 or s.other_when != CONVNET_NO_OTHER:
+        if s.row_length != columns or not 0 <= s.out_at <= FARTHEST or s.other_when != CONVNET_NO_OTHER:
             return "the rows"
         if s.out_at % columns + s.out_channels > columns or s.out_at // columns + pixels > rows:
             return "the output"

@@ -242,7 +242,7 @@ static CONVNET_BF16_TARGET void convnet_conv_bf16(const ConvnetStep *s, const Co
 /* ---- the picture ----
  *
  * It has too few channels to fill 32. Its rows stay planes, and a pair is two columns of one. Beside an odd number of
- * columns a weight of 0 meets the next one, which is finite.
+ * columns a weight of 0 meets the next one, which is finite if the picture is.
  */
 
 /* A row of each plane, scaled, or zeros, into its slot of the ring, padded left and right. */

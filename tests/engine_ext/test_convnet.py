@@ -545,7 +545,12 @@ def test_conv_bf16_in_other_groups_does_not_change_a_bit(instruction_set):
 def test_every_tile_of_the_picture_in_bf16(instruction_set, stride, pixels):
     case = (3, (3, stride * (pixels - 1) + 3), 20, (3, 3), (1, stride), (0, 0), True)
     bench, expected = bf16_bench(instruction_set, case)
-    np.testing.assert_allclose(result(bench, expected), expected, rtol=1e-5, atol=1e-4)
+    found = result(bench, expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+    bench.shape("out", 20, 1, 1)  # the last pixel alone
+    bench.picture = np.ascontiguousarray(bench.picture[..., -3:])
+    bench.fields |= {"in_width": 3, "in_block": 9}
+    assert result(bench, expected[..., -1:]).tobytes() == np.ascontiguousarray(found[..., -1:]).tobytes()
 
 
 @each_bf16_set
@@ -784,6 +789,13 @@ def test_a_step_that_leaves_a_buffer(changed, part):
     bench, source = plain_bench()
     with pytest.raises(ValueError, match=rf"steps\[0\] is out of bounds: {part}"):
         bench.run(picture=source[:1], **changed)
+
+
+def test_a_row_beyond_all_numbers():
+    """Its last one would be before the first of the output."""
+    bench, source, _ = conv_bench(SETS[0], (16, (2, 2), 1, (1, 1), (1, 1), (0, 0), False))
+    with pytest.raises(ValueError, match=r"steps\[0\] is out of bounds: the rows"):
+        bench.run(picture=source, output_shape=(4, 1), row_length=1, out_at=(1 << 63) - 4)
 
 
 @each_set

@@ -67,7 +67,8 @@ class NativeBackend:
         model            as named by the user, for messages: the file may be in a cache
         instruction_set  one of engine_ext.convnet's for that precision; None selects the best
         batch_safe       whether the model is known to compute the images of a batch independently
-        precision        f32, or bf16 if the processor supports it: for convolutions except depthwise ones
+        precision        f32, or bf16 if the processor supports it: for convolutions except depthwise ones, and the
+                         few whose kernel is too large
         Raises BackendMissing if the processor or the model is unsuitable, ModelError if the file is not a model.
         """
         if not instruction_sets():

@@ -585,7 +585,7 @@ def _sigmoid(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
 
 def _softmax(node: Node, inputs: Sequence[Any]) -> Sequence[Array]:
     axis = node.whole("axis", -1)
-    if node.whole(FLATTENS, 0) and axis % inputs[0].ndim != inputs[0].ndim - 1:
+    if node.whole(FLATTENS, 0) and math.prod(inputs[0].shape[axis % inputs[0].ndim + 1 :]) != 1:
         raise Unsupported(f"{node} is over several axes")
     # The summed axis becomes contiguous, whatever the input's order.
     value = np.array(np.moveaxis(inputs[0], axis, 0), order="C")
