@@ -53,6 +53,7 @@ enum {
     CONVNET_CONV_BF16,
     CONVNET_WINOGRAD,
     CONVNET_WINOGRAD_BF16,
+    CONVNET_PICTURE_BF16,
     CONVNET_KINDS
 };
 
@@ -70,7 +71,7 @@ enum {
 
 enum { CONVNET_NO_OTHER, CONVNET_ADD_BEFORE, CONVNET_ADD_AFTER, CONVNET_MULTIPLY_AFTER, CONVNET_WHENS };
 
-/* Each has what those before it have. The last two take CONV_BF16 and WINOGRAD_BF16. */
+/* Each has what those before it have. The last two take what is in BF16. */
 enum { CONVNET_AVX2 = 1, CONVNET_AVX512, CONVNET_AVX512_BF16, CONVNET_AMX };
 
 /* Consecutive floats of the input that meet consecutive rows of the weights. */
@@ -89,13 +90,20 @@ typedef struct {
 #define CONVNET_MAX_TILE_PIXELS 12
 #define CONVNET_MAX_TILE_BLOCKS 4
 
+/* The pixels of a tile of at most `most` that leaves the rest to tiles of about its size. */
+static inline int64_t convnet_even_tile(int64_t pixels, int64_t most)
+{
+    const int64_t tiles = (pixels + most - 1) / most;
+    return (pixels + tiles - 1) / tiles;
+}
+
 /* Queries whose scores are kept at a time, and the most channels of a head's queries and keys, or read by a WINOGRAD. */
 #define CONVNET_ATTENTION_ROWS 24
 #define CONVNET_MAX_DEPTH 1024
 
-/* In bfloat16: rows of a kernel, if it does not read the picture; pairs of columns in all its rows and planes if it does;
- * pixels that a convolution of one pixel rounds at a time, which stay in the first-level cache with their sums; and
- * pixels that are read behind the last one of a row, and not used. */
+/* In bfloat16: rows of a kernel; of PICTURE_BF16's, pairs of columns in all its rows and planes; pixels that a
+ * convolution of one pixel rounds at a time, which stay in the first-level cache with their sums; and pixels that are
+ * read behind the last one of a row, and not used. */
 #define CONVNET_BF16_ROWS 16
 #define CONVNET_BF16_PAIRS 128
 #define CONVNET_BF16_CHUNK 256
@@ -187,12 +195,6 @@ static inline void convnet_run(int set, const ConvnetStep *steps, ptrdiff_t coun
 {
 #ifdef CONVNET_X86
     for (ptrdiff_t i = 0; i < count; i++) {
-#ifdef CONVNET_HAS_BF16
-        if (steps[i].kind == CONVNET_CONV_BF16 && steps[i].planar) {
-            convnet_picture_bf16(steps + i, buffers);
-            continue;
-        }
-#endif
 #ifdef CONVNET_HAS_AMX
         if (steps[i].kind == CONVNET_CONV_BF16 && set == CONVNET_AMX) {
             convnet_conv_amx(steps + i, buffers);
@@ -206,6 +208,10 @@ static inline void convnet_run(int set, const ConvnetStep *steps, ptrdiff_t coun
         }
         if (steps[i].kind == CONVNET_WINOGRAD_BF16) {
             convnet_winograd_bf16(steps + i, buffers);
+            continue;
+        }
+        if (steps[i].kind == CONVNET_PICTURE_BF16) {
+            convnet_picture_bf16(steps + i, buffers);
             continue;
         }
 #endif

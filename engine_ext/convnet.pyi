@@ -6,9 +6,9 @@ H, W)``, and the output has one row per pixel, ``(rows, columns)``.
 
 Every output number is summed in a fixed order: by kernel row, input block (or plane), kernel column, channel. So it
 depends neither on tiles nor on threads. AVX-512 and AVX2 differ in the last bits of sigmoid and SiLU. A ``conv_bf16``
-rounds its input and its weights to bfloat16, and sums in float32 by pairs of channels (of the image: of columns). A
-``winograd`` is a 3x3 convolution of stride 1 that computes 2x2 pixels from 16 sums over the channels, in place of 36;
-its last bits are others. A ``winograd_bf16`` rounds what enters these sums.
+rounds its input and its weights to bfloat16, and sums in float32 by pairs of channels, a ``picture_bf16`` by pairs of
+the image's columns. A ``winograd`` is a 3x3 convolution of stride 1 that computes 2x2 pixels from 16 sums over the
+channels, in place of 36; its last bits are others. A ``winograd_bf16`` rounds what enters these sums.
 """
 
 from typing import TypeAlias
@@ -32,10 +32,10 @@ MAX_DEPTH: int
 reads."""
 
 BF16_ROWS: int
-"""The most rows of a ``conv_bf16``'s kernel, unless it reads the image."""
+"""The most rows of a ``conv_bf16``'s kernel."""
 
 BF16_PAIRS: int
-"""The most pairs of columns, in all rows and planes, of a ``conv_bf16``'s kernel that reads the image."""
+"""The most pairs of columns, in all rows and planes, of a ``picture_bf16``'s kernel."""
 
 BF16_CHUNK: int
 """Pixels that a ``conv_bf16`` of one pixel rounds at a time, in its scratch, and
@@ -46,8 +46,8 @@ BF16_CHUNK: int
 BF16_SLACK: int
 
 BF16_SETS: tuple[str, ...]
-"""The instruction sets with which a network may have a ``conv_bf16`` or a ``winograd_bf16``: ``AMX`` and ``AVX-512
-BF16``. All else of a network is computed as with ``AVX-512``.
+"""The instruction sets with which a network may have a ``conv_bf16``, ``winograd_bf16`` or ``picture_bf16``: ``AMX``
+and ``AVX-512 BF16``. All else of a network is computed as with ``AVX-512``.
 """
 
 ACTIVATIONS: tuple[str, ...]

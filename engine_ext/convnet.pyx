@@ -40,7 +40,7 @@ cdef extern from "convnet.h" nogil:
         CONVNET_FIELDS
         CONVNET_CONV, CONVNET_DEPTHWISE, CONVNET_MAX_POOL, CONVNET_UPSAMPLE
         CONVNET_ELEMENTWISE, CONVNET_COPY, CONVNET_STORE_ROWS, CONVNET_ATTENTION, CONVNET_CONV_BF16, CONVNET_WINOGRAD
-        CONVNET_WINOGRAD_BF16
+        CONVNET_WINOGRAD_BF16, CONVNET_PICTURE_BF16
         CONVNET_KINDS
         CONVNET_ACTIVATIONS, CONVNET_NO_OTHER, CONVNET_WHENS
         CONVNET_AVX2, CONVNET_AVX512, CONVNET_AVX512_BF16, CONVNET_AMX
@@ -69,7 +69,7 @@ FIELDS = (
     "third_at", "third_block", "heads",
 )
 KINDS = ("conv", "depthwise", "max_pool", "upsample", "elementwise", "copy", "store_rows", "attention", "conv_bf16",
-         "winograd", "winograd_bf16")
+         "winograd", "winograd_bf16", "picture_bf16")
 ATTENTION_ROWS = CONVNET_ATTENTION_ROWS
 MAX_DEPTH = CONVNET_MAX_DEPTH
 BF16_ROWS = CONVNET_BF16_ROWS
@@ -180,7 +180,7 @@ cdef class ConvNet:
         self._steps = <const ConvnetStep *> cnp.PyArray_DATA(<cnp.ndarray> table)
         cdef Py_ssize_t i
         for i in range(self._count):
-            in_bf16 = self._steps[i].kind in (CONVNET_CONV_BF16, CONVNET_WINOGRAD_BF16)
+            in_bf16 = self._steps[i].kind in (CONVNET_CONV_BF16, CONVNET_WINOGRAD_BF16, CONVNET_PICTURE_BF16)
             if in_bf16 and instruction_set not in _BF16_SETS:
                 raise ValueError(f"steps[{i}] needs one of {', '.join(_BF16_SETS)}. Got {instruction_set}.")
             problem = _fault(
@@ -250,7 +250,8 @@ cdef str _fault(
 ):  # fmt: skip
     """Return what of a step exceeds a buffer; None if nothing does. See convnet.h for what each kind reads."""
     cdef i64 pixels, products, padded, ring, unit, parts, in_extent, size
-    cdef bint conv = s.kind == CONVNET_CONV or s.kind == CONVNET_CONV_BF16
+    cdef bint of_picture = s.kind == CONVNET_CONV or s.kind == CONVNET_PICTURE_BF16
+    cdef bint conv = of_picture or s.kind == CONVNET_CONV_BF16
     cdef bint winograd = s.kind == CONVNET_WINOGRAD or s.kind == CONVNET_WINOGRAD_BF16
     cdef bint windowed = conv or winograd or s.kind == CONVNET_DEPTHWISE or s.kind == CONVNET_MAX_POOL
     if not 0 <= s.kind < CONVNET_KINDS:
@@ -274,12 +275,14 @@ cdef str _fault(
     parts = (s.in_channels + 15) // 16
     unit = 16
     if s.planar:
-        if not conv or s.in_block < s.in_height * s.in_width:
+        if not of_picture or s.in_block < s.in_height * s.in_width:
             return "planar"
         parts, unit = s.in_channels, 1
         in_extent = (parts - 1) * s.in_block + s.in_height * s.in_width
         if not _inside(s.in_at, in_extent, picture):
             return "the picture"
+    elif s.kind == CONVNET_PICTURE_BF16:
+        return "planar"
     elif not _inside(s.in_at, _extent(s.in_channels, s.in_block, s.in_height * s.in_width), workspace):
         return "the input"
     # The output.
@@ -334,30 +337,36 @@ cdef str _fault(
               or (s.out_height - 1) * s.stride_height + s.kernel_height > s.in_height):
             return "padding without scratch"
     elif s.kind == CONVNET_CONV_BF16:
-        products = s.kernel_height * parts * ((s.kernel_width + 1) // 2)
-        if products > CONVNET_BF16_PAIRS if s.planar else s.kernel_height > CONVNET_BF16_ROWS:
+        parts = (s.in_channels + 31) // 32
+        if s.kernel_height > CONVNET_BF16_ROWS:
             return "the kernel"
-        if not s.planar and not 1 <= s.group <= CONVNET_MAX_TILE_BLOCKS:
+        if not 1 <= s.group <= CONVNET_MAX_TILE_BLOCKS:
             return "group"
-        if s.affine_at >= 0 and not (s.planar and _inside(s.affine_at, 2 * parts, weights)):
+        if s.affine_at >= 0:
             return "affine_at"
-        if s.planar:
-            products *= 16
-        else:
-            parts = (s.in_channels + 31) // 32
-            products = s.kernel_height * s.kernel_width * parts * 256
+        products = s.kernel_height * s.kernel_width * parts * 256
         if products > FARTHEST // LARGEST:
             return "too many products"
         if not _inside(s.weights_at, products * ((s.out_channels + 15) // 16), weights):
             return "the weights"
         if not _inside(s.bias_at, (s.out_channels + 15) // 16 * 16, weights):
             return "the bias"
-        if s.planar:
-            size = (s.kernel_height * parts * (padded + s.kernel_width % 2) + 1) // 2
-        else:
-            if s.kernel_height * s.kernel_width * s.stride_height * s.stride_width == 1:
-                padded = CONVNET_BF16_CHUNK
-            size = (s.kernel_height * parts * padded + CONVNET_BF16_SLACK * s.stride_width) * 16
+        if s.kernel_height * s.kernel_width * s.stride_height * s.stride_width == 1:
+            padded = CONVNET_BF16_CHUNK
+        size = (s.kernel_height * parts * padded + CONVNET_BF16_SLACK * s.stride_width) * 16
+        if not _inside(s.scratch_at, size, workspace):
+            return "the scratch"
+    elif s.kind == CONVNET_PICTURE_BF16:
+        products = s.kernel_height * parts * ((s.kernel_width + 1) // 2)
+        if products > CONVNET_BF16_PAIRS:
+            return "the kernel"
+        if s.affine_at >= 0 and not _inside(s.affine_at, 2 * parts, weights):
+            return "affine_at"
+        if not _inside(s.weights_at, products * 16 * ((s.out_channels + 15) // 16), weights):
+            return "the weights"
+        if not _inside(s.bias_at, (s.out_channels + 15) // 16 * 16, weights):
+            return "the bias"
+        size = (s.kernel_height * parts * (padded + s.kernel_width % 2) + 1) // 2
         if not _inside(s.scratch_at, size, workspace):
             return "the scratch"
     elif winograd:

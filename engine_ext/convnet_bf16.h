@@ -178,8 +178,7 @@ static CONVNET_BF16_TARGET void convnet_dot_4(CONVNET_DOT_ARGUMENTS)
 /* As `tile_avx512`. */
 static CONVNET_BF16_TARGET int64_t convnet_dot_tile(int64_t blocks, CONVNET_DOT_ARGUMENTS)
 {
-    const int64_t most = max_tile_pixels_avx512[blocks], tiles = (pixels + most - 1) / most;
-    pixels = (pixels + tiles - 1) / tiles;
+    pixels = convnet_even_tile(pixels, max_tile_pixels_avx512[blocks]);
     if (blocks == 4)
         convnet_dot_4(taps, weights, bias, rows, from, step, pixels, tile);
     else if (blocks == 3)
@@ -305,8 +304,7 @@ static CONVNET_BF16_TARGET int64_t convnet_pairs_tile(const uint16_t *weights, c
                                                       const uint16_t *const *pairs, int64_t count, int64_t from,
                                                       int64_t step, int64_t pixels, float *tile)
 {
-    const int64_t most = max_tile_pixels_avx512[1], tiles = (pixels + most - 1) / most;
-    pixels = (pixels + tiles - 1) / tiles;
+    pixels = convnet_even_tile(pixels, max_tile_pixels_avx512[1]);
     switch (pixels) {
         CONVNET_PAIRS(12)
         CONVNET_PAIRS(11)

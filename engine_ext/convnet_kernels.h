@@ -345,8 +345,7 @@ static TARGET void NAME(tile_1)(CONVNET_TILE_ARGUMENTS)
  * that of all segments, or 0. */
 static TARGET ptrdiff_t NAME(tile)(ptrdiff_t blocks, CONVNET_TILE_ARGUMENTS)
 {
-    const ptrdiff_t most = NAME(max_tile_pixels)[blocks], tiles = (pixels + most - 1) / most;
-    pixels = (pixels + tiles - 1) / tiles;
+    pixels = (ptrdiff_t)convnet_even_tile(pixels, NAME(max_tile_pixels)[blocks]);
 #ifdef CONVNET_512
     if (blocks == 4)
         NAME(tile_4)(weights, bias, input, segments, count, step, length, pixels, tile);

@@ -17,6 +17,7 @@ from engine.inference.native.pack import (
 )
 from engine_ext import convnet
 from engine_ext.convnet import ConvNet, aligned
+from tests.engine_ext.bf16_sets import each_bf16_set
 from tests.reference import convnet as reference
 
 SETS = convnet.instruction_sets()
@@ -464,7 +465,7 @@ def bf16_bench(instruction_set, case, rows=False, group=4):
     channels, (height, width), out, kernel, strides, pads, planar = case
     size = out_size((height, width), kernel, strides, pads)
     source, weight, bias = random(channels, height, width), random(out, channels, *kernel, seed=1), random(out, seed=2)
-    bench = Bench("conv_bf16", instruction_set)
+    bench = Bench("picture_bf16" if planar else "conv_bf16", instruction_set)
     bench.shape("in", channels, height, width)
     bench.shape("out", out, *size)
     if planar:
@@ -501,13 +502,6 @@ BF16 = {
     "the picture, wider borders than rows": (2, (3, 2), 17, (7, 18), (3, 2), (6, 17), True),
 } | CONVS
 BF16_SETS = convnet.bf16_instruction_sets()
-each_bf16_set = pytest.mark.parametrize(
-    "instruction_set",
-    [
-        pytest.param(name, marks=pytest.mark.skipif(name not in BF16_SETS, reason=f"the processor has no {name}"))
-        for name in convnet.BF16_SETS
-    ],
-)
 
 
 @each_bf16_set
@@ -612,7 +606,7 @@ def test_weights_in_bf16_are_rounded_to_the_even_one():
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
-        ({"planar": 1}, "the picture"),
+        ({"planar": 1}, "planar"),
         ({"affine_at": 0}, "affine_at"),
         ({"group": 0}, "group"),
         ({"group": 5}, "group"),
@@ -638,6 +632,7 @@ def test_a_conv_bf16_that_leaves_a_buffer(instruction_set, changed, part):
     ("changed", "part"),
     [
         ({"in_block": 1}, "planar"),
+        ({"planar": 0}, "planar"),
         ({"in_at": 1}, "the picture"),
         ({"kernel_height": 22}, "the kernel"),
         ({"kernel_width": 29}, "the kernel"),
@@ -647,7 +642,7 @@ def test_a_conv_bf16_that_leaves_a_buffer(instruction_set, changed, part):
         ({"scratch_at": 1 << 16}, "the scratch"),
     ],
 )
-def test_a_conv_bf16_of_the_picture_that_leaves_a_buffer(instruction_set, changed, part):
+def test_a_picture_bf16_that_leaves_a_buffer(instruction_set, changed, part):
     bench, _ = bf16_bench(instruction_set, BF16["the picture, odd"])
     with pytest.raises(ValueError, match=rf"steps\[0\] is out of bounds: {part}"):
         bench.run(**changed)
@@ -662,7 +657,7 @@ def test_a_winograd_bf16_that_leaves_a_buffer(instruction_set, changed, part):
 
 
 @each_set
-@pytest.mark.parametrize("kind", ["conv_bf16", "winograd_bf16"])
+@pytest.mark.parametrize("kind", ["conv_bf16", "winograd_bf16", "picture_bf16"])
 def test_bf16_needs_a_set_that_has_it(instruction_set, kind):
     bench, _ = bf16_bench(instruction_set, BF16["one pixel"])
     with pytest.raises(ValueError, match="needs one of AMX, AVX-512 BF16"):

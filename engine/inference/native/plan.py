@@ -258,7 +258,7 @@ class _Planner:
     def _picture_in_bf16(self, op: Conv, row: Row, places: list[tuple[str, Place | Region]], index: int) -> None:
         """Do the same with the rows of each plane, of which two columns make a pair."""
         channels, height, width = op.weight.shape[1:]
-        row["kind"] = KINDS.index("conv_bf16")
+        row["kind"] = KINDS.index("picture_bf16")
         row["weights_at"] = self._store.place(("bf16", "planar"), (op.weight,), lambda: pack_bf16_planar(op.weight))
         self._affine(op, row)
         span = (row["out_width"] - 1) * op.strides[1] + width + width % 2

@@ -15,10 +15,11 @@ from engine.inference.model import load_model
 from engine.inference.native import plan as plan_module
 from engine.inference.native.graph import read_graph
 from engine.inference.native.pack import WeightStore
-from engine_ext.convnet import BF16_SETS, FIELDS, KINDS, bf16_instruction_sets, instruction_sets
+from engine_ext.convnet import FIELDS, KINDS, instruction_sets
 from models.registry import DEFAULT_MODEL
 from tests.assets import require_asset
 from tests.engine.native.networks import Net, assert_close, expected, picture, saved
+from tests.engine_ext.bf16_sets import each_bf16_set
 
 SETS = instruction_sets()
 pytestmark = pytest.mark.skipif(not SETS, reason="the processor has no AVX2")
@@ -76,10 +77,8 @@ def nearly_float32(path, backend):
             assert 0 < away < 0.02
 
 
-@pytest.mark.parametrize("instruction_set", BF16_SETS)
+@each_bf16_set
 def test_bf16_is_nearly_float32_in_any_batch(tmp_path, instruction_set):
-    if instruction_set not in bf16_instruction_sets():
-        pytest.skip(f"the processor has no {instruction_set}")
     path = small(tmp_path)
     backend = NativeBackend(path, (32, 32), instruction_set=instruction_set, precision="bf16")
     assert (backend.name, backend.provider) == ("native", f"{instruction_set.removesuffix(' BF16')} bf16")
@@ -90,8 +89,8 @@ def test_bf16_is_nearly_float32_in_any_batch(tmp_path, instruction_set):
     ("instruction_set", "kinds"),
     [
         ("AVX-512", ["conv", "winograd", "winograd", "conv"]),
-        ("AVX-512 BF16", ["conv_bf16", "winograd_bf16", "winograd_bf16", "conv_bf16"]),
-        ("AMX", ["conv_bf16", "conv_bf16", "conv_bf16", "conv_bf16"]),
+        ("AVX-512 BF16", ["picture_bf16", "winograd_bf16", "winograd_bf16", "conv_bf16"]),
+        ("AMX", ["picture_bf16", "conv_bf16", "conv_bf16", "conv_bf16"]),
     ],
 )
 def test_dense_convolutions_of_each_set(tmp_path, monkeypatch, instruction_set, kinds):
@@ -103,10 +102,8 @@ def test_dense_convolutions_of_each_set(tmp_path, monkeypatch, instruction_set, 
     assert [KINDS[row[column]] for row in tables[0]] == kinds
 
 
-@pytest.mark.parametrize("instruction_set", BF16_SETS)
+@each_bf16_set
 def test_dense_convolutions_in_bf16_are_nearly_float32(tmp_path, instruction_set):
-    if instruction_set not in bf16_instruction_sets():
-        pytest.skip(f"the processor has no {instruction_set}")
     path = dense(tmp_path)
     nearly_float32(path, NativeBackend(path, (32, 32), instruction_set=instruction_set, precision="bf16"))
 
